@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all their own set-up: an environment in .venv with the pinned packages.
+
+PYTHON ?= $(firstword $(foreach p,python3.12 python3.13 python3.11 python3 python,$(shell $(p) -c 'import sys; print("$(p)") if (3, 11) <= sys.version_info[:2] <= (3, 13) else 0' 2>/dev/null)))
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench
+
+demo: $(VENV)/installed
+	$(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo
+	$(BIN)/alexnet-jax evaluate --workdir=runs/demo
+	$(BIN)/alexnet-jax evaluate --workdir=runs/demo --views=10
+	@echo
+	@echo 'runs/demo holds the run. What to try next:'
+	@echo '  $(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo --config.num_epochs=80   # goes on'
+	@echo '  $(BIN)/alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick                  # see README'
+	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/step.py
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'alexnet-jax needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.12'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@

@@ -1,0 +1,149 @@
+"""The paper's network and schedule on ILSVRC-2012: 60,965,224 parameters, two towers.
+
+    alexnet-jax train --config=configs/alexnet.py --workdir=runs/alexnet
+    alexnet-jax evaluate --workdir=runs/alexnet --views=10
+
+Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views
+(about 90 epochs, 5 to 6 days on two GTX 580). TFDS must have prepared imagenet2012 as array_record.
+
+Variants, in any combination but ``owt`` with ``source``, ``one_tower`` or ``no_lrn``:
+
+source     the net #145 of the code that was published in 2025, and its run of 2012, wherever they differ from
+           the paper: alpha over the window, deviation 0.03 in conv3-5, no ReLU before the first LRN
+           (it follows the pool), an LRN within the maps after the second, decay on weights alone, biases at
+           a rate of 0.02 that is never cut, cuts at epochs 25, 51 and 79, conv1's at 67 and frozen
+           at 72, colour noise off at 67 and images over 1.1 until then, a crop shared by 32 images,
+           one shuffle for ever. Expected from its log: 40.664 / 18.210 with ten views.
+one_tower  the paper's one-GPU net: conv1-4 of half the maps of two towers, conv5 and the dense layers whole. Worse
+           by 1.7 / 1.2 points (expected, the paper, 2010 test set).
+no_lrn     without response normalization. Worse by 1.4 / 1.2 points (expected, the paper).
+owt        torchvision's ``alexnet``, of "One weird trick": one tower, no LRN, 61,100,840 parameters,
+           43.48 / 20.93 with one view (expected, torchvision).
+bf16       computes in bfloat16; parameters, sums of normalizations and logits stay float32.
+"""
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import base, with_variants
+from alexnet_jax.layers import (
+    LRN,
+    Classifier,
+    Conv,
+    Dense,
+    Dropout,
+    Layer,
+    Layers,
+    MapNorm,
+    MaxPool,
+    ReLU,
+    replaced,
+    without,
+)
+
+# Section 3.5, per tower: figure 2's upper half is one tower, its lower half the other.
+PAPER = (
+    Conv("conv1", maps=48, kernel=11, stride=4, padding=(0, 3)),  # 224 -> 55
+    ReLU("relu1"),
+    LRN("norm1"),
+    MaxPool("pool1", window=3, stride=2),  # 55 -> 27
+    Conv("conv2", maps=128, kernel=5, padding=(2, 2), bias=1.0),
+    ReLU("relu2"),
+    LRN("norm2"),
+    MaxPool("pool2", window=3, stride=2),  # 27 -> 13
+    Conv("conv3", maps=192, kernel=3, padding=(1, 1), reads="all"),
+    ReLU("relu3"),
+    Conv("conv4", maps=192, kernel=3, padding=(1, 1), bias=1.0),
+    ReLU("relu4"),
+    Conv("conv5", maps=128, kernel=3, padding=(1, 1), bias=1.0),
+    ReLU("relu5"),
+    MaxPool("pool5", window=3, stride=2),  # 13 -> 6
+    Dense("fc6", units=2048, reads="all", bias=1.0),
+    ReLU("relu6"),
+    Dropout("drop6"),
+    Dense("fc7", units=2048, reads="all", bias=1.0),
+    ReLU("relu7"),
+    Dropout("drop7"),
+    Classifier("fc8", classes=1000),
+)
+
+OWT = (
+    Conv("conv1", maps=64, kernel=11, stride=4, padding=(2, 2), std="fan_in"),
+    ReLU("relu1"),
+    MaxPool("pool1"),
+    Conv("conv2", maps=192, kernel=5, padding=(2, 2), std="fan_in"),
+    ReLU("relu2"),
+    MaxPool("pool2"),
+    Conv("conv3", maps=384, kernel=3, padding=(1, 1), std="fan_in"),
+    ReLU("relu3"),
+    Conv("conv4", maps=256, kernel=3, padding=(1, 1), std="fan_in"),
+    ReLU("relu4"),
+    Conv("conv5", maps=256, kernel=3, padding=(1, 1), std="fan_in"),
+    ReLU("relu5"),
+    MaxPool("pool5"),
+    Dropout("drop6", scale_at="training"),
+    Dense("fc6", units=4096, std="fan_in"),
+    ReLU("relu6"),
+    Dropout("drop7", scale_at="training"),
+    Dense("fc7", units=4096, std="fan_in"),
+    ReLU("relu7"),
+    Classifier("fc8", classes=1000, std="fan_in"),
+)
+
+
+def source(c: ConfigDict) -> None:
+    layers = _after(without(c.net.layers, "relu1"), "pool1", ReLU("relu1"))
+    layers = _after(layers, "norm2", MapNorm("map_norm2", window=5, alpha=1e-3))
+    for name in ("norm1", "norm2"):
+        layers = replaced(layers, name, divide_alpha=True)
+    for name in ("conv3", "conv4", "conv5"):
+        layers = replaced(layers, name, std=0.03)
+    c.net.layers = layers
+    c.data.shrink_by_noise = True
+    c.data.color_noise_epochs = 67.0
+    c.data.images_per_crop = 32
+    c.data.reshuffle = False
+    c.num_epochs = 91.0
+    c.learning.bias_rate = 0.02
+    c.learning.bias_decay = 0.0
+    c.learning.schedule = "steps"
+    c.learning.cuts = (25.0, 51.0, 79.0)
+    c.learning.cuts_biases = False
+    c.learning.layers = ConfigDict({"conv1": {"cuts": (25.0, 51.0, 67.0), "frozen_epochs": 72.0}})
+
+
+def one_tower(c: ConfigDict) -> None:
+    c.net.towers = 1
+    for name, whole in (("conv5", {"maps": 256}), ("fc6", {"units": 4096}), ("fc7", {"units": 4096})):
+        c.net.layers = replaced(c.net.layers, name, **whole)
+
+
+def no_lrn(c: ConfigDict) -> None:
+    c.net.layers = tuple(x for x in c.net.layers if not isinstance(x, LRN | MapNorm))
+
+
+def owt(c: ConfigDict) -> None:
+    c.net.towers, c.net.layers = 1, OWT
+    c.batch_size = 256
+    c.data.pixel_std = 57.4  # torchvision divides by 58.4, 57.1 and 57.4, a channel each
+    c.data.color_noise = 0.0
+    c.learning.weight_decay = 1e-4
+    c.learning.schedule = "steps"
+    c.learning.cuts = (30.0, 60.0)
+
+
+def bf16(c: ConfigDict) -> None:
+    c.dtype = "bfloat16"
+
+
+def _after(layers: Layers, name: str, new: Layer) -> Layers:
+    place = [x.name for x in layers].index(name) + 1
+    return (*layers[:place], new, *layers[place:])
+
+
+def get_config(variants: str = "") -> ConfigDict:
+    c = base()
+    c.net.layers = PAPER
+    c.log_every = 50
+    variants_known = {"source": source, "one_tower": one_tower, "no_lrn": no_lrn, "owt": owt, "bf16": bf16}
+    contradictions = [frozenset({"owt", other}) for other in ("source", "one_tower", "no_lrn")]
+    return with_variants(c, variants, variants_known, contradictions)

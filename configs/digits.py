@@ -1,0 +1,53 @@
+"""Handwritten digits through a small AlexNet: the demo, on data that is already on the machine.
+
+Two towers with every ingredient of the paper's net: LRN, overlapping pooling, layers that read their
+own tower and layers that read both, dropout, crops, colour (here: light), the plateau schedule.
+scikit-learn's 1,797 digits of 8x8 pixels; a fixed fifth of them is the test split.
+
+    alexnet-jax train --config=configs/digits.py --workdir=runs/digits
+    alexnet-jax evaluate --workdir=runs/digits --views=10
+"""
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import base, with_variants
+from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU
+
+LAYERS = (
+    Conv("conv1", maps=16, kernel=3, padding=(1, 1), std=0.1),
+    ReLU("relu1"),
+    LRN("norm1"),
+    Conv("conv2", maps=32, kernel=3, padding=(1, 1), std=0.05),
+    ReLU("relu2"),
+    LRN("norm2"),
+    MaxPool("pool2", window=3, stride=2),  # 7 -> 3
+    Conv("conv3", maps=48, kernel=3, padding=(1, 1), reads="all", std=0.05),
+    ReLU("relu3"),
+    Conv("conv4", maps=32, kernel=3, padding=(1, 1), std=0.05),
+    ReLU("relu4"),
+    Dense("fc6", units=128, reads="all", std=0.05),
+    ReLU("relu6"),
+    Dropout("drop6"),
+    Dense("fc7", units=128, reads="all", std=0.1),
+    ReLU("relu7"),
+    Dropout("drop7"),
+    Classifier("fc8", classes=10, std=0.1),
+)
+
+
+def get_config(variants: str = "") -> ConfigDict:
+    c = base()
+    c.batch_size = 32
+    c.num_epochs = 80.0
+    c.data.source = "sklearn:digits"
+    c.data.image_size, c.data.crop_size = 8, 7
+    c.data.flip = False  # a mirrored 2 is no 2
+    c.data.validation = 0.1
+    c.data.pixel_std = 64.0  # pixels of about deviation 1, for a net without a first layer of 11x11
+    c.net.towers, c.net.layers = 2, LAYERS
+    c.learning.rate = 0.01
+    c.learning.patience = 12
+    c.log_every_epochs = 4.0
+    c.eval_every_epochs = 2.0
+    c.checkpoint_every_epochs = 10.0
+    return with_variants(c, variants, {})

@@ -1,0 +1,125 @@
+"""From uint8 images to what the net sees, on the device: section 4.1.
+
+Every draw is a function of (seed, step, position in the global batch) alone. The views of a test
+image are the four corners, the centre, and their mirror images.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from alexnet_jax.model import named_key
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["mean_HxWx3", "color_3x3"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Of the training set, on the device.
+
+    Attributes:
+      mean_HxWx3: the mean image, in grey levels.
+      color_3x3: row i is the i-th principal component of RGB over all pixels, times its standard
+        deviation (or its variance, see ``data.color_noise_reading``).
+    """
+
+    mean_HxWx3: jax.Array | np.ndarray
+    color_3x3: jax.Array | np.ndarray
+
+
+def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str, mesh: Mesh) -> Statistics:
+    """The statistics on every device of a mesh.
+
+    Args:
+      mean_HxWx3: the mean image, in grey levels.
+      covariance_3x3: of RGB over all pixels, in squared grey levels.
+      reading: ``config.data.color_noise_reading``.
+      mesh: where to put them.
+    """
+    variances, vectors = np.linalg.eigh(covariance_3x3)
+    variances = np.maximum(variances, 0.0)  # a grey set has two that are zero but for rounding
+    color_3x3 = (vectors * (np.sqrt(variances) if reading == "deviation" else variances)).T
+    arrays = Statistics(mean_HxWx3.astype(np.float32), color_3x3.astype(np.float32))
+    return jax.device_put(arrays, NamedSharding(mesh, P()))
+
+
+def random_views(
+    images_BxHxWx3: jax.Array,
+    positions_B: jax.Array,
+    key: jax.Array,
+    color_noise: jax.Array,
+    statistics: Statistics,
+    data: ConfigDict,
+) -> jax.Array:
+    """A random crop, mirrored half of the time, the mean subtracted, in another light.
+
+    Args:
+      images_BxHxWx3: uint8, as they lie in the cache.
+      positions_B: each example's position in the global batch.
+      key: of this step.
+      color_noise: deviation of the alphas; 0 for none.
+      statistics: of the training set.
+      data: ``config.data``.
+
+    Returns:
+      Float32 of shape (batch, crop_size, crop_size, 3), in grey levels (over ``pixel_std``).
+    """
+    last = [size - data.crop_size + 1 for size in images_BxHxWx3.shape[1:3]]
+
+    def draw(position: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        crop = jax.random.fold_in(named_key(key, "crop"), position // data.images_per_crop)
+        color = jax.random.fold_in(named_key(key, "color"), position)
+        return (
+            jax.random.randint(named_key(crop, "corner"), (2,), 0, jnp.array(last)),
+            jax.random.bernoulli(named_key(crop, "mirror")) & data.flip,
+            color_noise * jax.random.normal(color, (3,)),
+        )
+
+    corners_Bx2, mirrored_B, alphas_Bx3 = jax.vmap(draw)(positions_B)
+    views = jax.vmap(partial(_view, statistics=statistics, size=data.crop_size))(
+        images_BxHxWx3, corners_Bx2, mirrored_B
+    )
+    if data.color_noise:
+        shift_Bx3 = jnp.sum(alphas_Bx3[:, :, None] * statistics.color_3x3, axis=1)
+        views = views + shift_Bx3[:, None, None, :]
+        if data.shrink_by_noise:
+            views = views / (1 + color_noise)
+    return views / data.pixel_std
+
+
+def fixed_views(height: int, width: int, size: int, views: int, flip: bool) -> np.ndarray:
+    """(top, left, mirrored) of each test view: the centre, or all ten (five if nothing is mirrored)."""
+    bottom, right = height - size, width - size
+    centre = (bottom // 2, right // 2)
+    if views == 1:
+        return np.array([(*centre, 0)], np.int32)
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), centre]
+    return np.array([(*corner, mirrored) for mirrored in range(1 + flip) for corner in corners], np.int32)
+
+
+def test_view(
+    images_BxHxWx3: jax.Array, view_3: jax.Array, statistics: Statistics, data: ConfigDict
+) -> jax.Array:
+    """One of `fixed_views` of every image, as the net sees it."""
+    views = jax.vmap(partial(_view, statistics=statistics, size=data.crop_size), (0, None, None))(
+        images_BxHxWx3, view_3[:2], view_3[2] > 0
+    )
+    return views / data.pixel_std
+
+
+def _view(
+    image_HxWx3: jax.Array, corner_2: jax.Array, mirrored: jax.Array, statistics: Statistics, size: int
+) -> jax.Array:
+    """A crop of the image less the same crop of the mean."""
+    crop, mean = (
+        lax.dynamic_slice(x, (corner_2[0], corner_2[1], 0), (size, size, 3))
+        for x in (image_HxWx3, statistics.mean_HxWx3)
+    )
+    centred = crop.astype(jnp.float32) - mean
+    return jnp.where(mirrored, centred[:, ::-1], centred)

@@ -1,0 +1,193 @@
+"""The command line: ``alexnet-jax VERB``. Verbs import what they need when they run."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from alexnet_jax import config as config_lib
+from alexnet_jax.errors import Interrupted, RunError, UserError
+
+_USAGE = """\
+usage: alexnet-jax VERB [--flag=value ...]
+
+  train     --config=FILE.py[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
+            trains; goes on by itself where the workdir holds a checkpoint
+  evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10] [--step=last|best|N]
+            [--json=FILE] [--config.data.KEY=VALUE ...]
+            error rates of a net, or of several whose probabilities are averaged
+  prepare   --config=FILE.py[:VARIANT,...] [--config.data.KEY=VALUE ...]
+            builds the cache that training reads
+
+alexnet-jax VERB --help lists the flags of a verb."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb; returns the exit status. An error a user can cause is one line on standard error."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    logging.set_verbosity(logging.FATAL)  # the libraries' own warnings; ours are lines of the log
+    try:
+        if not args or args[0] in ("--help", "-h", "help"):
+            print(_USAGE)
+            return 0 if args else 2
+        if args[0] not in _VERBS:
+            raise UserError(
+                f"no verb {args[0]}{config_lib.near(args[0], _VERBS)}; there are {', '.join(_VERBS)}"
+            )
+        _VERBS[args[0]](args[1:])
+        return 0
+    except (UserError, RunError) as error:
+        status, message = error.status, str(error)
+    except Interrupted as error:
+        status, message = error.status, f"{error}; go on with: alexnet-jax {shlex.join(args)}"
+    except KeyboardInterrupt:
+        status, message = 130, "stopped"
+    print(f"alexnet-jax: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _train(args: list[str]) -> None:
+    values, overrides = _parse("train", args, _config_flag, _workdir_flag)
+    config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
+    config_lib.validate(config)
+    workdir = _required(values.workdir, "--workdir=DIR")
+
+    from alexnet_jax.train import train
+
+    train(config, workdir)
+
+
+def _prepare(args: list[str]) -> None:
+    values, overrides = _parse("prepare", args, _config_flag)
+    config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
+    config_lib.validate(config)
+
+    from alexnet_jax.cache import open_cache
+
+    cache = open_cache(config.data, print)
+    sizes = ", ".join(f"{name} {count}" for name, count in cache.info.splits.items())
+    print(
+        f"{cache.directory}: {sizes} images of {cache.info.image_size}, {len(cache.info.class_names)} classes"
+    )
+
+
+def _evaluate(args: list[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_multi_string("workdir", [], "A workdir; several make an ensemble.", flag_values=values)
+        flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
+        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
+        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
+        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+
+    values, overrides = _parse("evaluate", args, define)
+    workdirs = _required(values.workdir, "--workdir=DIR")
+    if values.views not in (1, 10):
+        raise UserError(f"--views is {values.views}, but must be 1 or 10")
+
+    from alexnet_jax.cache import open_cache
+    from alexnet_jax.evaluate import evaluate
+    from alexnet_jax.mesh import make_mesh
+    from alexnet_jax.workdir import read_workdir, restore
+
+    config, _ = read_workdir(workdirs[0])
+    only_data = ConfigDict({"data": config.data})
+    config.data = _override(only_data, overrides).data
+    mesh = make_mesh((-1, 1), towers=1)
+    members = [restore(workdir, values.step, mesh) for workdir in workdirs]
+    cache = open_cache(config.data, print)
+    for workdir, member in zip(workdirs, members, strict=True):
+        if member.data.class_names != cache.info.class_names:
+            raise UserError(f"{workdir} was trained on other classes than {config.data.source} has")
+        if member.data.image_size != cache.info.image_size:
+            raise UserError(
+                f"{workdir} takes images of {member.data.image_size}, not {cache.info.image_size}"
+            )
+    split = values.split or ("test" if "test" in cache.info.splits else "validation")
+    if split not in cache.info.splits:
+        raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
+    result = evaluate(
+        [partial(member.log_probabilities, views=values.views) for member in members],
+        cache, split, values.views, config.batch_size, mesh,
+    )  # fmt: skip
+    print(
+        f"{split}: {result.examples} examples, {values.views} view(s), {len(members)} net(s):"
+        f" loss {result.loss:.4f}, top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}"
+    )
+    if values.json:
+        checkpoints = [{"workdir": w, "step": m.step} for w, m in zip(workdirs, members, strict=True)]
+        record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
+        try:
+            Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(f"--json={values.json} can't be written: {error.strerror}") from error
+
+
+_VERBS: dict[str, Callable[[list[str]], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "prepare": _prepare,
+}
+
+
+def _config_flag(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("config", None, "FILE.py[:VARIANT[,VARIANT]]", flag_values=values)
+
+
+def _workdir_flag(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
+
+
+def _parse(
+    verb: str, args: list[str], *define: Callable[[flags.FlagValues], None]
+) -> tuple[flags.FlagValues, list[str]]:
+    """The verb's flags, and the ``--config.KEY=VALUE`` that are left."""
+    values = flags.FlagValues()
+    for each in define:
+        each(values)
+    if "--help" in args or "-h" in args:
+        print(f"alexnet-jax {verb}\n{values.get_help(include_special_flags=False)}\n\n{_USAGE}")
+        raise SystemExit(0)
+    overrides = [arg for arg in args if arg.startswith(("--config.", "-config."))]
+    try:
+        rest = values(["alexnet-jax", *(arg for arg in args if arg not in overrides)])[1:]
+    except flags.Error as error:
+        raise UserError(f"{verb}: {error}") from error
+    if rest:
+        raise UserError(f"{verb} takes flags alone, not {rest[0]!r}")
+    return values, overrides
+
+
+def _required(value: Any, flag: str) -> Any:
+    if not value:
+        raise UserError(f"{flag} is missing")
+    return value
+
+
+def _override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
+    """The config with ``--config.KEY=VALUE`` applied: known keys and values of their types alone."""
+    known = dict(config_lib.flat(config))
+    for override in overrides:
+        key, equals, value = override.lstrip("-").removeprefix("config.").partition("=")
+        if key.startswith("net.layers"):
+            raise UserError(f"{override}: layers change by variant, --config=FILE.py:VARIANT")
+        if key not in known:
+            raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")
+        if not equals:
+            raise UserError(f"{override} has no value: --config.{key}=VALUE")
+        kind = type(known[key]).__name__ if known[key] is not None else "value of its kind"
+        values = flags.FlagValues()
+        argv = ["alexnet-jax", f"--config.{key}={value}"]
+        try:
+            holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+            values(argv)
+        except (flags.Error, TypeError, ValueError, SyntaxError) as error:
+            raise UserError(f"config.{key} is {known[key]!r}: {value!r} is no {kind}") from error
+        config = holder.value
+    return config

@@ -1,0 +1,242 @@
+"""The network as data: frozen dataclasses that a config puts in a tuple.
+
+Nothing here computes (``model`` does) and nothing imports JAX, so that a config
+is read in no time. ``maps`` and ``units`` are counted per tower, as in figure 2 of
+the paper; a layer reads its ``own`` tower or, where the towers talk, ``all`` of
+them. Shapes are per tower and per example: ``(height, width, maps)`` or ``(units,)``.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from alexnet_jax.errors import UserError
+
+Reads: TypeAlias = Literal["own", "all"]
+Std: TypeAlias = float | Literal["fan_in"]
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """A convolution. ``padding`` is zeros (before, after) in both directions.
+
+    ``std`` is the deviation of the initial Gaussian weights and ``bias`` the initial
+    bias; ``std="fan_in"`` draws both uniformly from +-1/sqrt(fan-in), PyTorch's default.
+    """
+
+    name: str
+    maps: int
+    kernel: int
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    reads: Reads = "own"
+    std: Std = 0.01
+    bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A fully-connected layer; images are flattened as height, width, maps."""
+
+    name: str
+    units: int
+    reads: Reads = "own"
+    std: Std = 0.01
+    bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """The last layer: each tower multiplies its own units, one sum over the towers makes the logits."""
+
+    name: str
+    classes: int
+    std: Std = 0.01
+    bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ReLU:
+    """max(0, x), section 3.1."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LRN:
+    """Local response normalization over neighbouring maps of one tower, section 3.3.
+
+    x / (k + alpha' * sum over ``window`` maps of x^2) ^ beta, where alpha' is ``alpha`` as the
+    paper writes it, or ``alpha / window`` as its code, Caffe and PyTorch have it (``divide_alpha``).
+    """
+
+    name: str
+    window: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+    divide_alpha: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MapNorm:
+    """Response normalization within a map, over ``window`` x ``window`` places (cuda-convnet's ``rnorm``).
+
+    x / (1 + alpha / window^2 * sum of x^2) ^ beta, the sum over the places that exist.
+    """
+
+    name: str
+    window: int
+    alpha: float
+    beta: float = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPool:
+    """Max pooling; ``ceil`` lets the last window reach over the edge, as cuda-convnet does."""
+
+    name: str
+    window: int = 3
+    stride: int = 2
+    ceil: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class AvgPool:
+    """The mean over the places of each window that exist; ``ceil`` as in `MaxPool`."""
+
+    name: str
+    window: int = 3
+    stride: int = 2
+    ceil: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """Sets each unit to zero with probability ``rate`` while training, section 4.2.
+
+    ``scale_at="test"``, as in 2012: all outputs times (1 - rate) at test; ``"training"``, as in
+    today's libraries: the kept outputs divided by (1 - rate) while training.
+    """
+
+    name: str
+    rate: float = 0.5
+    scale_at: Literal["test", "training"] = "test"
+
+
+Layer: TypeAlias = Conv | Dense | Classifier | ReLU | LRN | MapNorm | MaxPool | AvgPool | Dropout
+Layers: TypeAlias = tuple[Layer, ...]
+
+TYPES: dict[str, type[Layer]] = {
+    kind.__name__: kind for kind in (Conv, Dense, Classifier, ReLU, LRN, MapNorm, MaxPool, AvgPool, Dropout)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """A layer at its place in a net.
+
+    ``inputs`` and ``outputs`` are per tower; ``params`` are the shapes of the whole net's arrays,
+    with their leading tower axis. A classifier's bias belongs to no tower: its axis has size 1.
+    """
+
+    layer: Layer
+    inputs: Shape
+    outputs: Shape
+    params: dict[str, Shape]
+
+    @property
+    def fan_in(self) -> int:
+        """How many numbers each output is computed from."""
+        return math.prod(self.params["kernel"][1:-1])
+
+
+def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Traced]:
+    """Follows the shapes through a net of ``towers`` towers that all read the image.
+
+    Raises:
+      UserError: a name that stands twice, a window larger than its input, a layer that reads
+        maps where there are only units, a net that does not end in its one classifier.
+    """
+    traced: list[Traced] = []
+    shape = image_shape
+    names: set[str] = set()
+    split = False  # the image is the same for all towers; from the first weights on, each has its own
+    for layer in layers:
+        if layer.name in names:
+            raise UserError(f"net.layers: two layers are named {layer.name}")
+        names.add(layer.name)
+        if traced and isinstance(traced[-1].layer, Classifier):
+            raise UserError(f"net.layers: {layer.name} comes after the classifier")
+        inputs = shape
+        params: dict[str, Shape] = {}
+        if isinstance(layer, Conv | LRN | MapNorm | MaxPool | AvgPool) and len(shape) != 3:
+            raise UserError(f"net.layers: {layer.name} needs maps, but its input has the shape {shape}")
+        match layer:
+            case Conv():
+                channels = inputs[-1] * (towers if layer.reads == "all" and split else 1)
+                height, width = (
+                    _windows(layer, size + sum(layer.padding), layer.kernel, layer.stride, False)
+                    for size in inputs[:2]
+                )
+                shape = (height, width, layer.maps)
+                params["kernel"] = (towers, layer.kernel, layer.kernel, channels, layer.maps)
+                params["bias"] = (towers, layer.maps)
+            case Dense():
+                features = math.prod(inputs) * (towers if layer.reads == "all" and split else 1)
+                shape = (layer.units,)
+                params["kernel"] = (towers, features, layer.units)
+                params["bias"] = (towers, layer.units)
+            case Classifier():
+                shape = (layer.classes,)
+                params["kernel"] = (towers, math.prod(inputs), layer.classes)
+                params["bias"] = (1, layer.classes)
+            case MaxPool() | AvgPool():
+                height, width = (
+                    _windows(layer, size, layer.window, layer.stride, layer.ceil) for size in inputs[:2]
+                )
+                shape = (height, width, inputs[-1])
+        split = split or bool(params)
+        traced.append(Traced(layer, inputs, shape, params))
+    if not traced or not isinstance(traced[-1].layer, Classifier):
+        raise UserError("net.layers: the last layer must be a Classifier")
+    return traced
+
+
+def _windows(layer: Conv | MaxPool | AvgPool, size: int, window: int, stride: int, ceil: bool) -> int:
+    """How many windows fit along one direction."""
+    if size < window:
+        raise UserError(f"net.layers: {layer.name} has a window of {window}, but its input has only {size}")
+    extra = stride - 1 if ceil else 0
+    return (size - window + extra) // stride + 1
+
+
+def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
+    """The same layers, but for some fields of the one called ``name``."""
+    if name not in {layer.name for layer in layers}:
+        raise UserError(f"net.layers: there is no layer {name}")
+    return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
+
+
+def without(layers: Sequence[Layer], *names: str) -> Layers:
+    """The same layers, but for those of these names."""
+    return tuple(layer for layer in layers if layer.name not in names)
+
+
+def to_json(layers: Iterable[Layer]) -> list[dict[str, Any]]:
+    """``{"type": "Conv", "name": "conv1", ...}`` for each layer."""
+    return [{"type": type(layer).__name__, **dataclasses.asdict(layer)} for layer in layers]
+
+
+def from_json(layers: Iterable[dict[str, Any]]) -> Layers:
+    """The inverse of `to_json`."""
+
+    def build(fields: dict[str, Any]) -> Layer:
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k != "type"
+        }
+        return TYPES[fields["type"]](**values)
+
+    return tuple(build(fields) for fields in layers)

@@ -1,0 +1,243 @@
+"""One Flax module runs any tuple of layers, the towers written once.
+
+Parameters are ``{"conv1": {"kernel", "bias"}, ...}``, each array with a leading tower axis.
+Activations are a list with one array for each tower that lives on this device: all of them on a
+single device, or this device's share inside a ``jax.shard_map`` over the mesh axis named in
+``tower_axis``. Where a layer reads all towers there is one all-gather over that axis, and after
+the classifier one sum; nothing else crosses.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from ml_collections import ConfigDict
+
+from alexnet_jax import ops
+from alexnet_jax.layers import (
+    LRN,
+    AvgPool,
+    Classifier,
+    Conv,
+    Dense,
+    Dropout,
+    Layer,
+    Layers,
+    MapNorm,
+    MaxPool,
+    ReLU,
+    Shape,
+    Traced,
+    trace,
+)
+
+Params: TypeAlias = dict[str, dict[str, Any]]
+"""``{"conv1": {"kernel": array, "bias": array}, ...}``; or the same tree of anything else."""
+
+
+class Net(nnx.Module):
+    """The network that a tuple of layers describes.
+
+    Attributes:
+      layers: the tuple.
+      towers: how many towers it has, over all devices.
+      image_shape: (height, width, channels) of the images as the net sees them.
+      dtype: the type it computes in; parameters, normalizations' sums and logits are float32.
+    """
+
+    def __init__(
+        self, layers: Layers, towers: int, image_shape: Shape, dtype: jax.typing.DTypeLike, *, key: jax.Array
+    ) -> None:
+        self.layers = nnx.static(layers)
+        self.towers = towers
+        self.image_shape = nnx.static(image_shape)
+        self.dtype = jnp.dtype(dtype)
+        for traced in trace(layers, towers, image_shape):
+            if traced.params:
+                weights = _initial(traced, named_key(key, traced.layer.name))
+                setattr(self, traced.layer.name, nnx.Dict(jax.tree.map(nnx.Param, weights)))
+
+    def __call__(
+        self,
+        images_BxHxWxC: jax.Array,
+        *,
+        dropout_keys_B: jax.Array | None = None,
+        tower_axis: str | None = None,
+    ) -> jax.Array:
+        """Logits, float32, of shape (batch, classes).
+
+        Args:
+          images_BxHxWxC: cropped, the mean subtracted, float.
+          dropout_keys_B: a key for each example while training; None at test.
+          tower_axis: the mesh axis over which the towers are split, inside a ``shard_map``.
+        """
+        towers = _local_towers(self)
+        xs = [images_BxHxWxC.astype(self.dtype)] * towers
+        split = False  # as in `layers.trace`: whether the towers hold different things yet
+        for layer in self.layers:
+            with jax.named_scope(layer.name):
+                if isinstance(layer, Classifier):
+                    return self._logits(layer, xs, tower_axis)
+                if split and getattr(layer, "reads", "own") == "all":
+                    xs = _read_all(xs, tower_axis)
+                xs = self._run(layer, xs, dropout_keys_B, tower_axis)
+            split = split or isinstance(layer, Conv | Dense)
+        raise AssertionError("a net ends in its classifier")
+
+    def _run(
+        self, layer: Layer, xs: list[jax.Array], dropout_keys_B: jax.Array | None, tower_axis: str | None
+    ) -> list[jax.Array]:
+        """A layer on each tower of this device."""
+        match layer:
+            case Conv():
+                kernels, biases = self._weights(layer)
+                return [
+                    ops.conv(x, kernel, layer.stride, layer.padding) + bias
+                    for x, kernel, bias in zip(xs, kernels, biases, strict=True)
+                ]
+            case Dense():
+                kernels, biases = self._weights(layer)
+                return [
+                    x.reshape(len(x), -1) @ kernel + bias
+                    for x, kernel, bias in zip(xs, kernels, biases, strict=True)
+                ]
+            case ReLU():
+                return [jax.nn.relu(x) for x in xs]
+            case LRN():
+                return [ops.lrn(x, layer) for x in xs]
+            case MapNorm():
+                return [ops.map_norm(x, layer) for x in xs]
+            case MaxPool():
+                return [ops.max_pool(x, layer) for x in xs]
+            case AvgPool():
+                return [ops.avg_pool(x, layer) for x in xs]
+            case Dropout():
+                return _dropout(layer, xs, dropout_keys_B, tower_axis)
+        raise AssertionError(f"no such layer: {layer}")
+
+    def _weights(self, layer: Conv | Dense) -> tuple[Sequence[jax.Array], Sequence[jax.Array]]:
+        """Kernels and biases of this device's towers; unstacking has a cheaper gradient than indexing."""
+        weights = getattr(self, layer.name)
+        kernels, biases = (jnp.unstack(weights[x][...].astype(self.dtype)) for x in ("kernel", "bias"))
+        return kernels, biases
+
+    def _logits(self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None) -> jax.Array:
+        """Each tower multiplies its own units, one sum over the towers makes the logits."""
+        weights = getattr(self, layer.name)
+        kernels = jnp.unstack(weights["kernel"][...].astype(self.dtype))
+        products = [
+            jnp.matmul(x.reshape(len(x), -1), kernel, preferred_element_type=jnp.float32)
+            for x, kernel in zip(xs, kernels, strict=True)
+        ]
+        logits = sum(products[1:], start=products[0])
+        if tower_axis is not None:
+            logits = lax.psum(logits, tower_axis)
+        return logits + weights["bias"][0]
+
+
+def build(config: ConfigDict) -> Net:
+    """The net of a config, without values: its parameters are shapes and types alone.
+
+    Raises:
+      UserError: layers that don't fit one another or the image.
+    """
+    net, size = config.net, config.data.crop_size
+
+    def create() -> Net:
+        return Net(tuple(net.layers), net.towers, (size, size, 3), config.dtype, key=jax.random.key(0))
+
+    return nnx.eval_shape(create)
+
+
+def init(model: Net, key: jax.Array) -> Params:
+    """New parameters, float32: a function of the key, the layer's name and the tower alone."""
+
+    @jax.jit
+    def initialize(key: jax.Array) -> Params:
+        return _params(Net(model.layers, model.towers, model.image_shape, model.dtype, key=key))
+
+    return initialize(key)
+
+
+def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) -> jax.Array:
+    """Logits of shape (batch, classes); by default at test, on one device. See `Net.__call__`.
+
+    Args:
+      model: from `build`.
+      params: from `init` or `restore`.
+      images_BxHxWxC: as the net sees them: cropped, the mean subtracted, float.
+      **kwargs: ``dropout_keys_B`` and ``tower_axis``.
+    """
+    graphdef, state = nnx.split(model)
+    nnx.replace_by_pure_dict(state, params)
+    return nnx.merge(graphdef, state)(images_BxHxWxC, **kwargs)
+
+
+def abstract_params(model: Net) -> Params:
+    """The shapes and types of a net's parameters."""
+    return _params(model)
+
+
+def named_key(key: jax.Array, name: str) -> jax.Array:
+    """A key for a purpose. By name, not by number: taking a layer out leaves the others' draws alone."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _params(model: Net) -> Params:
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def _local_towers(model: Net) -> int:
+    """How many towers' parameters this device holds."""
+    classifier = model.layers[-1]
+    return getattr(model, classifier.name)["kernel"].shape[0]
+
+
+def _read_all(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
+    """Every tower's maps (or units), one tower after the other, for each tower of this device."""
+    x = jnp.concatenate(xs, axis=-1)
+    if tower_axis is not None:
+        x = lax.all_gather(x, tower_axis, axis=x.ndim - 1, tiled=True)
+    return [x] * len(xs)
+
+
+def _dropout(
+    layer: Dropout, xs: list[jax.Array], keys_B: jax.Array | None, tower_axis: str | None
+) -> list[jax.Array]:
+    """Masks are drawn for each example and tower, so that they are the same on any mesh."""
+    keep = 1 - layer.rate
+    if keys_B is None:
+        return [x * keep for x in xs] if layer.scale_at == "test" else xs
+    first = 0 if tower_axis is None else lax.axis_index(tower_axis) * len(xs)
+
+    def mask(key: jax.Array, tower: jax.Array | int, shape: Shape) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(named_key(key, layer.name), tower), keep, shape)
+
+    kept = [
+        jnp.where(jax.vmap(lambda key, i=i, x=x: mask(key, first + i, x.shape[1:]))(keys_B), x, 0)
+        for i, x in enumerate(xs)
+    ]
+    return kept if layer.scale_at == "test" else [x / keep for x in kept]
+
+
+def _initial(traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
+    """A layer's initial weights, each tower's from a key of its own."""
+    layer = traced.layer
+    assert isinstance(layer, Conv | Dense | Classifier)
+
+    def draw(name: str) -> jax.Array:
+        towers, *shape = traced.params[name]
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, name), jnp.arange(towers))
+        if layer.std == "fan_in":
+            limit = 1 / math.sqrt(traced.fan_in)
+            return jax.vmap(lambda k: jax.random.uniform(k, shape, minval=-limit, maxval=limit))(keys)
+        if name == "bias":
+            return jnp.full(traced.params[name], layer.bias)
+        return layer.std * jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+
+    return {name: draw(name) for name in traced.params}

@@ -1,0 +1,171 @@
+"""The compiled programs: one update, and the test of a batch, each from uint8 images on.
+
+Both run under ``jax.shard_map`` on the mesh ('data', 'tower'): a batch is split over ``data``,
+parameters and activations of a tower live on that tower's devices.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from alexnet_jax import learning as learning_lib
+from alexnet_jax.augment import Statistics, fixed_views, random_views, test_view
+from alexnet_jax.mesh import DATA, TOWER, param_specs, shardings
+from alexnet_jax.model import Net, Params, abstract_params, apply, init, named_key
+
+Metrics: TypeAlias = dict[str, jax.Array]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that an update reads and writes: updates done, parameters, the optimizer's velocity."""
+
+    step: Any
+    params: Params
+    opt_state: optax.OptState
+
+
+def state_specs(model: Net, config: ConfigDict) -> TrainState:
+    """How each array of the state lies on the mesh: velocity as its parameter, the step everywhere."""
+    params = abstract_params(model)
+    specs = param_specs(params)
+    opt_state = jax.eval_shape(learning_lib.optimizer(config.learning, params).init, params)
+    return TrainState(P(), specs, learning_lib.with_velocity(opt_state, specs))
+
+
+def new_state(model: Net, config: ConfigDict, mesh: Mesh, params: Params | None = None) -> TrainState:
+    """The state before the first update, on the mesh; parameters drawn from the seed if none are given."""
+
+    @partial(jax.jit, out_shardings=shardings(mesh, state_specs(model, config)))
+    def create(params: Params | None) -> TrainState:
+        if params is None:
+            params = init(model, named_key(jax.random.key(config.seed), "init"))
+        tx = learning_lib.optimizer(config.learning, params)
+        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+    return create(params)
+
+
+def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Compiles ``(state, images, labels, rates, color_noise, statistics) -> (state, metrics)``.
+
+    Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); rates are
+    as in `learning.rates`. The metrics are those of the batch before the update: ``loss``
+    (cross-entropy in nats, mean over the batch) and ``top1_error`` (fraction). The state is donated.
+    """
+    tx = learning_lib.optimizer(config.learning, abstract_params(model))
+    specs = state_specs(model, config)
+
+    @partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(specs, P(DATA), P(DATA), P(), P(), P()),
+        out_specs=(specs, P()),
+    )
+    def update(
+        state: TrainState,
+        images_BxHxWx3: jax.Array,
+        labels_B: jax.Array,
+        rates: Params,
+        color_noise: jax.Array,
+        statistics: Statistics,
+    ) -> tuple[TrainState, Metrics]:
+        batch = len(labels_B)
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        positions_B = lax.axis_index(DATA) * batch + jnp.arange(batch)
+        views = random_views(images_BxHxWx3, positions_B, key, color_noise, statistics, config.data)
+        dropout_keys_B = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "dropout"), positions_B)
+
+        def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
+            logits = apply(model, params, views, dropout_keys_B=dropout_keys_B, tower_axis=TOWER)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels_B)
+            return lax.pmean(losses.mean(), DATA), logits
+
+        (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        wrong = lax.pmean(jnp.mean(jnp.argmax(logits, axis=-1) != labels_B), DATA)
+        changes, opt_state = tx.update(gradients, state.opt_state, state.params, rates=rates)
+        params = optax.apply_updates(state.params, changes)
+        return TrainState(state.step + 1, params, opt_state), {"loss": loss, "top1_error": wrong}
+
+    return jax.jit(update, donate_argnums=0)
+
+
+def log_probabilities(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array]:
+    """Compiles ``(params, images, statistics, views) -> log of the softmax, averaged over the views``.
+
+    Images are uint8 of shape (batch, height, width, 3), the result float32 of shape (batch, classes);
+    views is 1, the centre, or 10: see `fixed_views`.
+    """
+
+    @partial(jax.jit, static_argnums=3)
+    def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
+        _, height, width, _ = images_BxHxWx3.shape
+        table = fixed_views(height, width, data.crop_size, views, data.flip)
+
+        @partial(
+            jax.shard_map,
+            mesh=mesh,
+            in_specs=(param_specs(abstract_params(model)), P(DATA), P()),
+            out_specs=P(DATA),
+        )
+        def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:
+            def one_view(view_3: jax.Array) -> jax.Array:
+                view = test_view(images, view_3, statistics, data)
+                return jax.nn.log_softmax(apply(model, params, view, tower_axis=TOWER))
+
+            return mean_log_probabilities(lax.map(one_view, jnp.asarray(table)))
+
+        return on_each_device(params, images_BxHxWx3, statistics)
+
+    return predict
+
+
+def mean_log_probabilities(log_probs_NxBxC: jax.Array) -> jax.Array:
+    """The log of the mean of N probabilities: of views, or of the members of an ensemble."""
+    return jax.nn.logsumexp(log_probs_NxBxC, axis=0) - np.log(len(log_probs_NxBxC)).astype(np.float32)
+
+
+@jax.jit
+def score(log_probs_BxC: jax.Array, labels_B: jax.Array, counted_B: jax.Array) -> Metrics:
+    """Sums over the examples that count: of the loss, and of top-1 and top-5 errors.
+
+    Of equal probabilities the class with the lower number comes first, so that a net that has
+    learned nothing is not right by a tie.
+    """
+    right_B = jnp.take_along_axis(log_probs_BxC, labels_B[:, None], axis=-1)
+    classes = jnp.arange(log_probs_BxC.shape[-1])
+    before = (log_probs_BxC > right_B) | ((log_probs_BxC == right_B) & (classes < labels_B[:, None]))
+    rank_B = before.sum(axis=-1)
+    return {
+        "loss": -jnp.sum(right_B[:, 0], where=counted_B),
+        "top1_error": jnp.sum(rank_B >= 1, where=counted_B),
+        "top5_error": jnp.sum(rank_B >= 5, where=counted_B),
+    }
+
+
+@jax.jit
+def mean_magnitudes(state: TrainState) -> dict[str, dict[str, jax.Array]]:
+    """``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}`` of the kernels: is each layer learning?"""
+    v = learning_lib.velocity(state.opt_state)
+    return {
+        name: {"weights": jnp.mean(jnp.abs(arrays["kernel"])), "steps": jnp.mean(jnp.abs(v[name]["kernel"]))}
+        for name, arrays in state.params.items()
+    }
+
+
+@jax.jit
+def all_finite(state: TrainState) -> jax.Array:
+    """Whether every number that a checkpoint would keep is one."""
+    leaves = jax.tree.leaves(state)
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in leaves]))

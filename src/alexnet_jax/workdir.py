@@ -1,0 +1,133 @@
+"""A workdir: what a run writes beside its checkpoints, and a net that has learned, read back."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from alexnet_jax import config as config_lib
+from alexnet_jax.augment import Statistics, statistics
+from alexnet_jax.cache import DataInfo
+from alexnet_jax.checkpoint import Checkpoints
+from alexnet_jax.errors import UserError
+from alexnet_jax.mesh import DATA, local_mesh
+from alexnet_jax.model import Net, Params, build
+from alexnet_jax.step import log_probabilities
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Restored:
+    """A net that has learned.
+
+    Attributes:
+      model: as from `model.build`.
+      params: its parameters, on ``mesh``.
+      config: that it was trained with.
+      step: updates done.
+      data: what it was trained on: class names, mean image, sizes.
+      mesh: the devices it runs on.
+    """
+
+    model: Net
+    params: Params
+    config: ConfigDict
+    step: int
+    data: DataInfo
+    mesh: Mesh
+
+    def predict_proba(self, images_uint8: np.ndarray, views: int = 1) -> np.ndarray:
+        """Probabilities of each class.
+
+        Args:
+          images_uint8: uint8 of shape (batch, height, width, 3), of the size in ``data.image_size``;
+            they are cropped, and the mean is subtracted, here.
+          views: 1, the centre; or 10, the average over corners, centre and their mirror images.
+
+        Returns:
+          Float32 of shape (batch, classes).
+
+        Raises:
+          ValueError: images of another type or size, or another number of views.
+        """
+        expected = (*self.data.image_size, 3)
+        if images_uint8.dtype != np.uint8 or images_uint8.shape[1:] != expected:
+            raise ValueError(
+                f"images must be uint8 of shape (batch, {', '.join(map(str, expected))}),"
+                f" not {images_uint8.dtype} of shape {images_uint8.shape}"
+            )
+        if views not in (1, 10):
+            raise ValueError(f"views must be 1 or 10, not {views}")
+        batch = len(images_uint8)
+        full = np.pad(images_uint8, [(0, -batch % self.mesh.shape[DATA]), (0, 0), (0, 0), (0, 0)])
+        images = jax.device_put(full, NamedSharding(self.mesh, P(DATA)))
+        return np.exp(np.asarray(self.log_probabilities(images, views))[:batch])
+
+    def log_probabilities(self, images_BxHxWx3: jax.Array, views: int) -> jax.Array:
+        """As `predict_proba`, of uint8 images that are on the mesh already, and logarithms."""
+        return self._compiled(self.params, images_BxHxWx3, self._statistics, views)
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., jax.Array]:
+        return log_probabilities(self.model, self.config.data, self.mesh)
+
+    @functools.cached_property
+    def _statistics(self) -> Statistics:
+        info, reading = self.data, self.config.data.color_noise_reading
+        return statistics(info.mean_image, info.color_covariance, reading, self.mesh)
+
+
+def absolute(workdir: str | os.PathLike[str]) -> epath.Path:
+    """A workdir's path, as Orbax wants it."""
+    return epath.Path(workdir).expanduser().resolve()
+
+
+def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mesh | None = None) -> Restored:
+    """A net from the checkpoints of a workdir, on any devices.
+
+    Args:
+      workdir: where `train` ran.
+      step: ``last``, ``best`` (lowest validation error) or a number.
+      mesh: the devices; by default one, the first of this process.
+
+    Raises:
+      UserError: no workdir, no such checkpoint, or a damaged one.
+    """
+    config, data = read_workdir(workdir)
+    model = build(config)
+    mesh = local_mesh() if mesh is None else mesh
+    with Checkpoints(absolute(workdir)) as checkpoints:
+        number, params = checkpoints.restore_params(step, model, mesh)
+    return Restored(model, params, config, number, data, mesh)
+
+
+def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]:
+    """A workdir's config and what it knows of its data."""
+    path = absolute(workdir)
+    if not (path / "config.json").exists():
+        raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
+    try:
+        return config_lib.from_json((path / "config.json").read_text()), DataInfo.load(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{workdir} is damaged: config.json or data.json can't be read ({error})") from error
+
+
+def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: DataInfo) -> None:
+    """What evaluation needs, beside the parameters.
+
+    Raises:
+      UserError: it can't be written.
+    """
+    path = absolute(workdir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        info.save(path)
+        (path / "config.json").write_text(config_lib.to_json(config))
+    except OSError as error:
+        raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
