@@ -51,7 +51,8 @@ def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str,
 
 def random_views(
     images_BxHxWx3: jax.Array,
-    positions_B: jax.Array,
+    first: jax.Array | int,
+    batch_size: int,
     key: jax.Array,
     color_noise: jax.Array,
     statistics: Statistics,
@@ -59,33 +60,31 @@ def random_views(
 ) -> jax.Array:
     """A random crop, mirrored half of the time, the mean subtracted, in another light.
 
+    What is drawn is small, so it is drawn for the whole batch on every device.
+
     Args:
-      images_BxHxWx3: uint8, as they lie in the cache.
-      positions_B: each example's position in the global batch.
+      images_BxHxWx3: uint8, as they lie in the cache: this device's part of the batch.
+      first: the position of the first of them in the whole batch.
+      batch_size: of the whole batch.
       key: of this step.
       color_noise: deviation of the alphas; 0 for none.
       statistics: of the training set.
       data: ``config.data``.
 
     Returns:
-      Float32 of shape (batch, crop_size, crop_size, 3), in grey levels (over ``pixel_std``).
+      Float32 of shape (part of the batch, crop_size, crop_size, 3), in grey levels (over ``pixel_std``).
     """
-    last = [size - data.crop_size + 1 for size in images_BxHxWx3.shape[1:3]]
-
-    def draw(position: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        crop = jax.random.fold_in(named_key(key, "crop"), position // data.images_per_crop)
-        color = jax.random.fold_in(named_key(key, "color"), position)
-        return (
-            jax.random.randint(named_key(crop, "corner"), (2,), 0, jnp.array(last)),
-            jax.random.bernoulli(named_key(crop, "mirror")) & data.flip,
-            color_noise * jax.random.normal(color, (3,)),
-        )
-
-    corners_Bx2, mirrored_B, alphas_Bx3 = jax.vmap(draw)(positions_B)
+    positions_B = first + jnp.arange(len(images_BxHxWx3))
+    last = jnp.array([size - data.crop_size + 1 for size in images_BxHxWx3.shape[1:3]])
+    crops = -(-batch_size // data.images_per_crop)
+    corners_Bx2 = jax.random.randint(named_key(key, "corner"), (crops, 2), 0, last)
+    mirrored_B = jax.random.bernoulli(named_key(key, "mirror"), 0.5 if data.flip else 0.0, (crops,))
+    crop_B = positions_B // data.images_per_crop
     views = jax.vmap(partial(_view, statistics=statistics, size=data.crop_size))(
-        images_BxHxWx3, corners_Bx2, mirrored_B
+        images_BxHxWx3, corners_Bx2[crop_B], mirrored_B[crop_B]
     )
     if data.color_noise:
+        alphas_Bx3 = color_noise * jax.random.normal(named_key(key, "color"), (batch_size, 3))[positions_B]
         shift_Bx3 = jnp.sum(alphas_Bx3[:, :, None] * statistics.color_3x3, axis=1)
         views = views + shift_Bx3[:, None, None, :]
         if data.shrink_by_noise:

@@ -161,7 +161,7 @@ def with_variants(
 
 def near(name: str, known: Collection[str]) -> str:
     """Names like this one, for the end of a message."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from alexnet_jax.cache import Cache
@@ -51,10 +52,14 @@ def evaluate(
       batch_size: at a time; any will do.
       mesh: that the members run on.
     """
-    batches = []
-    for images, labels, counted in test_batches(cache, split, batch_size, mesh):
-        log_probs = mean_log_probabilities(jnp.stack([member(images) for member in members]))
-        batches.append(score(log_probs, labels, counted))
-    sums = {name: sum(float(batch[name]) for batch in jax.device_get(batches)) for name in batches[0]}
     examples = cache.info.splits[split]
-    return Result(split, views, examples, **{name: total / examples for name, total in sums.items()})
+    sums = {"loss": 0.0, "top1_error": 0.0, "top5_error": 0.0}
+    counted = 0
+    for images, labels in test_batches(cache, split, batch_size, mesh):
+        log_probs = mean_log_probabilities(jnp.stack([member(images) for member in members]))
+        scores = jax.device_get(score(log_probs, labels))
+        real = min(len(labels), examples - counted)  # the last batch is filled up
+        for name, values in scores.items():
+            sums[name] += float(values[:real].sum(dtype=np.float64))
+        counted += real
+    return Result(split, views, counted, **{name: total / counted for name, total in sums.items()})

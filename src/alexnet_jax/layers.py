@@ -150,7 +150,8 @@ class Traced:
     @property
     def fan_in(self) -> int:
         """How many numbers each output is computed from."""
-        return math.prod(self.params["kernel"][1:-1])
+        towers, *inputs, _ = self.params["kernel"]
+        return math.prod(inputs) * (towers if isinstance(self.layer, Classifier) else 1)
 
 
 def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Traced]:

@@ -39,20 +39,18 @@ def training_batches(
 
 def test_batches(
     cache: Cache, split: str, batch_size: int, mesh: Mesh
-) -> Iterator[tuple[jax.Array, jax.Array, jax.Array]]:
-    """As `training_batches`, every example of a split once and in order, and which of them count.
+) -> Generator[tuple[jax.Array, jax.Array], None, None]:
+    """As `training_batches`, every example of a split once and in order.
 
-    The last batch is filled up with examples that don't.
+    The last batch is filled up with copies of the last example.
     """
     images, labels = cache.images[split], cache.labels[split]
     batch_size += -batch_size % mesh.shape[DATA]
     sharding = NamedSharding(mesh, P(DATA))
 
-    def load(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        places = np.arange(start, start + batch_size)
-        counted = places < len(labels)
-        rows = np.where(counted, places, 0)
-        return np.take(images, rows, axis=0), labels[rows], counted
+    def load(start: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.minimum(np.arange(start, start + batch_size), len(labels) - 1)
+        return np.take(images, rows, axis=0), labels[rows]
 
     for batch in _ahead(load, range(0, len(labels), batch_size)):
         yield jax.make_array_from_process_local_data(sharding, batch)

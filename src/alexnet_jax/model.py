@@ -215,13 +215,14 @@ def _dropout(
         return [x * keep for x in xs] if layer.scale_at == "test" else xs
     first = 0 if tower_axis is None else lax.axis_index(tower_axis) * len(xs)
 
-    def mask(key: jax.Array, tower: jax.Array | int, shape: Shape) -> jax.Array:
-        return jax.random.bernoulli(jax.random.fold_in(named_key(key, layer.name), tower), keep, shape)
+    def mask(x: jax.Array, tower: jax.Array | int) -> jax.Array:
+        def draw(key: jax.Array) -> jax.Array:
+            key = jax.random.fold_in(named_key(key, layer.name), tower)
+            return jax.random.bernoulli(key, keep, (math.prod(x.shape[1:]),))
 
-    kept = [
-        jnp.where(jax.vmap(lambda key, i=i, x=x: mask(key, first + i, x.shape[1:]))(keys_B), x, 0)
-        for i, x in enumerate(xs)
-    ]
+        return jax.vmap(draw)(keys_B).reshape(x.shape)
+
+    kept = [jnp.where(mask(x, first + i), x, 0) for i, x in enumerate(xs)]
     return kept if layer.scale_at == "test" else [x / keep for x in kept]
 
 
@@ -231,13 +232,16 @@ def _initial(traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
     assert isinstance(layer, Conv | Dense | Classifier)
 
     def draw(name: str) -> jax.Array:
-        towers, *shape = traced.params[name]
+        shape = traced.params[name]
+        towers, size = shape[0], math.prod(shape[1:])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, name), jnp.arange(towers))
         if layer.std == "fan_in":
             limit = 1 / math.sqrt(traced.fan_in)
-            return jax.vmap(lambda k: jax.random.uniform(k, shape, minval=-limit, maxval=limit))(keys)
-        if name == "bias":
-            return jnp.full(traced.params[name], layer.bias)
-        return layer.std * jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+            flat = jax.vmap(lambda k: jax.random.uniform(k, (size,), minval=-limit, maxval=limit))(keys)
+        elif name == "bias":
+            return jnp.full(shape, layer.bias)
+        else:  # drawn flat: XLA takes ten times as long to compile draws of several dimensions
+            flat = layer.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
+        return flat.reshape(shape)
 
     return {name: draw(name) for name in traced.params}

@@ -1,0 +1,53 @@
+"""Four CPU devices for the meshes; real data where it is, a failure in CI where it is not."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+
+RECIPES = Path(__file__).parent / "recipes"
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def tiny(cache_dir):
+    """The config of a small two-tower net on the digits, ready to run on one device."""
+    from alexnet_jax import get_config
+
+    config = get_config(f"{RECIPES / 'tiny.py'}")
+    config.data.cache_dir = cache_dir
+    return config
+
+
+@pytest.fixture
+def cifar10_dir():
+    """Where TFDS has prepared CIFAR-10."""
+    root = os.environ.get("TFDS_DATA_DIR")
+    if root and list(Path(root).glob("cifar10/*/dataset_info.json")):
+        return root
+    message = "TFDS_DATA_DIR does not hold cifar10: tests on real images are left out"
+    if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, cache_dir):
+    """A workdir in which the tiny recipe was trained to its end; tests only read it."""
+    from alexnet_jax import get_config
+    from alexnet_jax.train import train
+
+    config = get_config(f"{RECIPES / 'tiny.py'}")
+    config.data.cache_dir = cache_dir
+    workdir = tmp_path_factory.mktemp("trained")
+    train(config, str(workdir))
+    return workdir

@@ -1,0 +1,39 @@
+"""A net that compiles in no time, with every kind of layer the paper has."""
+
+from alexnet_jax.config import base, with_variants
+from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU
+
+LAYERS = (
+    Conv("conv1", maps=6, kernel=3, padding=(0, 1), std=0.1),
+    ReLU("relu1"),
+    LRN("norm1"),
+    MaxPool("pool1", window=3, stride=2),
+    Conv("conv2", maps=8, kernel=3, padding=(1, 1), reads="all", std=0.1),
+    ReLU("relu2"),
+    Dense("fc6", units=16, reads="all", std=0.1),
+    ReLU("relu6"),
+    Dropout("drop6"),
+    Classifier("fc8", classes=10, std=0.1),
+)
+
+
+def plateau(c):
+    c.learning.schedule = "plateau"
+
+
+def get_config(variants=""):
+    c = base()
+    c.batch_size = 16
+    c.num_steps = 40
+    c.mesh = (1, 1)
+    c.data.source = "sklearn:digits"
+    c.data.image_size, c.data.crop_size = 8, 7
+    c.data.flip = False
+    c.data.validation = 0.1
+    c.data.pixel_std = 64.0
+    c.net.layers = LAYERS
+    c.learning.rate = 0.02
+    c.learning.schedule = "steps"
+    c.learning.cuts = (0.3,)
+    c.log_every, c.eval_every, c.checkpoint_every = 10, 20, 10
+    return with_variants(c, variants, {"plateau": plateau})

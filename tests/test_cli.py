@@ -1,0 +1,110 @@
+"""The command line: what a user can do wrong is one line, status 2, and nothing is overwritten."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from alexnet_jax.cli import main
+from tests.conftest import CONFIGS, RECIPES
+
+TINY = f"--config={RECIPES / 'tiny.py'}"
+
+
+def refused(capfd, *args):
+    status = main(args)
+    out, err = capfd.readouterr()
+    assert status == 2
+    assert err.count("\n") == 1
+    assert err.startswith("alexnet-jax: ")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["trian"], "no verb trian (did you mean train?)"),
+        (["train"], "--config=FILE.py is missing"),
+        (["train", TINY], "--workdir=DIR is missing"),
+        (["train", TINY, "--workdr=x"], "workdr"),
+        (["train", TINY, "--workdir=W", "extra"], "takes flags alone, not 'extra'"),
+        (["train", "--config=nothere.py", "--workdir=W"], "no config file nothere.py"),
+        (["train", f"{TINY}:nothere", "--workdir=W"], "no variant nothere"),
+        (["train", f"--config={CONFIGS}/alexnet.py:owt,no_lrn", "--workdir=W"], "contradict each other"),
+        (["train", TINY, "--workdir=W", "--config.batch_sise=3"], "batch_sise does not exist (did you mean batch_size?)"),
+        (["train", TINY, "--workdir=W", "--config.learning.rat=3"], "learning.rat does not exist (did you mean learning.rate"),
+        (["train", TINY, "--workdir=W", "--config.batch_size=many"], "config.batch_size is 16: 'many' is no int"),
+        (["train", TINY, "--workdir=W", "--config.batch_size=1.5"], "'1.5' is no int"),
+        (["train", TINY, "--workdir=W", "--config.learning.rate=fast"], "'fast' is no float"),
+        (["train", TINY, "--workdir=W", "--config.data.flip=7"], "'7' is no bool"),
+        (["train", TINY, "--workdir=W", "--config.learning=7"], "learning does not exist"),
+        (["train", TINY, "--workdir=W", "--config.mesh=(a,b)"], "config.mesh"),
+        (["train", TINY, "--workdir=W", "--config.batch_size"], "has no value"),
+        (["train", TINY, "--workdir=W", "--config.net.layers=3"], "layers change by variant"),
+        (["train", TINY, "--workdir=W", "--config.learning.rate=-1"], "config.learning.rate is -1.0"),
+        (["train", TINY, "--workdir=W", "--config.learning.rate=nan"], "config.learning.rate is nan"),
+        (["train", TINY, "--workdir=W", "--config.data.source=tfds:cifar11"], "did you mean cifar10"),
+        (["train", TINY, "--workdir=W", "--config.batch_size=9", "--config.mesh=(2,1)"], "can't be split over 2"),
+        (["prepare", TINY, "--workdir=W"], "workdir"),
+        (["evaluate"], "--workdir=DIR is missing"),
+        (["evaluate", "--workdir=W"], "W is no workdir"),
+        (["evaluate", "--workdir=W", "--views=5"], "--views is 5"),
+        (["evaluate", "--workdir=W", "--views=ten"], "ten"),
+    ],
+    ids=lambda x: " ".join(x)[-40:] if isinstance(x, list) else "",
+)  # fmt: skip
+def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, monkeypatch, cache_dir):
+    monkeypatch.chdir(tmp_path)
+    if args[0] == "train":
+        args = [*args, f"--config.data.cache_dir={cache_dir}"]
+    assert message in refused(capfd, *args)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--step=11"], "no checkpoint 11"),
+        (["--split=dev"], "--split is 'dev'; sklearn:digits has train, test, validation"),
+        (["--config.batch_size=3"], "batch_size does not exist"),
+        (["--json=/nowhere/r.json"], "can't be written"),
+    ],
+)
+def test_evaluate_says_what_is_there(trained, args, message, capfd):
+    assert message in refused(capfd, "evaluate", f"--workdir={trained}", *args)
+
+
+def test_evaluate_writes_the_contracts_json(trained, tmp_path, capfd):
+    status = main(["evaluate", f"--workdir={trained}", "--views=10", f"--json={tmp_path / 'r.json'}"])
+    assert status == 0
+    assert "360 examples, 10 view(s), 1 net(s)" in capfd.readouterr().out
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert list(record) == ["split", "views", "examples", "loss", "top1_error", "top5_error", "checkpoints"]
+    assert record["checkpoints"] == [{"workdir": str(trained), "step": 40}]
+
+
+def test_evaluate_takes_several_workdirs_and_data_from_elsewhere(trained, tmp_path, capfd):
+    status = main(
+        ["evaluate", f"--workdir={trained}", f"--workdir={trained}", "--step=best", "--split=validation",
+         f"--config.data.cache_dir={tmp_path}"]
+    )  # fmt: skip
+    assert status == 0
+    assert "validation: 144 examples, 1 view(s), 2 net(s)" in capfd.readouterr().out
+    assert list(tmp_path.glob("sklearn-digits-*/data.json"))
+
+
+def test_prepare_says_where_the_cache_is(tmp_path, capfd):
+    assert main(["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]) == 0
+    assert "train 1293, test 360, validation 144 images of (8, 8), 10 classes" in capfd.readouterr().out
+
+
+def test_help_does_not_wait_for_jax():
+    code = "import sys; from alexnet_jax.cli import main; main(['--help']); sys.exit('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: alexnet-jax VERB")
+
+
+def test_no_verb_is_usage_with_status_2():
+    assert main([]) == 2

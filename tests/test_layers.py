@@ -1,0 +1,152 @@
+"""The recipes against the tables of the paper and of the published code."""
+
+import math
+
+import pytest
+
+from alexnet_jax import UserError, get_config
+from alexnet_jax.layers import (
+    LRN,
+    AvgPool,
+    Classifier,
+    Conv,
+    Dense,
+    MapNorm,
+    MaxPool,
+    ReLU,
+    from_json,
+    to_json,
+    trace,
+)
+from tests.conftest import CONFIGS
+
+
+def traced(path):
+    config = get_config(f"{CONFIGS}/{path}")
+    size = config.data.crop_size
+    return {t.layer.name: t for t in trace(config.net.layers, config.net.towers, (size, size, 3))}, config
+
+
+def parameters(net):
+    return sum(math.prod(shape) for t in net.values() for shape in t.params.values())
+
+
+# layer, maps or units of a tower, kernel, stride, padding, what it reads, initial bias, outputs of a tower
+PAPER = [
+    ("conv1", 48, 11, 4, (0, 3), "own", 0, (55, 55, 48)),
+    ("conv2", 128, 5, 1, (2, 2), "own", 1, (27, 27, 128)),
+    ("conv3", 192, 3, 1, (1, 1), "all", 0, (13, 13, 192)),
+    ("conv4", 192, 3, 1, (1, 1), "own", 1, (13, 13, 192)),
+    ("conv5", 128, 3, 1, (1, 1), "own", 1, (13, 13, 128)),
+]
+
+
+@pytest.mark.parametrize(("name", "maps", "kernel", "stride", "padding", "reads", "bias", "outputs"), PAPER)
+def test_convolutions_of_section_3_5(name, maps, kernel, stride, padding, reads, bias, outputs):
+    net, _ = traced("alexnet.py")
+    layer = net[name].layer
+    assert (layer.maps, layer.kernel, layer.stride, layer.padding) == (maps, kernel, stride, padding)
+    assert (layer.reads, layer.bias, layer.std) == (reads, bias, 0.01)
+    assert net[name].outputs == outputs
+
+
+def test_dense_layers_of_section_3_5():
+    net, _ = traced("alexnet.py")
+    assert [(net[n].layer.units, net[n].layer.reads, net[n].layer.bias) for n in ("fc6", "fc7")] == [
+        (2048, "all", 1)
+    ] * 2
+    assert (net["fc8"].layer.classes, net["fc8"].layer.bias) == (1000, 0)
+
+
+def test_sizes_after_the_pools():
+    net, _ = traced("alexnet.py")
+    assert [net[n].outputs[0] for n in ("pool1", "pool2", "pool5")] == [27, 13, 6]
+
+
+def test_neurons_as_the_paper_counts_them():
+    net, config = traced("alexnet.py")
+    neurons = {n: config.net.towers * math.prod(net[n].outputs) for n in net if n.startswith(("conv", "fc"))}
+    neurons["fc8"] //= config.net.towers  # the logits belong to no tower
+    assert neurons == {
+        "conv1": 290_400,  # the paper's 253,440 does not follow from its own sizes
+        "conv2": 186_624,
+        "conv3": 64_896,
+        "conv4": 64_896,
+        "conv5": 43_264,
+        "fc6": 4096,
+        "fc7": 4096,
+        "fc8": 1000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("variants", "count"),
+    [("", 60_965_224), ("source", 60_965_224), ("no_lrn,bf16", 60_965_224), ("owt", 61_100_840)],
+)
+def test_parameters(variants, count):
+    assert parameters(traced(f"alexnet.py:{variants}")[0]) == count
+
+
+def test_one_tower_halves_conv1_to_conv4_alone():
+    net, config = traced("alexnet.py:one_tower")
+    assert config.net.towers == 1
+    assert [net[f"conv{i}"].outputs[-1] for i in range(1, 6)] == [48, 128, 192, 192, 256]
+    assert [net[n].outputs for n in ("fc6", "fc7")] == [(4096,), (4096,)]
+
+
+def test_source_differs_from_the_paper_where_the_code_did():
+    net, config = traced("alexnet.py:source")
+    order = list(net)
+    assert order[:4] == ["conv1", "norm1", "pool1", "relu1"]
+    assert order[order.index("norm2") : order.index("norm2") + 3] == ["norm2", "map_norm2", "pool2"]
+    assert net["norm1"].layer.divide_alpha
+    assert net["norm2"].layer.divide_alpha
+    assert [net[f"conv{i}"].layer.std for i in range(1, 6)] == [0.01, 0.01, 0.03, 0.03, 0.03]
+    assert (config.learning.bias_rate, config.learning.bias_decay) == (0.02, 0)
+    assert (config.learning.cuts, config.num_epochs) == ((25, 51, 79), 91)
+    assert config.learning.layers.conv1.cuts[-1] == 67
+    assert config.learning.layers.conv1.frozen_epochs == 72
+    assert (config.data.color_noise_epochs, config.data.shrink_by_noise) == (67, True)
+    assert (config.data.images_per_crop, config.data.reshuffle) == (32, False)
+
+
+def test_no_lrn_takes_every_normalization_out_of_source_too():
+    net, _ = traced("alexnet.py:source,no_lrn")
+    assert not [t for t in net.values() if isinstance(t.layer, LRN | MapNorm)]
+
+
+@pytest.mark.parametrize(("variant", "last"), [("quick", 64), ("lrn18", 4 * 4 * 64)])
+def test_cifar_pools_reach_over_the_edge(variant, last):
+    net, _ = traced(f"cifar10.py:{variant}")
+    assert [net[f"pool{i}"].outputs[0] for i in (1, 2, 3)] == [16, 8, 4]
+    assert net["fc10"].params["kernel"] == (1, last, 10)
+
+
+def test_digits_have_every_ingredient_of_the_big_net():
+    digits, config = traced("digits.py")
+    big, _ = traced("alexnet.py")
+    assert config.net.towers == 2
+    assert {type(t.layer) for t in digits.values()} >= {type(t.layer) for t in big.values()}
+    assert {t.layer.reads for t in digits.values() if isinstance(t.layer, Conv | Dense)} == {"own", "all"}
+
+
+def test_layers_survive_json():
+    config = get_config(f"{CONFIGS}/alexnet.py:source")
+    assert from_json(to_json(config.net.layers)) == config.net.layers
+    assert to_json(config.net.layers)[0]["type"] == "Conv"
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ((Conv("a", 2, 3), Conv("a", 2, 3), Classifier("b", 2)), "two layers are named a"),
+        ((Conv("a", 2, 9), Classifier("b", 2)), "a has a window of 9"),
+        ((MaxPool("a", 9, 2), Classifier("b", 2)), "a has a window of 9"),
+        ((Dense("a", 2), AvgPool("b"), Classifier("c", 2)), "b needs maps"),
+        ((Dense("a", 2), ReLU("b")), "must be a Classifier"),
+        ((Classifier("a", 2), ReLU("b")), "comes after the classifier"),
+    ],
+)
+def test_a_net_that_does_not_fit_is_refused(layers, message):
+    with pytest.raises(UserError, match=message):
+        trace(layers, 2, (8, 8, 3))

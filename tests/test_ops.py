@@ -1,0 +1,81 @@
+"""Each operation against its definition, written plainly in NumPy, in value and gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from alexnet_jax import ops
+from alexnet_jax.layers import LRN, AvgPool, MapNorm, MaxPool
+
+X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
+
+
+def lrn_by_definition(x, window, alpha, beta, k):
+    y = np.empty_like(x)
+    for i in range(x.shape[-1]):
+        neighbours = x[..., max(0, i - window // 2) : i - window // 2 + window]
+        y[..., i] = x[..., i] / (k + alpha * (neighbours**2).sum(-1)) ** beta
+    return y
+
+
+@pytest.mark.parametrize("divide_alpha", [False, True])
+@pytest.mark.parametrize("beta", [0.75, 0.5])
+@pytest.mark.parametrize("window", [5, 3, 4])
+def test_lrn(divide_alpha, beta, window):
+    layer = LRN("n", window=window, alpha=1e-2, beta=beta, k=2.0, divide_alpha=divide_alpha)
+    expected = lrn_by_definition(X, window, 1e-2 / window if divide_alpha else 1e-2, beta, 2.0)
+    np.testing.assert_allclose(ops.lrn(X, layer), expected, rtol=1e-5)
+
+
+def test_lrn_gradient():
+    layer = LRN("n", alpha=1e-2)
+    x, weights = X[0, 0].astype(np.float64), np.random.default_rng(1).normal(size=X[0, 0].shape)
+    gradient = jax.grad(lambda x: jnp.sum(weights.astype(np.float32) * ops.lrn(x, layer)))(jnp.float32(x))
+    for place in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[place] = 1e-4
+        above, below = ((weights * lrn_by_definition(x + s, 5, 1e-2, 0.75, 2.0)).sum() for s in (step, -step))
+        np.testing.assert_allclose(gradient[place], (above - below) / 2e-4, rtol=1e-4, atol=1e-6)
+
+
+def test_map_norm():
+    layer = MapNorm("n", window=3, alpha=1e-2)
+    expected = np.empty_like(X)
+    for y in range(9):
+        for x in range(7):
+            places = X[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            expected[:, y, x] = X[:, y, x] / (1 + 1e-2 / 9 * (places**2).sum((1, 2))) ** 0.75
+    np.testing.assert_allclose(ops.map_norm(X, layer), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize(("window", "stride"), [(3, 2), (2, 2), (3, 1), (3, 3)])
+@pytest.mark.parametrize(
+    ("kind", "op", "reduce"), [(MaxPool, ops.max_pool, np.max), (AvgPool, ops.avg_pool, np.mean)]
+)
+def test_pools(kind, op, reduce, window, stride, ceil):
+    layer = kind("p", window, stride, ceil)
+    round_up = stride - 1 if ceil else 0
+    rows, columns = ((size - window + round_up) // stride + 1 for size in X.shape[1:3])
+    expected = np.empty((2, rows, columns, 6), np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            places = X[:, y * stride : y * stride + window, x * stride : x * stride + window]
+            expected[:, y, x] = reduce(places, axis=(1, 2))
+    np.testing.assert_allclose(op(X, layer), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_max_pool_gradient_goes_to_the_largest():
+    layer = MaxPool("p", 3, 2)
+
+    def library(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=ops.max_pool(X, layer).shape))
+    ours, theirs = (
+        jax.grad(lambda x, f=f: jnp.sum(weights * f(x)))(jnp.asarray(X))
+        for f in (lambda x: ops.max_pool(x, layer), library)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
