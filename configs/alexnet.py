@@ -8,17 +8,17 @@ Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation s
 
 Variants, in any combination but ``owt`` with ``source``, ``one_tower`` or ``no_lrn``:
 
-source     the net #145 of the code that was published in 2025, and its run of 2012, wherever they differ from
-           the paper: alpha over the window, deviation 0.03 in conv3-5, no ReLU before the first LRN
-           (it follows the pool), an LRN within the maps after the second, decay on weights alone, biases at
-           a rate of 0.02 that is never cut, cuts at epochs 25, 51 and 79, conv1's at 67 and frozen
-           at 72, colour noise off at 67 and images over 1.1 until then, a crop shared by 32 images,
-           one shuffle for ever. Expected from its log: 40.664 / 18.210 with ten views.
-one_tower  the paper's one-GPU net: conv1-4 of half the maps of two towers, conv5 and the dense layers whole. Worse
-           by 1.7 / 1.2 points (expected, the paper, 2010 test set).
+source     the net #145 of the code that was published in 2025, and its run of 2012, where they differ
+           from the paper: alpha over the window, deviation 0.03 in conv3-5, no ReLU before the first
+           LRN (it follows the pool), an LRN within the maps after the second, decay on weights alone,
+           biases at a rate of 0.02 that is never cut, cuts at epochs 25, 51 and 79, conv1's at 67 and
+           frozen at 72, colour noise off at 67 and images over 1.1 until then, a crop shared by 32
+           images, one shuffle for ever. Expected from its log: 40.664 / 18.210 with ten views.
+one_tower  the paper's one-GPU net: conv1-4 of half the maps of two towers, conv5 and the dense layers
+           whole. Worse by 1.7 / 1.2 points (expected, the paper, 2010 test set).
 no_lrn     without response normalization. Worse by 1.4 / 1.2 points (expected, the paper).
 owt        torchvision's ``alexnet``, of "One weird trick": one tower, no LRN, 61,100,840 parameters,
-           43.48 / 20.93 with one view (expected, torchvision).
+           43.48 / 20.93 with one view (expected, torchvision; its crops of random size are not ours).
 bf16       computes in bfloat16; parameters, sums of normalizations and logits stay float32.
 """
 

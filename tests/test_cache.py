@@ -90,7 +90,7 @@ def test_of_several_processes_one_prepares(data):
 def test_a_damaged_cache_is_named(data, name):
     path = open_cache(data, print).directory / name
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(UserError, match="damaged.*remove it"):
+    with pytest.raises(UserError, match=r"damaged.*remove it"):
         open_cache(data, print)
 
 

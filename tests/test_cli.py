@@ -10,11 +10,12 @@ from alexnet_jax.cli import main
 from tests.conftest import CONFIGS, RECIPES
 
 TINY = f"--config={RECIPES / 'tiny.py'}"
+TRAIN = ["train", TINY, "--workdir=W"]
 
 
 def refused(capfd, *args):
     status = main(args)
-    out, err = capfd.readouterr()
+    err = capfd.readouterr().err
     assert status == 2
     assert err.count("\n") == 1
     assert err.startswith("alexnet-jax: ")
@@ -28,24 +29,24 @@ def refused(capfd, *args):
         (["train"], "--config=FILE.py is missing"),
         (["train", TINY], "--workdir=DIR is missing"),
         (["train", TINY, "--workdr=x"], "workdr"),
-        (["train", TINY, "--workdir=W", "extra"], "takes flags alone, not 'extra'"),
+        ([*TRAIN, "extra"], "takes flags alone, not 'extra'"),
         (["train", "--config=nothere.py", "--workdir=W"], "no config file nothere.py"),
         (["train", f"{TINY}:nothere", "--workdir=W"], "no variant nothere"),
         (["train", f"--config={CONFIGS}/alexnet.py:owt,no_lrn", "--workdir=W"], "contradict each other"),
-        (["train", TINY, "--workdir=W", "--config.batch_sise=3"], "batch_sise does not exist (did you mean batch_size?)"),
-        (["train", TINY, "--workdir=W", "--config.learning.rat=3"], "learning.rat does not exist (did you mean learning.rate"),
-        (["train", TINY, "--workdir=W", "--config.batch_size=many"], "config.batch_size is 16: 'many' is no int"),
-        (["train", TINY, "--workdir=W", "--config.batch_size=1.5"], "'1.5' is no int"),
-        (["train", TINY, "--workdir=W", "--config.learning.rate=fast"], "'fast' is no float"),
-        (["train", TINY, "--workdir=W", "--config.data.flip=7"], "'7' is no bool"),
-        (["train", TINY, "--workdir=W", "--config.learning=7"], "learning does not exist"),
-        (["train", TINY, "--workdir=W", "--config.mesh=(a,b)"], "config.mesh"),
-        (["train", TINY, "--workdir=W", "--config.batch_size"], "has no value"),
-        (["train", TINY, "--workdir=W", "--config.net.layers=3"], "layers change by variant"),
-        (["train", TINY, "--workdir=W", "--config.learning.rate=-1"], "config.learning.rate is -1.0"),
-        (["train", TINY, "--workdir=W", "--config.learning.rate=nan"], "config.learning.rate is nan"),
-        (["train", TINY, "--workdir=W", "--config.data.source=tfds:cifar11"], "did you mean cifar10"),
-        (["train", TINY, "--workdir=W", "--config.batch_size=9", "--config.mesh=(2,1)"], "can't be split over 2"),
+        ([*TRAIN, "--config.batch_sise=3"], "batch_sise does not exist (did you mean batch_size"),
+        ([*TRAIN, "--config.learning.rat=3"], "did you mean learning.rate"),
+        ([*TRAIN, "--config.batch_size=many"], "config.batch_size is 16: 'many' is no int"),
+        ([*TRAIN, "--config.batch_size=1.5"], "'1.5' is no int"),
+        ([*TRAIN, "--config.learning.rate=fast"], "'fast' is no float"),
+        ([*TRAIN, "--config.data.flip=7"], "'7' is no bool"),
+        ([*TRAIN, "--config.learning=7"], "learning does not exist"),
+        ([*TRAIN, "--config.mesh=(a,b)"], "config.mesh"),
+        ([*TRAIN, "--config.batch_size"], "has no value"),
+        ([*TRAIN, "--config.net.layers=3"], "layers change by variant"),
+        ([*TRAIN, "--config.learning.rate=-1"], "config.learning.rate is -1.0"),
+        ([*TRAIN, "--config.learning.rate=nan"], "config.learning.rate is nan"),
+        ([*TRAIN, "--config.data.source=tfds:cifar11"], "did you mean cifar10"),
+        ([*TRAIN, "--config.batch_size=9", "--config.mesh=(2,1)"], "can't be split over 2"),
         (["prepare", TINY, "--workdir=W"], "workdir"),
         (["evaluate"], "--workdir=DIR is missing"),
         (["evaluate", "--workdir=W"], "W is no workdir"),

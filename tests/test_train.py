@@ -158,7 +158,7 @@ def test_init_from_begins_with_another_runs_parameters(tiny, trained, tmp_path):
     for ours, theirs in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     tiny.net.towers = 1
-    with pytest.raises(UserError, match=r"init_from = .*conv1 kernel is \(2, 3, 3, 3, 6\)"):
+    with pytest.raises(UserError, match=r"init_from = .*its conv1 bias is \(2, 6\), here \(1, 6\)"):
         train(tiny, str(tmp_path / "v"))
 
 
@@ -195,8 +195,8 @@ def test_a_net_that_learns_is_not_called_stuck():
 
 def command(workdir, cache_dir, *more):
     return [
-        sys.executable, "-m", "alexnet_jax", "train", f"--config={RECIPES / 'tiny.py'}", f"--workdir={workdir}",
-        f"--config.data.cache_dir={cache_dir}", *more,
+        sys.executable, "-m", "alexnet_jax", "train", f"--config={RECIPES / 'tiny.py'}",
+        f"--workdir={workdir}", f"--config.data.cache_dir={cache_dir}", *more,
     ]  # fmt: skip
 
 

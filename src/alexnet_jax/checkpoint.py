@@ -41,6 +41,11 @@ class Checkpoints:
     def __init__(self, workdir: epath.Path, keep: int | None = None) -> None:
         """Opens them to write, keeping the last ``keep`` and the best; to read only, without it."""
         self.directory = workdir / "checkpoints"
+        try:
+            if keep:
+                self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
         policies = [
             LatestN(keep),
             BestN(get_metric_fn=_error, reverse=True, n=1, keep_checkpoints_without_metrics=False),

@@ -5,7 +5,6 @@ parameters and activations of a tower live on that tower's devices.
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -44,20 +43,29 @@ def state_specs(model: Net, config: ConfigDict) -> TrainState:
     return TrainState(P(), specs, learning_lib.with_velocity(opt_state, specs))
 
 
+def abstract_state(model: Net, config: ConfigDict, mesh: Mesh) -> TrainState:
+    """The state's shapes, types and places on the mesh, without values."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(partial(_create_state, model, config), abstract_params(model)),
+        shardings(mesh, state_specs(model, config)),
+    )
+
+
 def new_state(model: Net, config: ConfigDict, mesh: Mesh, params: Params | None = None) -> TrainState:
     """The state before the first update, on the mesh; parameters drawn from the seed if none are given."""
-
-    @partial(jax.jit, out_shardings=shardings(mesh, state_specs(model, config)))
-    def create(params: Params | None) -> TrainState:
-        if params is None:
-            params = init(model, named_key(jax.random.key(config.seed), "init"))
-        tx = learning_lib.optimizer(config.learning, params)
-        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
-
-    return create(params)
+    places = shardings(mesh, state_specs(model, config))
+    return jax.jit(partial(_create_state, model, config), out_shardings=places)(params)
 
 
-def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> Callable[..., tuple[TrainState, Metrics]]:
+def _create_state(model: Net, config: ConfigDict, params: Params | None) -> TrainState:
+    if params is None:
+        params = init(model, named_key(jax.random.key(config.seed), "init"))
+    tx = learning_lib.optimizer(config.learning, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
+def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped:
     """Compiles ``(state, images, labels, rates, color_noise, statistics) -> (state, metrics)``.
 
     Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); rates are
@@ -105,7 +113,7 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> Callable[..., tupl
     return jax.jit(update, donate_argnums=0)
 
 
-def log_probabilities(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array]:
+def log_probabilities(model: Net, data: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped:
     """Compiles ``(params, images, statistics, views) -> log of the softmax, averaged over the views``.
 
     Images are uint8 of shape (batch, height, width, 3), the result float32 of shape (batch, classes);

@@ -65,15 +65,17 @@ def train(config: ConfigDict, workdir: str) -> None:
     update = step_lib.train_step(model, config, mesh)
     predict = step_lib.log_probabilities(model, config.data, mesh)
 
-    write_workdir(path, config, info)
     with Checkpoints(path, config.keep_checkpoints) as checkpoints, _Signals() as signals:
         # ---- State: where a checkpoint is, or from the beginning -------------------------------
-        state = step_lib.new_state(model, config, mesh, _initial_params(model, config))
-        step, plateau = 0, Plateau()
-        if restored := checkpoints.restore_last(state, print):
+        restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), print)
+        if restored is not None:
             step, state, plateau = restored
             checkpoints.discard_after(step)
             print(f"going on at step {step} of {total_steps}", *changed, sep="\n  changed: ")
+        else:
+            state = step_lib.new_state(model, config, mesh, _initial_params(model, config))
+            step, plateau = 0, Plateau()
+        write_workdir(path, config, info)
         if step >= total_steps or plateau.ended:
             print(f"{workdir} is trained to its end, step {step}; a larger --config.num_epochs goes on")
             return
@@ -162,16 +164,15 @@ def _initial_params(model: Net, config: ConfigDict) -> Params | None:
     """Those of another workdir, where ``config.init_from`` names one."""
     if config.init_from is None:
         return None
-    params = restore(config.init_from).params
+    theirs = restore(config.init_from).params
     for name, arrays in abstract_params(model).items():
-        theirs = params.get(name, {})
         for kind, array in arrays.items():
-            if kind not in theirs or theirs[kind].shape != array.shape:
-                found = theirs[kind].shape if kind in theirs else "missing"
+            found = theirs[name][kind].shape if name in theirs else "missing"
+            if found != array.shape:
                 raise UserError(
-                    f"config.init_from: {name} {kind} is {found} in {config.init_from}, here {array.shape}"
+                    f"config.init_from = {config.init_from}: its {name} {kind} is {found}, here {array.shape}"
                 )
-    return {name: params[name] for name in abstract_params(model)}
+    return {name: theirs[name] for name in abstract_params(model)}
 
 
 def _color_noise(config: ConfigDict, step: int, steps_per_epoch: int) -> float:
