@@ -76,4 +76,4 @@ def get_config(variants: str = "") -> ConfigDict:
     c.learning.bias_decay = 0.0
     c.learning.schedule = "steps"
     nets = {"quick": quick, "lrn18": lrn18}
-    return with_variants(c, variants or "quick", nets, [frozenset(nets)])
+    return with_variants(c, variants.strip(", ") or "quick", nets, [frozenset(nets)])

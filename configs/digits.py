@@ -1,7 +1,7 @@
 """Handwritten digits through a small AlexNet: the demo, on data that is already on the machine.
 
 Two towers with every ingredient of the paper's net: LRN, overlapping pooling, layers that read their
-own tower and layers that read both, dropout, crops, colour (here: light), the plateau schedule.
+own tower and layers that read both, dropout, crops, colour (here: light).
 scikit-learn's 1,797 digits of 8x8 pixels; a fixed fifth of them is the test split.
 
     alexnet-jax train --config=configs/digits.py --workdir=runs/digits
@@ -25,10 +25,10 @@ LAYERS = (
     ReLU("relu3"),
     Conv("conv4", maps=32, kernel=3, padding=(1, 1), std=0.05),
     ReLU("relu4"),
-    Dense("fc6", units=128, reads="all", std=0.05),
+    Dense("fc6", units=256, reads="all", std=0.05),
     ReLU("relu6"),
     Dropout("drop6"),
-    Dense("fc7", units=128, reads="all", std=0.1),
+    Dense("fc7", units=256, reads="all", std=0.1),
     ReLU("relu7"),
     Dropout("drop7"),
     Classifier("fc8", classes=10, std=0.1),
@@ -37,8 +37,8 @@ LAYERS = (
 
 def get_config(variants: str = "") -> ConfigDict:
     c = base()
-    c.batch_size = 32
-    c.num_epochs = 80.0
+    c.batch_size = 16
+    c.num_epochs = 50.0
     c.data.source = "sklearn:digits"
     c.data.image_size, c.data.crop_size = 8, 7
     c.data.flip = False  # a mirrored 2 is no 2
@@ -46,8 +46,9 @@ def get_config(variants: str = "") -> ConfigDict:
     c.data.pixel_std = 64.0  # pixels of about deviation 1, for a net without a first layer of 11x11
     c.net.towers, c.net.layers = 2, LAYERS
     c.learning.rate = 0.01
-    c.learning.patience = 12
-    c.log_every_epochs = 4.0
-    c.eval_every_epochs = 2.0
-    c.checkpoint_every_epochs = 10.0
+    c.learning.schedule = "steps"
+    c.learning.cuts = (35.0, 45.0)
+    c.log_every_epochs = 2.5
+    c.eval_every_epochs = 5.0
+    c.checkpoint_every_epochs = 5.0
     return with_variants(c, variants, {})

@@ -1,11 +1,18 @@
 """Four CPU devices for the meshes; real data where it is, a failure in CI where it is not."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
 import pytest
 
+# One compilation for all tests, and for the processes they start, that run the same program.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="alexnet-jax-xla-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 

@@ -18,7 +18,7 @@ from alexnet_jax.workdir import absolute
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, cache_dir):
-    """Six checkpoints, the second with the lowest error, all but the last three and the best removed."""
+    """Seven checkpoints, the second and the fifth with the lowest error; the last two and the best stay."""
     from alexnet_jax import get_config
     from tests.conftest import RECIPES
 
@@ -46,7 +46,7 @@ def copy(saved, tmp_path):
 def test_the_last_few_and_the_best_are_kept(saved):
     with Checkpoints(saved[0]) as checkpoints:
         assert checkpoints.steps() == [5, 6, 7]  # of equal errors the later is the best
-        assert checkpoints.best_error() == 0.3
+        assert checkpoints.best() == (5, 0.3)
 
 
 def test_restored_is_what_was_saved(saved):
@@ -61,7 +61,7 @@ def test_restored_is_what_was_saved(saved):
 def test_a_new_workdir_has_no_checkpoint(tmp_path, saved):
     with Checkpoints(absolute(tmp_path), keep=1) as checkpoints:
         assert checkpoints.restore_last(saved[1], pytest.fail) is None
-        assert checkpoints.best_error() == np.inf
+        assert checkpoints.best() is None
 
 
 def damage(checkpoint, how):
@@ -75,19 +75,22 @@ def damage(checkpoint, how):
     elif how == "cut":
         file = checkpoint / "params" / "manifest.ocdbt"
         file.write_bytes(file.read_bytes()[:20])
+    elif how == "host":
+        (checkpoint / "host" / "metadata").write_text("")
     else:
         (checkpoint / "host" / "metadata").unlink()
 
 
-@pytest.mark.parametrize("how", ["flip", "cut", "remove"])
+@pytest.mark.parametrize("how", ["flip", "cut", "remove", "host"])
 def test_training_takes_the_one_before_a_damaged_one(copy, how, capfd):
     workdir, state = copy
     damage(workdir / "checkpoints" / "7", how)
     said = []
     with Checkpoints(workdir, keep=2) as checkpoints:
         step, restored, _ = checkpoints.restore_last(state, said.append)
-        checkpoints.discard_after(step)
         assert checkpoints.steps() == [5, 6]
+        checkpoints.save(7, changed(state, 7), Plateau(), None)  # the run gets there again
+    assert (workdir / "checkpoints" / "7.damaged").exists()
     assert step == 6
     np.testing.assert_array_equal(restored.params["fc8"]["bias"], state.params["fc8"]["bias"] + 6)
     assert len(said) == 1

@@ -41,8 +41,13 @@ def refused(capfd, *args):
         ([*TRAIN, "--config.data.flip=7"], "'7' is no bool"),
         ([*TRAIN, "--config.learning=7"], "learning does not exist"),
         ([*TRAIN, "--config.mesh=(a,b)"], "config.mesh"),
-        ([*TRAIN, "--config.batch_size"], "has no value"),
+        ([*TRAIN, "--config.batch_size"], "is given no value"),
         ([*TRAIN, "--config.net.layers=3"], "layers change by variant"),
+        ([*TRAIN, "--config.learning.layers.conv9.rate=1"], "conv9: the net's layers are conv1"),
+        ([*TRAIN, "--config.learning.layers.conv1.rate=fast"], "conv1.rate is fast"),
+        ([*TRAIN, "--config.data.color_noise_epochs=inf"], "config.data.color_noise_epochs is inf"),
+        ([*TRAIN, "--config.data.validation=1.5"], "config.data.validation is 1.5"),
+        ([*TRAIN, "--config.learning.rate", "-1"], "config.learning.rate is -1.0"),
         ([*TRAIN, "--config.learning.rate=-1"], "config.learning.rate is -1.0"),
         ([*TRAIN, "--config.learning.rate=nan"], "config.learning.rate is nan"),
         ([*TRAIN, "--config.data.source=tfds:cifar11"], "did you mean cifar10"),
@@ -68,7 +73,9 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
     [
         (["--step=11"], "no checkpoint 11"),
         (["--split=dev"], "--split is 'dev'; sklearn:digits has train, test, validation"),
-        (["--config.batch_size=3"], "batch_size does not exist"),
+        (["--config.batch_size=3"], "config.batch_size is the workdir's own; evaluate takes data.source"),
+        (["--config.data.crop_size=5"], "config.data.crop_size is the workdir's own"),
+        (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
         (["--json=/nowhere/r.json"], "can't be written"),
     ],
 )
@@ -109,3 +116,9 @@ def test_help_does_not_wait_for_jax():
 
 def test_no_verb_is_usage_with_status_2():
     assert main([]) == 2
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare"])
+def test_help_lists_a_verbs_flags(verb, capfd):
+    assert main([verb, "--help"]) == 0
+    assert "--config" in capfd.readouterr().out

@@ -1,6 +1,7 @@
 """Error rates against NumPy, whatever the batch size, the mesh or the number of nets."""
 
 import dataclasses
+import json
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from alexnet_jax import UserError, apply, restore
 from alexnet_jax.augment import fixed_views
 from alexnet_jax.cache import open_cache
+from alexnet_jax.errors import RunError
 from alexnet_jax.evaluate import evaluate
 from alexnet_jax.mesh import make_mesh
 
@@ -95,6 +97,13 @@ def test_an_ensemble_averages_probabilities(trained, cache):
     assert result.loss == pytest.approx(-np.log(right).mean(), rel=1e-5)
 
 
+def test_a_diverged_net_has_no_error_rate(trained, cache):
+    net = restore(trained)
+    broken = dataclasses.replace(net, params=jax.tree.map(lambda x: x * np.nan, net.params))
+    with pytest.raises(RunError, match="the loss on test is nan: the net has diverged"):
+        evaluate([partial(broken.log_probabilities, views=1)], cache, "test", 1, 64, net.mesh)
+
+
 def test_restored_knows_what_it_is(net):
     assert net.step == 40
     assert net.data.class_names == tuple("0123456789")
@@ -104,7 +113,10 @@ def test_restored_knows_what_it_is(net):
 
 
 def test_the_best_is_the_lowest_validation_error(trained):
-    assert restore(trained, step="best").step in (20, 40)
+    lines = map(json.loads, (trained / "metrics.jsonl").read_text().splitlines())
+    errors = {r["step"]: r["top1_error"] for r in lines if r["kind"] == "eval"}
+    assert errors[20] != errors[40]
+    assert restore(trained, step="best").step == min(errors, key=errors.get)
 
 
 def test_a_missing_workdir_is_a_line(tmp_path):

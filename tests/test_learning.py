@@ -76,7 +76,9 @@ def test_plateau_cuts_three_times_and_then_ends(learning):
         state = state.after(error, learning)
         cuts.append(state.cuts)
     assert cuts == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
-    assert state.ended
+    assert state.ended(learning)
+    learning.max_cuts = 4  # as by hand: the run goes on
+    assert not state.ended(learning)
     np.testing.assert_allclose(kernel_rate(learning, 0, state), 1e-5)
 
 

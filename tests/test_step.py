@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import build, learning, step
+from alexnet_jax import build, get_config, learning, step
 from alexnet_jax.augment import statistics
 from alexnet_jax.cache import open_cache
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
 from alexnet_jax.mesh import make_mesh
+from tests.conftest import RECIPES
 
 
 def ten_steps(config, shape):
@@ -29,23 +30,31 @@ def ten_steps(config, shape):
 
 
 @pytest.fixture(scope="module")
-def reference():
-    return {}
+def one_device(cache_dir):
+    config = get_config(f"{RECIPES / 'tiny.py'}")
+    config.data.cache_dir = cache_dir
+    return ten_steps(config, (1, 1))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)])
-def test_same_numbers_on_every_mesh(tiny, reference, shape):
+@pytest.mark.parametrize("shape", [(2, 1), (1, 2), (2, 2), (4, 1)])
+def test_same_numbers_on_every_mesh(tiny, one_device, shape):
     losses, state = ten_steps(tiny, shape)
-    expected_losses, expected = reference.setdefault("one device", (losses, state))
+    expected_losses, expected = one_device
     # float32 rounds to 6e-8; sums in another order, over ten steps, stay within some hundred of that
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_metrics_are_of_the_batch_before_the_update(tiny):
-    losses, _ = ten_steps(tiny, (1, 1))
-    assert losses[0] == pytest.approx(np.log(10), rel=0.2)
+def test_the_first_steps_are_what_they_were(one_device):
+    """If this fails, runs can't be gone on with: something draws, or computes, other numbers than before.
+
+    Where that was meant, write it into the CHANGELOG and the new numbers here.
+    """
+    np.testing.assert_allclose(one_device[0][:3], GOLDEN, rtol=1e-4)
+
+
+GOLDEN = [2.315044, 2.296239, 2.294048]
 
 
 def test_score_gives_a_constant_net_no_credit():
@@ -54,6 +63,14 @@ def test_score_gives_a_constant_net_no_credit():
     assert np.asarray(found["top1_error"]).mean() == 0.9
     assert np.asarray(found["top5_error"]).mean() == 0.5
     np.testing.assert_allclose(found["loss"], np.log(10), rtol=1e-6)
+
+
+def test_score_gives_what_is_no_number_no_credit():
+    log_probs = np.full((3, 10), np.nan, np.float32)
+    log_probs[1] = -2.3
+    log_probs[1, 0] = np.nan
+    found = step.score(log_probs, np.array([0, 1, 2]))
+    assert np.asarray(found["top1_error"]).all()
 
 
 def test_the_mean_of_probabilities_not_of_logarithms():

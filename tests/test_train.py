@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import UserError, config, learning, restore
-from alexnet_jax import train as train_module
+from alexnet_jax import UserError, config, restore
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import RunError
 from alexnet_jax.progress import Watch
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_run(tiny, tmp_path, change, mes
     tiny.update(change)
     with pytest.raises(UserError, match=message):
         train(tiny, str(tmp_path / "w"))
-    assert not (tmp_path / "w" / "checkpoints").exists() or "init_from" in change
+    assert not (tmp_path / "w").exists()
 
 
 def test_plateau_without_validation_is_refused(tiny, tmp_path):
@@ -150,7 +150,9 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(restore(tmp_path).params)))
 
 
-def test_init_from_begins_with_another_runs_parameters(tiny, trained, tmp_path):
+@pytest.mark.parametrize("mesh", [(1, 1), (2, 2)])
+def test_init_from_begins_with_another_runs_parameters(tiny, trained, tmp_path, mesh):
+    tiny.mesh = mesh
     tiny.init_from = str(trained)
     tiny.num_steps, tiny.learning.rate = 1, 0.0
     train(tiny, str(tmp_path / "w"))
@@ -162,20 +164,48 @@ def test_init_from_begins_with_another_runs_parameters(tiny, trained, tmp_path):
         train(tiny, str(tmp_path / "v"))
 
 
-def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, monkeypatch):
+def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, capsys):
     """Its memory is in the checkpoint: cuts come where they would have come."""
     tiny.learning.schedule, tiny.learning.patience, tiny.learning.min_improvement = "plateau", 1, 0.9
     tiny.eval_every = tiny.checkpoint_every = 10
-    seen = []
-    rates = learning.rates
-    monkeypatch.setattr(
-        train_module.learning_lib, "rates", lambda *args: seen.append(args[-1].cuts) or rates(*args)
-    )
-    for steps in (20, 60):
+    for steps in (20, 90):
         tiny.num_steps = steps
         train(tiny, str(tmp_path))
-    cuts = [seen[i] for i in range(0, len(seen), 10)]
-    assert cuts == [0, 1, 2, 3]  # the first evaluation is no improvement of 0.9; after the third cut it ends
+    # the first evaluation is no improvement of 0.9, and none after it is
+    found = [record["learning_rate"] for record in lines(tmp_path, "train")]
+    assert found == pytest.approx([0.02, 0.002, 0.0002, 0.00002])
+    train(tiny, str(tmp_path))
+    assert "trained to its plateaus' end, step 40; other --config.learning.* go on" in capsys.readouterr().out
+    tiny.learning.max_cuts, tiny.num_steps = 9, 50
+    train(tiny, str(tmp_path))
+    assert lines(tmp_path, "train")[-1]["step"] == 50
+
+
+@pytest.mark.parametrize("left", [[], ["data.json"], ["data.json", "mean_image.npy"], ["checkpoints"]])
+def test_a_start_that_was_killed_can_be_started_again(tiny, trained, tmp_path, left):
+    """Whatever a kill before the first checkpoint leaves; config.json is written last."""
+    for name in left:
+        (shutil.copytree if (trained / name).is_dir() else shutil.copy)(trained / name, tmp_path / name)
+    if "checkpoints" in left:
+        shutil.rmtree(tmp_path / "checkpoints")
+        (tmp_path / "checkpoints" / "10.orbax-checkpoint-tmp").mkdir(parents=True)
+    (tmp_path / "config.json.writing").write_text("{")
+    train(tiny, str(tmp_path))
+    same_bits(trained, tmp_path)
+
+
+def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
+    tiny.num_steps = 10
+    train(tiny, str(tmp_path))
+    before = restore(tmp_path).params
+    tiny.num_steps = 20
+    tiny.learning.layers = config.ConfigDict({"conv1": {"rate": 0.0, "bias_rate": 0.0}})
+    tiny.learning.momentum = 0.0
+    train(tiny, str(tmp_path))
+    after = restore(tmp_path).params
+    np.testing.assert_array_equal(before["conv1"]["kernel"], after["conv1"]["kernel"])
+    assert not np.array_equal(before["conv2"]["kernel"], after["conv2"]["kernel"])
+    assert "changed: learning.layers.conv1.rate: None -> 0.0" in capsys.readouterr().out
 
 
 def test_stuck_is_told_once():

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -24,8 +25,9 @@ import platformdirs
 from etils import epath
 from ml_collections import ConfigDict
 
+from alexnet_jax import files
 from alexnet_jax.errors import UserError
-from alexnet_jax.sources import Split, open_source
+from alexnet_jax.sources import Source, Split, open_source
 
 _FORMAT = 1  # of the files; a cache of another format is never opened
 
@@ -59,9 +61,10 @@ class DataInfo:
         fields = {k: v for k, v in vars(self).items() if k != "mean_image"}
         fields["color_covariance"] = self.color_covariance.tolist()
         path = epath.Path(directory)
-        with (path / "mean_image.npy").open("wb") as file:
-            np.save(file, self.mean_image)
-        (path / "data.json").write_text(json.dumps(fields, indent=1) + "\n")
+        mean_image = io.BytesIO()
+        np.save(mean_image, self.mean_image)
+        files.write(path / "mean_image.npy", mean_image.getvalue())
+        files.write(path / "data.json", (json.dumps(fields, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, directory: os.PathLike[str]) -> "DataInfo":
@@ -118,7 +121,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
                 if not path.exists():
                     _prepare(path, data, say)
         except OSError as error:
-            raise UserError(f"the cache {path} can't be written: {error.strerror or error}") from error
+            raise UserError(f"the cache {path} can't be made: {error}") from error
     return _open(path)
 
 
@@ -151,16 +154,26 @@ def _locked(path: Path) -> Iterator[None]:
 def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     """Builds the cache beside ``path`` and moves it there."""
     source = open_source(data.source, data.validation)
-    say(f"preparing {data.source} ({source.version}) in {path}")
+    counts = ", ".join(f"{name} {split.count}" for name, split in source.splits.items())
+    say(f"preparing {data.source} {source.version} ({counts}) in {path}")
     building = path.with_name(path.name + ".building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
+    try:
+        _fill(building, path.name, source, data)
+    except BaseException:
+        shutil.rmtree(building)
+        raise
+    building.rename(path)
+
+
+def _fill(building: Path, name: str, source: Source, data: ConfigDict) -> None:
+    """Writes everything that a cache holds."""
     checksums = {}
-    for name, split in source.splits.items():
-        checksums[name] = _write_split(building, name, split, data.image_size)
-        say(f"  {name}: {split.count} images")
+    for split_name, split in source.splits.items():
+        checksums[split_name] = _write_split(building, split_name, split, data.image_size)
     mean, covariance = _statistics(np.load(building / "train.images.npy", mmap_mode="r"))
-    identity = [path.name, source.version, source.class_names, checksums]
+    identity = [name, source.version, source.class_names, checksums]
     info = DataInfo(
         source=data.source,
         version=source.version,
@@ -172,8 +185,9 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
         mean_image=mean,
     )
     info.save(building)
-    os.sync()  # a cache that has its name is whole, even after the power fails
-    building.rename(path)
+    for file in building.iterdir():  # a cache that has its name is whole, even after the power fails
+        with file.open("rb+") as opened:
+            os.fsync(opened)
 
 
 def _write_split(directory: Path, name: str, split: Split, size: int) -> int:

@@ -1,7 +1,8 @@
 """Checkpoints through Orbax, in ``WORKDIR/checkpoints/STEP``.
 
 Each holds the parameters as an item of their own, so that evaluation reads no more than it needs; the
-velocity; and as JSON what the host remembers, the plateau schedule and the arrays' checksums.
+velocity; and as JSON what the host remembers: the plateau schedule, the validation error if it is
+known at this step, and the arrays' checksums.
 (Orbax finds torn files by itself, but not a flipped bit among a kernel's numbers.)
 """
 
@@ -9,11 +10,10 @@ import contextlib
 import dataclasses
 import gc
 import logging
-import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +23,6 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax import lax
 from jax.sharding import Mesh
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from alexnet_jax import learning as learning_lib
 from alexnet_jax.errors import RunError, UserError
@@ -31,8 +30,6 @@ from alexnet_jax.learning import Plateau
 from alexnet_jax.mesh import param_specs, shardings
 from alexnet_jax.model import Net, Params, abstract_params
 from alexnet_jax.step import TrainState
-
-_BEST = "top1_error"  # on the validation split; the lower the better
 
 
 class Checkpoints:
@@ -46,18 +43,12 @@ class Checkpoints:
                 self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
-        policies = [
-            LatestN(keep),
-            BestN(get_metric_fn=_error, reverse=True, n=1, keep_checkpoints_without_metrics=False),
-        ]
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy(policies) if keep else None,
-                best_fn=_error,
-                best_mode="min",
+                preservation_policy=_LastAndBest(keep, self) if keep else None,
                 cleanup_tmp_directories=keep is not None,
-                create=keep is not None,
+                create=False,
                 read_only=keep is None,
             ),
             item_handlers={
@@ -66,6 +57,10 @@ class Checkpoints:
                 "host": ocp.JsonCheckpointHandler(),
             },
         )
+        self._errors: dict[int, float] = {}
+        for step in self.steps():
+            with contextlib.suppress(Exception):  # a torn file; who restores this step will say so
+                self._note_error(step, self._restore(step)["host"]["top1_error"])
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -73,74 +68,80 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manager.close()  # waits for what is being written
+        with self._writing():
+            self._manager.close()  # waits for what is being written
 
     def steps(self) -> list[int]:
         """The steps that there are, rising."""
-        return sorted(self._manager.all_steps())
+        return sorted(self._manager.all_steps()) if self.directory.exists() else []
 
-    def best_error(self) -> float:
-        """The lowest validation error of a checkpoint; infinite where there is none."""
-        best = self._manager.best_step()
-        return math.inf if best is None else self._manager.metrics(best)[_BEST]
+    def best(self) -> tuple[int, float] | None:
+        """(step, error) of the lowest validation error, of equal ones the last; None before an evaluation."""
+        errors = {step: self._errors[step] for step in self.steps() if step in self._errors}
+        return min(errors.items(), key=lambda item: (item[1], -item[0]), default=None)
 
     def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None) -> None:
-        """Begins to write a checkpoint; ``error`` is the validation error if it is known at this step."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                velocity=ocp.args.StandardSave(learning_lib.velocity(state.opt_state)),
-                host=ocp.args.JsonSave(
-                    {
-                        "plateau": dataclasses.asdict(plateau),
-                        "params": _checksums(state.params),
-                        "velocity": _checksums(learning_lib.velocity(state.opt_state)),
-                    }
+        """Begins to write a checkpoint; ``error`` is the validation error if it is known at this step.
+
+        Raises:
+          RunError: this one or the one before can't be written.
+        """
+        velocity = learning_lib.velocity(state.opt_state)
+        host = {
+            "plateau": dataclasses.asdict(plateau),
+            "top1_error": error,
+            "params": _checksums(state.params),
+            "velocity": _checksums(velocity),
+        }
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.params),
+                    velocity=ocp.args.StandardSave(velocity),
+                    host=ocp.args.JsonSave(host),
                 ),
-            ),
-            metrics=None if error is None else {_BEST: error},
-            force=True,
-        )
+                force=True,
+            )
+        self._note_error(step, error)
 
     def wait(self) -> None:
         """Until everything is on disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def restore_last(
         self, state: TrainState, say: Callable[[str], None]
     ) -> tuple[int, TrainState, Plateau] | None:
         """(step, state, schedule) of the last whole checkpoint, or None where there is none.
 
-        A damaged one is passed over, and said so.
+        Damaged ones are set aside as ``STEP.damaged``, and said so.
 
         Args:
-          state: of the right shapes and shardings; its values are replaced.
+          state: shapes, types and shardings.
           say: takes a line for the user.
 
         Raises:
           RunError: there are checkpoints, but none is whole.
         """
+        damaged = []
+        velocity = learning_lib.velocity(state.opt_state)
         for step in reversed(self.steps()):
-            v = learning_lib.velocity(state.opt_state)
             try:
-                restored = self._restore(step, params=_abstract(state.params), velocity=_abstract(v))
+                restored = self._restore(step, params=state.params, velocity=velocity)
                 plateau = Plateau(**restored["host"]["plateau"])
             except Exception as error:  # whatever a torn file makes Orbax raise
                 say(f"checkpoint {step} is damaged and passed over ({_first_line(error)})")
+                damaged.append(step)
                 continue
+            for later in damaged:
+                self._set_aside(later)
             number = jax.device_put(jnp.int32(step), state.step.sharding)
             opt_state = learning_lib.with_velocity(state.opt_state, restored["velocity"])
             return step, TrainState(number, restored["params"], opt_state), plateau
-        if self.steps():
+        if damaged:
             raise RunError(f"no checkpoint in {self.directory} can be read")
         return None
-
-    def discard_after(self, step: int) -> None:
-        """Removes checkpoints later than ``step``: damaged ones that a resumed run passed over."""
-        for later in self.steps():
-            if later > step:
-                self._manager.delete(later)
 
     def restore_params(self, step: str | int, model: Net, mesh: Mesh) -> tuple[int, Params]:
         """(step, parameters) of one checkpoint, on any mesh.
@@ -168,6 +169,29 @@ class Checkpoints:
                 " choose another --step"
             ) from error
 
+    def _note_error(self, step: int, error: float | None) -> None:
+        if error is not None:
+            self._errors[step] = error
+
+    def _set_aside(self, step: int) -> None:
+        """Out of the way of the run that goes on, but not gone."""
+        aside = self.directory / f"{step}.damaged"
+        if aside.exists():
+            aside.rmtree()
+        (self.directory / str(step)).rename(aside)
+        self._manager.reload()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A disk that is full, or gone, ends the run with a line."""
+        try:
+            yield
+        except Exception as error:
+            raise RunError(
+                f"a checkpoint can't be written in {self.directory} ({_first_line(error)});"
+                " those before it are whole"
+            ) from error
+
     def _restore(self, step: int, **abstract: Params) -> dict[str, Any]:
         """The named items and ``host`` of a checkpoint, their checksums compared."""
         items = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
@@ -187,10 +211,10 @@ class Checkpoints:
         if step == "last":
             return steps[-1]
         if step == "best":
-            best = self._manager.best_step()
+            best = self.best()
             if best is None:
                 raise UserError(f"no checkpoint in {self.directory} has a validation error: take --step=last")
-            return best
+            return best[0]
         try:
             number = int(step)
         except ValueError:
@@ -202,12 +226,18 @@ class Checkpoints:
         return number
 
 
-def _error(metrics: dict[str, float]) -> float:
-    return metrics[_BEST]
+@dataclasses.dataclass(frozen=True)
+class _LastAndBest:
+    """Which checkpoints stay: a preservation policy of Orbax's."""
 
+    last: int
+    checkpoints: Checkpoints
 
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        best = self.checkpoints.best()
+        newest = len(checkpoints) - self.last
+        return [i >= newest or (best is not None and c.step == best[0]) for i, c in enumerate(checkpoints)]
 
 
 @jax.jit

@@ -1,7 +1,10 @@
 """The command line: ``alexnet-jax VERB``. Verbs import what they need when they run."""
 
+import ast
+import contextlib
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -49,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, message = error.status, f"{error}; go on with: alexnet-jax {shlex.join(args)}"
     except KeyboardInterrupt:
         status, message = 130, "stopped"
+    except OSError as error:
+        status, message = 1, f"{error.strerror or error}: {error.filename}"
+    except SystemExit as done:  # --help
+        return int(done.code or 0)
     print(f"alexnet-jax: {' '.join(message.split())}", file=sys.stderr)
     return status
 
@@ -96,9 +103,15 @@ def _evaluate(args: list[str]) -> None:
     from alexnet_jax.mesh import make_mesh
     from alexnet_jax.workdir import read_workdir, restore
 
+    if values.json and not os.access(Path(values.json).absolute().parent, os.W_OK):
+        raise UserError(f"--json={values.json} can't be written: there is no such folder, or it is read-only")
     config, _ = read_workdir(workdirs[0])
-    only_data = ConfigDict({"data": config.data})
-    config.data = _override(only_data, overrides).data
+    elsewhere = ("data.source", "data.cache_dir", "data.encoding")
+    for key in (override.lstrip("-").removeprefix("config.").partition("=")[0] for override in overrides):
+        if key not in elsewhere:
+            raise UserError(f"config.{key} is the workdir's own; evaluate takes {', '.join(elsewhere)}")
+    config = _override(config, overrides)
+    config_lib.validate(config)
     mesh = make_mesh((-1, 1), towers=1)
     members = [restore(workdir, values.step, mesh) for workdir in workdirs]
     cache = open_cache(config.data, print)
@@ -112,6 +125,9 @@ def _evaluate(args: list[str]) -> None:
     split = values.split or ("test" if "test" in cache.info.splits else "validation")
     if split not in cache.info.splits:
         raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
+    for workdir, member in zip(workdirs, members, strict=True):
+        if member.data.fingerprint != cache.info.fingerprint:
+            print(f"note: this is not the data that {workdir} was trained on; its splits may overlap")
     result = evaluate(
         [partial(member.log_probabilities, views=values.views) for member in members],
         cache, split, values.views, config.batch_size, mesh,
@@ -123,10 +139,7 @@ def _evaluate(args: list[str]) -> None:
     if values.json:
         checkpoints = [{"workdir": w, "step": m.step} for w, m in zip(workdirs, members, strict=True)]
         record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
-        try:
-            Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
-        except OSError as error:
-            raise UserError(f"--json={values.json} can't be written: {error.strerror}") from error
+        Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
 
 
 _VERBS: dict[str, Callable[[list[str]], None]] = {
@@ -154,9 +167,17 @@ def _parse(
     if "--help" in args or "-h" in args:
         print(f"alexnet-jax {verb}\n{values.get_help(include_special_flags=False)}\n\n{_USAGE}")
         raise SystemExit(0)
-    overrides = [arg for arg in args if arg.startswith(("--config.", "-config."))]
+    overrides, others = [], []
+    remaining = iter(args)
+    for arg in remaining:
+        if not arg.startswith(("--config.", "-config.")):
+            others.append(arg)
+        elif "=" in arg:
+            overrides.append(arg)
+        else:  # --config.KEY VALUE
+            overrides.append(f"{arg}={next(remaining, '')}")
     try:
-        rest = values(["alexnet-jax", *(arg for arg in args if arg not in overrides)])[1:]
+        rest = values(["alexnet-jax", *others])[1:]
     except flags.Error as error:
         raise UserError(f"{verb}: {error}") from error
     if rest:
@@ -174,13 +195,19 @@ def _override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     """The config with ``--config.KEY=VALUE`` applied: known keys and values of their types alone."""
     known = dict(config_lib.flat(config))
     for override in overrides:
-        key, equals, value = override.lstrip("-").removeprefix("config.").partition("=")
+        key, _, value = override.lstrip("-").removeprefix("config.").partition("=")
         if key.startswith("net.layers"):
             raise UserError(f"{override}: layers change by variant, --config=FILE.py:VARIANT")
+        if key.startswith("learning.layers.") and key.count(".") == 3:
+            _, _, layer, setting = key.split(".")
+            with contextlib.suppress(ValueError, SyntaxError):  # then it is text, which the check refuses
+                value = ast.literal_eval(value)
+            config.learning.layers.setdefault(layer, ConfigDict())[setting] = value
+            continue
         if key not in known:
             raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")
-        if not equals:
-            raise UserError(f"{override} has no value: --config.{key}=VALUE")
+        if not value:
+            raise UserError(f"config.{key} is given no value: --config.{key}=VALUE")
         kind = type(known[key]).__name__ if known[key] is not None else "value of its kind"
         values = flags.FlagValues()
         argv = ["alexnet-jax", f"--config.{key}={value}"]

@@ -80,17 +80,20 @@ def base() -> ConfigDict:
 
 # What may differ between a workdir's config and the one that goes on: how the paper was trained
 # (rates by hand), when to stop and look, and where things lie. None of it changes what was done.
-MAY_CHANGE = (
-    "learning.",
-    "num_epochs",
-    "num_steps",
-    "log_every",
-    "eval_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "mesh",
-    "parallelism",
-    "data.cache_dir",
+MAY_CHANGE = frozenset(
+    [
+        "num_epochs",
+        "num_steps",
+        *(
+            every + unit
+            for every in ("log_every", "eval_every", "checkpoint_every")
+            for unit in ("", "_epochs")
+        ),
+        "keep_checkpoints",
+        "mesh",
+        "parallelism",
+        "data.cache_dir",
+    ]
 )
 
 
@@ -174,11 +177,14 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "batch_size": _POSITIVE,
     "num_epochs": _POSITIVE,
     "num_steps": _POSITIVE,
-    "data.validation": _NOT_NEGATIVE,
+    "data.validation": (
+        "a fraction below 1 or a whole number",
+        lambda x: 0 <= x < math.inf and (x < 1 or x == int(x)),
+    ),
     "data.image_size": _POSITIVE,
     "data.crop_size": _POSITIVE,
     "data.color_noise": _NOT_NEGATIVE,
-    "data.color_noise_epochs": ("not negative", lambda x: x >= 0),
+    "data.color_noise_epochs": _NOT_NEGATIVE,
     "data.images_per_crop": _POSITIVE,
     "data.pixel_std": _POSITIVE,
     "net.towers": _POSITIVE,
@@ -206,13 +212,13 @@ _CHOICES = {
     "data.color_noise_reading": ("deviation", "variance"),
     "learning.schedule": ("plateau", "steps", "constant"),
 }
-_LAYER_RULES = {
+LAYER_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "rate": _NOT_NEGATIVE,
     "bias_rate": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "bias_decay": _NOT_NEGATIVE,
     "cuts": ("a list of epochs", lambda cuts: _is_rising(cuts)),
-    "frozen_epochs": ("not negative", lambda x: x >= 0),
+    "frozen_epochs": _NOT_NEGATIVE,
 }
 
 
@@ -247,10 +253,10 @@ def validate(config: ConfigDict) -> None:
         if name not in with_params:
             raise UserError(f"config.learning.layers.{name}: the net's layers are {', '.join(with_params)}")
         for key, value in overrides.items():
-            if key not in _LAYER_RULES:
-                raise UserError(f"config.learning.layers.{name}.{key}: there are {', '.join(_LAYER_RULES)}")
-            meaning, holds = _LAYER_RULES[key]
-            if not holds(value):
+            if key not in LAYER_RULES:
+                raise UserError(f"config.learning.layers.{name}.{key}: there are {', '.join(LAYER_RULES)}")
+            meaning, holds = LAYER_RULES[key]
+            if not (isinstance(value, int | float) or key == "cuts") or not holds(value):
                 raise UserError(f"config.learning.layers.{name}.{key} is {value}, but must be {meaning}")
 
 
@@ -313,7 +319,7 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
     """
     changed = changes(old, new)
     for key, before, after in changed:
-        if not key.startswith(MAY_CHANGE):
+        if key not in MAY_CHANGE and not key.startswith("learning."):
             raise UserError(
                 f"{workdir} holds a run with {key} = {before}, the config says {after}:"
                 " take another --workdir, or the same setting"

@@ -1,6 +1,7 @@
 """Error rates: every example counted exactly once, one net or the average of several."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from alexnet_jax.cache import Cache
+from alexnet_jax.errors import RunError
 from alexnet_jax.loader import test_batches
 from alexnet_jax.step import mean_log_probabilities, score
 
@@ -51,6 +53,9 @@ def evaluate(
       views: that the members look at; for the record.
       batch_size: at a time; any will do.
       mesh: that the members run on.
+
+    Raises:
+      RunError: a loss that is not finite.
     """
     examples = cache.info.splits[split]
     sums = {"loss": 0.0, "top1_error": 0.0, "top5_error": 0.0}
@@ -62,4 +67,6 @@ def evaluate(
         for name, values in scores.items():
             sums[name] += float(values[:real].sum(dtype=np.float64))
         counted += real
+    if not math.isfinite(sums["loss"]):
+        raise RunError(f"the loss on {split} is {sums['loss']}: the net has diverged")
     return Result(split, views, counted, **{name: total / counted for name, total in sums.items()})

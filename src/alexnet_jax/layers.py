@@ -134,6 +134,9 @@ TYPES: dict[str, type[Layer]] = {
 }
 
 
+_WORDS = {"reads": ("own", "all"), "std": ("fan_in",), "scale_at": ("test", "training")}
+
+
 @dataclasses.dataclass(frozen=True)
 class Traced:
     """A layer at its place in a net.
@@ -169,6 +172,7 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
         if layer.name in names:
             raise UserError(f"net.layers: two layers are named {layer.name}")
         names.add(layer.name)
+        _check_fields(layer)
         if traced and isinstance(traced[-1].layer, Classifier):
             raise UserError(f"net.layers: {layer.name} comes after the classifier")
         inputs = shape
@@ -204,6 +208,28 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
     if not traced or not isinstance(traced[-1].layer, Classifier):
         raise UserError("net.layers: the last layer must be a Classifier")
     return traced
+
+
+def _check_fields(layer: Layer) -> None:
+    """Whether each number can be one of its kind: sizes from 1, fractions below 1, the rest finite."""
+    for field, value in dataclasses.asdict(layer).items():
+        if field in ("maps", "units", "classes", "kernel", "stride", "window"):
+            holds, meaning = isinstance(value, int) and value > 0, "a positive whole number"
+        elif field == "padding":
+            holds, meaning = len(value) == 2 and min(value) >= 0, "(before, after), not negative"
+        elif field == "rate":
+            holds, meaning = 0 <= value < 1, "at least 0 and below 1"
+        elif isinstance(value, float | int):
+            holds, meaning = (
+                math.isfinite(value) and (value >= 0 or field == "bias"),
+                "finite and not negative",
+            )
+        elif field in _WORDS:
+            holds, meaning = value in _WORDS[field], " or ".join(_WORDS[field])
+        else:
+            continue
+        if not holds:
+            raise UserError(f"net.layers: {layer.name}.{field} is {value}, but must be {meaning}")
 
 
 def _windows(layer: Conv | MaxPool | AvgPool, size: int, window: int, stride: int, ceil: bool) -> int:

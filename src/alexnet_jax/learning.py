@@ -62,23 +62,24 @@ class Plateau:
       best: the lowest top-1 error on the validation split (a fraction) since the start.
       waited: evaluations since then, or since the last cut.
       cuts: how often the rates were divided.
-      ended: the last cut is done and the error has stopped improving again.
     """
 
     best: float = 1.0
     waited: int = 0
     cuts: int = 0
-    ended: bool = False
 
     def after(self, error: float, learning: ConfigDict) -> "Plateau":
         """The state after an evaluation that found ``error``."""
         if error < self.best - learning.min_improvement:
             return dataclasses.replace(self, best=error, waited=0)
-        if self.waited + 1 < learning.patience:
-            return dataclasses.replace(self, waited=self.waited + 1)
-        if self.cuts < learning.max_cuts:
+        if self.waited + 1 >= learning.patience and self.cuts < learning.max_cuts:
             return dataclasses.replace(self, waited=0, cuts=self.cuts + 1)
-        return dataclasses.replace(self, ended=True)
+        return dataclasses.replace(self, waited=self.waited + 1)
+
+    def ended(self, learning: ConfigDict) -> bool:
+        """Whether the last cut is done and the error has stopped improving again."""
+        spent = self.cuts >= learning.max_cuts and self.waited >= learning.patience
+        return bool(learning.schedule == "plateau" and spent)
 
 
 def rates(

@@ -57,10 +57,15 @@ class Net(nnx.Module):
         self.towers = towers
         self.image_shape = nnx.static(image_shape)
         self.dtype = jnp.dtype(dtype)
-        for traced in trace(layers, towers, image_shape):
-            if traced.params:
-                weights = _initial(traced, named_key(key, traced.layer.name))
-                setattr(self, traced.layer.name, nnx.Dict(jax.tree.map(nnx.Param, weights)))
+        self.weights = nnx.Dict(
+            {
+                traced.layer.name: nnx.Dict(
+                    jax.tree.map(nnx.Param, _initial(traced, named_key(key, traced.layer.name)))
+                )
+                for traced in trace(layers, towers, image_shape)
+                if traced.params
+            }
+        )
 
     def __call__(
         self,
@@ -122,13 +127,13 @@ class Net(nnx.Module):
 
     def _weights(self, layer: Conv | Dense) -> tuple[Sequence[jax.Array], Sequence[jax.Array]]:
         """Kernels and biases of this device's towers; unstacking has a cheaper gradient than indexing."""
-        weights = getattr(self, layer.name)
+        weights = self.weights[layer.name]
         kernels, biases = (jnp.unstack(weights[x][...].astype(self.dtype)) for x in ("kernel", "bias"))
         return kernels, biases
 
     def _logits(self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None) -> jax.Array:
         """Each tower multiplies its own units, one sum over the towers makes the logits."""
-        weights = getattr(self, layer.name)
+        weights = self.weights[layer.name]
         kernels = jnp.unstack(weights["kernel"][...].astype(self.dtype))
         products = [
             jnp.matmul(x.reshape(len(x), -1), kernel, preferred_element_type=jnp.float32)
@@ -174,7 +179,7 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
       **kwargs: ``dropout_keys_B`` and ``tower_axis``.
     """
     graphdef, state = nnx.split(model)
-    nnx.replace_by_pure_dict(state, params)
+    nnx.replace_by_pure_dict(state, {"weights": params})
     return nnx.merge(graphdef, state)(images_BxHxWxC, **kwargs)
 
 
@@ -189,13 +194,12 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
 
 
 def _params(model: Net) -> Params:
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))["weights"]
 
 
 def _local_towers(model: Net) -> int:
     """How many towers' parameters this device holds."""
-    classifier = model.layers[-1]
-    return getattr(model, classifier.name)["kernel"].shape[0]
+    return model.weights[model.layers[-1].name]["kernel"].shape[0]
 
 
 def _read_all(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:

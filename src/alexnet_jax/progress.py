@@ -13,6 +13,7 @@ from etils import epath
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from alexnet_jax import files
 from alexnet_jax.errors import RunError
 from alexnet_jax.evaluate import Result
 
@@ -89,6 +90,9 @@ class Progress:
             file.write(json.dumps(record) + "\n")
 
 
+_UNDER_WAY = 2  # updates that the device has still to do when the host gives it another
+
+
 class Meter:
     """Gathers the metrics of updates, and fetches them when the next update is under way.
 
@@ -96,27 +100,32 @@ class Meter:
     alone: evaluation is not in them.
     """
 
-    def __init__(self, progress: Progress, watch: "Watch", batch_size: int, log_every: int) -> None:
-        self._progress, self._watch = progress, watch
-        self._batch_size, self._log_every = batch_size, log_every
+    def __init__(
+        self, progress: Progress, watch: "Watch", batch_size: int, log_every: int, last_step: int
+    ) -> None:
+        self._progress, self._watch, self._batch_size = progress, watch, batch_size
+        self._log_every, self._last_step = log_every, last_step
         self._pending: list[tuple[int, Any, float]] = []
         self._fetched: list[dict[str, float]] = []
         self._seconds, self._timed = 0.0, 0
-        self._compiled = False
+        self._began = time.perf_counter()
+        self._since: float | None = None  # the first update's time is the compiler's
 
     def restart(self) -> None:
-        """The time from `fetch` until now was spent on something else."""
-        self._since = time.perf_counter()
+        """The time since the last `fetch` was spent on something else, if there was one."""
+        if not self._pending:
+            self._since = time.perf_counter()
 
     def add(self, step: int, metrics: Any, rate: float) -> None:
         """The metrics of the update to ``step``, which may still be computed."""
         if self._pending and self._pending[-1][0] % self._log_every == 0:
             self.fetch()
         self._pending.append((step, metrics, rate))
-        if not self._compiled:  # the first update's time is the compiler's
+        if self._since is None:
             jax.block_until_ready(metrics)
-            self._compiled, self._timed = True, -1
-            self.restart()
+            self._since, self._timed = time.perf_counter(), -1
+        if len(self._pending) > _UNDER_WAY:  # or batches would pile up on the device
+            jax.block_until_ready(self._pending[-_UNDER_WAY][1])
 
     def fetch(self) -> None:
         """Waits for everything that was added; writes a line where an interval is full.
@@ -126,16 +135,20 @@ class Meter:
         """
         values = jax.device_get([metrics for _, metrics, _ in self._pending])
         now = time.perf_counter()
-        self._seconds, self._since = self._seconds + now - self._since, now
+        self._seconds += now - (self._since or now)
+        self._since = now
         pending, self._pending = self._pending, []
         for (step, _, rate), metrics in zip(pending, values, strict=True):
             self._fetched.append(metrics)
             self._timed += 1
             if warning := self._watch.see(step, float(metrics["loss"])):
                 self._progress.say(warning)
-            if step % self._log_every == 0:
+            if step % self._log_every == 0 or step == self._last_step:
                 means = {name: float(np.mean([m[name] for m in self._fetched])) for name in metrics}
-                speed = self._timed * self._batch_size / max(self._seconds, 1e-9)
+                updates, seconds = self._timed, self._seconds
+                if not updates:  # nothing but the first
+                    updates, seconds = 1, now - self._began
+                speed = updates * self._batch_size / seconds
                 self._progress.train(step, **means, rate=rate, images_per_second=speed)
                 self._fetched, self._timed, self._seconds = [], 0, 0.0
 
@@ -151,7 +164,7 @@ def _forget_after(metrics: epath.Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break
-    metrics.write_text("".join(kept))
+    files.write(metrics, "".join(kept).encode())
 
 
 class Watch:
@@ -170,8 +183,8 @@ class Watch:
         """
         if not math.isfinite(loss):
             raise RunError(
-                f"the loss is {loss} at step {step}; the last checkpoint is from before."
-                " Go on from it with a smaller --config.learning.rate"
+                f"the loss is {loss} at step {step}; checkpoints are from before,"
+                " go on with a smaller --config.learning.rate"
             )
         self._recent.append(loss)
         guessing = math.log(self._classes)

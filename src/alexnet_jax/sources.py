@@ -79,7 +79,6 @@ def _with_validation(source: Source, validation: float, name: str) -> Source:
 
 def _digits() -> Source:
     """1,797 grey 8x8 images; the test split is a stratified fifth that never changes."""
-    import sklearn
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -92,7 +91,7 @@ def _digits() -> Source:
         return Split(len(labels), lambda i: (rgb[i], int(labels[i]))).subset(rows)
 
     names = tuple(str(digit) for digit in range(10))
-    return Source(f"scikit-learn {sklearn.__version__}", names, {"train": split(train), "test": split(test)})
+    return Source("1.0.0", names, {"train": split(train), "test": split(test)})
 
 
 def _tfds(name: str) -> Source:
@@ -113,8 +112,10 @@ def _tfds(name: str) -> Source:
         )
     builder = tfds.builder_from_directory(builder_dir)
     features = builder.info.features
-    if "image" not in features or "label" not in features:
-        raise UserError(f"tfds:{name} has {', '.join(features)}, but image and label are needed")
+    if "image" not in features or not hasattr(features.get("label"), "names"):
+        raise UserError(f"tfds:{name} has {', '.join(features)}, but an image and a class label are needed")
+    if "train" not in builder.info.splits:
+        raise UserError(f"tfds:{name} has no train split, only {', '.join(builder.info.splits)}")
     if builder.info.file_format.value != "array_record":
         raise UserError(
             f"{builder_dir} holds {builder.info.file_format.value} files, which need TensorFlow:"

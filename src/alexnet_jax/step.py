@@ -120,7 +120,7 @@ def log_probabilities(model: Net, data: ConfigDict, mesh: Mesh) -> jax.stages.Wr
     views is 1, the centre, or 10: see `fixed_views`.
     """
 
-    @partial(jax.jit, static_argnums=3)
+    @partial(jax.jit, static_argnames="views")
     def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
         _, height, width, _ = images_BxHxWx3.shape
         table = fixed_views(height, width, data.crop_size, views, data.flip)
@@ -158,8 +158,9 @@ def score(log_probs_BxC: jax.Array, labels_B: jax.Array) -> Metrics:
     """
     right_B = jnp.take_along_axis(log_probs_BxC, labels_B[:, None], axis=-1)
     classes = jnp.arange(log_probs_BxC.shape[-1])
-    before = (log_probs_BxC > right_B) | ((log_probs_BxC == right_B) & (classes < labels_B[:, None]))
-    rank_B = before.sum(axis=-1)
+    tied_before = (log_probs_BxC == right_B) & (classes < labels_B[:, None])
+    # "Not less or equal" rather than "greater": what is no number is no credit either.
+    rank_B = (~(log_probs_BxC <= right_B) | tied_before).sum(axis=-1)
     return {"loss": -right_B[:, 0], "top1_error": rank_B >= 1, "top5_error": rank_B >= 5}
 
 

@@ -1,13 +1,18 @@
 """Training, from config to checkpoint, read top to bottom."""
 
+import contextlib
+import math
+import os
 import signal
+import threading
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
@@ -40,11 +45,12 @@ def train(config: ConfigDict, workdir: str) -> None:
       Interrupted: SIGTERM or Ctrl-C came, and the run has saved.
     """
     path = absolute(workdir)
-    changed = _check_config(path, config)
+    changed = _check_workdir(path, config)
 
     # ---- Mesh -----------------------------------------------------------------------------------
     mesh = make_mesh(tuple(config.mesh), config.net.towers, config.batch_size)
-    print(f"{describe(mesh)}: {config.batch_size // mesh.shape['data']} images and every tower on each")
+    images, towers = config.batch_size // mesh.shape["data"], config.net.towers // mesh.shape["tower"]
+    print(f"{describe(mesh)}: {images} images and {towers} of {config.net.towers} tower(s) on each")
 
     # ---- Data -----------------------------------------------------------------------------------
     cache = open_cache(config.data, print)
@@ -52,7 +58,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     _check_data(path, config, info)
     stats = statistics(info.mean_image, info.color_covariance, config.data.color_noise_reading, mesh)
     steps_per_epoch = info.splits["train"] // config.batch_size
-    total_steps = config.num_steps or round(config.num_epochs * steps_per_epoch)
+    total_steps = config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
     log_every, eval_every, checkpoint_every = (
         config[every] or max(1, round(config[f"{every}_epochs"] * steps_per_epoch))
         for every in ("log_every", "eval_every", "checkpoint_every")
@@ -65,75 +71,85 @@ def train(config: ConfigDict, workdir: str) -> None:
     update = step_lib.train_step(model, config, mesh)
     predict = step_lib.log_probabilities(model, config.data, mesh)
 
-    with Checkpoints(path, config.keep_checkpoints) as checkpoints, _Signals() as signals:
+    with _Signals() as signals, Checkpoints(path, config.keep_checkpoints) as checkpoints:
         # ---- State: where a checkpoint is, or from the beginning -------------------------------
         restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), print)
         if restored is not None:
             step, state, plateau = restored
-            checkpoints.discard_after(step)
-            print(f"going on at step {step} of {total_steps}", *changed, sep="\n  changed: ")
+            print(f"going on at step {step} of {total_steps}")
         else:
-            state = step_lib.new_state(model, config, mesh, _initial_params(model, config))
+            state = step_lib.new_state(model, config, mesh, _initial_params(model, config, mesh))
             step, plateau = 0, Plateau()
+        print(*(f"  changed: {line}" for line in changed), sep="\n", end="\n" if changed else "")
         write_workdir(path, config, info)
-        if step >= total_steps or plateau.ended:
-            print(f"{workdir} is trained to its end, step {step}; a larger --config.num_epochs goes on")
+        if plateau.ended(config.learning):
+            print(f"{workdir} is trained to its plateaus' end, step {step}; other --config.learning.* go on")
             return
-        best = checkpoints.best_error()
+        if step >= total_steps:
+            print(f"{workdir} is trained to its end, step {step}; a later end goes on: {_end(config)}")
+            return
+        best = checkpoints.best()
+        lowest = math.inf if best is None else best[1]
 
         # ---- Loop -------------------------------------------------------------------------------
         progress = Progress(path, step, total_steps, steps_per_epoch)
-        meter = Meter(progress, Watch(len(info.class_names), steps_per_epoch), config.batch_size, log_every)
+        watch = Watch(len(info.class_names), steps_per_epoch)
+        meter = Meter(progress, watch, config.batch_size, log_every, total_steps)
+        batches = training_batches(cache, config, mesh, step, total_steps)
         knobs: Any = None
         knobs_on_device: Any = None
-        batches = training_batches(cache, config, mesh, step, total_steps)
-        for images, labels in batches:
-            rates = learning_lib.rates(config.learning, state.params, step, steps_per_epoch, plateau)
-            if knobs != (knobs := (rates, _color_noise(config, step, steps_per_epoch))):
-                knobs_on_device = jax.device_put(jax.tree.map(np.float32, knobs), NamedSharding(mesh, P()))
-            state, metrics = update(state, images, labels, *knobs_on_device, stats)
-            step += 1
-            meter.add(step, metrics, _largest(rates))
+        with contextlib.closing(progress), contextlib.closing(batches):
+            for images, labels in batches:
+                rates = learning_lib.rates(config.learning, state.params, step, steps_per_epoch, plateau)
+                if knobs != (knobs := (rates, _color_noise(config, step, steps_per_epoch))):
+                    knobs_on_device = jax.device_put(
+                        jax.tree.map(np.float32, knobs), NamedSharding(mesh, P())
+                    )
+                state, metrics = update(state, images, labels, *knobs_on_device, stats)
+                step += 1
+                meter.add(step, metrics, _largest(rates))
 
-            error = None
-            if step % eval_every == 0 or step == total_steps:
-                meter.fetch()
-                result = evaluate(
-                    [lambda images: predict(state.params, images, stats, 1)],  # noqa: B023
-                    cache, split, 1, config.batch_size, mesh,
-                )  # fmt: skip
-                progress.evaluation(step, result)
-                progress.magnitudes(
-                    step, jax.tree.map(float, jax.device_get(step_lib.mean_magnitudes(state)))
-                )
-                error = result.top1_error if split == "validation" else None
-                if config.learning.schedule == "plateau" and step % eval_every == 0:
-                    plateau = plateau.after(result.top1_error, config.learning)
+                error = None
+                if step % eval_every == 0 or step == total_steps:
+                    meter.fetch()  # a loss that is no number ends the run here, before anything is saved
+                    member = partial(predict, state.params, statistics=stats, views=1)
+                    result = evaluate([member], cache, split, 1, config.batch_size, mesh)
+                    progress.evaluation(step, result)
+                    progress.magnitudes(step, step_lib.mean_magnitudes(state))
+                    error = result.top1_error if split == "validation" else None
+                    if config.learning.schedule == "plateau" and step % eval_every == 0:
+                        plateau = plateau.after(result.top1_error, config.learning)
+
+                ends = step == total_steps or plateau.ended(config.learning) or signals.received
+                is_best = error is not None and error < lowest
+                if step % checkpoint_every == 0 or is_best or ends:
+                    meter.fetch()
+                    if not step_lib.all_finite(state):
+                        raise RunError(f"the parameters are no longer finite at step {step}")
+                    checkpoints.save(step, state, plateau, error)
+                    lowest = min(lowest, math.inf if error is None else error)
                 meter.restart()
-
-            ends = step == total_steps or plateau.ended or signals.received
-            is_best = error is not None and error < best
-            if step % checkpoint_every == 0 or is_best or ends:
-                meter.fetch()  # a loss that is no number ends the run here, before it is saved
-                if not step_lib.all_finite(state):
-                    raise RunError(f"the parameters are no longer finite at step {step}")
-                checkpoints.save(step, state, plateau, error)
-                best = min(best, error) if error is not None else best
-            if ends:
-                break
-        batches.close()
-        progress.close()
+                if ends:
+                    break
 
     if signals.received and step < total_steps:
         raise Interrupted(signals.received, f"saved at step {step} of {total_steps}")
     print(f"done: {step} steps; alexnet-jax evaluate --workdir={workdir}")
 
 
-def _check_config(path: epath.Path, config: ConfigDict) -> list[str]:
-    """What changed since the workdir's run, if there is one; refuses what would make it another run."""
-    if not (path / "config.json").exists():
-        return []
-    return config_lib.refuse_changes(read_workdir(path)[0], config, path)
+def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
+    """What changed since the workdir's run, if there is one; refuses what would make it another run.
+
+    All that can be said before the data is prepared, which may take hours.
+    """
+    if (path / "config.json").exists():
+        return config_lib.refuse_changes(read_workdir(path)[0], config, path)
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if "://" not in str(path) and not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"the workdir {path} can't be written: {there} is no folder that can be written")
+    if config.init_from is not None:
+        _check_initial_params(config)
+    return []
 
 
 def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:
@@ -151,7 +167,7 @@ def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:
         raise UserError(
             "config.learning.schedule is plateau, which needs a validation split: set config.data.validation"
         )
-    if (path / "data.json").exists():
+    if (path / "config.json").exists():
         before = read_workdir(path)[1].fingerprint
         if before != info.fingerprint:
             raise UserError(
@@ -160,19 +176,29 @@ def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:
             )
 
 
-def _initial_params(model: Net, config: ConfigDict) -> Params | None:
-    """Those of another workdir, where ``config.init_from`` names one."""
-    if config.init_from is None:
-        return None
-    theirs = restore(config.init_from).params
-    for name, arrays in abstract_params(model).items():
+def _check_initial_params(config: ConfigDict) -> None:
+    """The net of ``config.init_from`` has every array of ours, of the same shape."""
+    ours, theirs = (abstract_params(build(c)) for c in (config, read_workdir(config.init_from)[0]))
+    for name, arrays in ours.items():
         for kind, array in arrays.items():
             found = theirs[name][kind].shape if name in theirs else "missing"
             if found != array.shape:
                 raise UserError(
                     f"config.init_from = {config.init_from}: its {name} {kind} is {found}, here {array.shape}"
                 )
+
+
+def _initial_params(model: Net, config: ConfigDict, mesh: Mesh) -> Params | None:
+    """Those of another workdir, where ``config.init_from`` names one."""
+    if config.init_from is None:
+        return None
+    theirs = restore(config.init_from, mesh=mesh).params
     return {name: theirs[name] for name in abstract_params(model)}
+
+
+def _end(config: ConfigDict) -> str:
+    """The setting that ends the run."""
+    return "--config.num_epochs" if config.num_steps is None else "--config.num_steps"
 
 
 def _color_noise(config: ConfigDict, step: int, steps_per_epoch: int) -> float:
@@ -194,6 +220,8 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Signals":
+        if threading.current_thread() is not threading.main_thread():
+            return self  # a notebook's thread: Python lets the main one alone hear signals
         for signum in (signal.SIGTERM, signal.SIGINT):
             self._before[signum] = signal.signal(signum, self._note)
         return self

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax import config as config_lib
+from alexnet_jax import files
 from alexnet_jax.augment import Statistics, statistics
 from alexnet_jax.cache import DataInfo
 from alexnet_jax.checkpoint import Checkpoints
@@ -128,6 +129,8 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
     try:
         path.mkdir(parents=True, exist_ok=True)
         info.save(path)
-        (path / "config.json").write_text(config_lib.to_json(config))
+        files.write(
+            path / "config.json", config_lib.to_json(config).encode()
+        )  # the last: now it is a workdir
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error

@@ -1,0 +1,10 @@
+"""Files that are whole or not there."""
+
+from etils import epath
+
+
+def write(path: epath.Path, content: bytes) -> None:
+    """Writes beside ``path`` and renames, so that a process that dies leaves the old file or the new one."""
+    beside = path.with_name(path.name + ".writing")
+    beside.write_bytes(content)
+    beside.replace(path)
