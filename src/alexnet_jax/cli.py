@@ -168,14 +168,15 @@ def _parse(
         print(f"alexnet-jax {verb}\n{values.get_help(include_special_flags=False)}\n\n{_USAGE}")
         raise SystemExit(0)
     overrides, others = [], []
-    remaining = iter(args)
-    for arg in remaining:
+    remaining = list(args)
+    while remaining:
+        arg = remaining.pop(0)
         if not arg.startswith(("--config.", "-config.")):
             others.append(arg)
-        elif "=" in arg:
+        elif "=" not in arg and remaining and not remaining[0].startswith("--"):
+            overrides.append(f"{arg}={remaining.pop(0)}")  # --config.KEY VALUE
+        else:
             overrides.append(arg)
-        else:  # --config.KEY VALUE
-            overrides.append(f"{arg}={next(remaining, '')}")
     try:
         rest = values(["alexnet-jax", *others])[1:]
     except flags.Error as error:
@@ -202,7 +203,7 @@ def _override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
             _, _, layer, setting = key.split(".")
             with contextlib.suppress(ValueError, SyntaxError):  # then it is text, which the check refuses
                 value = ast.literal_eval(value)
-            config.learning.layers.setdefault(layer, ConfigDict())[setting] = value
+            config.learning.layers.update({layer: {setting: value}})
             continue
         if key not in known:
             raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")

@@ -112,7 +112,7 @@ def _tfds(name: str) -> Source:
         )
     builder = tfds.builder_from_directory(builder_dir)
     features = builder.info.features
-    if "image" not in features or not hasattr(features.get("label"), "names"):
+    if "image" not in features or "label" not in features or not hasattr(features["label"], "names"):
         raise UserError(f"tfds:{name} has {', '.join(features)}, but an image and a class label are needed")
     if "train" not in builder.info.splits:
         raise UserError(f"tfds:{name} has no train split, only {', '.join(builder.info.splits)}")
