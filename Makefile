@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/alexnet-jax evaluate --workdir=runs/demo --views=10
 	@echo
 	@echo 'runs/demo holds the run. What to try next:'
-	@echo '  $(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo --config.num_epochs=80   # goes on'
+	@echo '  $(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo --config.num_epochs=60   # goes on'
 	@echo '  $(BIN)/alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick                  # see README'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 

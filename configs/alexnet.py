@@ -3,7 +3,7 @@
     alexnet-jax train --config=configs/alexnet.py --workdir=runs/alexnet
     alexnet-jax evaluate --workdir=runs/alexnet --views=10
 
-Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views
+Not run yet. Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views
 (about 90 epochs, 5 to 6 days on two GTX 580). TFDS must have prepared imagenet2012 as array_record.
 
 Variants, in any combination but ``owt`` with ``source``, ``one_tower`` or ``no_lrn``:
@@ -11,7 +11,8 @@ Variants, in any combination but ``owt`` with ``source``, ``one_tower`` or ``no_
 source     the net #145 of the code that was published in 2025, and its run of 2012, where they differ
            from the paper: alpha over the window, deviation 0.03 in conv3-5, no ReLU before the first
            LRN (it follows the pool), an LRN within the maps after the second, decay on weights alone,
-           biases at a rate of 0.02 that is never cut, cuts at epochs 25, 51 and 79, conv1's at 67 and
+           biases at a rate of 0.02 that is never cut (`layer-params-145.cfg` notes cuts of the weights'
+           rates alone, and ends with the biases' at 0.02), cuts at epochs 25, 51 and 79, conv1's at 67 and
            frozen at 72, colour noise off at 67 and images over 1.1 until then, a crop shared by 32
            images, one shuffle for ever. Expected from its log: 40.664 / 18.210 with ten views.
 one_tower  the paper's one-GPU net: conv1-4 of half the maps of two towers, conv5 and the dense layers
