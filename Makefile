@@ -28,7 +28,8 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py
 
 $(VENV)/installed: requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo 'alexnet-jax needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.12'; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+	  { echo 'alexnet-jax needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.12'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
