@@ -193,18 +193,21 @@ def _fill(building: Path, name: str, source: Source, data: ConfigDict) -> None:
 def _write_split(directory: Path, name: str, split: Split, size: int) -> int:
     """Writes a split's images and labels; returns their checksum."""
     shape = (split.count, size, size, 3)
-    images = np.lib.format.open_memmap(directory / f"{name}.images.npy", "w+", np.uint8, shape)
     labels = np.empty(split.count, np.int32)
     checksum = 0
-    for i in range(split.count):
-        image, labels[i] = split.read(i)
-        if image.shape != shape[1:]:
-            raise UserError(
-                f"config.data.image_size is {size}, but an image of {name} has the shape {image.shape}"
-            )
-        images[i] = image
-        checksum = zlib.crc32(image.tobytes(), checksum)
-    images.flush()
+    # Written, not mapped: on a full disk a write is an error, a page of a mapped file is the process's end.
+    with (directory / f"{name}.images.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for i in range(split.count):
+            image, labels[i] = split.read(i)
+            if image.shape != shape[1:]:
+                raise UserError(
+                    f"config.data.image_size is {size}, but an image of {name} has the shape {image.shape}"
+                )
+            content = image.tobytes()
+            file.write(content)
+            checksum = zlib.crc32(content, checksum)
     np.save(directory / f"{name}.labels.npy", labels)
     return zlib.crc32(labels.tobytes(), checksum)
 
