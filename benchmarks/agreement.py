@@ -7,7 +7,7 @@ its own layout. Ours is the compiled training step in float32; the rate is cut b
 Chance is left out: no dropout (but its factor at test is in the logits), and images of the crop's size.
 
 Where a ReLU's input or the lead of a window's maximum is within float32's rounding of zero, the gradient
-is whatever the rounding says: PyTorch's own float32 then differs from its float64 by some 1e-3. So each
+is whatever the rounding says, in PyTorch's own float32 as well. So each
 step takes, of some images, those that stay farthest from such a kink.
 
 Prints the largest difference over the largest value, of each, and fails above 1e-4.

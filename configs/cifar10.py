@@ -11,8 +11,8 @@ quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file says nothing of 
     on 2 cores (JAX_NUM_CPU_DEVICES=2; see docs/results.md).
 lrn18: `layers-18pct.cfg`, "18 % error in 20 minutes": response normalization within each map after
     the first two pools, no hidden layer, 120 epochs and two cuts by ten of 10 epochs each. Reached
-    35.39 % after 10 epochs on 2026-11-23; the end of the recipe, 18 %, is expected from that file, and takes
-    about 3 hours on the same 2 cores.
+    35.39 % after 10 epochs on 2026-11-23; the end of the recipe, 18 %, is expected (that file), and some
+    3 hours for it on the same 2 cores (quick's images per second).
 """
 
 from ml_collections import ConfigDict
