@@ -18,7 +18,7 @@ import numpy as np
 from alexnet_jax import build, get_config, learning, step
 from alexnet_jax.augment import statistics
 from alexnet_jax.learning import Plateau
-from alexnet_jax.mesh import describe, make_mesh
+from alexnet_jax.mesh import mesh_for
 
 CONFIG = Path(__file__).parent.parent / "configs" / "alexnet.py"
 
@@ -33,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     config = get_config(args.config)
     config.batch_size = args.batch_size
-    mesh = make_mesh(tuple(config.mesh), config.net.towers, config.batch_size)
+    mesh, which = mesh_for(config)
     model = build(config)
     state = step.new_state(model, config, mesh)
     classes, size = config.net.layers[-1].classes, config.data.image_size
@@ -59,7 +59,7 @@ def main() -> None:
         seconds.append(time.perf_counter() - began)
     median = float(np.median(seconds))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{args.config}, {describe(mesh)}, batch {config.batch_size}, jax {jax.__version__}")
+    print(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
     print(f"compiled in {compile_seconds:.1f} s; loss {loss:.4f} (ln {classes} = {math.log(classes):.4f})")
     print(
         f"{median:.3f} s a step (fastest {min(seconds):.3f}), {config.batch_size / median:.1f} images/s,"

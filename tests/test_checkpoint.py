@@ -24,7 +24,7 @@ def saved(tmp_path_factory, cache_dir):
 
     config = get_config(f"{RECIPES / 'tiny.py'}")
     workdir = absolute(tmp_path_factory.mktemp("saved"))
-    state = new_state(build(config), config, make_mesh((1, 1), 2))
+    state = new_state(build(config), config, make_mesh(1, 1))
     with Checkpoints(workdir, keep=2) as checkpoints:
         for step, error in enumerate([0.5, 0.3, None, 0.4, 0.3, None, 0.9], start=1):
             checkpoints.save(step, changed(state, step), Plateau(cuts=step), error)
@@ -136,6 +136,6 @@ def test_no_checkpoint_and_no_workdir(trained, tmp_path):
 
 @pytest.mark.parametrize("shape", [(4, 1), (1, 2), (2, 2)])
 def test_parameters_are_the_same_bits_on_any_mesh(trained, shape):
-    alone, elsewhere = restore(trained), restore(trained, mesh=make_mesh(shape, 2))
+    alone, elsewhere = restore(trained), restore(trained, mesh=make_mesh(*shape))
     for ours, theirs in zip(jax.tree.leaves(alone.params), jax.tree.leaves(elsewhere.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -52,7 +52,7 @@ def test_probabilities_are_the_mean_over_the_views(net, cache, views):
 
 def test_any_number_of_images_on_any_mesh(trained, net, cache):
     images = cache.images["test"][:5]
-    elsewhere = restore(trained, mesh=make_mesh((2, 2), 2))
+    elsewhere = restore(trained, mesh=make_mesh(2, 2))
     np.testing.assert_allclose(
         elsewhere.predict_proba(images), net.predict_proba(images), rtol=1e-5, atol=1e-7
     )
@@ -73,7 +73,7 @@ def test_wrong_images_are_refused(net, images, views, message):
 
 @pytest.mark.parametrize(("batch_size", "shape"), [(7, (1, 1)), (360, (1, 1)), (50, (4, 1)), (64, (2, 2))])
 def test_every_example_counts_once(trained, cache, batch_size, shape):
-    mesh = make_mesh(shape, 2)
+    mesh = make_mesh(*shape)
     net = restore(trained, mesh=mesh)
     result = evaluate([partial(net.log_probabilities, views=1)], cache, "test", 1, batch_size, mesh)
     probs = by_hand(net, cache.images["test"], 1)

@@ -51,17 +51,17 @@ def test_taking_a_layer_out_leaves_the_others_initial_values_alone(tiny):
 @pytest.mark.parametrize("train", [False, True])
 def test_towers_on_two_devices_compute_what_one_device_does(net, train):
     model, params, images = net
-    keys = jax.random.split(KEY, len(images)) if train else None
-    mesh = make_mesh((1, 2), towers=2)
+    key = KEY if train else None
+    mesh = make_mesh(1, 2)
     split = jax.jit(
         jax.shard_map(
-            lambda params, images: apply(model, params, images, dropout_keys_B=keys, tower_axis=TOWER),
+            lambda params, images: apply(model, params, images, dropout_key=key, tower_axis=TOWER),
             mesh=mesh,
-            in_specs=(param_specs(params), P()),
+            in_specs=(param_specs(model, "towers"), P()),
             out_specs=P(),
         )
     )
-    alone = apply(model, params, images, dropout_keys_B=keys)
+    alone = apply(model, params, images, dropout_key=key)
     np.testing.assert_allclose(split(params, images), alone, rtol=1e-5, atol=1e-6)
 
 
@@ -87,8 +87,7 @@ def test_dropout_of_2012_scales_at_test(tiny):
         model = build(tiny)
         params = init(model, KEY)
         params["fc8"]["bias"] = jnp.zeros((1, 10))
-        keys = jax.random.split(KEY, len(images))
-        at[kind] = apply(model, params, images), apply(model, params, images, dropout_keys_B=keys)
+        at[kind] = apply(model, params, images), apply(model, params, images, dropout_key=KEY)
     # the same masks, but for where the factor of 2 stands
     np.testing.assert_allclose(at["training"][1], 2 * at["test"][1], rtol=1e-5)
     np.testing.assert_allclose(at["training"][0], 2 * at["test"][0], rtol=1e-5)
@@ -105,7 +104,7 @@ def test_dropout_drops_half_anew_for_each_example_and_tower(tiny):
     params = jax.tree.map(jnp.zeros_like, init(model, KEY))
     params["fc6"]["bias"] += 1
     params["fc8"]["kernel"] = jnp.stack([jnp.eye(16), 100 * jnp.eye(16)])
-    masks = apply(model, params, jnp.zeros((200, 7, 7, 3)), dropout_keys_B=jax.random.split(KEY, 200))
+    masks = apply(model, params, jnp.zeros((200, 7, 7, 3)), dropout_key=KEY)
     first, second = masks % 100, masks // 100
     assert set(np.unique(first)) == set(np.unique(second)) == {0, 1}
     assert first.mean() == pytest.approx(0.5, abs=0.03)
@@ -136,11 +135,11 @@ def test_any_number_of_towers(tiny):
     model = build(tiny)
     params = init(model, KEY)
     images = jax.random.normal(KEY, (2, 7, 7, 3))
-    mesh = make_mesh((1, 2), towers=4)
+    mesh = make_mesh(1, 2)
     split = jax.shard_map(
         lambda params, images: apply(model, params, images, tower_axis=TOWER),
         mesh=mesh,
-        in_specs=(param_specs(params), P()),
+        in_specs=(param_specs(model, "towers"), P()),
         out_specs=P(),
     )
     np.testing.assert_allclose(

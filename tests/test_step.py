@@ -15,7 +15,7 @@ from tests.conftest import RECIPES
 
 def ten_steps(config, shape):
     cache = open_cache(config.data, print)
-    mesh = make_mesh(shape, config.net.towers)
+    mesh = make_mesh(*shape)
     model = build(config)
     state = step.new_state(model, config, mesh)
     update = step.train_step(model, config, mesh)
@@ -36,8 +36,10 @@ def one_device(cache_dir):
     return ten_steps(config, (1, 1))
 
 
-@pytest.mark.parametrize("shape", [(2, 1), (1, 2), (2, 2), (4, 1)])
-def test_same_numbers_on_every_mesh(tiny, one_device, shape):
+@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
+@pytest.mark.parametrize("shape", [(2, 1), (1, 2), (2, 2), (4, 2)])
+def test_same_numbers_on_every_mesh(tiny, one_device, shape, parallelism):
+    tiny.parallelism = parallelism
     losses, state = ten_steps(tiny, shape)
     expected_losses, expected = one_device
     # float32 rounds to 6e-8; sums in another order, over ten steps, stay within some hundred of that

@@ -159,7 +159,7 @@ class Checkpoints:
         placed = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
             params,
-            shardings(mesh, param_specs(params)),
+            shardings(mesh, param_specs(model, "towers")),
         )
         try:
             return number, self._restore(number, params=placed)["params"]

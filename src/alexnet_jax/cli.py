@@ -98,6 +98,8 @@ def _evaluate(args: list[str]) -> None:
     if values.views not in (1, 10):
         raise UserError(f"--views is {values.views}, but must be 1 or 10")
 
+    import jax
+
     from alexnet_jax.cache import open_cache
     from alexnet_jax.evaluate import evaluate
     from alexnet_jax.mesh import make_mesh
@@ -112,7 +114,7 @@ def _evaluate(args: list[str]) -> None:
             raise UserError(f"config.{key} is the workdir's own; evaluate takes {', '.join(elsewhere)}")
     config = _override(config, overrides)
     config_lib.validate(config)
-    mesh = make_mesh((-1, 1), towers=1)
+    mesh = make_mesh(jax.device_count(), 1)
     members = [restore(workdir, values.step, mesh) for workdir in workdirs]
     cache = open_cache(config.data, print)
     for workdir, member in zip(workdirs, members, strict=True):

@@ -206,7 +206,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "keep_checkpoints": _POSITIVE,
 }
 _CHOICES = {
-    "parallelism": ("towers",),
+    "parallelism": ("towers", "one_weird_trick"),
     "dtype": ("float32", "bfloat16"),
     "data.encoding": ("raw",),
     "data.color_noise_reading": ("deviation", "variance"),

@@ -141,13 +141,20 @@ _WORDS = {"reads": ("own", "all"), "std": ("fan_in",), "scale_at": ("test", "tra
 class Traced:
     """A layer at its place in a net.
 
-    ``inputs`` and ``outputs`` are per tower; ``params`` are the shapes of the whole net's arrays,
-    with their leading tower axis. A classifier's bias belongs to no tower: its axis has size 1.
+    Attributes:
+      layer: what it is.
+      inputs: the shape of what it reads, per tower.
+      outputs: the shape of what it makes, per tower.
+      gathers: whether it reads other towers than its own. (The image is the same for all of them:
+        from the first weights on they hold different things.)
+      params: the shapes of the whole net's arrays, with their leading tower axis. A classifier's
+        bias belongs to no tower: its axis has size 1.
     """
 
     layer: Layer
     inputs: Shape
     outputs: Shape
+    gathers: bool
     params: dict[str, Shape]
 
     @property
@@ -167,7 +174,7 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
     traced: list[Traced] = []
     shape = image_shape
     names: set[str] = set()
-    split = False  # the image is the same for all towers; from the first weights on, each has its own
+    split = False  # whether the towers hold different things yet
     for layer in layers:
         if layer.name in names:
             raise UserError(f"net.layers: two layers are named {layer.name}")
@@ -176,23 +183,23 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
         if traced and isinstance(traced[-1].layer, Classifier):
             raise UserError(f"net.layers: {layer.name} comes after the classifier")
         inputs = shape
+        gathers = towers > 1 and split and getattr(layer, "reads", "own") == "all"
+        read = towers if gathers else 1
         params: dict[str, Shape] = {}
         if isinstance(layer, Conv | LRN | MapNorm | MaxPool | AvgPool) and len(shape) != 3:
             raise UserError(f"net.layers: {layer.name} needs maps, but its input has the shape {shape}")
         match layer:
             case Conv():
-                channels = inputs[-1] * (towers if layer.reads == "all" and split else 1)
                 height, width = (
                     _windows(layer, size + sum(layer.padding), layer.kernel, layer.stride, False)
                     for size in inputs[:2]
                 )
                 shape = (height, width, layer.maps)
-                params["kernel"] = (towers, layer.kernel, layer.kernel, channels, layer.maps)
+                params["kernel"] = (towers, layer.kernel, layer.kernel, inputs[-1] * read, layer.maps)
                 params["bias"] = (towers, layer.maps)
             case Dense():
-                features = math.prod(inputs) * (towers if layer.reads == "all" and split else 1)
                 shape = (layer.units,)
-                params["kernel"] = (towers, features, layer.units)
+                params["kernel"] = (towers, math.prod(inputs) * read, layer.units)
                 params["bias"] = (towers, layer.units)
             case Classifier():
                 shape = (layer.classes,)
@@ -204,7 +211,7 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
                 )
                 shape = (height, width, inputs[-1])
         split = split or bool(params)
-        traced.append(Traced(layer, inputs, shape, params))
+        traced.append(Traced(layer, inputs, shape, gathers, params))
     if not traced or not isinstance(traced[-1].layer, Classifier):
         raise UserError("net.layers: the last layer must be a Classifier")
     return traced

@@ -1,64 +1,127 @@
 """The mesh ('data', 'tower') and where everything lies on it."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
+from alexnet_jax.collectives import expected, sent_by_each
 from alexnet_jax.errors import UserError
-from alexnet_jax.model import Params
+from alexnet_jax.layers import Classifier, Conv, Dense, trace
+from alexnet_jax.model import Net, Params
 
 DATA, TOWER = "data", "tower"
 
 
-def make_mesh(
-    shape: tuple[int, int],
-    towers: int,
-    batch_size: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
-) -> Mesh:
-    """A mesh of ``shape`` = (data, tower), -1 for what is there.
+def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of the first ``data * tower`` devices, neighbours holding the towers of the same examples."""
+    devices = list(jax.devices() if devices is None else devices)[: data * tower]
+    # On a TPU's torus an axis of two may have to be half of a physical one.
+    grid = mesh_utils.create_device_mesh((data, tower), devices, allow_split_physical_axes=True)
+    return Mesh(grid, (DATA, TOWER), axis_types=(AxisType.Auto,) * 2)
 
-    By default every device holds all towers, and the batch is split over the devices: where the
-    whole net fits on a device nothing but the gradients then crosses between them.
+
+def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, str]:
+    """The mesh that a config asks for, and a line that says which it is and why.
+
+    Where ``config.mesh`` leaves a choice (-1), of the meshes that use all devices the one whose
+    devices send the fewest bytes in a step, as `collectives.expected` counts them.
 
     Raises:
-      UserError: a mesh that the devices can't hold, or that doesn't divide the batch or the towers.
+      UserError: a mesh that the devices can't hold, or that doesn't divide the batch, the towers or,
+        with ``one_weird_trick``, the dense layers' units.
     """
-    devices = jax.devices() if devices is None else devices
-    count = len(devices)
-    data, tower = shape
-    tower = 1 if tower == -1 else tower
-    if towers % tower:
-        raise UserError(f"config.mesh: {towers} towers can't be split over {tower} devices")
-    if data == -1:
-        if tower > count:
-            raise UserError(f"config.mesh: {tower} devices are asked for, {count} are there")
-        data = count // tower
-    if data * tower > count:
-        raise UserError(f"config.mesh = {(data, tower)} needs {data * tower} devices, {count} are there")
-    if batch_size is not None and batch_size % data:
-        fits = [n for n in range(1, count // tower + 1) if batch_size % n == 0]
+    devices = list(jax.devices() if devices is None else devices)
+    shapes = _possible_shapes(config, len(devices))
+    sent = {shape: sent_by_each(expected(config, *shape), *shape) for shape in shapes}
+    data, tower = best = min(sent, key=lambda shape: sent[shape])
+    mesh = make_mesh(data, tower, devices)
+    idle = {d.process_index for d in devices} - {d.process_index for d in mesh.devices.flat}
+    if idle:
         raise UserError(
-            f"config.batch_size = {batch_size} can't be split over {data} devices:"
-            f" take a multiple of {data}, or --config.mesh='({fits[-1]}, {tower})'"
+            f"config.mesh = {best} leaves no device to process {min(idle)}:"
+            f" take all {len(devices)} devices, or start fewer processes"
         )
-    return jax.make_mesh(
-        (data, tower), (DATA, TOWER), axis_types=(AxisType.Auto,) * 2, devices=devices[: data * tower]
+    line = (
+        f"mesh data {data} x tower {tower} on {data * tower} {devices[0].device_kind}:"
+        f" {config.batch_size // data} images and {config.net.towers // tower} of"
+        f" {config.net.towers} tower(s) on each"
     )
+    others = [f"{d} x {t} {_megabytes(sent[d, t])}" for d, t in shapes if (d, t) != best]
+    if others:
+        line += f"; chosen, as each sends {_megabytes(sent[best])} a step ({', '.join(others)})"
+    return mesh, line
+
+
+def _possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
+    """Every (data, tower) that ``config.mesh`` allows on ``count`` devices."""
+    data, tower = config.mesh
+    batch, towers = config.batch_size, config.net.towers
+    if tower != -1 and towers % tower:
+        raise UserError(f"config.mesh: {towers} towers can't be split over {tower} devices")
+    if max(data, 1) * max(tower, 1) > count:
+        raise UserError(
+            f"config.mesh = {(data, tower)} needs {max(data, 1) * max(tower, 1)} devices, {count} are there"
+        )
+    splits = [n for n in range(1, towers + 1) if towers % n == 0] if tower == -1 else [tower]
+    if data != -1:
+        shapes = [(data, t) for t in splits if data * t <= count]
+        most = max(d * t for d, t in shapes)
+        shapes = [(d, t) for d, t in shapes if d * t == most]
+    else:
+        shapes = [(count // t, t) for t in splits if t <= count and (tower != -1 or count % t == 0)]
+    fitting = [(d, t) for d, t in shapes if batch % d == 0]
+    if not fitting:
+        d, t = shapes[0]
+        fits = max(n for n in range(1, d + 1) if batch % n == 0)
+        raise UserError(
+            f"config.batch_size = {batch} can't be split over {d} devices:"
+            f" take a multiple of {d}, or --config.mesh='({fits}, {t})'"
+        )
+    if config.parallelism == "one_weird_trick":
+        for layer in config.net.layers:
+            if isinstance(layer, Dense) and not any(layer.units % d == 0 for d, _ in fitting):
+                raise UserError(
+                    f"config.parallelism = one_weird_trick can't split {layer.name}'s {layer.units} units"
+                    f" over {fitting[0][0]} devices: take a mesh whose data divides them"
+                )
+            if isinstance(layer, Dense):
+                fitting = [(d, t) for d, t in fitting if layer.units % d == 0]
+    return fitting
 
 
 def local_mesh() -> Mesh:
     """One device, the first of this process."""
-    return make_mesh((1, 1), towers=1, devices=jax.local_devices()[:1])
+    return make_mesh(1, 1, jax.local_devices())
 
 
-def param_specs(params: Params) -> Params:
-    """An array with a tower axis is split over the towers; a classifier's bias belongs to all."""
-    return jax.tree.map(lambda x: P(TOWER) if x.shape[0] > 1 else P(), params)
+def param_specs(model: Net, parallelism: str) -> Params:
+    """How each array lies on the mesh: its towers split over ``tower``; a classifier's bias on all devices.
+
+    With ``one_weird_trick`` the dense layers' units are split over ``data`` too, where ``towers`` has
+    them whole on each shard of the data.
+    """
+    units = DATA if parallelism == "one_weird_trick" else None
+    specs: Params = {}
+    for traced in trace(model.layers, model.towers, model.image_shape):
+        match traced.layer:
+            case Conv():
+                specs[traced.layer.name] = {"kernel": P(TOWER), "bias": P(TOWER)}
+            case Dense():
+                specs[traced.layer.name] = {"kernel": P(TOWER, None, units), "bias": P(TOWER, units)}
+            case Classifier():
+                rows = units if len(traced.inputs) == 1 else None  # its inputs are dense units, or maps
+                specs[traced.layer.name] = {"kernel": P(TOWER, rows), "bias": P()}
+    return specs
+
+
+def net_axes(parallelism: str) -> dict[str, str]:
+    """The axes that the net is told of inside a ``shard_map`` on this mesh; see `model.Net.__call__`."""
+    return {"tower_axis": TOWER} | ({"batch_axis": DATA} if parallelism == "one_weird_trick" else {})
 
 
 def shardings(mesh: Mesh, specs: Any) -> Any:
@@ -66,8 +129,5 @@ def shardings(mesh: Mesh, specs: Any) -> Any:
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda x: isinstance(x, P))
 
 
-def describe(mesh: Mesh) -> str:
-    """``mesh data 4 x tower 1 on 4 TPU v5 lite``."""
-    device = mesh.devices.flat[0]
-    count = math.prod(mesh.devices.shape)
-    return f"mesh data {mesh.shape[DATA]} x tower {mesh.shape[TOWER]} on {count} {device.device_kind}"
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.3g} MB"

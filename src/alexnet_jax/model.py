@@ -5,6 +5,11 @@ Activations are a list with one array for each tower that lives on this device: 
 single device, or this device's share inside a ``jax.shard_map`` over the mesh axis named in
 ``tower_axis``. Where a layer reads all towers there is one all-gather over that axis, and after
 the classifier one sum; nothing else crosses.
+
+With ``batch_axis``, Krizhevsky's "one weird trick" (2014): the dense layers' units are split over
+the axis that splits the batch. Their input is gathered, so that each device computes its units of
+every example (shapes ``Gxunits``, G for the global batch), and the classifier's sum gives each
+device its own examples back.
 """
 
 import math
@@ -71,32 +76,36 @@ class Net(nnx.Module):
         self,
         images_BxHxWxC: jax.Array,
         *,
-        dropout_keys_B: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+        first: jax.Array | int = 0,
         tower_axis: str | None = None,
+        batch_axis: str | None = None,
     ) -> jax.Array:
         """Logits, float32, of shape (batch, classes).
 
         Args:
           images_BxHxWxC: cropped, the mean subtracted, float.
-          dropout_keys_B: a key for each example while training; None at test.
+          dropout_key: the key of this step while training; None at test.
+          first: the position of the first image in the whole batch.
           tower_axis: the mesh axis over which the towers are split, inside a ``shard_map``.
+          batch_axis: the mesh axis over which the batch is split, if the dense layers' units are too.
         """
-        towers = _local_towers(self)
+        towers = self.weights[self.layers[-1].name]["kernel"].shape[0]  # that this device holds
         xs = [images_BxHxWxC.astype(self.dtype)] * towers
-        split = False  # as in `layers.trace`: whether the towers hold different things yet
-        for layer in self.layers:
+        for traced in trace(self.layers, self.towers, self.image_shape):
+            layer = traced.layer
             with jax.named_scope(layer.name):
+                xs = _gathered(traced, xs, tower_axis, batch_axis)
+                split_units = batch_axis if xs[0].ndim == 2 else None
                 if isinstance(layer, Classifier):
-                    return self._logits(layer, xs, tower_axis)
-                if split and getattr(layer, "reads", "own") == "all":
-                    xs = _read_all(xs, tower_axis)
-                xs = self._run(layer, xs, dropout_keys_B, tower_axis)
-            split = split or isinstance(layer, Conv | Dense)
+                    return self._logits(layer, xs, tower_axis, split_units)
+                if isinstance(layer, Dropout):
+                    xs = _dropout(layer, xs, dropout_key, first, tower_axis, split_units)
+                else:
+                    xs = self._run(layer, xs)
         raise AssertionError("a net ends in its classifier")
 
-    def _run(
-        self, layer: Layer, xs: list[jax.Array], dropout_keys_B: jax.Array | None, tower_axis: str | None
-    ) -> list[jax.Array]:
+    def _run(self, layer: Layer, xs: list[jax.Array]) -> list[jax.Array]:
         """A layer on each tower of this device."""
         match layer:
             case Conv():
@@ -121,8 +130,6 @@ class Net(nnx.Module):
                 return [ops.max_pool(x, layer) for x in xs]
             case AvgPool():
                 return [ops.avg_pool(x, layer) for x in xs]
-            case Dropout():
-                return _dropout(layer, xs, dropout_keys_B, tower_axis)
         raise AssertionError(f"no such layer: {layer}")
 
     def _weights(self, layer: Conv | Dense) -> tuple[Sequence[jax.Array], Sequence[jax.Array]]:
@@ -131,8 +138,10 @@ class Net(nnx.Module):
         kernels, biases = (jnp.unstack(weights[x][...].astype(self.dtype)) for x in ("kernel", "bias"))
         return kernels, biases
 
-    def _logits(self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None) -> jax.Array:
-        """Each tower multiplies its own units, one sum over the towers makes the logits."""
+    def _logits(
+        self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
+    ) -> jax.Array:
+        """Each device multiplies its own units, one sum over the devices makes the logits."""
         weights = self.weights[layer.name]
         kernels = jnp.unstack(weights["kernel"][...].astype(self.dtype))
         products = [
@@ -140,6 +149,8 @@ class Net(nnx.Module):
             for x, kernel in zip(xs, kernels, strict=True)
         ]
         logits = sum(products[1:], start=products[0])
+        if batch_axis is not None:
+            logits = lax.psum_scatter(logits, batch_axis, scatter_dimension=0, tiled=True)
         if tower_axis is not None:
             logits = lax.psum(logits, tower_axis)
         return logits + weights["bias"][0]
@@ -176,7 +187,7 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
       model: from `build`.
       params: from `init` or `restore`.
       images_BxHxWxC: as the net sees them: cropped, the mean subtracted, float.
-      **kwargs: ``dropout_keys_B`` and ``tower_axis``.
+      **kwargs: ``dropout_key``, ``first``, ``tower_axis`` and ``batch_axis``.
     """
     graphdef, state = nnx.split(model)
     nnx.replace_by_pure_dict(state, {"weights": params})
@@ -197,12 +208,21 @@ def _params(model: Net) -> Params:
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))["weights"]
 
 
-def _local_towers(model: Net) -> int:
-    """How many towers' parameters this device holds."""
-    return model.weights[model.layers[-1].name]["kernel"].shape[0]
+def _gathered(
+    traced: Traced, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
+) -> list[jax.Array]:
+    """What a layer reads, from whatever devices hold it."""
+    dense_axis = batch_axis if isinstance(traced.layer, Dense) else None
+    if dense_axis is not None and xs[0].ndim == 2:
+        xs = _read_all_units(xs, dense_axis)
+    if traced.gathers:
+        xs = _read_all_towers(xs, tower_axis)
+    if dense_axis is not None and xs[0].ndim == 4:
+        xs = _read_all_examples(xs, dense_axis)
+    return xs
 
 
-def _read_all(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
+def _read_all_towers(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
     """Every tower's maps (or units), one tower after the other, for each tower of this device."""
     x = jnp.concatenate(xs, axis=-1)
     if tower_axis is not None:
@@ -210,23 +230,50 @@ def _read_all(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
     return [x] * len(xs)
 
 
+def _read_all_examples(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
+    """Every device's examples. Towers that all hold the same array are gathered once."""
+    distinct = xs[:1] if all(x is xs[0] for x in xs) else xs
+    maps = xs[0].shape[-1]
+    x_GxHxWxM = lax.all_gather(jnp.concatenate(distinct, axis=-1), batch_axis, axis=0, tiled=True)
+    gathered = [x_GxHxWxM[..., i * maps : (i + 1) * maps] for i in range(len(distinct))]
+    return gathered * (len(xs) // len(distinct))
+
+
+def _read_all_units(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
+    """All units of this device's towers, of which it holds a part of each."""
+    x_GxTxU = lax.all_gather(jnp.stack(xs, axis=1), batch_axis, axis=2, tiled=True)
+    return list(jnp.unstack(x_GxTxU, axis=1))
+
+
 def _dropout(
-    layer: Dropout, xs: list[jax.Array], keys_B: jax.Array | None, tower_axis: str | None
+    layer: Dropout,
+    xs: list[jax.Array],
+    key: jax.Array | None,
+    first: jax.Array | int,
+    tower_axis: str | None,
+    batch_axis: str | None,
 ) -> list[jax.Array]:
     """Masks are drawn for each example and tower, so that they are the same on any mesh."""
     keep = 1 - layer.rate
-    if keys_B is None:
+    if key is None:
         return [x * keep for x in xs] if layer.scale_at == "test" else xs
-    first = 0 if tower_axis is None else lax.axis_index(tower_axis) * len(xs)
+    first_tower = 0 if tower_axis is None else lax.axis_index(tower_axis) * len(xs)
+    # With a batch axis these are all examples, and this device's part of a tower's units.
+    parts, part = (1, 0) if batch_axis is None else (lax.axis_size(batch_axis), lax.axis_index(batch_axis))
+    examples, *shape = xs[0].shape
+    positions_B = (first if batch_axis is None else 0) + jnp.arange(examples)
+    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, positions_B)
+    units = math.prod(shape)
 
-    def mask(x: jax.Array, tower: jax.Array | int) -> jax.Array:
+    def mask(tower: jax.Array | int) -> jax.Array:
         def draw(key: jax.Array) -> jax.Array:
             key = jax.random.fold_in(named_key(key, layer.name), tower)
-            return jax.random.bernoulli(key, keep, (math.prod(x.shape[1:]),))
+            drawn = jax.random.bernoulli(key, keep, (units * parts,))
+            return drawn if parts == 1 else lax.dynamic_slice(drawn, (part * units,), (units,))
 
-        return jax.vmap(draw)(keys_B).reshape(x.shape)
+        return jax.vmap(draw)(keys_B).reshape(examples, *shape)
 
-    kept = [jnp.where(mask(x, first + i), x, 0) for i, x in enumerate(xs)]
+    kept = [jnp.where(mask(first_tower + i), x, 0) for i, x in enumerate(xs)]
     return kept if layer.scale_at == "test" else [x / keep for x in kept]
 
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import learning as learning_lib
 from alexnet_jax.augment import Statistics, fixed_views, random_views, test_view
-from alexnet_jax.mesh import DATA, TOWER, param_specs, shardings
+from alexnet_jax.mesh import DATA, net_axes, param_specs, shardings
 from alexnet_jax.model import Net, Params, abstract_params, apply, init, named_key
 
 Metrics: TypeAlias = dict[str, jax.Array]
@@ -38,7 +38,7 @@ class TrainState:
 def state_specs(model: Net, config: ConfigDict) -> TrainState:
     """How each array of the state lies on the mesh: velocity as its parameter, the step everywhere."""
     params = abstract_params(model)
-    specs = param_specs(params)
+    specs = param_specs(model, config.parallelism)
     opt_state = jax.eval_shape(learning_lib.optimizer(config.learning, params).init, params)
     return TrainState(P(), specs, learning_lib.with_velocity(opt_state, specs))
 
@@ -74,6 +74,7 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped
     """
     tx = learning_lib.optimizer(config.learning, abstract_params(model))
     specs = state_specs(model, config)
+    axes = net_axes(config.parallelism)
 
     @partial(
         jax.shard_map,
@@ -89,18 +90,14 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped
         color_noise: jax.Array,
         statistics: Statistics,
     ) -> tuple[TrainState, Metrics]:
-        batch = len(labels_B)
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        first = lax.axis_index(DATA) * batch
+        first = lax.axis_index(DATA) * len(labels_B)
         views = random_views(
             images_BxHxWx3, first, config.batch_size, key, color_noise, statistics, config.data
         )
-        dropout_keys_B = jax.vmap(jax.random.fold_in, (None, 0))(
-            named_key(key, "dropout"), first + jnp.arange(batch)
-        )
 
         def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            logits = apply(model, params, views, dropout_keys_B=dropout_keys_B, tower_axis=TOWER)
+            logits = apply(model, params, views, dropout_key=named_key(key, "dropout"), first=first, **axes)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels_B)
             return lax.pmean(losses.mean(), DATA), logits
 
@@ -113,11 +110,31 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped
     return jax.jit(update, donate_argnums=0)
 
 
-def log_probabilities(model: Net, data: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped:
+def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+    """The update, ready to be compiled for a mesh whose devices need not be there."""
+
+    def array(shape: tuple[int, ...], dtype: jax.typing.DTypeLike, *axes: str) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=shardings(mesh, P(*axes)))
+
+    state = abstract_state(model, config, mesh)
+    image = (config.data.image_size, config.data.image_size, 3)
+    return train_step(model, config, mesh).lower(
+        state,
+        array((config.batch_size, *image), jnp.uint8, DATA),
+        array((config.batch_size,), jnp.int32, DATA),
+        jax.tree.map(lambda _: array((), jnp.float32), state.params),
+        array((), jnp.float32),
+        Statistics(array(image, jnp.float32), array((3, 3), jnp.float32)),
+    )
+
+
+def log_probabilities(
+    model: Net, data: ConfigDict, mesh: Mesh, parallelism: str = "towers"
+) -> jax.stages.Wrapped:
     """Compiles ``(params, images, statistics, views) -> log of the softmax, averaged over the views``.
 
     Images are uint8 of shape (batch, height, width, 3), the result float32 of shape (batch, classes);
-    views is 1, the centre, or 10: see `fixed_views`.
+    views is 1, the centre, or 10: see `fixed_views`. The parameters lie as ``parallelism`` has them.
     """
 
     @partial(jax.jit, static_argnames="views")
@@ -128,13 +145,13 @@ def log_probabilities(model: Net, data: ConfigDict, mesh: Mesh) -> jax.stages.Wr
         @partial(
             jax.shard_map,
             mesh=mesh,
-            in_specs=(param_specs(abstract_params(model)), P(DATA), P()),
+            in_specs=(param_specs(model, parallelism), P(DATA), P()),
             out_specs=P(DATA),
         )
         def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:
             def one_view(view_3: jax.Array) -> jax.Array:
                 view = test_view(images, view_3, statistics, data)
-                return jax.nn.log_softmax(apply(model, params, view, tower_axis=TOWER))
+                return jax.nn.log_softmax(apply(model, params, view, **net_axes(parallelism)))
 
             return mean_log_probabilities(lax.map(one_view, jnp.asarray(table)))
 

@@ -26,7 +26,7 @@ from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.evaluate import evaluate
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
-from alexnet_jax.mesh import describe, make_mesh
+from alexnet_jax.mesh import mesh_for
 from alexnet_jax.model import Net, Params, abstract_params, build
 from alexnet_jax.progress import Meter, Progress, Watch
 from alexnet_jax.workdir import absolute, read_workdir, restore, write_workdir
@@ -48,9 +48,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     changed = _check_workdir(path, config)
 
     # ---- Mesh -----------------------------------------------------------------------------------
-    mesh = make_mesh(tuple(config.mesh), config.net.towers, config.batch_size)
-    images, towers = config.batch_size // mesh.shape["data"], config.net.towers // mesh.shape["tower"]
-    print(f"{describe(mesh)}: {images} images and {towers} of {config.net.towers} tower(s) on each")
+    mesh, why = mesh_for(config)
+    print(why)
 
     # ---- Data -----------------------------------------------------------------------------------
     cache = open_cache(config.data, print)
@@ -69,7 +68,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     # ---- Model and step -------------------------------------------------------------------------
     model = build(config)
     update = step_lib.train_step(model, config, mesh)
-    predict = step_lib.log_probabilities(model, config.data, mesh)
+    predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
 
     with _Signals() as signals, Checkpoints(path, config.keep_checkpoints) as checkpoints:
         # ---- State: where a checkpoint is, or from the beginning -------------------------------

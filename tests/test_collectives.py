@@ -1,0 +1,177 @@
+"""The proof: a compiled step sends what `expected` allows, and nothing else."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from alexnet_jax import build, get_config, hlo, ops
+from alexnet_jax.collectives import Collective, expected, sent_by_each
+from alexnet_jax.layers import replaced
+from alexnet_jax.mesh import TOWER, make_mesh, param_specs, shardings
+from alexnet_jax.model import abstract_params
+from alexnet_jax.step import lower_train_step
+from tests.conftest import CONFIGS, RECIPES, tpu_topology
+
+PARAMS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+
+
+def sent(config, mesh):
+    """The collectives of the compiled step, each once, in any order."""
+    model = build(config)
+    lowered = lower_train_step(model, config, mesh)
+    params = abstract_params(model)
+    places = shardings(mesh, param_specs(model, config.parallelism))
+    local = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype), params, places)
+    return set(
+        hlo.collectives(hlo.parse(lowered.compile().as_text()), dict(mesh.shape), config.net.layers, local)
+    )
+
+
+def paper(parallelism="towers"):
+    """The paper's net at 224 with 128 images a shard of the data, on 4 x 2 devices."""
+    config = get_config(str(CONFIGS / "alexnet.py"))
+    config.batch_size, config.parallelism = 4 * 128, parallelism
+    return config
+
+
+def small(parallelism="towers", layers=None):
+    config = get_config(f"{RECIPES / 'tiny.py'}")
+    config.batch_size, config.parallelism = 32, parallelism
+    config.net.layers = layers or config.net.layers
+    return config
+
+
+def towers_talk(gathered, scattered):
+    """The paper's own exchanges, for 128 images a shard of the data, written out."""
+    into = {"conv3": 128 * 13 * 13 * 256, "fc6": 128 * 6 * 6 * 256, "fc7": 128 * 4096}
+    return {
+        Collective("all-reduce", ("tower",), ("fc8",), "forward", 128 * 1000 * 4),
+        *(Collective("all-gather", ("tower",), (x,), "forward", n * gathered) for x, n in into.items()),
+        *(Collective("reduce-scatter", ("tower",), (x,), "backward", n * scattered) for x, n in into.items()),
+    }
+
+
+# Half of the kernels and biases, but fc8's bias, which is whole; the loss and the error.
+GRADIENTS = Collective("all-reduce", ("data",), PARAMS, "backward", 4 * ((60_965_224 - 1000) // 2 + 1000 + 2))
+
+
+def test_the_papers_net_on_eight_cpu_devices():
+    found = sent(paper(), make_mesh(4, 2))
+    assert found == towers_talk(4, 4) | {GRADIENTS}
+    assert found == set(expected(paper(), 4, 2))
+
+
+def test_the_papers_net_on_a_tpu_v5e():
+    """Which gathers float32 in bfloat16: its products take no more."""
+    found = sent(paper(), make_mesh(4, 2, tpu_topology("v5e:2x4")))
+    assert found == towers_talk(2, 4) | {GRADIENTS}
+    assert found == set(expected(paper(), 4, 2, gathered_itemsize=2))
+
+
+def one_weird_trick(gathered, scattered):
+    batch = 4 * 128
+    into = {
+        (("tower",), "conv3"): 128 * 13 * 13 * 256,
+        (("tower",), "fc6"): 128 * 6 * 6 * 256,
+        (("data",), "fc6"): batch * 6 * 6 * 256,
+        (("data",), "fc7"): batch * 2048,
+        (("tower",), "fc7"): batch * 4096,
+    }
+    convolutions = 4 * (2_334_080 // 2 + 1000 + 2)
+    return {
+        *(Collective("all-gather", a, (x,), "forward", n * gathered) for (a, x), n in into.items()),
+        *(Collective("reduce-scatter", a, (x,), "backward", n * scattered) for (a, x), n in into.items()),
+        Collective("reduce-scatter", ("data",), ("fc8",), "forward", batch * 1000 * 4),
+        Collective("all-gather", ("data",), ("fc8",), "backward", batch * 1000 * gathered),
+        Collective("all-reduce", ("tower",), ("fc8",), "forward", 128 * 1000 * 4),
+        Collective("all-reduce", ("data",), (*PARAMS[:5], "fc8"), "backward", convolutions),
+    }
+
+
+def test_one_weird_trick_on_eight_cpu_devices():
+    found = sent(paper("one_weird_trick"), make_mesh(4, 2))
+    assert found == set(expected(paper("one_weird_trick"), 4, 2))
+    assert found == one_weird_trick(4, 4)
+
+
+def test_one_weird_trick_on_a_tpu_v5e():
+    found = sent(paper("one_weird_trick"), make_mesh(4, 2, tpu_topology("v5e:2x4")))
+    assert found == one_weird_trick(2, 4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 1), (1, 2), (2, 2), (4, 2)])
+@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
+def test_a_small_net_on_any_mesh(shape, parallelism):
+    """An axis of one member sends nothing."""
+    config = small(parallelism)
+    assert sent(config, make_mesh(*shape)) == set(expected(config, *shape))
+
+
+def test_towers_that_share_a_device(tiny):
+    config = small()
+    config.net.towers = 4
+    assert sent(config, make_mesh(2, 2)) == set(expected(config, 2, 2))
+
+
+def test_silent_towers_do_not_talk_before_the_classifier():
+    layers = replaced(replaced(small().net.layers, "conv2", reads="own"), "fc6", reads="own")
+    found = sent(small(layers=layers), make_mesh(4, 2))
+    over_tower = {c for c in found if "tower" in c.axes}
+    assert over_tower == {Collective("all-reduce", ("tower",), ("fc8",), "forward", 8 * 10 * 4)}
+
+
+def test_a_layer_that_gathers_behind_our_back_is_found(monkeypatch):
+    """LRN whose window crosses the towers, as Caffe has it: not what point by point is allowed here."""
+
+    def lrn_across(x, layer, plain=ops.lrn):
+        maps = x.shape[-1]
+        everything = plain(lax.all_gather(x, TOWER, axis=3, tiled=True), layer)
+        return lax.dynamic_slice_in_dim(everything, lax.axis_index(TOWER) * maps, maps, 3)
+
+    monkeypatch.setattr(ops, "lrn", lrn_across)
+    extra = sent(small(), make_mesh(4, 2)) - set(expected(small(), 4, 2))
+    assert {(c.kind, c.axes, c.layers) for c in extra} == {
+        ("all-gather", ("tower",), ("norm1",)),
+        ("reduce-scatter", ("tower",), ("norm1",)),
+    }
+
+
+def test_what_xla_gathers_by_itself_is_found(monkeypatch):
+    """Outside the shard_map XLA splits the work, and gathers where a layer's numbers lie apart."""
+    config, mesh = small(), make_mesh(4, 2)
+    model = build(config)
+    params = abstract_params(model)
+    places = shardings(mesh, param_specs(model, "towers"))
+    abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), params, places)
+
+    @partial(jax.jit, out_shardings=places)
+    def weights_normalized_across_towers(params):
+        with jax.named_scope("conv2"):
+            kernel = params["conv2"]["kernel"]
+            return params | {"conv2": {"kernel": kernel / jnp.max(kernel), "bias": params["conv2"]["bias"]}}
+
+    program = hlo.parse(weights_normalized_across_towers.lower(abstract).compile().as_text())
+    local = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype), params, places)
+    found = hlo.collectives(program, dict(mesh.shape), config.net.layers, local)
+    assert [(c.kind, c.axes) for c in found] == [("all-reduce", ("tower",))]
+    assert not set(found) & set(expected(config, 4, 2))
+
+
+def test_what_belongs_to_no_layer_is_refused():
+    mesh = make_mesh(4, 2)
+    x = jax.ShapeDtypeStruct((8, 4, 3), jnp.float32, sharding=shardings(mesh, jax.P("data", "tower")))
+    gather = jax.jit(lambda x: x * 2, out_shardings=shardings(mesh, jax.P()))
+    program = hlo.parse(gather.lower(x).compile().as_text())
+    with pytest.raises(hlo.UnknownCollective, match="belongs to no layer"):
+        hlo.collectives(program, dict(mesh.shape), small().net.layers, {})
+
+
+def test_bytes_sent_around_a_ring():
+    gradients = Collective("all-reduce", ("data",), PARAMS, "backward", 800)
+    gathered = Collective("all-gather", ("tower",), ("fc6",), "forward", 100)
+    assert gradients.sent({"data": 4, "tower": 2}) == 1200
+    assert gathered.sent({"data": 4, "tower": 2}) == 50
+    assert sent_by_each([gradients, gathered], 4, 2) == 1250
