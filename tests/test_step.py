@@ -61,7 +61,7 @@ GOLDEN = [2.315044, 2.296239, 2.294048]
 
 def test_score_gives_a_constant_net_no_credit():
     log_probs = np.full((20, 10), np.log(0.1), np.float32)
-    found = step.score(log_probs, np.arange(20) % 10)
+    found = step.score([log_probs], np.arange(20) % 10)
     assert np.asarray(found["top1_error"]).mean() == 0.9
     assert np.asarray(found["top5_error"]).mean() == 0.5
     np.testing.assert_allclose(found["loss"], np.log(10), rtol=1e-6)
@@ -71,7 +71,7 @@ def test_score_gives_what_is_no_number_no_credit():
     log_probs = np.full((3, 10), np.nan, np.float32)
     log_probs[1] = -2.3
     log_probs[1, 0] = np.nan
-    found = step.score(log_probs, np.array([0, 1, 2]))
+    found = step.score([log_probs], np.array([0, 1, 2]))
     assert np.asarray(found["top1_error"]).all()
 
 

@@ -19,15 +19,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax import lax
 from jax.sharding import Mesh
 
+from alexnet_jax import hosts
 from alexnet_jax import learning as learning_lib
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.learning import Plateau
-from alexnet_jax.mesh import param_specs, shardings
+from alexnet_jax.mesh import on_all_devices, param_specs, shardings
 from alexnet_jax.model import Net, Params, abstract_params
 from alexnet_jax.step import TrainState
 
@@ -38,25 +40,27 @@ class Checkpoints:
     def __init__(self, workdir: epath.Path, keep: int | None = None) -> None:
         """Opens them to write, keeping the last ``keep`` and the best; to read only, without it."""
         self.directory = workdir / "checkpoints"
-        try:
-            if keep:
+        self._writer: ocp.CheckpointManager | None = None
+        if keep:
+            try:
                 self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=_LastAndBest(keep, self) if keep else None,
-                cleanup_tmp_directories=keep is not None,
-                create=False,
-                read_only=keep is None,
-            ),
-            item_handlers={
-                "params": ocp.StandardCheckpointHandler(),
-                "velocity": ocp.StandardCheckpointHandler(),
-                "host": ocp.JsonCheckpointHandler(),
-            },
+            except OSError as error:
+                raise UserError(
+                    f"the workdir {workdir} can't be written: {error.strerror or error}"
+                ) from error
+            self._writer = _manager(
+                self.directory,
+                ocp.options.MultiprocessingOptions(),
+                preservation_policy=_LastAndBest(keep, self),
+                cleanup_tmp_directories=True,
+            )
+        # Each process reads by itself: in Orbax's own restore they wait for one another at the end, which
+        # one that finds its part damaged never reaches. What they found is compared afterwards.
+        mine = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process{mine}"
         )
+        self._reader = _manager(self.directory, alone, read_only=True)
         self._errors: dict[int, float] = {}
         for step in self.steps():
             with contextlib.suppress(Exception):  # a torn file; who restores this step will say so
@@ -68,12 +72,16 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._writing():
-            self._manager.close()  # waits for what is being written
+        if error is not None and jax.process_count() > 1:
+            return  # a process that is gone would be waited for
+        self._reader.close()
+        if self._writer is not None:
+            with self._writing():
+                self._writer.close()  # waits for what is being written
 
     def steps(self) -> list[int]:
         """The steps that there are, rising."""
-        return sorted(self._manager.all_steps()) if self.directory.exists() else []
+        return sorted((self._writer or self._reader).all_steps()) if self.directory.exists() else []
 
     def best(self) -> tuple[int, float] | None:
         """(step, error) of the lowest validation error, of equal ones the last; None before an evaluation."""
@@ -86,6 +94,7 @@ class Checkpoints:
         Raises:
           RunError: this one or the one before can't be written.
         """
+        assert self._writer is not None, "opened to read"
         velocity = learning_lib.velocity(state.opt_state)
         host = {
             "plateau": dataclasses.asdict(plateau),
@@ -94,7 +103,7 @@ class Checkpoints:
             "velocity": _checksums(velocity),
         }
         with self._writing():
-            self._manager.save(
+            self._writer.save(
                 step,
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(state.params),
@@ -107,8 +116,9 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until everything is on disk."""
+        assert self._writer is not None, "opened to read"
         with self._writing():
-            self._manager.wait_until_finished()
+            self._writer.wait_until_finished()
 
     def restore_last(
         self, state: TrainState, say: Callable[[str], None]
@@ -136,7 +146,7 @@ class Checkpoints:
                 continue
             for later in damaged:
                 self._set_aside(later)
-            number = jax.device_put(jnp.int32(step), state.step.sharding)
+            number = on_all_devices(np.int32(step), state.step.sharding.mesh)
             opt_state = learning_lib.with_velocity(state.opt_state, restored["velocity"])
             return step, TrainState(number, restored["params"], opt_state), plateau
         if damaged:
@@ -175,11 +185,14 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> None:
         """Out of the way of the run that goes on, but not gone."""
-        aside = self.directory / f"{step}.damaged"
-        if aside.exists():
-            aside.rmtree()
-        (self.directory / str(step)).rename(aside)
-        self._manager.reload()
+        assert self._writer is not None, "opened to read"
+        if hosts.is_first():
+            aside = self.directory / f"{step}.damaged"
+            if aside.exists():
+                aside.rmtree()
+            (self.directory / str(step)).rename(aside)
+        hosts.all_true(True)  # once it is gone
+        self._writer.reload()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -195,10 +208,16 @@ class Checkpoints:
     def _restore(self, step: int, **abstract: Params) -> dict[str, Any]:
         """The named items and ``host`` of a checkpoint, their checksums compared."""
         items = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
-        with _quiet():
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(host=ocp.args.JsonRestore(), **items)
-            )
+        restored, problem = None, None
+        try:
+            with _quiet():
+                restored = self._reader.restore(
+                    step, args=ocp.args.Composite(host=ocp.args.JsonRestore(), **items)
+                )
+        except Exception as error:
+            problem = error
+        if not hosts.all_true(problem is None) or restored is None:
+            raise problem or ValueError("another process can't read its part")
         for name in abstract:
             if _checksums(restored[name]) != restored["host"][name]:
                 raise ValueError(f"the checksums of its {name} differ")
@@ -224,6 +243,20 @@ class Checkpoints:
                 f"no checkpoint {number} in {self.directory}; there are {', '.join(map(str, steps))}"
             )
         return number
+
+
+def _manager(
+    directory: epath.Path, processes: ocp.options.MultiprocessingOptions, **options: Any
+) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=processes, **options),
+        item_handlers={
+            "params": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+            "velocity": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+            "host": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
+        },
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,16 +49,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (UserError, RunError) as error:
         status, message = error.status, str(error)
-    except Interrupted as error:
-        status, message = error.status, f"{error}; go on with: alexnet-jax {shlex.join(args)}"
+    except Interrupted as error:  # on all processes alike
+        if _is_first():
+            print(f"alexnet-jax: {error}; go on with: alexnet-jax {shlex.join(args)}", file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         status, message = 130, "stopped"
     except OSError as error:
         status, message = 1, f"{error.strerror or error}: {error.filename}"
     except SystemExit as done:  # --help
         return int(done.code or 0)
+    except Exception as error:
+        if not _several():
+            raise
+        status, message = 1, f"{type(error).__name__}: {error}"
+        if "Gloo" in message:  # which a peer that is gone makes of any exchange
+            message = f"another process is gone ({message[:200]}); start all again, and they go on"
+        else:
+            traceback.print_exc()
     print(f"alexnet-jax: {' '.join(message.split())}", file=sys.stderr)
+    if _several():
+        # At a usual exit JAX waits for every process to come to its end: the others would wait for us.
+        sys.stderr.flush()
+        os._exit(status)
     return status
+
+
+def _several() -> bool:
+    """Whether this is one of several processes."""
+    jax = sys.modules.get("jax")  # not imported for what does without it
+    return jax is not None and jax.distributed.is_initialized()
+
+
+def _is_first() -> bool:
+    return not _several() or sys.modules["jax"].process_index() == 0
 
 
 def _train(args: list[str]) -> None:
@@ -66,8 +91,10 @@ def _train(args: list[str]) -> None:
     config_lib.validate(config)
     workdir = _required(values.workdir, "--workdir=DIR")
 
+    from alexnet_jax import hosts
     from alexnet_jax.train import train
 
+    hosts.start()
     train(config, workdir)
 
 
@@ -100,6 +127,7 @@ def _evaluate(args: list[str]) -> None:
 
     import jax
 
+    from alexnet_jax import hosts
     from alexnet_jax.cache import open_cache
     from alexnet_jax.evaluate import evaluate
     from alexnet_jax.mesh import make_mesh
@@ -114,9 +142,10 @@ def _evaluate(args: list[str]) -> None:
             raise UserError(f"config.{key} is the workdir's own; evaluate takes {', '.join(elsewhere)}")
     config = _override(config, overrides)
     config_lib.validate(config)
+    hosts.start()
     mesh = make_mesh(jax.device_count(), 1)
     members = [restore(workdir, values.step, mesh) for workdir in workdirs]
-    cache = open_cache(config.data, print)
+    cache = open_cache(config.data, hosts.say)
     for workdir, member in zip(workdirs, members, strict=True):
         if member.data.class_names != cache.info.class_names:
             raise UserError(f"{workdir} was trained on other classes than {config.data.source} has")
@@ -129,16 +158,16 @@ def _evaluate(args: list[str]) -> None:
         raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
     for workdir, member in zip(workdirs, members, strict=True):
         if member.data.fingerprint != cache.info.fingerprint:
-            print(f"note: this is not the data that {workdir} was trained on; its splits may overlap")
+            hosts.say(f"note: this is not the data that {workdir} was trained on; its splits may overlap")
     result = evaluate(
         [partial(member.log_probabilities, views=values.views) for member in members],
         cache, split, values.views, config.batch_size, mesh,
     )  # fmt: skip
-    print(
+    hosts.say(
         f"{split}: {result.examples} examples, {values.views} view(s), {len(members)} net(s):"
         f" loss {result.loss:.4f}, top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}"
     )
-    if values.json:
+    if values.json and hosts.is_first():
         checkpoints = [{"workdir": w, "step": m.step} for w, m in zip(workdirs, members, strict=True)]
         record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
         Path(values.json).write_text(json.dumps(record, indent=1) + "\n")

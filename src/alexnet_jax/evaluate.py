@@ -5,14 +5,16 @@ import math
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from alexnet_jax import hosts
 from alexnet_jax.cache import Cache
 from alexnet_jax.errors import RunError
 from alexnet_jax.loader import test_batches
-from alexnet_jax.step import mean_log_probabilities, score
+from alexnet_jax.step import score
+
+_COUNTED = ("loss", "top1_error", "top5_error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +59,18 @@ def evaluate(
     Raises:
       RunError: a loss that is not finite.
     """
-    examples = cache.info.splits[split]
-    sums = {"loss": 0.0, "top1_error": 0.0, "top5_error": 0.0}
-    counted = 0
+    left = cache.info.splits[split]
+    sums = np.zeros(4)  # examples, loss, top-1 and top-5 errors that this process counted
     for images, labels in test_batches(cache, split, batch_size, mesh):
-        log_probs = mean_log_probabilities(jnp.stack([member(images) for member in members]))
-        scores = jax.device_get(score(log_probs, labels))
-        real = min(len(labels), examples - counted)  # the last batch is filled up
-        for name, values in scores.items():
-            sums[name] += float(values[:real].sum(dtype=np.float64))
-        counted += real
-    if not math.isfinite(sums["loss"]):
-        raise RunError(f"the loss on {split} is {sums['loss']}: the net has diverged")
-    return Result(split, views, counted, **{name: total / counted for name, total in sums.items()})
+        scores = score([member(images) for member in members], labels)
+        shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
+        for loss, *errors in zip(*shards, strict=True):
+            real = max(0, left - (loss.index[0].start or 0))  # the last batch is filled up
+            columns = [np.asarray(shard.data)[:real] for shard in (loss, *errors)]
+            sums += [len(columns[0]), *(column.sum(dtype=np.float64) for column in columns)]
+        left -= len(labels)
+    counted, *totals = hosts.total(sums)
+    if not math.isfinite(totals[0]):
+        raise RunError(f"the loss on {split} is {totals[0]}: the net has diverged")
+    means = {name: float(total / counted) for name, total in zip(_COUNTED, totals, strict=True)}
+    return Result(split, views, int(counted), **means)

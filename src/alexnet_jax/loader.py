@@ -1,9 +1,13 @@
-"""From the cache to the devices, ahead of the step that needs it."""
+"""From the cache to the devices, ahead of the step that needs it.
+
+Each process loads the examples that its own devices hold and no others; which those are follows from
+the step and the mesh alone, so that no process waits for another's data.
+"""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -20,21 +24,21 @@ _AHEAD = 4  # batches in memory, beside the one in use
 
 X = TypeVar("X")
 Y = TypeVar("Y")
+Index: TypeAlias = tuple[slice, ...] | None
+Parts: TypeAlias = dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+"""Images and labels by their place (from, to) in the whole batch."""
 
 
 def training_batches(
     cache: Cache, config: ConfigDict, mesh: Mesh, first_step: int, last_step: int
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
     """Images (batch, height, width, 3), uint8, and labels (batch,) of each step, split over ``data``."""
-    images, labels = cache.images["train"], cache.labels["train"]
-    sharding = NamedSharding(mesh, P(DATA))
+    examples = len(cache.labels["train"])
 
-    def load(step: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = batch_rows(len(labels), config.batch_size, config.seed, step, config.data.reshuffle)
-        return np.take(images, rows, axis=0), labels[rows]
+    def rows(step: int) -> np.ndarray:
+        return batch_rows(examples, config.batch_size, config.seed, step, config.data.reshuffle)
 
-    for batch in _ahead(load, range(first_step, last_step)):
-        yield jax.make_array_from_process_local_data(sharding, batch)
+    return _batches(cache, "train", config.batch_size, mesh, rows, range(first_step, last_step))
 
 
 def test_batches(
@@ -44,16 +48,50 @@ def test_batches(
 
     The last batch is filled up with copies of the last example.
     """
-    images, labels = cache.images[split], cache.labels[split]
+    examples = len(cache.labels[split])
     batch_size += -batch_size % mesh.shape[DATA]
+
+    def rows(start: int) -> np.ndarray:
+        return np.minimum(np.arange(start, start + batch_size), examples - 1)
+
+    return _batches(cache, split, batch_size, mesh, rows, range(0, examples, batch_size))
+
+
+def _batches(
+    cache: Cache,
+    split: str,
+    batch_size: int,
+    mesh: Mesh,
+    rows: Callable[[int], np.ndarray],
+    numbers: Iterable[int],
+) -> Generator[tuple[jax.Array, jax.Array], None, None]:
+    images, labels = cache.images[split], cache.labels[split]
     sharding = NamedSharding(mesh, P(DATA))
+    # Devices that hold the towers of the same examples name the same place: it is loaded once.
+    mine = {_place(i, batch_size) for i in sharding.addressable_devices_indices_map((batch_size,)).values()}
 
-    def load(start: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.minimum(np.arange(start, start + batch_size), len(labels) - 1)
-        return np.take(images, rows, axis=0), labels[rows]
+    def load(number: int) -> Parts:
+        chosen = rows(number)
+        return {(a, b): (np.take(images, chosen[a:b], axis=0), labels[chosen[a:b]]) for a, b in sorted(mine)}
 
-    for batch in _ahead(load, range(0, len(labels), batch_size)):
-        yield jax.make_array_from_process_local_data(sharding, batch)
+    for parts in _ahead(load, numbers):
+        # bound now: JAX asks for each device's part before it returns
+        def images_at(index: Index, parts: Parts = parts) -> np.ndarray:
+            return parts[_place(index, batch_size)][0]
+
+        def labels_at(index: Index, parts: Parts = parts) -> np.ndarray:
+            return parts[_place(index, batch_size)][1]
+
+        yield (
+            jax.make_array_from_callback((batch_size, *images.shape[1:]), sharding, images_at),
+            jax.make_array_from_callback((batch_size,), sharding, labels_at),
+        )
+
+
+def _place(index: Index, batch_size: int) -> tuple[int, int]:
+    assert index is not None
+    start, stop, _ = index[0].indices(batch_size)
+    return start, stop
 
 
 def _ahead(load: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -117,6 +118,16 @@ def param_specs(model: Net, parallelism: str) -> Params:
                 rows = units if len(traced.inputs) == 1 else None  # its inputs are dense units, or maps
                 specs[traced.layer.name] = {"kernel": P(TOWER, rows), "bias": P()}
     return specs
+
+
+def on_all_devices(tree: Any, mesh: Mesh) -> Any:
+    """Numbers that every process has, on every device; `jax.device_put` would have them compared first."""
+
+    def put(x: Any) -> jax.Array:
+        array = np.asarray(x)
+        return jax.make_array_from_callback(array.shape, NamedSharding(mesh, P()), lambda index: array[index])
+
+    return jax.tree.map(put, tree)
 
 
 def net_axes(parallelism: str) -> dict[str, str]:

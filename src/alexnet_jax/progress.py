@@ -13,31 +13,37 @@ from etils import epath
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from alexnet_jax import files
+from alexnet_jax import files, hosts
 from alexnet_jax.errors import RunError
 from alexnet_jax.evaluate import Result
 
 
 class Progress:
-    """The log of one run in a workdir; what a resumed run does again is forgotten first."""
+    """The log of one run in a workdir; what a resumed run does again is forgotten first.
+
+    Of several processes the first one keeps it.
+    """
 
     def __init__(self, workdir: epath.Path, step: int, total_steps: int, steps_per_epoch: int) -> None:
         self._steps_per_epoch = steps_per_epoch
         self._metrics = workdir / "metrics.jsonl"
-        _forget_after(self._metrics, step)
-        self._tensorboard = SummaryWriter(str(workdir), purge_step=step + 1)
+        self._writes = hosts.is_first()
+        if self._writes:
+            _forget_after(self._metrics, step)
+        self._tensorboard = SummaryWriter(str(workdir), purge_step=step + 1, write_to_disk=self._writes)
         self._bar = tqdm(
             initial=step,
             total=total_steps,
-            disable=not sys.stderr.isatty(),
+            disable=not (self._writes and sys.stderr.isatty()),
             bar_format="{percentage:3.0f}% |{bar}| {n}/{total} steps, {remaining} left{postfix}",
             dynamic_ncols=True,
         )
 
     def say(self, line: str) -> None:
         """A line for the user, above the bar if there is one."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        if self._writes:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
 
     def train(self, step: int, loss: float, top1_error: float, rate: float, images_per_second: float) -> None:
         """The mean over the updates since the last such line."""
@@ -86,8 +92,9 @@ class Progress:
             self._tensorboard.add_scalar(f"{where.get('split', kind)}/{name}", value, step)
 
     def _append(self, record: dict[str, Any]) -> None:
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if self._writes:
+            with self._metrics.open("a") as file:
+                file.write(json.dumps(record) + "\n")
 
 
 _UNDER_WAY = 2  # updates that the device has still to do when the host gives it another
@@ -133,6 +140,8 @@ class Meter:
         Raises:
           RunError: a loss that is not finite.
         """
+        if not self._pending:
+            return  # the time since then went into something else
         values = jax.device_get([metrics for _, metrics, _ in self._pending])
         now = time.perf_counter()
         self._seconds += now - (self._since or now)

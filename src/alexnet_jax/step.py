@@ -5,6 +5,7 @@ parameters and activations of a tower live on that tower's devices.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -166,13 +167,17 @@ def mean_log_probabilities(log_probs_NxBxC: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def score(log_probs_BxC: jax.Array, labels_B: jax.Array) -> Metrics:
+def score(members: Sequence[jax.Array], labels_B: jax.Array) -> Metrics:
     """Each example's loss in nats, and whether it is wrong: top 1 and top 5.
+
+    Members are log-probabilities of shape (batch, classes), of one net or of several whose
+    probabilities are averaged.
 
     Of equal probabilities the class with the lower number comes first, so that a net that has
     learned nothing is not right by a tie. Sums are left to the host: in float64 they are the same on
     any mesh.
     """
+    log_probs_BxC = mean_log_probabilities(jnp.stack(members))
     right_B = jnp.take_along_axis(log_probs_BxC, labels_B[:, None], axis=-1)
     classes = jnp.arange(log_probs_BxC.shape[-1])
     tied_before = (log_probs_BxC == right_B) & (classes < labels_B[:, None])

@@ -3,20 +3,17 @@
 import contextlib
 import math
 import os
-import signal
-import threading
 from functools import partial
-from types import FrameType, TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import config as config_lib
+from alexnet_jax import hosts
 from alexnet_jax import learning as learning_lib
 from alexnet_jax import step as step_lib
 from alexnet_jax.augment import statistics
@@ -26,7 +23,7 @@ from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.evaluate import evaluate
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
-from alexnet_jax.mesh import mesh_for
+from alexnet_jax.mesh import mesh_for, on_all_devices
 from alexnet_jax.model import Net, Params, abstract_params, build
 from alexnet_jax.progress import Meter, Progress, Watch
 from alexnet_jax.workdir import absolute, read_workdir, restore, write_workdir
@@ -45,15 +42,17 @@ def train(config: ConfigDict, workdir: str) -> None:
       Interrupted: SIGTERM or Ctrl-C came, and the run has saved.
     """
     path = absolute(workdir)
+    hosts.same({**dict(config_lib.flat(config)), "data.cache_dir": None, "workdir": str(path)})
     changed = _check_workdir(path, config)
 
     # ---- Mesh -----------------------------------------------------------------------------------
     mesh, why = mesh_for(config)
-    print(why)
+    hosts.say(why)
 
     # ---- Data -----------------------------------------------------------------------------------
-    cache = open_cache(config.data, print)
+    cache = open_cache(config.data, hosts.say)
     info = cache.info
+    hosts.same({"the data's fingerprint": info.fingerprint})
     _check_data(path, config, info)
     stats = statistics(info.mean_image, info.color_covariance, config.data.color_noise_reading, mesh)
     steps_per_epoch = info.splits["train"] // config.batch_size
@@ -70,22 +69,26 @@ def train(config: ConfigDict, workdir: str) -> None:
     update = step_lib.train_step(model, config, mesh)
     predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
 
-    with _Signals() as signals, Checkpoints(path, config.keep_checkpoints) as checkpoints:
+    with hosts.Signals() as signals, Checkpoints(path, config.keep_checkpoints) as checkpoints:
         # ---- State: where a checkpoint is, or from the beginning -------------------------------
-        restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), print)
+        restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
             step, state, plateau = restored
-            print(f"going on at step {step} of {total_steps}")
+            hosts.say(f"going on at step {step} of {total_steps}")
         else:
             state = step_lib.new_state(model, config, mesh, _initial_params(model, config, mesh))
             step, plateau = 0, Plateau()
-        print(*(f"  changed: {line}" for line in changed), sep="\n", end="\n" if changed else "")
-        write_workdir(path, config, info)
+        for line in changed:
+            hosts.say(f"  changed: {line}")
+        if hosts.is_first():
+            write_workdir(path, config, info)
         if plateau.ended(config.learning):
-            print(f"{workdir} is trained to its plateaus' end, step {step}; other --config.learning.* go on")
+            hosts.say(
+                f"{workdir} is trained to its plateaus' end, step {step}; other --config.learning.* go on"
+            )
             return
         if step >= total_steps:
-            print(f"{workdir} is trained to its end, step {step}; a later end goes on: {_end(config)}")
+            hosts.say(f"{workdir} is trained to its end, step {step}; a later end goes on: {_end(config)}")
             return
         best = checkpoints.best()
         lowest = math.inf if best is None else best[1]
@@ -95,15 +98,14 @@ def train(config: ConfigDict, workdir: str) -> None:
         watch = Watch(len(info.class_names), steps_per_epoch)
         meter = Meter(progress, watch, config.batch_size, log_every, total_steps)
         batches = training_batches(cache, config, mesh, step, total_steps)
+        stop = signals.stop_after(step)
         knobs: Any = None
         knobs_on_device: Any = None
         with contextlib.closing(progress), contextlib.closing(batches):
             for images, labels in batches:
                 rates = learning_lib.rates(config.learning, state.params, step, steps_per_epoch, plateau)
                 if knobs != (knobs := (rates, _color_noise(config, step, steps_per_epoch))):
-                    knobs_on_device = jax.device_put(
-                        jax.tree.map(np.float32, knobs), NamedSharding(mesh, P())
-                    )
+                    knobs_on_device = on_all_devices(jax.tree.map(np.float32, knobs), mesh)
                 state, metrics = update(state, images, labels, *knobs_on_device, stats)
                 step += 1
                 meter.add(step, metrics, _largest(rates))
@@ -119,7 +121,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                     if config.learning.schedule == "plateau" and step % eval_every == 0:
                         plateau = plateau.after(result.top1_error, config.learning)
 
-                ends = step == total_steps or plateau.ended(config.learning) or signals.received
+                stop = stop or signals.stop_after(step)
+                ends = step == total_steps or plateau.ended(config.learning) or stop
                 is_best = error is not None and error < lowest
                 if step % checkpoint_every == 0 or is_best or ends:
                     meter.fetch()
@@ -131,9 +134,9 @@ def train(config: ConfigDict, workdir: str) -> None:
                 if ends:
                     break
 
-    if signals.received and step < total_steps:
-        raise Interrupted(signals.received, f"saved at step {step} of {total_steps}")
-    print(f"done: {step} steps; alexnet-jax evaluate --workdir={workdir}")
+    if stop and step < total_steps:
+        raise Interrupted(stop, f"saved at step {step} of {total_steps}")
+    hosts.say(f"done: {step} steps; alexnet-jax evaluate --workdir={workdir}")
 
 
 def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
@@ -209,28 +212,3 @@ def _color_noise(config: ConfigDict, step: int, steps_per_epoch: int) -> float:
 def _largest(rates: dict[str, dict[str, float]]) -> float:
     """The kernels' learning rate, for the log; layers may have smaller ones of their own."""
     return max(kinds["kernel"] for kinds in rates.values())
-
-
-class _Signals:
-    """Notes SIGTERM and Ctrl-C, for the loop to act on; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Signals":
-        if threading.current_thread() is not threading.main_thread():
-            return self  # a notebook's thread: Python lets the main one alone hear signals
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            self._before[signum] = signal.signal(signum, self._note)
-        return self
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.received = signum
-        signal.signal(signum, signal.SIG_DFL)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
