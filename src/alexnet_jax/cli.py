@@ -23,12 +23,16 @@ _USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
 
   train     --config=FILE.py[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
-            trains; goes on by itself where the workdir holds a checkpoint
+            trains; goes on by itself where the workdir holds a checkpoint; with --dry_run
+            only tells the mesh, and each layer with its shapes, its place and its bytes
   evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10] [--step=last|best|N]
             [--json=FILE] [--config.data.KEY=VALUE ...]
             error rates of a net, or of several whose probabilities are averaged
   prepare   --config=FILE.py[:VARIANT,...] [--config.data.KEY=VALUE ...]
             builds the cache that training reads
+  plan      --config=FILE.py[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
+            [--config.KEY=VALUE ...]
+            compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
 
 alexnet-jax VERB --help lists the flags of a verb."""
 
@@ -86,16 +90,23 @@ def _is_first() -> bool:
 
 
 def _train(args: list[str]) -> None:
-    values, overrides = _parse("train", args, _config_flag, _workdir_flag)
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
+        flags.DEFINE_bool("dry_run", False, "Print the mesh and the layers, and stop.", flag_values=values)
+
+    values, overrides = _parse("train", args, _config_flag, define)
     config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
     config_lib.validate(config)
-    workdir = _required(values.workdir, "--workdir=DIR")
+    workdir = values.workdir if values.dry_run else _required(values.workdir, "--workdir=DIR")
 
     from alexnet_jax import hosts
-    from alexnet_jax.train import train
+    from alexnet_jax.train import describe, train
 
     hosts.start()
-    train(config, workdir)
+    if values.dry_run:
+        describe(config)
+    else:
+        train(config, workdir)
 
 
 def _prepare(args: list[str]) -> None:
@@ -133,8 +144,7 @@ def _evaluate(args: list[str]) -> None:
     from alexnet_jax.mesh import make_mesh
     from alexnet_jax.workdir import read_workdir, restore
 
-    if values.json and not os.access(Path(values.json).absolute().parent, os.W_OK):
-        raise UserError(f"--json={values.json} can't be written: there is no such folder, or it is read-only")
+    _check_json(values.json)
     config, _ = read_workdir(workdirs[0])
     elsewhere = ("data.source", "data.cache_dir", "data.encoding")
     for key in (override.lstrip("-").removeprefix("config.").partition("=")[0] for override in overrides):
@@ -173,19 +183,52 @@ def _evaluate(args: list[str]) -> None:
         Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
 
 
+def _plan(args: list[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("topology", None, "v5e:16x16, v5p:4x4x8, h100:8, cpu:8 ...", flag_values=values)
+        flags.DEFINE_bool("compare", False, "Every mesh and strategy side by side.", flag_values=values)
+        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+
+    values, overrides = _parse("plan", args, _config_flag, define)
+    config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
+    config_lib.validate(config)
+    topology = _required(values.topology, "--topology=v5e:2x4")
+    _check_json(values.json)
+
+    from alexnet_jax import chips, plan
+    from alexnet_jax.mesh import mesh_for
+
+    devices, chip = chips.devices_of(topology), chips.chip_of(topology)
+    if values.compare:
+        plans = plan.compare(config, topology, chip, devices)
+        best = plan.best_of(plans)
+        print(plan.comparison(plans))
+        record = {"plans": [p.to_json() for p in plans], "best": None if best is None else plans.index(best)}
+    else:
+        mesh, why = mesh_for(config, devices)
+        found = plan.plan(config, topology, chip, mesh)
+        print(f"{why}\n{plan.table(found)}")
+        record = found.to_json()
+    if values.json:
+        Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _check_json(path: str | None) -> None:
+    """Before the work is done, not after it."""
+    if path and not os.access(Path(path).absolute().parent, os.W_OK):
+        raise UserError(f"--json={path} can't be written: there is no such folder, or it is read-only")
+
+
 _VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "prepare": _prepare,
+    "plan": _plan,
 }
 
 
 def _config_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_string("config", None, "FILE.py[:VARIANT[,VARIANT]]", flag_values=values)
-
-
-def _workdir_flag(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
 
 
 def _parse(

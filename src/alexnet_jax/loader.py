@@ -4,6 +4,7 @@ Each process loads the examples that its own devices hold and no others; which t
 the step and the mesh alone, so that no process waits for another's data.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +20,8 @@ from alexnet_jax.cache import Cache
 from alexnet_jax.mesh import DATA
 from alexnet_jax.order import batch_rows
 
-_THREADS = 2
-_AHEAD = 4  # batches in memory, beside the one in use
+THREADS = min(8, os.cpu_count() or 1)
+_AHEAD = THREADS + 2  # batches in memory, beside the one in use
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -96,7 +97,7 @@ def _place(index: Index, batch_size: int) -> tuple[int, int]:
 
 def _ahead(load: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
     """``map(load, items)``, some calls ahead in threads, in order."""
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="loader") as threads:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="loader") as threads:
         pending: deque[Future[Y]] = deque()
         try:
             for item in items:

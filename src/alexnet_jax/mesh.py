@@ -37,7 +37,7 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
         with ``one_weird_trick``, the dense layers' units.
     """
     devices = list(jax.devices() if devices is None else devices)
-    shapes = _possible_shapes(config, len(devices))
+    shapes = possible_shapes(config, len(devices))
     sent = {shape: sent_by_each(expected(config, *shape), *shape) for shape in shapes}
     data, tower = best = min(sent, key=lambda shape: sent[shape])
     mesh = make_mesh(data, tower, devices)
@@ -58,8 +58,12 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     return mesh, line
 
 
-def _possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
-    """Every (data, tower) that ``config.mesh`` allows on ``count`` devices."""
+def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
+    """Every (data, tower) that ``config.mesh`` allows on ``count`` devices.
+
+    Raises:
+      UserError: none.
+    """
     data, tower = config.mesh
     batch, towers = config.batch_size, config.net.towers
     if tower != -1 and towers % tower:

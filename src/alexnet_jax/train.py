@@ -26,7 +26,21 @@ from alexnet_jax.loader import training_batches
 from alexnet_jax.mesh import mesh_for, on_all_devices
 from alexnet_jax.model import Net, Params, abstract_params, build
 from alexnet_jax.progress import Meter, Progress, Watch
+from alexnet_jax.summary import layers_table
 from alexnet_jax.workdir import absolute, read_workdir, restore, write_workdir
+
+
+def describe(config: ConfigDict) -> tuple[Mesh, Net]:
+    """Tells the mesh and the layers of a run: the head of its log, and all of ``--dry_run``.
+
+    Raises:
+      UserError: a mesh that the devices, the batch or the towers don't fit.
+    """
+    mesh, why = mesh_for(config)
+    model = build(config)
+    hosts.say(why)
+    hosts.say(layers_table(model, config, mesh))
+    return mesh, model
 
 
 def train(config: ConfigDict, workdir: str) -> None:
@@ -45,9 +59,8 @@ def train(config: ConfigDict, workdir: str) -> None:
     hosts.same({**dict(config_lib.flat(config)), "data.cache_dir": None, "workdir": str(path)})
     changed = _check_workdir(path, config)
 
-    # ---- Mesh -----------------------------------------------------------------------------------
-    mesh, why = mesh_for(config)
-    hosts.say(why)
+    # ---- Mesh and model -------------------------------------------------------------------------
+    mesh, model = describe(config)
 
     # ---- Data -----------------------------------------------------------------------------------
     cache = open_cache(config.data, hosts.say)
@@ -64,8 +77,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     # The test split only shows the curve where there is no validation split: nothing is chosen by it.
     split = next(name for name in ("validation", "test", "train") if name in info.splits)
 
-    # ---- Model and step -------------------------------------------------------------------------
-    model = build(config)
+    # ---- Step -----------------------------------------------------------------------------------
     update = step_lib.train_step(model, config, mesh)
     predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
 

@@ -1,0 +1,161 @@
+"""Hardware that need not be there: its published peaks, and devices for the compiler's sake.
+
+A topology is ``v5e:16x16`` (a TPU slice by its shape), ``h100:8`` (so many GPUs, in nodes of eight) or
+``cpu:8``.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import math
+import os
+import re
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from alexnet_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What a vendor publishes, for one device as JAX sees it.
+
+    Attributes:
+      flops: peak per second by ``config.dtype``, dense. For float32 of what JAX uses by default: bfloat16
+        products on a TPU, TF32 on a GPU.
+      memory: bytes.
+      bandwidth: of the memory, bytes a second.
+      link: bytes a second one way, over one link between neighbours (a GPU's NVLinks together).
+      links: that one axis of the mesh can use at once: a ring goes both ways around.
+      per_host: devices on a host.
+      between_hosts: bytes a second one way for each device, where the links end at the host; or None.
+      slices: the shapes there are; empty where any number is.
+      source: where the figures stand.
+    """
+
+    flops: dict[str, float]
+    memory: float
+    bandwidth: float
+    link: float
+    links: int
+    per_host: int
+    between_hosts: float | None
+    slices: tuple[str, ...]
+    source: str
+
+
+def _tpu(
+    flops: float, gib: float, bandwidth: float, link: float, per_host: int, slices: str, source: str
+) -> Chip:
+    peaks = {"float32": flops, "bfloat16": flops}
+    return Chip(peaks, gib * 2**30, bandwidth, link, 2, per_host, None, tuple(slices.split()), source)
+
+
+_FLAT = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"
+_CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16 16x16x16"
+
+CHIPS: dict[str, Chip] = {
+    "v4": _tpu(275e12, 32, 1200e9, 45e9, 4, _CUBES, "cloud.google.com/tpu/docs/v4; links: scaling-book"),
+    "v5e": _tpu(197e12, 16, 819e9, 50e9, 8, _FLAT, "docs.cloud.google.com/tpu/docs/v5e"),
+    "v5p": _tpu(459e12, 95, 2765e9, 100e9, 4, f"{_CUBES} 16x16x24", "docs.cloud.google.com/tpu/docs/v5p"),
+    "v6e": _tpu(918e12, 32, 1638e9, 100e9, 8, _FLAT, "docs.cloud.google.com/tpu/docs/v6e"),
+    # Two devices a chip: half of the chip's figures each.
+    "tpu7x": _tpu(1153.5e12, 96, 3690e9, 100e9, 8, _CUBES, "docs.cloud.google.com/tpu/docs/tpu7x"),
+    "h100": Chip(
+        {"float32": 494.7e12, "bfloat16": 989.4e12},
+        memory=80e9,
+        bandwidth=3352e9,
+        link=450e9,
+        links=1,
+        per_host=8,
+        between_hosts=50e9,
+        slices=(),
+        # SXM5 80 GB, no sparsity; NVLink 900 GB/s both ways; in a DGX a NIC of 400 Gb/s for each GPU.
+        source="nvidia.com/en-us/data-center/h100; docs.nvidia.com/dgx-basepod",
+    ),
+}
+
+# XLA's GpuTargetConfigProto: what its GPU compiler asks a card. The figures are an H100 SXM5's own.
+_H100_TARGET = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: 84942979072 shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 10 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+
+def chip_of(topology: str) -> Chip | None:
+    """The figures of a topology's devices; None for a CPU, whose peaks nobody publishes."""
+    return CHIPS.get(topology.partition(":")[0])
+
+
+def devices_of(topology: str) -> list[jax.Device]:
+    """Devices that programs can be compiled for. To be called before JAX has looked for any of its own.
+
+    Raises:
+      UserError: a topology that there is not, or a compiler that is not installed.
+    """
+    kind, _, shape = topology.partition(":")
+    _check(topology, kind, shape)
+    jax.config.update("jax_platforms", "cpu")
+    if kind == "cpu":
+        jax.config.update("jax_num_cpu_devices", int(shape))
+        return list(jax.devices())
+    if kind == "h100":
+        count, node = int(shape), CHIPS["h100"].per_host
+        hosts = f"1x{count // node}x{node}" if count > node else f"1x1x{count}"
+        try:
+            return list(
+                topologies.get_topology_desc(
+                    "h100", "cuda", topology=hosts, target_config=_H100_TARGET
+                ).devices
+            )
+        except NotImplementedError as error:
+            raise UserError(
+                "planning for H100s needs XLA's GPU compiler: pip install 'alexnet-jax[plan-h100]'"
+            ) from error
+    # Without these libtpu looks for the machine it is on, and complains of what it does not find.
+    os.environ.update(
+        TPU_SKIP_MDS_QUERY="1",
+        TPU_ACCELERATOR_TYPE="v5litepod-4",
+        TPU_WORKER_HOSTNAMES="localhost",
+        TPU_LOG_DIR="disabled",
+    )
+    options: dict[str, Any] = {"chips_per_host_bounds": (1, 1, 1)} if shape == "1x1" else {}
+    if kind == "v4":
+        options["chip_config_name"] = "megacore"  # a chip as one device, as on a TPU VM
+    try:
+        return list(topologies.get_topology_desc(topology, "tpu", **options).devices)
+    except RuntimeError as error:
+        if "not installed" in str(error):
+            raise UserError(
+                "planning for TPUs needs libtpu's compiler: pip install 'alexnet-jax[tpu]'"
+            ) from error
+        raise UserError(f"--topology={topology}: {str(error).splitlines()[0]}") from error
+
+
+def _check(topology: str, kind: str, shape: str) -> None:
+    """Whether there is such a topology; libtpu's compiler would take almost any shape."""
+    known = [f"{name}:{size}" for name, chip in CHIPS.items() for size in chip.slices]
+    known += ["h100:1", "h100:2", "h100:4", "h100:8", "h100:16", "h100:64", "cpu:1", "cpu:8"]
+    if kind in ("h100", "cpu") and re.fullmatch(r"[1-9]\d*", shape):
+        count = int(shape)
+        if kind == "cpu" or count in (1, 2, 4) or count % CHIPS["h100"].per_host == 0:
+            return
+    if topology in known:
+        return
+    same = [name for name in known if name.startswith(f"{kind}:")]
+    wanted = math.prod(int(n) for n in re.findall(r"\d+", shape)) if shape else 0
+    with contextlib.suppress(ValueError):
+        same.sort(key=lambda name: abs(math.prod(map(int, name.partition(":")[2].split("x"))) - wanted))
+    offered = same[:3] or difflib.get_close_matches(topology, known, n=3, cutoff=0) or known[:3]
+    raise UserError(f"--topology={topology} does not exist; near it are {', '.join(offered)}")

@@ -1,0 +1,348 @@
+"""A run before it is paid for: the real step, compiled for hardware that need not be there.
+
+What the compiler counts (memory, FLOPs, memory traffic, collectives) is told apart from what we make of
+it with the vendor's peaks: the time of a step, images a second, hours.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax import hlo
+from alexnet_jax.cache import DataInfo, cache_path
+from alexnet_jax.chips import Chip
+from alexnet_jax.collectives import Collective
+from alexnet_jax.layers import Classifier, Conv, Dense, trace
+from alexnet_jax.mesh import DATA, TOWER, make_mesh, param_specs, possible_shapes, shardings
+from alexnet_jax.model import abstract_params, build
+from alexnet_jax.step import lower_train_step
+from alexnet_jax.summary import aligned, size_in_words
+
+# What a host's loader reads from a raw cache in memory: per thread as benchmarks/loader.py measured it with
+# two threads (docs/pods.md), times the threads that it has on a host of eight cores and more.
+LOADER_BYTES_PER_SECOND = 8 * 3.3e9
+
+# Training images of the sets that the recipes name, for where no cache tells: tensorflow.org/datasets.
+_EXAMPLES = {"tfds:imagenet2012": 1_281_167, "tfds:cifar10": 50_000, "tfds:imagenette": 12_894}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One training step on one mesh.
+
+    Attributes:
+      topology: as it was asked for.
+      device_kind: what the compiler calls it.
+      mesh: sizes by axis.
+      parallelism: ``config.parallelism``.
+      global_batch: images a step.
+      argument_bytes: on each device, as the compiler counts: state and batch.
+      temp_bytes: activations and the like.
+      peak_bytes: of all memory at once.
+      capacity_bytes: that a device has, as published.
+      flops: of a device in a step, as the compiler counts; None where it does not.
+      bytes_accessed: memory traffic, the same.
+      collectives: of the compiled program.
+      seconds: what each resource would take alone: ``compute``, ``memory``, ``network``, ``input``. Ours.
+      steps: of the whole run; None where the size of the data set is not known.
+      fits: whether the memory is enough; None where it is not known.
+    """
+
+    topology: str
+    device_kind: str
+    mesh: dict[str, int]
+    parallelism: str
+    global_batch: int
+    argument_bytes: int | None
+    temp_bytes: int | None
+    peak_bytes: int
+    capacity_bytes: float | None
+    flops: float | None
+    bytes_accessed: float | None
+    collectives: tuple[Collective, ...]
+    seconds: dict[str, float]
+    steps: int | None
+    fits: bool | None
+
+    @property
+    def bound_by(self) -> str | None:
+        """What takes longest."""
+        return max(self.seconds, key=self.seconds.__getitem__) if self.seconds else None
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The roofline: what the slowest resource takes, if all others hide behind it."""
+        return max(self.seconds.values(), default=None)
+
+    @property
+    def run_hours(self) -> float | None:
+        """Of training alone."""
+        seconds = self.step_seconds
+        return None if seconds is None or self.steps is None else self.steps * seconds / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` writes."""
+        seconds = self.step_seconds
+        return {
+            "topology": self.topology,
+            "device_kind": self.device_kind,
+            "devices": self.mesh[DATA] * self.mesh[TOWER],
+            "mesh": self.mesh,
+            "parallelism": self.parallelism,
+            "global_batch": self.global_batch,
+            "per_device": {
+                name: getattr(self, name)
+                for name in (
+                    "argument_bytes",
+                    "temp_bytes",
+                    "peak_bytes",
+                    "capacity_bytes",
+                    "flops",
+                    "bytes_accessed",
+                )
+            },
+            "collectives": [
+                {
+                    "kind": c.kind,
+                    "layers": list(c.layers),
+                    "pass": c.direction,
+                    "axes": list(c.axes),
+                    "bytes": c.bytes,
+                }
+                for c in self.collectives
+            ],
+            "estimate": {
+                "step_seconds": seconds,
+                "images_per_second": None if not seconds else self.global_batch / seconds,
+                "bound_by": self.bound_by,
+                "run_hours": self.run_hours,
+            },
+            "fits": self.fits,
+        }
+
+
+def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Plan:
+    """Compiles the step of a config for a mesh and reads what the compiler counted.
+
+    Args:
+      config: the recipe; its mesh is not looked at.
+      topology: the name of what the mesh is of.
+      chip: its published figures; None where there are none.
+      mesh: as from `mesh.mesh_for`, of devices that need not be there.
+    """
+    model = build(config)
+    sizes = {axis: mesh.shape[axis] for axis in (DATA, TOWER)}
+    common: dict[str, Any] = {
+        "topology": topology,
+        "device_kind": mesh.devices.flat[0].device_kind,
+        "mesh": sizes,
+        "parallelism": config.parallelism,
+        "global_batch": config.batch_size,
+        "capacity_bytes": None if chip is None else chip.memory,
+        "steps": _steps(config),
+    }
+    try:
+        compiled = lower_train_step(model, config, mesh).compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = re.search(r"RESOURCE_EXHAUSTED.*?\(([\d.]+)G\) exceeds", str(error), re.DOTALL)
+        if needed is None:
+            raise
+        nothing: dict[str, Any] = dict.fromkeys(("argument_bytes", "temp_bytes", "flops", "bytes_accessed"))
+        peak = int(float(needed[1]) * 2**30)
+        return Plan(**common, **nothing, peak_bytes=peak, collectives=(), seconds={}, fits=False)
+    memory: Any = compiled.memory_analysis()
+    costs = compiled.cost_analysis() or {}  # None from XLA's GPU compiler
+    program = hlo.parse(compiled.as_text() or "")
+    params = abstract_params(model)
+    local = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(place.shard_shape(x.shape), x.dtype),
+        params,
+        shardings(mesh, param_specs(model, config.parallelism)),
+    )
+    collectives = hlo.collectives(program, sizes, config.net.layers, local)
+    flops, traffic = costs.get("flops"), costs.get("bytes accessed")
+    seconds = {}
+    if chip is not None:
+        seconds = {
+            "compute": (flops or products(config) / mesh.size) / chip.flops[config.dtype],
+            "memory": (traffic or hlo.bytes_accessed(program)) / chip.bandwidth,
+            "network": sum(c.sent(sizes) / _speed(c, chip, sizes) for c in collectives),
+            "input": _input_seconds(config, chip, mesh.size),
+        }
+    peak = memory.peak_memory_in_bytes
+    if mesh.devices.flat[0].platform == "cpu":  # whose compiler leaves the temporaries out of its peak
+        peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    return Plan(
+        **common,
+        argument_bytes=memory.argument_size_in_bytes,
+        temp_bytes=memory.temp_size_in_bytes,
+        peak_bytes=peak,
+        flops=flops,
+        bytes_accessed=traffic,
+        collectives=tuple(collectives),
+        seconds=seconds,
+        fits=None if chip is None else peak <= chip.memory,
+    )
+
+
+def compare(
+    config: ConfigDict, topology: str, chip: Chip | None, devices: Sequence[jax.Device]
+) -> list[Plan]:
+    """A plan for every mesh of the devices, and for ``one_weird_trick`` where the data is split."""
+    plans = []
+    for parallelism in ("towers", "one_weird_trick"):
+        config = config.copy_and_resolve_references()
+        config.parallelism, config.mesh = parallelism, (-1, -1)
+        for data, tower in possible_shapes(config, len(devices)):
+            if data > 1 or parallelism == "towers":
+                plans.append(plan(config, topology, chip, make_mesh(data, tower, devices)))
+    return plans
+
+
+def products(config: ConfigDict) -> float:
+    """FLOPs of the convolutions and matrix products of a step, forward and backward, by all devices."""
+    size, total = config.data.crop_size, 0.0
+    for i, traced in enumerate(trace(config.net.layers, config.net.towers, (size, size, 3))):
+        if isinstance(traced.layer, Conv | Dense | Classifier):
+            kernel = traced.params["kernel"]
+            places = traced.outputs[0] * traced.outputs[1] if isinstance(traced.layer, Conv) else 1
+            forward = 2 * places
+            for n in kernel:
+                forward *= n
+            total += forward * (2 if i == 0 else 3)  # images need no gradient
+    return total * config.batch_size
+
+
+def table(plan: Plan) -> str:
+    """A plan for people. What the compiler counted is marked ``compiler``, the rest ``ours``."""
+    devices = plan.mesh[DATA] * plan.mesh[TOWER]
+    lines = [
+        f"{plan.topology}: {devices} {plan.device_kind}, {_mesh(plan)}, {plan.parallelism},"
+        f" {plan.global_batch} images a step"
+    ]
+    if plan.fits is False:
+        lines.append(
+            f"DOES NOT FIT: {size_in_words(plan.peak_bytes)} on each device, which has"
+            f" {size_in_words(plan.capacity_bytes or 0)}"
+        )
+    of = "" if plan.capacity_bytes is None else f" of {size_in_words(plan.capacity_bytes)}"
+    rows = [("on each device", "", "")]
+    for label, count, unit in (
+        ("arguments: state and batch", plan.argument_bytes, ""),
+        ("temporaries", plan.temp_bytes, ""),
+        ("peak", plan.peak_bytes, of),
+        ("memory traffic a step", plan.bytes_accessed, ""),
+    ):
+        rows.append((label, "not counted" if count is None else size_in_words(count) + unit, "compiler"))
+    flops = "not counted" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP"
+    rows.append(("FLOPs a step", flops, "compiler"))
+    if plan.collectives:
+        sent = sum(c.sent(plan.mesh) for c in plan.collectives)
+        rows.append(("sent to other devices a step", size_in_words(sent), "ours"))
+    lines += ["", aligned(rows)]
+    if plan.collectives:
+        head = ("collective", "pass", "over", "layers", "bytes", "")
+        body = [
+            (c.kind, c.direction, ", ".join(c.axes), _names(c.layers), size_in_words(c.bytes), "compiler")
+            for c in plan.collectives
+        ]
+        lines += ["", aligned([head, *body])]
+    if plan.seconds:
+        alone = ", ".join(f"{name} {_duration(s)}" for name, s in plan.seconds.items())
+        lines += ["", f"each resource alone (ours): {alone}", _verdict(plan)]
+    else:
+        lines += ["", "no estimate of time: nobody publishes this device's peaks"]
+    return "\n".join(lines)
+
+
+def comparison(plans: list[Plan]) -> str:
+    """Plans side by side: what does not fit first, then the quickest."""
+    head = ("mesh", "parallelism", "peak", "compute", "memory", "network", "input", "images/s", "bound by")
+    rows: list[tuple[str, ...]] = [head]
+    for plan in sorted(plans, key=lambda p: (p.fits is not False, p.step_seconds or 0)):
+        where = (f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes))
+        if not plan.seconds:
+            rows.append((*where, *[""] * 5, "DOES NOT FIT" if plan.fits is False else ""))
+            continue
+        times = [_duration(s) for s in plan.seconds.values()]
+        speed = f"{plan.global_batch / (plan.step_seconds or 1):,.0f}"
+        bound = "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""
+        rows.append((*where, *times, speed, bound))
+    lines = [
+        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step;"
+        " peak is the compiler's count, times are what each resource would take alone (ours)",
+        "",
+        aligned(rows),
+    ]
+    best = best_of(plans)
+    if best is not None:
+        lines += ["", f"best: {_mesh(best)}, {best.parallelism}"]
+        lines.append(_verdict(best))
+    return "\n".join(lines)
+
+
+def best_of(plans: list[Plan]) -> Plan | None:
+    """The quickest of those that fit; of equals the one that sends least; None without an estimate."""
+    possible = [p for p in plans if p.fits and p.step_seconds is not None]
+    return min(
+        possible, key=lambda p: (p.step_seconds, sum(c.sent(p.mesh) for c in p.collectives)), default=None
+    )
+
+
+def _mesh(plan: Plan) -> str:
+    return f"mesh data {plan.mesh[DATA]} x tower {plan.mesh[TOWER]}"
+
+
+def _verdict(plan: Plan) -> str:
+    seconds = plan.step_seconds or 0.0
+    hours = "" if plan.run_hours is None else f", {plan.run_hours:,.2f} hours for {plan.steps:,} steps"
+    return (
+        f"estimate (ours): {_duration(seconds)} a step at best, {plan.global_batch / seconds:,.0f} images/s"
+        f"{hours}; bound by {plan.bound_by}"
+    )
+
+
+def _speed(collective: Collective, chip: Chip, sizes: dict[str, int]) -> float:
+    """Bytes a second that a device can send in this exchange."""
+    members = 1
+    for axis in collective.axes:
+        members *= sizes[axis]
+    # The towers of one batch are neighbours; the shards of the data reach over all hosts.
+    if chip.between_hosts is not None and DATA in collective.axes and members * sizes[TOWER] > chip.per_host:
+        return chip.between_hosts
+    return chip.link * (1 if members == 2 else chip.links)
+
+
+def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
+    """What a host takes to load its part of a batch."""
+    hosts = max(1, devices // chip.per_host)
+    size = config.data.image_size**2 * 3
+    return config.batch_size / hosts * size / LOADER_BYTES_PER_SECOND
+
+
+def _steps(config: ConfigDict) -> int | None:
+    if config.num_steps is not None:
+        return config.num_steps
+    path = cache_path(config.data)
+    try:
+        examples = DataInfo.load(path).splits["train"]
+    except (OSError, ValueError, KeyError, TypeError):
+        if config.data.source not in _EXAMPLES:
+            return None
+        examples = _EXAMPLES[config.data.source]
+        held = config.data.validation
+        examples -= int(held if held >= 1 else held * examples)
+    return max(1, round(config.num_epochs * (examples // config.batch_size)))
+
+
+def _names(layers: tuple[str, ...]) -> str:
+    return ", ".join(layers) if len(layers) < 4 else f"{layers[0]} ... {layers[-1]} ({len(layers)})"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"

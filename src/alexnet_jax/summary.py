@@ -1,0 +1,87 @@
+"""What lies where: each layer with its shapes, its place on the mesh, its parameters and bytes."""
+
+import math
+from collections.abc import Sequence
+
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from alexnet_jax.layers import Classifier, trace
+from alexnet_jax.mesh import DATA, TOWER, param_specs, shardings
+from alexnet_jax.model import Net, abstract_params
+
+
+def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
+    """A row for each layer, as one device sees it.
+
+    ``output`` is examples x towers x shape; ``weights`` are parameters and their velocity, ``outputs``
+    the activations of one forward pass, both in bytes on each device.
+    """
+    params = abstract_params(model)
+    specs = param_specs(model, config.parallelism)
+    places = shardings(mesh, specs)
+    data, tower = mesh.shape[DATA], mesh.shape[TOWER]
+    rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "weights", "outputs")]
+    count, weights, outputs = 0, 0, 0
+    last = model.layers[-1].name
+    for traced in trace(model.layers, model.towers, model.image_shape):
+        layer, name = traced.layer, traced.layer.name
+        arrays = params.get(name, {})
+        held = sum(
+            math.prod(places[name][kind].shard_shape(x.shape)) * x.dtype.itemsize * 2
+            for kind, x in arrays.items()
+        )
+        numbers = sum(math.prod(x.shape) for x in arrays.values())
+        # The shape (examples, towers, ...) on one device.
+        local = (config.batch_size // data, model.towers // tower, *traced.outputs)
+        if config.parallelism == "one_weird_trick" and len(traced.outputs) == 1:
+            local = (config.batch_size, local[1], traced.outputs[0] // data)
+        itemsize = model.dtype.itemsize
+        if isinstance(layer, Classifier):  # the logits belong to no tower
+            local, itemsize = (config.batch_size // data, layer.classes), 4
+        size = math.prod(local) * itemsize
+        count, weights, outputs = count + numbers, weights + held, outputs + size
+        rows.append(
+            (
+                name,
+                "x".join(map(str, local)),
+                "all towers"
+                if traced.gathers or (isinstance(layer, Classifier) and model.towers > 1)
+                else "",
+                "x".join(map(str, arrays["kernel"].shape)) if arrays else "",
+                _axes(specs[name]["kernel"], mesh) if arrays else "",
+                f"{numbers:,}" if arrays else "",
+                size_in_words(held) if arrays else "",
+                size_in_words(size),
+            )
+        )
+    rows.append(("in all", "", "", "", "", f"{count:,}", size_in_words(weights), size_in_words(outputs)))
+    return aligned(rows)
+
+
+def size_in_words(count: float) -> str:
+    """``1.5 GB``, of 10^9 bytes."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = [any(row[i][:1].isdigit() for row in rows[1:]) and i >= 1 for i in range(len(widths))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _axes(spec: P, mesh: Mesh) -> str:
+    """``tower, data`` of P('tower', None, 'data'), where those axes have more than one member."""
+    return ", ".join(axis for axis in spec if axis is not None and mesh.shape[axis] > 1)
