@@ -16,8 +16,8 @@ demo: $(VENV)/installed
 	@echo '  $(BIN)/alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick                  # see README'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 
-test: $(VENV)/installed
-	$(BIN)/python -m pytest
+test: $(VENV)/installed $(VENV)/libtpu
+	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -26,6 +26,12 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py
+
+# What compiles for TPUs, for the proof of the collectives: the release that jax[tpu] asks for. Beside the
+# environment, not in it, where JAX would look for a TPU at every start and complain that there is none.
+$(VENV)/libtpu: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ libtpu==0.0.42.1
+	@touch $@
 
 $(VENV)/installed: requirements.txt pyproject.toml
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \

@@ -1,13 +1,17 @@
 """Eight CPU devices for the meshes; real data where it is, a failure in CI where it is not."""
 
 import os
+import subprocess
+import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
 import pytest
 
 # One compilation for all tests, and for the processes they start, that run the same program.
+os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="alexnet-jax-xla-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
@@ -16,8 +20,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 
-RECIPES = Path(__file__).parent / "recipes"
-CONFIGS = Path(__file__).parent.parent / "configs"
+ROOT = Path(__file__).parent.parent
+RECIPES = ROOT / "tests" / "recipes"
+CONFIGS = ROOT / "configs"
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +65,30 @@ def trained(tmp_path_factory, cache_dir):
     return workdir
 
 
-def tpu_topology(name):
-    """The devices of a TPU that is not there, for libtpu's compiler."""
-    from jax.experimental import topologies
+@pytest.fixture(scope="session")
+def libtpu():
+    """The compiler for TPUs, which needs no TPU."""
+    if not os.environ.get("TPU_LIBRARY_PATH") and find_spec("libtpu") is None:
+        message = "libtpu is not there (make test brings it): what compiles for TPUs is left out"
+        if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
+            pytest.fail(message)
+        pytest.skip(message)
 
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # or libtpu asks the network what machine this is
-    return topologies.get_topology_desc(platform="tpu", topology_name=name).devices
+
+def launch(processes, *command, status=0, devices=8):
+    """Runs ``launch/local`` to its end; returns what it printed, errors included.
+
+    ``devices`` are those of all processes together.
+    """
+    done = subprocess.run(
+        [sys.executable, ROOT / "launch" / "local", str(processes), *map(str, command)],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices // processes)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout

@@ -8,12 +8,13 @@ import pytest
 from jax import lax
 
 from alexnet_jax import build, get_config, hlo, ops
+from alexnet_jax.chips import devices_of
 from alexnet_jax.collectives import Collective, expected, sent_by_each
 from alexnet_jax.layers import replaced
 from alexnet_jax.mesh import TOWER, make_mesh, param_specs, shardings
 from alexnet_jax.model import abstract_params
-from alexnet_jax.step import lower_train_step
-from tests.conftest import CONFIGS, RECIPES, tpu_topology
+from alexnet_jax.plan import compile_step
+from tests.conftest import CONFIGS, RECIPES
 
 PARAMS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
@@ -21,13 +22,11 @@ PARAMS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 def sent(config, mesh):
     """The collectives of the compiled step, each once, in any order."""
     model = build(config)
-    lowered = lower_train_step(model, config, mesh)
+    compiled = compile_step(model, config, mesh)
     params = abstract_params(model)
     places = shardings(mesh, param_specs(model, config.parallelism))
     local = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype), params, places)
-    return set(
-        hlo.collectives(hlo.parse(lowered.compile().as_text()), dict(mesh.shape), config.net.layers, local)
-    )
+    return set(hlo.collectives(hlo.parse(compiled.as_text()), dict(mesh.shape), config.net.layers, local))
 
 
 def paper(parallelism="towers"):
@@ -64,9 +63,9 @@ def test_the_papers_net_on_eight_cpu_devices():
     assert found == set(expected(paper(), 4, 2))
 
 
-def test_the_papers_net_on_a_tpu_v5e():
+def test_the_papers_net_on_a_tpu_v5e(libtpu):
     """Which gathers float32 in bfloat16: its products take no more."""
-    found = sent(paper(), make_mesh(4, 2, tpu_topology("v5e:2x4")))
+    found = sent(paper(), make_mesh(4, 2, devices_of("v5e:2x4")))
     assert found == towers_talk(2, 4) | {GRADIENTS}
     assert found == set(expected(paper(), 4, 2, gathered_itemsize=2))
 
@@ -97,8 +96,8 @@ def test_one_weird_trick_on_eight_cpu_devices():
     assert found == one_weird_trick(4, 4)
 
 
-def test_one_weird_trick_on_a_tpu_v5e():
-    found = sent(paper("one_weird_trick"), make_mesh(4, 2, tpu_topology("v5e:2x4")))
+def test_one_weird_trick_on_a_tpu_v5e(libtpu):
+    found = sent(paper("one_weird_trick"), make_mesh(4, 2, devices_of("v5e:2x4")))
     assert found == one_weird_trick(2, 4)
 
 

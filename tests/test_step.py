@@ -1,32 +1,14 @@
 """Ten steps of the full program are the same on every mesh."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import build, get_config, learning, step
-from alexnet_jax.augment import statistics
-from alexnet_jax.cache import open_cache
-from alexnet_jax.learning import Plateau
-from alexnet_jax.loader import training_batches
-from alexnet_jax.mesh import make_mesh
-from tests.conftest import RECIPES
-
-
-def ten_steps(config, shape):
-    cache = open_cache(config.data, print)
-    mesh = make_mesh(*shape)
-    model = build(config)
-    state = step.new_state(model, config, mesh)
-    update = step.train_step(model, config, mesh)
-    info = cache.info
-    stats = statistics(info.mean_image, info.color_covariance, "deviation", mesh)
-    rates = jax.tree.map(np.float32, learning.rates(config.learning, state.params, 0, 80, Plateau()))
-    losses = []
-    for images, labels in training_batches(cache, config, mesh, 0, 10):
-        state, metrics = update(state, images, labels, rates, np.float32(config.data.color_noise), stats)
-        losses.append(float(metrics["loss"]))
-    return losses, jax.device_get(state)
+from alexnet_jax import get_config, step
+from tests.conftest import RECIPES, launch
+from tests.ten_steps import ten_steps
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +18,56 @@ def one_device(cache_dir):
     return ten_steps(config, (1, 1))
 
 
-@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
-@pytest.mark.parametrize("shape", [(2, 1), (1, 2), (2, 2), (4, 2)])
+@pytest.mark.parametrize(
+    ("shape", "parallelism"),
+    [
+        *(((2, 1), "towers"), ((1, 2), "towers"), ((2, 2), "towers"), ((4, 2), "towers")),
+        *(((2, 1), "one_weird_trick"), ((4, 2), "one_weird_trick")),
+    ],
+)
 def test_same_numbers_on_every_mesh(tiny, one_device, shape, parallelism):
     tiny.parallelism = parallelism
-    losses, state = ten_steps(tiny, shape)
-    expected_losses, expected = one_device
-    # float32 rounds to 6e-8; sums in another order, over ten steps, stay within some hundred of that
-    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
-    for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    losses, state, _ = ten_steps(tiny, shape)
+    expected_losses, expected, _ = one_device
+    same_but_for_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+
+
+def same_but_for_rounding(ours, theirs):
+    """Losses, then the state's arrays.
+
+    float32 rounds to 6e-8 of a number; other orders of summing, over ten steps, stay within some hundred
+    of that in the loss, and in a weight (of about 0.1) that ten small changes were added to.
+    """
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+    for mine, other in zip(ours[1:], theirs[1:], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
+
+
+SPREAD = {
+    2: ["(2, 1) towers", "(1, 2) towers", "(2, 2) towers", "(4, 2) towers", "(2, 2) one_weird_trick"],
+    4: ["(2, 2) towers", "(4, 2) towers"],
+}
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_same_numbers_with_the_devices_spread_over_processes(one_device, cache_dir, tmp_path, processes):
+    wanted = SPREAD[processes]
+    launch(processes, sys.executable, "-m", "tests.ten_steps", tmp_path / "out.npz", cache_dir, *wanted)
+    expected = [one_device[0], *jax.tree.leaves(one_device[1])]
+    with np.load(tmp_path / "out.npz") as found:
+        for name in wanted:
+            same_but_for_rounding([found[f"{name}/{i}"] for i in range(len(expected))], expected)
+            each_loaded_its_own(found[f"{name}/rows"], shards=int(name[1]))
+
+
+def each_loaded_its_own(rows_PxN, shards):
+    """Of ten batches of 16 a process loads what its shards hold; those that share a shard, the same."""
+    processes = len(rows_PxN)
+    groups = min(processes, shards)  # of processes that load the same
+    by_group = rows_PxN.reshape(groups, processes // groups, -1)
+    assert (by_group == by_group[:, :1]).all()
+    assert by_group.shape[-1] == 160 // groups
+    assert len(np.unique(by_group[:, 0])) == 160
 
 
 def test_the_first_steps_are_what_they_were(one_device):

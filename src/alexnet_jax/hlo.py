@@ -4,7 +4,6 @@ XLA prints a program as HLO text, the one form that all compilers (CPU, TPU, GPU
 """
 
 import dataclasses
-import functools
 import itertools
 import math
 import re
@@ -219,62 +218,71 @@ def _whose(
 ) -> tuple[frozenset[str], Pass]:
     """Whose numbers a collective carries, and in which pass.
 
-    What was combined, or lost its name, is told by the shapes of its arrays: it must be gradients and
+    What was combined, or lost its name, is told by the sizes of its arrays: they must be gradients and
     metrics. Everything else by the scope in which it was traced.
     """
-    scopes = frozenset(re.findall(r"\w+", instruction.op_name)) & frozenset(names)
+    name = instruction.op_name or _name_of_what_it_sends(instruction, program)
+    scopes = frozenset(re.findall(r"\w+", name)) & frozenset(names)
     if instruction.opcode.startswith("all-reduce") and (len(instruction.operands) > 1 or not scopes):
-        shapes = _gradient_shapes(instruction, program, local_params)
-        if shapes is not None:
-            of = _match(shapes, scopes, local_params)
+        sizes = _gradient_sizes(instruction, program, local_params)
+        if sizes is not None:
+            of = _match(sizes, scopes, local_params)
             return of, "backward" if of else "forward"  # nothing but metrics
     if not scopes:
         raise UnknownCollective(
             f"{instruction.name}: {instruction.opcode} of {instruction.arrays} belongs to no layer"
-            f" ({instruction.op_name or 'it has no name'})"
+            f" ({name or 'it has no name'})"
         )
-    if "transpose(" in instruction.op_name:
+    if "transpose(" in name:
         return scopes, "backward"
-    return scopes, "forward" if "jvp(" in instruction.op_name else "update"
+    return scopes, "forward" if "jvp(" in name else "update"
 
 
-def _gradient_shapes(
-    instruction: Instruction, program: Program, local_params: Params
-) -> list[tuple[int, ...]] | None:
-    """The shapes of an all-reduce's operands, if each is a parameter's or a scalar."""
-    known = {_key(x.shape) for arrays in local_params.values() for x in arrays.values()} | {()}
+def _name_of_what_it_sends(instruction: Instruction, program: Program) -> str:
+    """The name stack of the nearest operand that has one: a compiler may rewrite an exchange without it."""
+    level = [instruction]
+    for _ in range(4):
+        level = [program[operand] for source in level for operand in source.operands]
+        if found := next((source.op_name for source in level if source.op_name), ""):
+            return found
+    return ""
 
-    def shapes_of(operand: str, depth: int = 0) -> list[tuple[int, ...]] | None:
+
+def _gradient_sizes(instruction: Instruction, program: Program, local_params: Params) -> list[int] | None:
+    """How many numbers each operand of an all-reduce has, if each is a parameter's or a scalar."""
+    known = {1, *(n for arrays in local_params.values() for x in arrays.values() for n in _pieces(x.shape))}
+
+    def sizes_of(operand: str, depth: int = 0) -> list[int] | None:
         source = program[operand]
         if len(source.arrays) != 1:
             return None
-        shape = _key(source.arrays[0][1])
-        if shape in known:
-            return [shape]
+        size = math.prod(source.arrays[0][1])
+        if size in known:
+            return [size]
         # Several were put into one buffer first.
-        parts = [shapes_of(name, depth + 1) for name in source.operands] if depth < 4 else []
-        flat = [s for part in parts if part is not None for s in part]
-        return flat if flat and sum(map(math.prod, flat)) == math.prod(shape) else None
+        parts = [sizes_of(name, depth + 1) for name in source.operands] if depth < 4 else []
+        flat = [n for part in parts if part is not None for n in part]
+        return flat if flat and sum(flat) == size else None
 
-    found = [shapes_of(operand) for operand in instruction.operands]
-    return None if None in found else [s for part in found if part is not None for s in part]
+    found = [sizes_of(operand) for operand in instruction.operands]
+    return None if None in found else [n for part in found if part is not None for n in part]
 
 
-def _match(shapes: list[tuple[int, ...]], scopes: frozenset[str], local_params: Params) -> frozenset[str]:
-    """Each shape's layer; of those with the same shape one that the scopes name, else the first left."""
-    free = [(name, _key(x.shape)) for name, arrays in local_params.items() for x in arrays.values()]
+def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> frozenset[str]:
+    """Each array's layer; of several that have one of this size one that the scopes name, else the first."""
+    left = {(name, kind): math.prod(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
+    pieces = {(name, kind): _pieces(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
     found = set()
-    for shape in filter(None, shapes):  # scalars are metrics
-        candidates = [entry for entry in free if entry[1] == shape]
+    for size in (n for n in sizes if n != 1):  # scalars are metrics
+        candidates = [key for key in left if size in pieces[key] and left[key] >= size]
         if not candidates:
-            raise UnknownCollective(f"more arrays of the shape {shape} are summed than the net has")
-        entry = next((c for c in candidates if c[0] in scopes), candidates[0])
-        free.remove(entry)
-        found.add(entry[0])
+            raise UnknownCollective(f"more arrays of {size} numbers are summed than the net has")
+        key = next((c for c in candidates if c[0] in scopes), candidates[0])
+        left[key] -= size
+        found.add(key[0])
     return frozenset(found)
 
 
-@functools.cache
-def _key(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its ones, in any order: compilers drop and transpose."""
-    return tuple(sorted(n for n in shape if n != 1))
+def _pieces(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The size of an array, and that of one tower's part: compilers drop ones, transpose and flatten."""
+    return math.prod(shape), math.prod(shape[1:])

@@ -24,7 +24,6 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     data, tower = mesh.shape[DATA], mesh.shape[TOWER]
     rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "weights", "outputs")]
     count, weights, outputs = 0, 0, 0
-    last = model.layers[-1].name
     for traced in trace(model.layers, model.towers, model.image_shape):
         layer, name = traced.layer, traced.layer.name
         arrays = params.get(name, {})

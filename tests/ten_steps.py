@@ -1,0 +1,69 @@
+"""Ten steps of the full program on several meshes; what one process or several of them compute.
+
+    python -m tests.ten_steps OUT.npz CACHE_DIR "(2, 1) towers" "(2, 2) one_weird_trick" ...
+
+Each mesh takes the first few devices of every process, as many of each.
+"""
+
+import ast
+import sys
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from alexnet_jax import build, get_config, hosts, learning, step
+from alexnet_jax.augment import statistics
+from alexnet_jax.cache import open_cache
+from alexnet_jax.learning import Plateau
+from alexnet_jax.loader import training_batches
+from alexnet_jax.mesh import make_mesh, on_all_devices
+from tests.conftest import RECIPES
+
+
+class Taken(np.ndarray):
+    """Images that remember which of them were asked for."""
+
+    def take(self, indices, **kwargs):
+        self.rows.extend(indices)
+        return np.asarray(self).take(indices, **kwargs)
+
+
+def ten_steps(config, shape, devices=None):
+    """The losses, the state after the last of them as NumPy arrays, the examples that each process loaded."""
+    cache = open_cache(config.data, print)
+    images = cache.images["train"].view(Taken)
+    images.rows, cache.images["train"] = [], images
+    mesh = make_mesh(*shape, devices)
+    model = build(config)
+    state = step.new_state(model, config, mesh)
+    update = step.train_step(model, config, mesh)
+    info = cache.info
+    stats = statistics(info.mean_image, info.color_covariance, "deviation", mesh)
+    rates = learning.rates(config.learning, state.params, 0, 80, Plateau())
+    knobs = on_all_devices(jax.tree.map(np.float32, (rates, config.data.color_noise)), mesh)
+    losses = []
+    for images, labels in training_batches(cache, config, mesh, 0, 10):
+        state, metrics = update(state, images, labels, *knobs, stats)
+        losses.append(float(metrics["loss"]))
+    rows = multihost_utils.process_allgather(np.sort(images.rows))
+    return np.array(losses), jax.device_get(multihost_utils.process_allgather(state, tiled=True)), rows
+
+
+def main(out, cache_dir, *wanted):
+    hosts.start()
+    found = {}
+    for name in wanted:
+        shape, parallelism = ast.literal_eval(name.rpartition(" ")[0]), name.rpartition(" ")[2]
+        config = get_config(f"{RECIPES / 'tiny.py'}")
+        config.data.cache_dir, config.parallelism = cache_dir, parallelism
+        each = shape[0] * shape[1] // jax.process_count()
+        devices = [d for i in range(jax.process_count()) for d in jax.local_devices(process_index=i)[:each]]
+        losses, state, found[f"{name}/rows"] = ten_steps(config, shape, devices)
+        found |= {f"{name}/{i}": x for i, x in enumerate([losses, *jax.tree.leaves(state)])}
+    if hosts.is_first():
+        np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

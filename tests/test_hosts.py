@@ -1,0 +1,205 @@
+"""Several processes are one run: same numbers, one voice, one end."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import UserError, hosts, restore
+from alexnet_jax.train import train
+from tests.conftest import RECIPES, ROOT, launch
+
+TRAIN = (sys.executable, "-m", "alexnet_jax", "train", f"--config={RECIPES / 'tiny.py'}")
+EVALUATE = (sys.executable, "-m", "alexnet_jax", "evaluate")
+
+
+def start_training(processes, workdir, cache_dir, *flags):
+    """A run in the background; returns it and the process ids, once the log has some steps."""
+    long = [f"--config.{name}=1000000" for name in ("num_steps", "eval_every", "checkpoint_every")]
+    command = [*TRAIN, f"--workdir={workdir}", f"--config.data.cache_dir={cache_dir}", *long, *flags]
+    started = subprocess.Popen(
+        [sys.executable, ROOT / "launch" / "local", str(processes), *command],
+        cwd=ROOT,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for _ in range(1200):
+        metrics = workdir / "metrics.jsonl"
+        if metrics.exists() and len(metrics.read_text().splitlines()) > 3:
+            break
+        assert started.poll() is None, started.communicate()[0]
+        time.sleep(0.05)
+    pids = list(map(int, Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()))
+    assert len(pids) == processes
+    return started, pids
+
+
+def test_sigterm_to_any_one_saves_on_all(cache_dir, tmp_path):
+    started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(1, 2)")
+    os.kill(pids[1], signal.SIGTERM)
+    told, _ = started.communicate(timeout=60)
+    assert started.returncode == 143, told
+    (line,) = re.findall(r"alexnet-jax: .*", told)  # only the first one says so
+    saved = int(re.search(r"SIGTERM: saved at step (\d+) of 1000000; go on with", line)[1])
+    assert restore(tmp_path).step == saved
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_is_killed_takes_the_others_down(cache_dir, tmp_path, victim):
+    started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(2, 1)")
+    began = time.monotonic()
+    os.kill(pids[victim], signal.SIGKILL)
+    told, _ = started.communicate(timeout=60)
+    assert time.monotonic() - began < 60
+    assert started.returncode != 0
+    assert re.search(r"\[\d\] .*(another process is gone|another task died)", told), told
+
+
+def test_evaluation_by_two_processes_counts_every_example_once(trained, cache_dir, tmp_path):
+    command = (*EVALUATE, f"--workdir={trained}", f"--config.data.cache_dir={cache_dir}")
+    alone, together = tmp_path / "alone.json", tmp_path / "together.json"
+    subprocess.run([*command, f"--json={alone}"], cwd=ROOT, check=True, capture_output=True)
+    told = launch(2, *command, f"--json={together}", devices=6)
+    assert told.count("top-1 error") == 1  # only the first one prints
+    one, two = (json.loads(path.read_text()) for path in (alone, together))
+    assert one["examples"] == two["examples"] == 360
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
+    assert (two["top1_error"], two["top5_error"]) == (one["top1_error"], one["top5_error"])
+
+
+def test_other_meshes_go_on_and_damage_that_one_process_sees_sends_all_back(
+    tiny, trained, cache_dir, tmp_path
+):
+    run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}")
+    launch(2, *run, "--config.mesh=(1, 2)", "--config.num_steps=20", devices=2)
+    shutil.rmtree(tmp_path / "checkpoints" / "20" / "velocity" / "ocdbt.process_1")
+    told = launch(2, *run, "--config.mesh=(4, 2)", "--config.num_steps=21")
+    assert "checkpoint 20 is damaged and passed over" in told
+    assert "going on at step 10 of 21" in told
+    # One device of one process does the rest. (What is read has the checksums of what was written.)
+    train(tiny, str(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if x["kind"] == "train"] == [10, 20, 21, 30, 40]
+    ours, theirs = restore(tmp_path), restore(trained)
+    assert ours.step == theirs.step == 40
+    for mine, other in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)  # the same images in the same order
+
+
+def test_other_configs_are_refused_by_name(cache_dir, tmp_path):
+    def command(number):
+        environment = os.environ | {
+            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+            "JAX_NUM_PROCESSES": "2",
+            "JAX_PROCESS_ID": str(number),
+            "JAX_NUM_CPU_DEVICES": "1",
+        }
+        flags = [
+            f"--workdir={tmp_path / 'w'}",
+            f"--config.data.cache_dir={cache_dir}",
+            f"--config.seed={number}",
+        ]
+        return subprocess.Popen(
+            [*TRAIN, *flags], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    port = free_port()
+    both = [command(number) for number in (0, 1)]
+    for process in both:
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert "process 1 was started with seed = 1, process 0 with 0: start all of them alike" in told
+    assert not (tmp_path / "w").exists()
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def one_of_three(monkeypatch):
+    """The environment of one process of three that waits a second for the others."""
+    port = free_port()
+
+    def become(number, address=f"127.0.0.1:{port}"):
+        monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", address)
+        monkeypatch.setenv("JAX_NUM_PROCESSES", "3")
+        monkeypatch.setenv("JAX_PROCESS_ID", str(number))
+        monkeypatch.setenv("ALEXNET_JAX_START_TIMEOUT", "1")
+        return port
+
+    return become
+
+
+def test_a_missing_process_is_named_by_those_that_came(one_of_three):
+    port = one_of_three(0)
+    answers = []
+    second = threading.Thread(
+        target=lambda: answers.append(hosts._report("127.0.0.1", port, 2, time.monotonic() + 5))
+    )
+    second.start()
+    with pytest.raises(UserError, match="2 of 3 processes came within 1 s; missing: 1"):
+        hosts.start()
+    second.join()
+    assert answers == ["2 of 3 processes came within 1 s; missing: 1"]
+
+
+def test_a_coordinator_that_cannot_be_reached(one_of_three):
+    one_of_three(1)
+    with pytest.raises(UserError, match=r"no process 0 at 127.0.0.1:\d+ after 1 s: Connection refused"):
+        hosts.start()
+    one_of_three(1, "no-such-host.invalid:1234")
+    with pytest.raises(UserError, match=r"the coordinator's host no-such-host\.invalid is not known"):
+        hosts.start()
+
+
+@pytest.mark.parametrize("address", ["localhost", ":", "localhost:port"])
+def test_half_an_environment_is_refused(one_of_three, address):
+    one_of_three(1, address)
+    with pytest.raises(UserError, match="several processes need all of"):
+        hosts.start()
+
+
+def test_a_number_that_is_not_below_the_count(one_of_three):
+    one_of_three(3)
+    with pytest.raises(UserError, match="JAX_PROCESS_ID=3"):
+        hosts.start()
+
+
+def test_everybody_comes(one_of_three):
+    """Two report while the first one gathers; all hear that it can begin."""
+    port = one_of_three(0)
+    answers = [None] * 3
+    ends = time.monotonic() + 5
+
+    def come(number):
+        answers[number] = (
+            hosts._gather(port, 3, ends, 5) if number == 0 else hosts._report("127.0.0.1", port, number, ends)
+        )
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers[0] == ""
+    assert not any(answers)
+
+
+def test_totals_are_added_in_float64():
+    assert hosts.total(np.array([1e9 + 0.25])) == [1e9 + 0.25]
