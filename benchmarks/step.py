@@ -1,6 +1,7 @@
 """One training step on a batch that stays on the device: time, images per second, memory, loss.
 
-    python benchmarks/step.py [--config=configs/alexnet.py] [--batch_size=128] [--steps=5]
+    python benchmarks/step.py [--config=configs/alexnet.py] [--batch_size=128] [--steps=5] [--mesh=1,2]
+    launch/local 2 python benchmarks/step.py --mesh=1,2
 
 The loss is of the first step, of random images: near ln(classes) if the initial values are sound.
 """
@@ -12,13 +13,12 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax import build, get_config, learning, step
+from alexnet_jax import build, get_config, hosts, learning, step
 from alexnet_jax.augment import statistics
 from alexnet_jax.learning import Plateau
-from alexnet_jax.mesh import mesh_for
+from alexnet_jax.mesh import DATA, mesh_for, on_devices
 
 CONFIG = Path(__file__).parent.parent / "configs" / "alexnet.py"
 
@@ -30,38 +30,44 @@ def main() -> None:
     parser.add_argument("--config", default=str(CONFIG))
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=5, help="timed, after one that is not")
+    parser.add_argument("--mesh", default="-1,-1", help="data,tower")
     args = parser.parse_args()
+    hosts.start()
     config = get_config(args.config)
     config.batch_size = args.batch_size
+    config.mesh = tuple(int(n) for n in args.mesh.split(","))
     mesh, which = mesh_for(config)
     model = build(config)
     state = step.new_state(model, config, mesh)
     classes, size = config.net.layers[-1].classes, config.data.image_size
     draws = np.random.default_rng(0)
-    images = jnp.asarray(draws.integers(0, 256, (config.batch_size, size, size, 3), dtype=np.uint8))
-    labels = jnp.asarray(draws.integers(0, classes, config.batch_size, dtype=np.int32))
+    images_BxHxWx3 = draws.integers(0, 256, (config.batch_size, size, size, 3), dtype=np.uint8)
+    labels_B = draws.integers(0, classes, config.batch_size, dtype=np.int32)
+    images, labels = on_devices((images_BxHxWx3, labels_B), mesh, DATA)
     stats = statistics(
         np.full((size, size, 3), 128.0), 1000 * np.eye(3), config.data.color_noise_reading, mesh
     )
-    rates = jax.tree.map(np.float32, learning.rates(config.learning, state.params, 0, 1, Plateau()))
-    noise = np.float32(config.data.color_noise)
+    rates = learning.rates(config.learning, state.params, 0, 1, Plateau())
+    knobs = on_devices(jax.tree.map(np.float32, (rates, config.data.color_noise)), mesh)
 
     update = step.train_step(model, config, mesh)
     began = time.perf_counter()
-    compiled = update.lower(state, images, labels, rates, noise, stats).compile()
+    compiled = update.lower(state, images, labels, *knobs, stats).compile()
     compile_seconds = time.perf_counter() - began
-    state, metrics = compiled(state, images, labels, rates, noise, stats)
+    state, metrics = compiled(state, images, labels, *knobs, stats)
     loss = float(metrics["loss"])
     seconds = []
     for _ in range(args.steps):
         began = time.perf_counter()
-        state, metrics = jax.block_until_ready(compiled(state, images, labels, rates, noise, stats))
+        state, metrics = jax.block_until_ready(compiled(state, images, labels, *knobs, stats))
         seconds.append(time.perf_counter() - began)
     median = float(np.median(seconds))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
-    print(f"compiled in {compile_seconds:.1f} s; loss {loss:.4f} (ln {classes} = {math.log(classes):.4f})")
-    print(
+    hosts.say(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
+    hosts.say(
+        f"compiled in {compile_seconds:.1f} s; loss {loss:.4f} (ln {classes} = {math.log(classes):.4f})"
+    )
+    hosts.say(
         f"{median:.3f} s a step (fastest {min(seconds):.3f}), {config.batch_size / median:.1f} images/s,"
         f" peak memory of the process {peak:.1f} GiB"
     )

@@ -17,7 +17,7 @@ from alexnet_jax.augment import statistics
 from alexnet_jax.cache import open_cache
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
-from alexnet_jax.mesh import make_mesh, on_all_devices
+from alexnet_jax.mesh import make_mesh, on_devices
 from tests.conftest import RECIPES
 
 
@@ -32,8 +32,8 @@ class Taken(np.ndarray):
 def ten_steps(config, shape, devices=None):
     """The losses, the state after the last of them as NumPy arrays, the examples that each process loaded."""
     cache = open_cache(config.data, print)
-    images = cache.images["train"].view(Taken)
-    images.rows, cache.images["train"] = [], images
+    taken = cache.images["train"].view(Taken)
+    taken.rows, cache.images["train"] = [], taken
     mesh = make_mesh(*shape, devices)
     model = build(config)
     state = step.new_state(model, config, mesh)
@@ -41,12 +41,12 @@ def ten_steps(config, shape, devices=None):
     info = cache.info
     stats = statistics(info.mean_image, info.color_covariance, "deviation", mesh)
     rates = learning.rates(config.learning, state.params, 0, 80, Plateau())
-    knobs = on_all_devices(jax.tree.map(np.float32, (rates, config.data.color_noise)), mesh)
+    knobs = on_devices(jax.tree.map(np.float32, (rates, config.data.color_noise)), mesh)
     losses = []
     for images, labels in training_batches(cache, config, mesh, 0, 10):
         state, metrics = update(state, images, labels, *knobs, stats)
         losses.append(float(metrics["loss"]))
-    rows = multihost_utils.process_allgather(np.sort(images.rows))
+    rows = multihost_utils.process_allgather(np.sort(taken.rows))
     return np.array(losses), jax.device_get(multihost_utils.process_allgather(state, tiled=True)), rows
 
 

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax.mesh import on_all_devices
+from alexnet_jax.mesh import on_devices
 from alexnet_jax.model import named_key
 
 
@@ -46,7 +46,7 @@ def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str,
     variances = np.maximum(variances, 0.0)  # a grey set has two that are zero but for rounding
     color_3x3 = (vectors * (np.sqrt(variances) if reading == "deviation" else variances)).T
     arrays = Statistics(mean_HxWx3.astype(np.float32), color_3x3.astype(np.float32))
-    return on_all_devices(arrays, mesh)
+    return on_devices(arrays, mesh)
 
 
 def random_views(

@@ -129,6 +129,7 @@ def devices_of(topology: str) -> list[jax.Device]:
         TPU_ACCELERATOR_TYPE="v5litepod-4",
         TPU_WORKER_HOSTNAMES="localhost",
         TPU_LOG_DIR="disabled",
+        ALLOW_MULTIPLE_LIBTPU_LOAD="1",  # no TPU that two processes could fight for
     )
     options: dict[str, Any] = {"chips_per_host_bounds": (1, 1, 1)} if shape == "1x1" else {}
     if kind == "v4":

@@ -124,12 +124,16 @@ def param_specs(model: Net, parallelism: str) -> Params:
     return specs
 
 
-def on_all_devices(tree: Any, mesh: Mesh) -> Any:
-    """Numbers that every process has, on every device; `jax.device_put` would have them compared first."""
+def on_devices(tree: Any, mesh: Mesh, *axes: str) -> Any:
+    """Arrays that every process has, on every device, or split over ``axes``.
+
+    (`jax.device_put` would have the processes compare them first.)
+    """
+    place = NamedSharding(mesh, P(*axes))
 
     def put(x: Any) -> jax.Array:
         array = np.asarray(x)
-        return jax.make_array_from_callback(array.shape, NamedSharding(mesh, P()), lambda index: array[index])
+        return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
 
     return jax.tree.map(put, tree)
 

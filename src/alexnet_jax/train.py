@@ -23,7 +23,7 @@ from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.evaluate import evaluate
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
-from alexnet_jax.mesh import mesh_for, on_all_devices
+from alexnet_jax.mesh import mesh_for, on_devices
 from alexnet_jax.model import Net, Params, abstract_params, build
 from alexnet_jax.progress import Meter, Progress, Watch
 from alexnet_jax.summary import layers_table
@@ -117,7 +117,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             for images, labels in batches:
                 rates = learning_lib.rates(config.learning, state.params, step, steps_per_epoch, plateau)
                 if knobs != (knobs := (rates, _color_noise(config, step, steps_per_epoch))):
-                    knobs_on_device = on_all_devices(jax.tree.map(np.float32, knobs), mesh)
+                    knobs_on_device = on_devices(jax.tree.map(np.float32, knobs), mesh)
                 state, metrics = update(state, images, labels, *knobs_on_device, stats)
                 step += 1
                 meter.add(step, metrics, _largest(rates))
