@@ -71,6 +71,10 @@ def same(settings: dict[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
+    if not jax.distributed.is_initialized():
+        raise UserError(
+            f"this is one of {jax.process_count()} processes: set {', '.join(_VARIABLES)} for each"
+        )
     mine = np.frombuffer(json.dumps(settings, sort_keys=True, default=str).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(mine)))
     padded = np.pad(mine, (0, int(sizes.max()) - len(mine)))

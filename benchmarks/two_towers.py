@@ -1,0 +1,55 @@
+"""The paper's own set-up, two processes with a tower each, beside one process with both towers.
+
+    python benchmarks/two_towers.py [--config=configs/alexnet.py] [--batch_size=128] [--steps=3] [--rounds=2]
+
+Runs benchmarks/step.py in each set-up in turn, round after round, and prints the fastest step of each.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# name, processes, devices of each, mesh
+SETUPS = [
+    ("one process, one device, both towers", 1, 1, "1,1"),
+    ("one process, a device for each tower", 1, 2, "1,2"),
+    ("one process, a device for each half of the batch", 1, 2, "2,1"),
+    ("two processes, a tower each", 2, 1, "1,2"),
+    ("two processes, half of the batch each", 2, 1, "2,1"),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default=str(ROOT / "configs" / "alexnet.py"))
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=3, help="of each set-up, a round")
+    parser.add_argument("--rounds", type=int, default=2)
+    args = parser.parse_args()
+    fastest = {name: float("inf") for name, *_ in SETUPS}
+    for _ in range(args.rounds):
+        for name, processes, devices, mesh in SETUPS:
+            step = [sys.executable, str(ROOT / "benchmarks" / "step.py"), f"--config={args.config}"]
+            step += [f"--batch_size={args.batch_size}", f"--steps={args.steps}", f"--mesh={mesh}"]
+            if processes > 1:
+                step = [sys.executable, str(ROOT / "launch" / "local"), str(processes), *step]
+            environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+            told = subprocess.run(step, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+            found = re.search(r"fastest ([\d.]+)", told)
+            assert found, told
+            fastest[name] = min(fastest[name], float(found[1]))
+    first = next(iter(fastest.values()))
+    for name, seconds in fastest.items():
+        speed = args.batch_size / seconds
+        print(f"{name:50} {seconds:7.3f} s a step {speed:8.1f} images/s {first / seconds:5.2f}")
+
+
+if __name__ == "__main__":
+    main()
