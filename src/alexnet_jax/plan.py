@@ -271,20 +271,22 @@ def table(plan: Plan) -> str:
 
 def comparison(plans: list[Plan]) -> str:
     """Plans side by side: what does not fit first, then the quickest."""
-    head = ("mesh", "parallelism", "peak", "compute", "memory", "network", "input", "images/s", "bound by")
-    rows: list[tuple[str, ...]] = [head]
+    counts = ("peak", "GFLOP", "traffic", "sent")
+    times = ("compute", "memory", "network", "input")
+    rows: list[tuple[str, ...]] = [("mesh", "parallelism", *counts, *times, "images/s", "bound by")]
     for plan in sorted(plans, key=lambda p: (p.fits is not False, p.step_seconds or 0)):
-        where = (f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes))
-        if not plan.seconds:
-            rows.append((*where, *[""] * 5, "DOES NOT FIT" if plan.fits is False else ""))
-            continue
-        times = [_duration(s) for s in plan.seconds.values()]
-        speed = f"{plan.global_batch / (plan.step_seconds or 1):,.0f}"
-        bound = "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""
-        rows.append((*where, *times, speed, bound))
+        traffic, sent = plan.bytes_accessed, sum(c.sent(plan.mesh) for c in plan.collectives)
+        row = [f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes)]
+        row.append("" if plan.flops is None else f"{plan.flops / 1e9:,.1f}")
+        row.append("" if traffic is None else size_in_words(traffic))
+        row.append(size_in_words(sent) if plan.collectives else "")
+        row += [_duration(plan.seconds[name]) if plan.seconds else "" for name in times]
+        row.append(f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else "")
+        rows.append((*row, "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""))
     lines = [
-        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step;"
-        " peak is the compiler's count, times are what each resource would take alone (ours)",
+        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step; of each device:"
+        " peak, GFLOP and memory traffic as the compiler counts; what it sends, and the time that each"
+        " resource would take alone, ours",
         "",
         aligned(rows),
     ]
