@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -221,31 +221,33 @@ def _whose(
     What was combined, or lost its name, is told by the sizes of its arrays: they must be gradients and
     metrics. Everything else by the scope in which it was traced.
     """
-    name = instruction.op_name or _name_of_what_it_sends(instruction, program)
-    scopes = frozenset(re.findall(r"\w+", name)) & frozenset(names)
+    name, scopes = _scope([instruction], names)
     if instruction.opcode.startswith("all-reduce") and (len(instruction.operands) > 1 or not scopes):
         sizes = _gradient_sizes(instruction, program, local_params)
         if sizes is not None:
             of = _match(sizes, scopes, local_params)
             return of, "backward" if of else "forward"  # nothing but metrics
+    level = [instruction]
+    for _ in range(4):  # a compiler may rewrite an exchange without its name: then that of what it sends
+        if not scopes:
+            level = [program[operand] for source in level for operand in source.operands]
+            name, scopes = _scope(level, names)
     if not scopes:
         raise UnknownCollective(
             f"{instruction.name}: {instruction.opcode} of {instruction.arrays} belongs to no layer"
-            f" ({name or 'it has no name'})"
+            f" ({instruction.op_name or 'it has no name'})"
         )
     if "transpose(" in name:
         return scopes, "backward"
     return scopes, "forward" if "jvp(" in name else "update"
 
 
-def _name_of_what_it_sends(instruction: Instruction, program: Program) -> str:
-    """The name stack of the nearest operand that has one: a compiler may rewrite an exchange without it."""
-    level = [instruction]
-    for _ in range(4):
-        level = [program[operand] for source in level for operand in source.operands]
-        if found := next((source.op_name for source in level if source.op_name), ""):
-            return found
-    return ""
+def _scope(instructions: Iterable[Instruction], names: list[str]) -> tuple[str, frozenset[str]]:
+    """The first name stack with layers in it, and these layers."""
+    for instruction in instructions:
+        if scopes := frozenset(re.findall(r"\w+", instruction.op_name)) & frozenset(names):
+            return instruction.op_name, scopes
+    return "", frozenset()
 
 
 def _gradient_sizes(instruction: Instruction, program: Program, local_params: Params) -> list[int] | None:
