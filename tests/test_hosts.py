@@ -1,5 +1,6 @@
 """Several processes are one run: same numbers, one voice, one end."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from alexnet_jax import UserError, hosts, restore
 from alexnet_jax.train import train
@@ -57,6 +59,30 @@ def test_sigterm_to_any_one_saves_on_all(cache_dir, tmp_path):
     assert restore(tmp_path).step == saved
 
 
+def test_sigterm_ends_what_has_nothing_to_save(tmp_path):
+    """Outside the training loop it is not noted, and not swallowed either."""
+    script = (
+        "import time; from alexnet_jax import hosts; hosts.start(); print('up', flush=True); time.sleep(60)"
+    )
+    started = subprocess.Popen(
+        [sys.executable, ROOT / "launch" / "local", "2", sys.executable, "-c", script],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert started.stdout.readline() == "up\n"
+    assert started.stdout.readline() == "up\n"
+    started.terminate()
+    started.communicate(timeout=60)
+    assert started.returncode == 143
+
+
+def test_a_directory_that_is_not_shared_is_refused(monkeypatch, tmp_path):
+    """As the first of two processes finds it, whose other one does not see the mark."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts.multihost_utils, "process_allgather", lambda x: np.array([x, x & 0]))
+    with pytest.raises(UserError, match="is not the same directory for all processes"):
+        hosts.check_shared(epath.Path(tmp_path))
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_is_killed_takes_the_others_down(cache_dir, tmp_path, victim):
     started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(2, 1)")
@@ -78,6 +104,14 @@ def test_evaluation_by_two_processes_counts_every_example_once(trained, cache_di
     assert one["examples"] == two["examples"] == 360
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
     assert (two["top1_error"], two["top5_error"]) == (one["top1_error"], one["top5_error"])
+
+
+def test_processes_that_evaluate_different_things_are_refused(trained, cache_dir):
+    views = (
+        f"{sys.executable} -m alexnet_jax evaluate --workdir={trained} --config.data.cache_dir={cache_dir}"
+    )
+    told = launch(2, "bash", "-c", f"exec {views} --views=$((1 + 9 * JAX_PROCESS_ID))", devices=2, status=2)
+    assert "process 1 was started with --views = 10, process 0 with 1: start all of them alike" in told
 
 
 def test_other_meshes_go_on_and_damage_that_one_process_sees_sends_all_back(
@@ -147,29 +181,90 @@ def one_of_three(monkeypatch):
     return become
 
 
+def report(port, number, count=3, seconds=5):
+    return hosts._report("127.0.0.1", port, count, number, time.monotonic() + seconds)
+
+
+def beside(*calls):
+    """Each call in a thread of its own, begun together; a function that waits for what they return."""
+    pool = ThreadPoolExecutor(len(calls))
+    futures = [pool.submit(call) for call in calls]
+    return lambda: [future.result(timeout=20) for future in futures]
+
+
 def test_a_missing_process_is_named_by_those_that_came(one_of_three):
     port = one_of_three(0)
-    answers = []
-    second = threading.Thread(
-        target=lambda: answers.append(hosts._report("127.0.0.1", port, 2, time.monotonic() + 5))
-    )
-    second.start()
-    with pytest.raises(UserError, match="2 of 3 processes came within 1 s; missing: 1"):
+    answers = beside(lambda: report(port, 2))
+    with pytest.raises(UserError, match=r"2 of 3 processes came in time; missing: 1 .*START_TIMEOUT=1 s"):
         hosts.start()
-    second.join()
-    assert answers == ["2 of 3 processes came within 1 s; missing: 1"]
+    assert answers() == ["2 of 3 processes came in time; missing: 1"]
+
+
+def test_a_number_that_came_twice_and_another_count(one_of_three):
+    port = one_of_three(0)
+    answers = beside(lambda: report(port, 1), lambda: report(port, 1))
+    with pytest.raises(UserError, match="two processes have the number 1"):
+        hosts.start()
+    assert answers() == ["two processes have the number 1"] * 2
+    answers = beside(lambda: report(port, 1, count=4))
+    with pytest.raises(UserError, match="process 1 was started as one of 4, process 0 as one of 3"):
+        hosts.start()
+    assert "one of 4" in answers()[0]
+
+
+def test_strangers_do_not_disturb(one_of_three):
+    """Something that connects and says nonsense, or goes away at once."""
+    port = free_port()
+    together = beside(
+        lambda: hosts._gather(port, 3, time.monotonic() + 10),
+        lambda: report(port, 1),
+        lambda: (stranger(port, b"GET / HTTP/1.1\r\n\r\n"), stranger(port, b""), report(port, 2))[-1],
+    )
+    assert set(together()) == {hosts._ALL_CAME}
+
+
+def stranger(port, says):
+    for _ in range(100):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(says)
+                return
+        except OSError:
+            time.sleep(0.02)
 
 
 def test_a_coordinator_that_cannot_be_reached(one_of_three):
     one_of_three(1)
-    with pytest.raises(UserError, match=r"no process 0 at 127.0.0.1:\d+ after 1 s: Connection refused"):
+    with pytest.raises(UserError, match=r"no process 0 at 127.0.0.1:\d+: Connection refused"):
         hosts.start()
     one_of_three(1, "no-such-host.invalid:1234")
     with pytest.raises(UserError, match=r"the coordinator's host no-such-host\.invalid is not known"):
         hosts.start()
 
 
-@pytest.mark.parametrize("address", ["localhost", ":", "localhost:port"])
+def test_somebody_else_at_the_coordinators_port(one_of_three):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer():
+            server.settimeout(5)
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.sendall(b"SSH-2.0-OpenSSH_9\xff\n")
+
+        done = beside(answer)
+        one_of_three(1, f"127.0.0.1:{port}")
+        with pytest.raises(UserError, match=rf"no process 0 at 127.0.0.1:{port}: something else answers"):
+            hosts.start()
+        one_of_three(0, f"127.0.0.1:{port}")
+        with pytest.raises(UserError, match=f"port {port} can't be listened on: Address already in use"):
+            hosts.start()
+    done()
+
+
+@pytest.mark.parametrize("address", ["localhost", ":", "localhost:port", "localhost:70000", ":1234"])
 def test_half_an_environment_is_refused(one_of_three, address):
     one_of_three(1, address)
     with pytest.raises(UserError, match="several processes need all of"):
@@ -182,24 +277,10 @@ def test_a_number_that_is_not_below_the_count(one_of_three):
         hosts.start()
 
 
-def test_everybody_comes(one_of_three):
-    """Two report while the first one gathers; all hear that it can begin."""
-    port = one_of_three(0)
-    answers = [None] * 3
-    ends = time.monotonic() + 5
-
-    def come(number):
-        answers[number] = (
-            hosts._gather(port, 3, ends, 5) if number == 0 else hosts._report("127.0.0.1", port, number, ends)
-        )
-
-    threads = [threading.Thread(target=come, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers[0] == ""
-    assert not any(answers)
+def test_a_timeout_that_is_no_number(monkeypatch):
+    monkeypatch.setenv("ALEXNET_JAX_START_TIMEOUT", "soon")
+    with pytest.raises(UserError, match="ALEXNET_JAX_START_TIMEOUT=soon is no number of seconds"):
+        hosts.start()
 
 
 def test_totals_are_added_in_float64():

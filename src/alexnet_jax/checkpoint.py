@@ -48,6 +48,7 @@ class Checkpoints:
                 raise UserError(
                     f"the workdir {workdir} can't be written: {error.strerror or error}"
                 ) from error
+            hosts.check_shared(self.directory)
             self._writer = _manager(
                 self.directory,
                 ocp.options.MultiprocessingOptions(),
@@ -134,6 +135,7 @@ class Checkpoints:
         Raises:
           RunError: there are checkpoints, but none is whole.
         """
+        hosts.same({"the checkpoints' steps": self.steps()})
         damaged = []
         velocity = learning_lib.velocity(state.opt_state)
         for step in reversed(self.steps()):

@@ -28,8 +28,10 @@ class Chip:
       memory: bytes.
       bandwidth: of the memory, bytes a second.
       link: bytes a second one way, over one link between neighbours (a GPU's NVLinks together).
-      links: that one axis of the mesh can use at once: a ring goes both ways around.
-      per_host: devices on a host.
+      links: that one axis of the mesh can use at once: a ring goes both ways around (a line of chips there
+        and back).
+      per_host: devices on each of several hosts.
+      largest_host: devices that one host can have, where it is the only one.
       between_hosts: bytes a second one way for each device, where the links end at the host; or None.
       slices: the shapes there are; empty where any number is.
       source: where the figures stand.
@@ -41,35 +43,44 @@ class Chip:
     link: float
     links: int
     per_host: int
+    largest_host: int
     between_hosts: float | None
     slices: tuple[str, ...]
     source: str
 
 
 def _tpu(
-    flops: float, gib: float, bandwidth: float, link: float, per_host: int, slices: str, source: str
+    flops: float,
+    gib: float,
+    bandwidth: float,
+    link: float,
+    hosts: tuple[int, int],
+    slices: str,
+    source: str,
 ) -> Chip:
     peaks = {"float32": flops, "bfloat16": flops}
-    return Chip(peaks, gib * 2**30, bandwidth, link, 2, per_host, None, tuple(slices.split()), source)
+    return Chip(peaks, gib * 2**30, bandwidth, link, 2, *hosts, None, tuple(slices.split()), source)
 
 
 _FLAT = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"
 _CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16 16x16x16"
 
+# A v4's links: jax-ml.github.io/scaling-book; the others' are the vendor's figure for a chip over its links.
 CHIPS: dict[str, Chip] = {
-    "v4": _tpu(275e12, 32, 1200e9, 45e9, 4, _CUBES, "cloud.google.com/tpu/docs/v4; links: scaling-book"),
-    "v5e": _tpu(197e12, 16, 819e9, 50e9, 8, _FLAT, "docs.cloud.google.com/tpu/docs/v5e"),
-    "v5p": _tpu(459e12, 95, 2765e9, 100e9, 4, f"{_CUBES} 16x16x24", "docs.cloud.google.com/tpu/docs/v5p"),
-    "v6e": _tpu(918e12, 32, 1638e9, 100e9, 8, _FLAT, "docs.cloud.google.com/tpu/docs/v6e"),
+    "v4": _tpu(275e12, 32, 1200e9, 45e9, (4, 4), _CUBES, "cloud.google.com/tpu/docs/v4"),
+    "v5e": _tpu(197e12, 16, 819e9, 50e9, (4, 8), _FLAT, "docs.cloud.google.com/tpu/docs/v5e"),
+    "v5p": _tpu(459e12, 95, 2765e9, 100e9, (4, 4), f"{_CUBES} 16x16x24", "cloud.google.com/tpu/docs/v5p"),
+    "v6e": _tpu(918e12, 32, 1638e9, 100e9, (4, 8), _FLAT, "docs.cloud.google.com/tpu/docs/v6e"),
     # Two devices a chip: half of the chip's figures each.
-    "tpu7x": _tpu(1153.5e12, 96, 3690e9, 100e9, 8, _CUBES, "docs.cloud.google.com/tpu/docs/tpu7x"),
+    "tpu7x": _tpu(1153.5e12, 96, 3690e9, 50e9, (8, 8), _CUBES, "docs.cloud.google.com/tpu/docs/tpu7x"),
     "h100": Chip(
         {"float32": 494.7e12, "bfloat16": 989.4e12},
-        memory=80e9,
+        memory=84942979072,
         bandwidth=3352e9,
         link=450e9,
         links=1,
         per_host=8,
+        largest_host=8,
         between_hosts=50e9,
         slices=(),
         # SXM5 80 GB, no sparsity; NVLink 900 GB/s both ways; in a DGX a NIC of 400 Gb/s for each GPU.

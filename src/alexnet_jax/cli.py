@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -67,14 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _several():
             raise
         status, message = 1, f"{type(error).__name__}: {error}"
-        if "Gloo" in message:  # which a peer that is gone makes of any exchange
+        if "Gloo context initialization failed" in message:  # what can't be waited for longer
+            message = f"another process did not come to an exchange within 30 s ({message[:200]})"
+        elif "Gloo" in message:  # which a peer that is gone makes of any exchange
             message = f"another process is gone ({message[:200]}); start all again, and they go on"
         else:
             traceback.print_exc()
     print(f"alexnet-jax: {' '.join(message.split())}", file=sys.stderr)
     if _several():
-        # At a usual exit JAX waits for every process to come to its end: the others would wait for us.
+        # At a usual exit JAX waits for every process to come to its end: the others would wait for us. The
+        # first one, in which the coordinator lives, lets those that fail for the same reason go before it.
         sys.stderr.flush()
+        time.sleep(2 if _is_first() else 0)
         os._exit(status)
     return status
 
@@ -166,6 +171,10 @@ def _evaluate(args: list[str]) -> None:
     split = values.split or ("test" if "test" in cache.info.splits else "validation")
     if split not in cache.info.splits:
         raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
+    hosts.same(
+        {"--workdir": workdirs, "--step": [member.step for member in members], "--split": split}
+        | {"--views": values.views, "the data's fingerprint": cache.info.fingerprint}
+    )
     for workdir, member in zip(workdirs, members, strict=True):
         if member.data.fingerprint != cache.info.fingerprint:
             hosts.say(f"note: this is not the data that {workdir} was trained on; its splits may overlap")

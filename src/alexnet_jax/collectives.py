@@ -72,9 +72,10 @@ def expected(
     summed: list[str] = []
     sum_bytes = 2 * 4  # the loss and the error
 
-    def gather(axis: str, layer: str, numbers: int) -> None:
+    def gather(axis: str, layer: str, numbers: int, has_gradient: bool = True) -> None:
         found.append(Collective("all-gather", (axis,), (layer,), "forward", numbers * gathered))
-        found.append(Collective("reduce-scatter", (axis,), (layer,), "backward", numbers * scattered))
+        if has_gradient:
+            found.append(Collective("reduce-scatter", (axis,), (layer,), "backward", numbers * scattered))
 
     for traced in trace(config.net.layers, towers, (size, size, 3)):
         layer, name = traced.layer, traced.layer.name
@@ -82,7 +83,7 @@ def expected(
             continue
         # What a device holds of the layer's input: of its own towers, or of all, once it is gathered.
         inputs = math.prod(traced.inputs)
-        own = inputs * (towers // tower)
+        own = inputs * (1 if traced.shared else towers // tower)
         everything = inputs * towers if traced.gathers else own
         wide = (
             trick and len(traced.inputs) == 1
@@ -93,12 +94,13 @@ def expected(
         if traced.gathers and tower > 1:
             gather("tower", name, examples * everything)
         if trick and not wide and data > 1 and isinstance(layer, Dense):
-            gather("data", name, config.batch_size * everything)
+            gather("data", name, config.batch_size * everything, has_gradient=not traced.shared)
         if isinstance(layer, Classifier):
             if wide and data > 1:
-                logits = examples * layer.classes * 4
-                found.append(Collective("reduce-scatter", ("data",), (name,), "forward", logits))
-                found.append(Collective("all-gather", ("data",), (name,), "backward", logits))
+                logits = examples * layer.classes  # float32, whatever the rest is
+                found.append(Collective("reduce-scatter", ("data",), (name,), "forward", logits * 4))
+                back = logits * (gathered_itemsize or 4)
+                found.append(Collective("all-gather", ("data",), (name,), "backward", back))
             if tower > 1:
                 found.append(
                     Collective("all-reduce", ("tower",), (name,), "forward", batch * layer.classes * 4)

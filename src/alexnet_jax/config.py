@@ -296,17 +296,18 @@ def from_json(text: str) -> ConfigDict:
     return config
 
 
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """Every setting by its key, as JSON has it; a layer's fields are ``net.layers.NAME.FIELD``."""
+    found = dict(flat(config))
+    for layer in layers_lib.to_json(found.pop("net.layers")):
+        name = layer.pop("name")
+        found |= {f"net.layers.{name}.{field}": value for field, value in layer.items()}
+    found["net.layers"] = [layer.name for layer in config.net.layers]
+    return json.loads(json.dumps(found))  # tuples and lists are the same
+
+
 def changes(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
-    """(key, old, new) of every setting that differs; a layer's fields are ``net.layers.NAME.FIELD``."""
-
-    def settings(config: ConfigDict) -> dict[str, Any]:
-        found = dict(flat(config))
-        for layer in layers_lib.to_json(found.pop("net.layers")):
-            name = layer.pop("name")
-            found |= {f"net.layers.{name}.{field}": value for field, value in layer.items()}
-        found["net.layers"] = [layer.name for layer in config.net.layers]
-        return json.loads(json.dumps(found))  # tuples and lists are the same
-
+    """(key, old, new) of every setting that differs; keys as in `settings`."""
     a, b = settings(old), settings(new)
     return [(key, a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
 

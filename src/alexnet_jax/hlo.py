@@ -23,7 +23,9 @@ _KINDS = (
     "collective-broadcast",
     "collective-permute",
     "ragged-all-to-all",
+    "recv",
     "reduce-scatter",
+    "send",
 )
 _ITEMSIZE = {"pred": 1, "s4": 0.5, "u4": 0.5, "token": 0} | {
     f"{kind}{bits}": bits / 8 for kind in "suf" for bits in (8, 16, 32, 64)

@@ -5,17 +5,22 @@ sets them), or under SLURM and Open MPI, the processes join through ``jax.distri
 everything here is a matter of course and costs nothing.
 """
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from alexnet_jax.errors import UserError
@@ -31,13 +36,16 @@ def start() -> None:
     Raises:
       UserError: the environment says too little, or not everybody came in time.
     """
-    timeout = int(os.environ.get(_TIMEOUT, "300"))
+    try:
+        timeout = int(os.environ.get(_TIMEOUT, "300"))
+    except ValueError:
+        raise UserError(f"{_TIMEOUT}={os.environ[_TIMEOUT]} is no number of seconds") from None
     address, *numbers = (os.environ.get(name) for name in _VARIABLES)
     if address is not None or numbers != [None, None]:
         try:
             count, number = (int(n or "") for n in numbers)
-            host, port = (address or "").rsplit(":", 1)
-            if not 0 <= number < count or not int(port):
+            host, _, port = (address or "").rpartition(":")
+            if not (host and 0 <= number < count and 0 < int(port) < 2**16):
                 raise ValueError
         except ValueError:
             found = ", ".join(f"{name}={os.environ.get(name)}" for name in _VARIABLES)
@@ -50,6 +58,11 @@ def start() -> None:
         )
     elif any(int(os.environ.get(name, "1")) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")):
         jax.distributed.initialize(initialization_timeout=timeout, heartbeat_timeout_seconds=_HEARTBEAT)
+    else:
+        return
+    if threading.current_thread() is threading.main_thread():
+        # JAX's preemption service would swallow every SIGTERM from here on: `Signals` passes it on instead.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def is_first() -> bool:
@@ -102,11 +115,30 @@ def total(mine: np.ndarray) -> np.ndarray:
     return everybody.view(np.float64).sum(axis=0)
 
 
+def check_shared(directory: epath.Path) -> None:
+    """Makes sure that all processes see one directory, as what they write together needs.
+
+    Raises:
+      UserError: they don't.
+    """
+    if jax.process_count() == 1:
+        return
+    mark = directory / f".seen-{multihost_utils.process_allgather(np.uint32(secrets.randbits(32)))[0]}"
+    if is_first():
+        mark.touch()
+    all_true(True)  # once it is there
+    seen = mark.exists()
+    if not all_true(seen):
+        raise UserError(f"{directory} is not the same directory for all processes: take one that they share")
+    if is_first():
+        mark.unlink()
+
+
 class Signals:
     """Notes SIGTERM and Ctrl-C, for a loop to act on; a second one ends the process at once.
 
-    With several processes a signal to any one of them stops all, at the same step: JAX's preemption
-    service hears SIGTERM by itself, and Ctrl-C is passed on to it.
+    With several processes a signal to any one of them stops all, at the same step, which JAX's
+    preemption service finds.
     """
 
     def __init__(self) -> None:
@@ -115,9 +147,7 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():  # Python lets no other one hear signals
-            # A handler of ours for SIGTERM would put the service's out of work.
-            mine = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else (signal.SIGINT,)
-            for signum in mine:
+            for signum in (signal.SIGTERM, signal.SIGINT):
                 self._before[signum] = signal.signal(signum, self._note)
         return self
 
@@ -126,15 +156,21 @@ class Signals:
 
         To be called after every step, and once before the first one.
         """
-        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
-            return self._received or signal.SIGTERM
-        return self._received if jax.process_count() == 1 else None
+        if jax.process_count() > 1:
+            reached = multihost_utils.reached_preemption_sync_point(step)
+            return (self._received or signal.SIGTERM) if reached else None
+        return self._received
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._received = signum
         signal.signal(signum, signal.SIG_DFL)
         if jax.process_count() > 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # What the service's own handler for SIGTERM does, which hears no Ctrl-C and is out of a job
+            # since `start`; there is no public way to say it.
+            assert distributed.global_state.client is not None
+            distributed.global_state.client.key_value_set(
+                "RECEIVED_PREEMPTION_NOTICE", datetime.now(UTC).isoformat(), allow_overwrite=True
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -151,57 +187,69 @@ def _meet(host: str, port: int, count: int, number: int, timeout: int) -> None:
     """
     ends = time.monotonic() + timeout
     try:
-        answer = _gather(port, count, ends, timeout) if number == 0 else _report(host, port, number, ends)
+        answer = _gather(port, count, ends) if number == 0 else _report(host, port, count, number, ends)
     except socket.gaierror as error:
         raise UserError(f"the coordinator's host {host} is not known: {error.strerror}") from error
     except OSError as error:
-        what = f"can't listen on port {port}" if number == 0 else f"no process 0 at {host}:{port}"
-        raise UserError(
-            f"{what} after {timeout} s: {error.strerror or error} ({_TIMEOUT} sets the time)"
-        ) from error
-    if answer:
-        raise UserError(answer)
+        what = f"port {port} can't be listened on" if number == 0 else f"no process 0 at {host}:{port}"
+        raise UserError(f"{what}: {error.strerror or error} ({_TIMEOUT}={timeout} seconds)") from error
+    if answer != _ALL_CAME:
+        raise UserError(f"{answer} ({_TIMEOUT}={timeout} seconds)")
 
 
-def _gather(port: int, count: int, ends: float, timeout: int) -> str:
-    """Waits for all numbers; returns and tells them what is wrong, nothing if all came."""
-    came: dict[int, socket.socket] = {}
-    with socket.create_server(("", port)) as server:
-        while len(came) < count - 1 and time.monotonic() < ends:
+_ALL_CAME = "alexnet-jax: all came"
+
+
+def _gather(port: int, count: int, ends: float) -> str:
+    """Waits for all numbers; returns, and tells everybody, that all came or what is wrong."""
+    came: set[int] = set()
+    wrong = ""
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("", port)))
+        waiting = []
+        while len(came) < count - 1 and not wrong and time.monotonic() < ends:
             server.settimeout(max(0.01, ends - time.monotonic()))
-            try:
-                connection, _ = server.accept()
+            with contextlib.suppress(OSError, ValueError):  # out of time, or somebody else's connection
+                connection = opened.enter_context(server.accept()[0])
                 connection.settimeout(5)
-                came[int(connection.makefile().readline())] = connection
-            except (TimeoutError, ValueError):
-                continue
-    missing = sorted({*range(1, count)} - {*came})
-    answer = ""
-    if missing:
-        answer = (
-            f"{count - len(missing)} of {count} processes came within {timeout} s;"
-            f" missing: {', '.join(map(str, missing))}"
-        )
-    for connection in came.values():
-        with connection:
-            connection.sendall(f"{answer}\n".encode())
+                with connection.makefile() as said:
+                    word, number, of = said.readline().split()
+                if word != "alexnet-jax":
+                    continue
+                waiting.append(connection)
+                if int(of) != count:
+                    wrong = f"process {number} was started as one of {of}, process 0 as one of {count}"
+                elif int(number) in came:
+                    wrong = f"two processes have the number {number}"
+                came.add(int(number))
+        missing = sorted({*range(1, count)} - came)
+        answer = wrong or _ALL_CAME
+        if missing and not wrong:
+            names = ", ".join(map(str, missing))
+            answer = f"{count - len(missing)} of {count} processes came in time; missing: {names}"
+        for connection in waiting:
+            with contextlib.suppress(OSError):
+                connection.sendall(f"{answer}\n".encode())
     return answer
 
 
-def _report(host: str, port: int, number: int, ends: float) -> str:
+def _report(host: str, port: int, count: int, number: int, ends: float) -> str:
     """Tells the first process that we are here; returns its answer."""
-    while True:
-        left = max(0.1, ends - time.monotonic())
+    problem: OSError = TimeoutError("nobody answers")
+    while time.monotonic() < ends:
         try:
-            with socket.create_connection((host, port), timeout=left) as connection:
-                connection.settimeout(left + 10)  # the first process may have begun to wait later
-                connection.sendall(f"{number}\n".encode())
-                answer = connection.makefile().readline()
-                if answer:
-                    return answer.strip()
+            with socket.create_connection((host, port), timeout=ends - time.monotonic()) as connection:
+                # The first process may have begun to wait later than we.
+                connection.settimeout(ends - time.monotonic() + 10)
+                connection.sendall(f"alexnet-jax {number} {count}\n".encode())
+                with connection.makefile(errors="replace") as said:
+                    answer = said.readline().strip()
+                if answer == _ALL_CAME or " process" in answer:
+                    return answer
+                problem = TimeoutError("something else answers there")
         except socket.gaierror:
             raise
-        except OSError:
-            if time.monotonic() > ends:
-                raise
+        except OSError as error:
+            problem = error
         time.sleep(0.2)
+    raise problem

@@ -147,6 +147,7 @@ class Traced:
       outputs: the shape of what it makes, per tower.
       gathers: whether it reads other towers than its own. (The image is the same for all of them:
         from the first weights on they hold different things.)
+      shared: whether what it reads is still the same for all towers, the image.
       params: the shapes of the whole net's arrays, with their leading tower axis. A classifier's
         bias belongs to no tower: its axis has size 1.
     """
@@ -155,6 +156,7 @@ class Traced:
     inputs: Shape
     outputs: Shape
     gathers: bool
+    shared: bool
     params: dict[str, Shape]
 
     @property
@@ -210,8 +212,8 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
                     _windows(layer, size, layer.window, layer.stride, layer.ceil) for size in inputs[:2]
                 )
                 shape = (height, width, inputs[-1])
+        traced.append(Traced(layer, inputs, shape, gathers, not split, params))
         split = split or bool(params)
-        traced.append(Traced(layer, inputs, shape, gathers, params))
     if not traced or not isinstance(traced[-1].layer, Classifier):
         raise UserError("net.layers: the last layer must be a Classifier")
     return traced

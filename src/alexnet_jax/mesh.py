@@ -20,9 +20,13 @@ DATA, TOWER = "data", "tower"
 
 def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh of the first ``data * tower`` devices, neighbours holding the towers of the same examples."""
-    devices = list(jax.devices() if devices is None else devices)[: data * tower]
-    # On a TPU's torus an axis of two may have to be half of a physical one.
-    grid = mesh_utils.create_device_mesh((data, tower), devices, allow_split_physical_axes=True)
+    there = list(jax.devices() if devices is None else devices)
+    chosen = there[: data * tower]
+    if len(chosen) == len(there):
+        # On a TPU's torus an axis of two may have to be half of a physical one.
+        grid = mesh_utils.create_device_mesh((data, tower), chosen, allow_split_physical_axes=True)
+    else:  # a part of a torus has no shape to follow
+        grid = np.array(chosen).reshape(data, tower)
     return Mesh(grid, (DATA, TOWER), axis_types=(AxisType.Auto,) * 2)
 
 

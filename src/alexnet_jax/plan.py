@@ -18,6 +18,7 @@ from alexnet_jax import hlo
 from alexnet_jax.cache import DataInfo, cache_path
 from alexnet_jax.chips import Chip
 from alexnet_jax.collectives import Collective
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.layers import Classifier, Conv, Dense, trace
 from alexnet_jax.mesh import DATA, TOWER, make_mesh, param_specs, possible_shapes, shardings
 from alexnet_jax.model import Net, abstract_params, build
@@ -28,8 +29,9 @@ from alexnet_jax.summary import aligned, size_in_words
 # two threads (docs/pods.md), times the threads that it has on a host of eight cores and more.
 LOADER_BYTES_PER_SECOND = 8 * 3.3e9
 
-# Training images of the sets that the recipes name, for where no cache tells: tensorflow.org/datasets.
-_EXAMPLES = {"tfds:imagenet2012": 1_281_167, "tfds:cifar10": 50_000, "tfds:imagenette": 12_894}
+# Training images of the sets that the recipes name, and whether they have a validation split of their own,
+# for where no cache tells: tensorflow.org/datasets.
+_EXAMPLES = {"tfds:imagenet2012": (1_281_167, True), "tfds:cifar10": (50_000, False)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,9 @@ class Plan:
 def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Plan:
     """Compiles the step of a config for a mesh and reads what the compiler counted.
 
+    Raises:
+      RunError: an exchange in the compiled program that belongs to no layer.
+
     Args:
       config: the recipe; its mesh is not looked at.
       topology: the name of what the mesh is of.
@@ -150,11 +155,11 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
     try:
         compiled = compile_step(model, config, mesh)
     except jax.errors.JaxRuntimeError as error:
-        needed = re.search(r"RESOURCE_EXHAUSTED.*?\(([\d.]+)G\) exceeds", str(error), re.DOTALL)
+        needed = re.search(r"RESOURCE_EXHAUSTED.*?([\d.]+)([KMGT])i?B?\b", str(error), re.DOTALL)
         if needed is None:
             raise
         nothing: dict[str, Any] = dict.fromkeys(("argument_bytes", "temp_bytes", "flops", "bytes_accessed"))
-        peak = int(float(needed[1]) * 2**30)
+        peak = int(float(needed[1]) * 2 ** (10 * (1 + "KMGT".index(needed[2]))))
         return Plan(**common, **nothing, peak_bytes=peak, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
     costs = compiled.cost_analysis() or {}  # None from XLA's GPU compiler
@@ -165,7 +170,10 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         params,
         shardings(mesh, param_specs(model, config.parallelism)),
     )
-    collectives = hlo.collectives(program, sizes, config.net.layers, local)
+    try:
+        collectives = hlo.collectives(program, sizes, config.net.layers, local)
+    except hlo.UnknownCollective as error:
+        raise RunError(f"the compiled step sends something that can't be told: {error}") from error
     flops, traffic = costs.get("flops"), costs.get("bytes accessed")
     seconds = {}
     if chip is not None:
@@ -202,12 +210,22 @@ def compile_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Compi
 def compare(
     config: ConfigDict, topology: str, chip: Chip | None, devices: Sequence[jax.Device]
 ) -> list[Plan]:
-    """A plan for every mesh of the devices, and for ``one_weird_trick`` where the data is split."""
-    plans = []
+    """A plan for every mesh that ``config.mesh`` allows, and for ``one_weird_trick`` where it can split.
+
+    Raises:
+      UserError: no mesh is possible.
+    """
+    plans: list[Plan] = []
     for parallelism in ("towers", "one_weird_trick"):
         config = config.copy_and_resolve_references()
-        config.parallelism, config.mesh = parallelism, (-1, -1)
-        for data, tower in possible_shapes(config, len(devices)):
+        config.parallelism = parallelism
+        try:
+            shapes = possible_shapes(config, len(devices))
+        except UserError:
+            if not plans:
+                raise
+            continue  # the dense layers' units can't be split over any of these meshes
+        for data, tower in shapes:
             if data > 1 or parallelism == "towers":
                 plans.append(plan(config, topology, chip, make_mesh(data, tower, devices)))
     return plans
@@ -216,14 +234,16 @@ def compare(
 def products(config: ConfigDict) -> float:
     """FLOPs of the convolutions and matrix products of a step, forward and backward, by all devices."""
     size, total = config.data.crop_size, 0.0
-    for i, traced in enumerate(trace(config.net.layers, config.net.towers, (size, size, 3))):
+    passes = 2  # of the first layer: images need no gradient
+    for traced in trace(config.net.layers, config.net.towers, (size, size, 3)):
         if isinstance(traced.layer, Conv | Dense | Classifier):
             kernel = traced.params["kernel"]
             places = traced.outputs[0] * traced.outputs[1] if isinstance(traced.layer, Conv) else 1
             forward = 2 * places
             for n in kernel:
                 forward *= n
-            total += forward * (2 if i == 0 else 3)  # images need no gradient
+            total += forward * passes
+            passes = 3
     return total * config.batch_size
 
 
@@ -324,14 +344,15 @@ def _speed(collective: Collective, chip: Chip, sizes: dict[str, int]) -> float:
     for axis in collective.axes:
         members *= sizes[axis]
     # The towers of one batch are neighbours; the shards of the data reach over all hosts.
-    if chip.between_hosts is not None and DATA in collective.axes and members * sizes[TOWER] > chip.per_host:
+    span = sizes[DATA] * sizes[TOWER] if DATA in collective.axes else members
+    if chip.between_hosts is not None and span > chip.per_host:
         return chip.between_hosts
     return chip.link * (1 if members == 2 else chip.links)
 
 
 def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
     """What a host takes to load its part of a batch."""
-    hosts = max(1, devices // chip.per_host)
+    hosts = 1 if devices <= chip.largest_host else devices // chip.per_host
     size = config.data.image_size**2 * 3
     return config.batch_size / hosts * size / LOADER_BYTES_PER_SECOND
 
@@ -345,9 +366,10 @@ def _steps(config: ConfigDict) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         if config.data.source not in _EXAMPLES:
             return None
-        examples = _EXAMPLES[config.data.source]
-        held = config.data.validation
-        examples -= int(held if held >= 1 else held * examples)
+        examples, has_validation = _EXAMPLES[config.data.source]
+        if not has_validation:
+            held = config.data.validation
+            examples -= int(held) if held >= 1 else round(held * examples)
     return max(1, round(config.num_epochs * (examples // config.batch_size)))
 
 

@@ -98,6 +98,9 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped
         )
 
         def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
+            # Each shard of the data has a copy from here on: their gradients are summed as float32, whatever
+            # type the net computes in.
+            params = jax.tree.map(_vary_over_data, params, specs.params)
             logits = apply(model, params, views, dropout_key=named_key(key, "dropout"), first=first, **axes)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels_B)
             return lax.pmean(losses.mean(), DATA), logits
@@ -109,6 +112,10 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped
         return TrainState(state.step + 1, params, opt_state), {"loss": loss, "top1_error": wrong}
 
     return jax.jit(update, donate_argnums=0)
+
+
+def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
+    return x if DATA in spec else lax.pcast(x, DATA, to="varying")
 
 
 def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:

@@ -56,7 +56,7 @@ def train(config: ConfigDict, workdir: str) -> None:
       Interrupted: SIGTERM or Ctrl-C came, and the run has saved.
     """
     path = absolute(workdir)
-    hosts.same({**dict(config_lib.flat(config)), "data.cache_dir": None, "workdir": str(path)})
+    hosts.same(config_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
     changed = _check_workdir(path, config)
 
     # ---- Mesh and model -------------------------------------------------------------------------
