@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.12 python3.13 python3.11 python3 pytho
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-h100 lint bench
 
 demo: $(VENV)/installed
 	$(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo
@@ -19,6 +19,15 @@ demo: $(VENV)/installed
 test: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
+# The same for H100s, which needs no CUDA and no GPU: XLA's compiler and NVIDIA's assembler, 250 MB.
+test-h100: $(VENV)/installed $(VENV)/plan-h100
+	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/test_plan.py -k h100s
+
+$(VENV)/plan-h100: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ jax-cuda13-plugin==0.10.2 jax-cuda13-pjrt==0.10.2 \
+	  nvidia-cuda-nvcc==13.5.37 nvidia-cuda-crt==13.5.37 nvidia-nvvm==13.5.37
+	@touch $@
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,7 +39,7 @@ bench: $(VENV)/installed
 # What compiles for TPUs, for the proof of the collectives: the release that jax[tpu] asks for. Beside the
 # environment, not in it, where JAX would look for a TPU at every start and complain that there is none.
 $(VENV)/libtpu: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --no-deps --target $@ libtpu==0.0.42.1
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ libtpu==0.0.42.1
 	@touch $@
 
 $(VENV)/installed: requirements.txt pyproject.toml

@@ -111,7 +111,7 @@ def test_processes_that_evaluate_different_things_are_refused(trained, cache_dir
         f"{sys.executable} -m alexnet_jax evaluate --workdir={trained} --config.data.cache_dir={cache_dir}"
     )
     told = launch(2, "bash", "-c", f"exec {views} --views=$((1 + 9 * JAX_PROCESS_ID))", devices=2, status=2)
-    assert "process 1 was started with --views = 10, process 0 with 1: start all of them alike" in told
+    assert "process 1 has --views = 10, process 0 has 1: start all of them alike" in told
 
 
 def test_other_meshes_go_on_and_damage_that_one_process_sees_sends_all_back(
@@ -156,7 +156,7 @@ def test_other_configs_are_refused_by_name(cache_dir, tmp_path):
     for process in both:
         _, told = process.communicate(timeout=60)
         assert process.returncode == 2
-        assert "process 1 was started with seed = 1, process 0 with 0: start all of them alike" in told
+        assert "process 1 has seed = 1, process 0 has 0: start all of them alike" in told
     assert not (tmp_path / "w").exists()
 
 

@@ -97,8 +97,8 @@ def same(settings: dict[str, Any]) -> None:
         for key in sorted({*first, *other}):
             if first.get(key) != other.get(key):
                 raise UserError(
-                    f"process {number} was started with {key} = {other.get(key)},"
-                    f" process 0 with {first.get(key)}: start all of them alike"
+                    f"process {number} has {key} = {other.get(key)},"
+                    f" process 0 has {first.get(key)}: start all of them alike"
                 )
 
 
