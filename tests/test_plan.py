@@ -118,10 +118,12 @@ def wide_again(config):
         ("v5e:2x2x2", r"does not exist; near it are v5e:2x4"),
         ("v5p:4x4", r"does not exist; near it are v5p:2x2x4"),
         ("v5:2x4", r"does not exist; near it are v5e:2x4"),
+        ("v5e-8", r"does not exist; near it are v5e:2x4"),
+        ("v9:2x2", r"there are v4, v5e, v5p, v6e, tpu7x, h100, cpu"),
         ("h100:12", r"does not exist; near it are h100:8, h100:16"),
         ("h200:8", r"does not exist; near it are h100:8"),
         ("cpu:none", r"does not exist; near it are cpu:"),
-        ("", r"--topology=v5e:2x4 is missing"),
+        ("", r"--topology=SLICE \(v5e:2x4, .*\) is missing"),
     ],
 )
 def test_a_topology_that_there_is_not(capsys, topology, message):
@@ -129,6 +131,12 @@ def test_a_topology_that_there_is_not(capsys, topology, message):
     assert status == 2
     assert len(err.splitlines()) == 1
     assert re.search(message, err), err
+
+
+def test_a_mesh_that_leaves_devices_idle(capsys):
+    status, _, err = run(capsys, "--topology=cpu:8", "--config.mesh=(2, 1)")
+    assert status == 2
+    assert "takes 2 of cpu:8's 8 devices: take --config.mesh='(-1, -1)'" in err
 
 
 def test_a_batch_that_the_devices_cannot_split(capsys, libtpu):

@@ -250,8 +250,9 @@ def test_sigterm_and_ctrl_c_save_and_say_how_to_go_on(cache_dir, trained, tmp_pa
     process.send_signal(signum)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
-    assert err.count("\n") == 1
-    assert err.startswith(f"alexnet-jax: {signum.name}: saved at step ")
+    first, last = err.splitlines()
+    assert first == f"{signum.name}: saving; again to stop at once"
+    assert last.startswith(f"alexnet-jax: {signum.name}: saved at step ")
     assert f"go on with: alexnet-jax train --config={RECIPES / 'tiny.py'}" in err
     step = restore(tmp_path).step
     assert f"saved at step {step} " in err

@@ -4,7 +4,6 @@ A topology is ``v5e:16x16`` (a TPU slice by its shape), ``h100:8`` (so many GPUs
 ``cpu:8``.
 """
 
-import contextlib
 import dataclasses
 import difflib
 import math
@@ -165,9 +164,10 @@ def _check(topology: str, kind: str, shape: str) -> None:
             return
     if topology in known:
         return
-    same = [name for name in known if name.startswith(f"{kind}:")]
-    wanted = math.prod(int(n) for n in re.findall(r"\d+", shape)) if shape else 0
-    with contextlib.suppress(ValueError):
-        same.sort(key=lambda name: abs(math.prod(map(int, name.partition(":")[2].split("x"))) - wanted))
-    offered = same[:3] or difflib.get_close_matches(topology, known, n=3, cutoff=0) or known[:3]
-    raise UserError(f"--topology={topology} does not exist; near it are {', '.join(offered)}")
+    family, _, size = topology.replace("-", ":").partition(":")  # v5e-8: so many chips
+    same = [name for name in known if name.startswith(f"{family}:")]
+    wanted = math.prod(int(n) for n in re.findall(r"\d+", size)) if size else 0
+    same.sort(key=lambda name: abs(math.prod(map(int, name.partition(":")[2].split("x"))) - wanted))
+    offered = same[:3] or difflib.get_close_matches(topology, known, n=3, cutoff=0)
+    families = "" if same else f"; there are {', '.join([*CHIPS, 'cpu'])}"
+    raise UserError(f"--topology={topology} does not exist; near it are {', '.join(offered)}{families}")

@@ -201,7 +201,7 @@ def _plan(args: list[str]) -> None:
     values, overrides = _parse("plan", args, _config_flag, define)
     config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
     config_lib.validate(config)
-    topology = _required(values.topology, "--topology=v5e:2x4")
+    topology = _required(values.topology, "--topology=SLICE (v5e:2x4, v5p:4x4x8, h100:8, cpu:8 ...)")
     _check_json(values.json)
 
     from alexnet_jax import chips, plan
@@ -215,6 +215,11 @@ def _plan(args: list[str]) -> None:
         record = {"plans": [p.to_json() for p in plans], "best": None if best is None else plans.index(best)}
     else:
         mesh, why = mesh_for(config, devices)
+        if mesh.size < len(devices):
+            raise UserError(
+                f"config.mesh = {tuple(config.mesh)} takes {mesh.size} of {topology}'s {len(devices)}"
+                " devices: take --config.mesh='(-1, -1)', or a smaller topology"
+            )
         found = plan.plan(config, topology, chip, mesh)
         print(f"{why}\n{plan.table(found)}")
         record = found.to_json()

@@ -151,7 +151,7 @@ def with_variants(
     chosen = [name.strip() for name in variants.split(",") if name.strip()]
     for name in chosen:
         if name not in known:
-            raise UserError(f"no variant {name}{near(name, known)}; there are {', '.join(known)}")
+            raise UserError(f"no variant {name}{near(name, known)}; there are {', '.join(known) or 'none'}")
     for group in exclusive:
         both = sorted(group & set(chosen), key=chosen.index)
         if len(both) > 1:

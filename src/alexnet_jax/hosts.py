@@ -50,7 +50,7 @@ def start() -> None:
         except ValueError:
             found = ", ".join(f"{name}={os.environ.get(name)}" for name in _VARIABLES)
             raise UserError(
-                f"several processes need all of HOST:PORT, a count and a number; {found}"
+                f"several processes need all of HOST:PORT, a count, and a number from 0 to count - 1; {found}"
             ) from None
         _meet(host, int(port), count, number, timeout)
         jax.distributed.initialize(
@@ -164,6 +164,8 @@ class Signals:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._received = signum
         signal.signal(signum, signal.SIG_DFL)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, f"{signal.Signals(signum).name}: saving; again to stop at once\n".encode())
         if jax.process_count() > 1:
             # What the service's own handler for SIGTERM does, which hears no Ctrl-C and is out of a job
             # since `start`; there is no public way to say it.

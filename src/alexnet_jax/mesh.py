@@ -46,7 +46,7 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     data, tower = best = min(sent, key=lambda shape: sent[shape])
     mesh = make_mesh(data, tower, devices)
     idle = {d.process_index for d in devices} - {d.process_index for d in mesh.devices.flat}
-    if idle:
+    if idle and jax.process_count() > 1:
         raise UserError(
             f"config.mesh = {best} leaves no device to process {min(idle)}:"
             f" take all {len(devices)} devices, or start fewer processes"

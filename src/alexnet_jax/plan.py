@@ -34,6 +34,9 @@ LOADER_BYTES_PER_SECOND = 8 * 3.3e9
 _EXAMPLES = {"tfds:imagenet2012": (1_281_167, True), "tfds:cifar10": (50_000, False)}
 
 
+_NO_PEAKS = "no estimate of time: nobody publishes this device's peaks"
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """One training step on one mesh.
@@ -272,10 +275,10 @@ def table(plan: Plan) -> str:
     rows.append(("FLOPs a step", flops, "compiler"))
     if plan.collectives:
         sent = sum(c.sent(plan.mesh) for c in plan.collectives)
-        rows.append(("sent to other devices a step", size_in_words(sent), "ours"))
+        rows.append(("sent by each, around rings", size_in_words(sent), "ours"))
     lines += ["", aligned(rows)]
     if plan.collectives:
-        head = ("collective", "pass", "over", "layers", "bytes", "")
+        head = ("collective", "pass", "over", "layers", "whole array", "")
         body = [
             (c.kind, c.direction, ", ".join(c.axes), _names(c.layers), size_in_words(c.bytes), "compiler")
             for c in plan.collectives
@@ -285,7 +288,7 @@ def table(plan: Plan) -> str:
         alone = ", ".join(f"{name} {_duration(s)}" for name, s in plan.seconds.items())
         lines += ["", f"each resource alone (ours): {alone}", _verdict(plan)]
     else:
-        lines += ["", "no estimate of time: nobody publishes this device's peaks"]
+        lines += ["", _NO_PEAKS]
     return "\n".join(lines)
 
 
@@ -312,8 +315,9 @@ def comparison(plans: list[Plan]) -> str:
     ]
     best = best_of(plans)
     if best is not None:
-        lines += ["", f"best: {_mesh(best)}, {best.parallelism}"]
-        lines.append(_verdict(best))
+        lines += ["", f"best: {_mesh(best)}, {best.parallelism}", _verdict(best)]
+    elif plans[0].capacity_bytes is None:
+        lines += ["", _NO_PEAKS]
     return "\n".join(lines)
 
 
