@@ -14,8 +14,7 @@ from alexnet_jax import model as model_lib
 from alexnet_jax.chips import devices_of
 from alexnet_jax.collectives import Collective, expected, sent_by_each
 from alexnet_jax.layers import replaced
-from alexnet_jax.mesh import TOWER, make_mesh, param_specs, shardings
-from alexnet_jax.model import abstract_params
+from alexnet_jax.mesh import TOWER, local_params, make_mesh, shardings
 from alexnet_jax.plan import compile_step
 from tests.conftest import CONFIGS, RECIPES
 
@@ -26,9 +25,7 @@ def sent(config, mesh):
     """The collectives of the compiled step, in any order, but each as often as it is there."""
     model = build(config)
     compiled = compile_step(model, config, mesh)
-    params = abstract_params(model)
-    places = shardings(mesh, param_specs(model, config.parallelism))
-    local = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype), params, places)
+    local = local_params(model, config.parallelism, mesh)
     program = hlo.parse(compiled.as_text())
     return Counter(hlo.collectives(program, dict(mesh.shape), config.net.layers, local))
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from alexnet_jax import UserError, get_config, plan
+from alexnet_jax import UserError, get_config, plan, plan_tables
 from alexnet_jax.chips import CHIPS, chip_of, devices_of
 from alexnet_jax.cli import main
 from alexnet_jax.mesh import make_mesh
@@ -64,7 +64,7 @@ def test_a_cpu_has_counts_but_no_estimate(wide):
     assert found["per_device"]["capacity_bytes"] is None
     assert found["fits"] is None
     assert set(found["estimate"].values()) == {None}
-    assert "no estimate of time" in plan.table(plan.plan(wide, "cpu:8", None, make_mesh(4, 2)))
+    assert "no estimate of time" in plan_tables.table(plan.plan(wide, "cpu:8", None, make_mesh(4, 2)))
 
 
 def test_products_of_the_papers_net():
@@ -88,7 +88,7 @@ def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
     }  # fmt: skip
     best = plan.best_of(plans)
     assert best.step_seconds == min(p.step_seconds for p in plans)
-    text = plan.comparison(plans)
+    text = plan_tables.comparison(plans)
     assert f"best: mesh data {best.mesh['data']} x tower {best.mesh['tower']}, {best.parallelism}" in text
     assert f"bound by {best.bound_by}" in text
 
@@ -98,9 +98,9 @@ def test_what_does_not_fit_is_said_first(wide, v5e):
     found = plan.plan(wide, "v5e:2x4", CHIPS["v5e"], make_mesh(8, 1, v5e))
     assert found.fits is False
     assert found.peak_bytes > found.capacity_bytes
-    assert "DOES NOT FIT" in plan.table(found).splitlines()[1]
+    assert "DOES NOT FIT" in plan_tables.table(found).splitlines()[1]
     small = plan.plan(wide_again(wide), "v5e:2x4", CHIPS["v5e"], make_mesh(4, 2, v5e))
-    rows = plan.comparison([small, found]).splitlines()
+    rows = plan_tables.comparison([small, found]).splitlines()
     assert "DOES NOT FIT" in rows[3]
     assert plan.best_of([small, found]) is small
     assert plan.best_of([found]) is None

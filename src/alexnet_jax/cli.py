@@ -204,14 +204,14 @@ def _plan(args: list[str]) -> None:
     topology = _required(values.topology, "--topology=SLICE (v5e:2x4, v5p:4x4x8, h100:8, cpu:8 ...)")
     _check_json(values.json)
 
-    from alexnet_jax import chips, plan
+    from alexnet_jax import chips, plan, plan_tables
     from alexnet_jax.mesh import mesh_for
 
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
     if values.compare:
         plans = plan.compare(config, topology, chip, devices)
         best = plan.best_of(plans)
-        print(plan.comparison(plans))
+        print(plan_tables.comparison(plans))
         record = {"plans": [p.to_json() for p in plans], "best": None if best is None else plans.index(best)}
     else:
         mesh, why = mesh_for(config, devices)
@@ -221,7 +221,7 @@ def _plan(args: list[str]) -> None:
                 " devices: take --config.mesh='(-1, -1)', or a smaller topology"
             )
         found = plan.plan(config, topology, chip, mesh)
-        print(f"{why}\n{plan.table(found)}")
+        print(f"{why}\n{plan_tables.table(found)}")
         record = found.to_json()
     if values.json:
         Path(values.json).write_text(json.dumps(record, indent=1) + "\n")

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.collectives import expected, sent_by_each
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Classifier, Conv, Dense, trace
-from alexnet_jax.model import Net, Params
+from alexnet_jax.model import Net, Params, abstract_params
 
 DATA, TOWER = "data", "tower"
 
@@ -126,6 +126,16 @@ def param_specs(model: Net, parallelism: str) -> Params:
                 rows = units if len(traced.inputs) == 1 else None  # its inputs are dense units, or maps
                 specs[traced.layer.name] = {"kernel": P(TOWER, rows), "bias": P()}
     return specs
+
+
+def local_params(model: Net, parallelism: str, mesh: Mesh) -> Params:
+    """The shapes and types of the parameters as one device holds them."""
+    places = shardings(mesh, param_specs(model, parallelism))
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(place.shard_shape(x.shape), x.dtype),
+        abstract_params(model),
+        places,
+    )
 
 
 def on_devices(tree: Any, mesh: Mesh, *axes: str) -> Any:

@@ -20,10 +20,9 @@ from alexnet_jax.chips import Chip
 from alexnet_jax.collectives import Collective
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.layers import Classifier, Conv, Dense, trace
-from alexnet_jax.mesh import DATA, TOWER, make_mesh, param_specs, possible_shapes, shardings
-from alexnet_jax.model import Net, abstract_params, build
+from alexnet_jax.mesh import DATA, TOWER, local_params, make_mesh, possible_shapes
+from alexnet_jax.model import Net, build
 from alexnet_jax.step import lower_train_step
-from alexnet_jax.summary import aligned, size_in_words
 
 # What a host's loader reads from a raw cache in memory: per thread as benchmarks/loader.py measured it with
 # two threads (docs/pods.md), times the threads that it has on a host of eight cores and more.
@@ -32,9 +31,6 @@ LOADER_BYTES_PER_SECOND = 8 * 3.3e9
 # Training images of the sets that the recipes name, and whether they have a validation split of their own,
 # for where no cache tells: tensorflow.org/datasets.
 _EXAMPLES = {"tfds:imagenet2012": (1_281_167, True), "tfds:cifar10": (50_000, False)}
-
-
-_NO_PEAKS = "no estimate of time: nobody publishes this device's peaks"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,12 +163,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
     memory: Any = compiled.memory_analysis()
     costs = compiled.cost_analysis() or {}  # None from XLA's GPU compiler
     program = hlo.parse(compiled.as_text() or "")
-    params = abstract_params(model)
-    local = jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(place.shard_shape(x.shape), x.dtype),
-        params,
-        shardings(mesh, param_specs(model, config.parallelism)),
-    )
+    local = local_params(model, config.parallelism, mesh)
     try:
         collectives = hlo.collectives(program, sizes, config.net.layers, local)
     except hlo.UnknownCollective as error:
@@ -250,95 +241,11 @@ def products(config: ConfigDict) -> float:
     return total * config.batch_size
 
 
-def table(plan: Plan) -> str:
-    """A plan for people. What the compiler counted is marked ``compiler``, the rest ``ours``."""
-    devices = plan.mesh[DATA] * plan.mesh[TOWER]
-    lines = [
-        f"{plan.topology}: {devices} {plan.device_kind}, {_mesh(plan)}, {plan.parallelism},"
-        f" {plan.global_batch} images a step"
-    ]
-    if plan.fits is False:
-        lines.append(
-            f"DOES NOT FIT: {size_in_words(plan.peak_bytes)} on each device, which has"
-            f" {size_in_words(plan.capacity_bytes or 0)}"
-        )
-    of = "" if plan.capacity_bytes is None else f" of {size_in_words(plan.capacity_bytes)}"
-    rows = [("on each device", "", "")]
-    for label, count, unit in (
-        ("arguments: state and batch", plan.argument_bytes, ""),
-        ("temporaries", plan.temp_bytes, ""),
-        ("peak", plan.peak_bytes, of),
-        ("memory traffic a step", plan.bytes_accessed, ""),
-    ):
-        rows.append((label, "not counted" if count is None else size_in_words(count) + unit, "compiler"))
-    flops = "not counted" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP"
-    rows.append(("FLOPs a step", flops, "compiler"))
-    if plan.collectives:
-        sent = sum(c.sent(plan.mesh) for c in plan.collectives)
-        rows.append(("sent by each, around rings", size_in_words(sent), "ours"))
-    lines += ["", aligned(rows)]
-    if plan.collectives:
-        head = ("collective", "pass", "over", "layers", "whole array", "")
-        body = [
-            (c.kind, c.direction, ", ".join(c.axes), _names(c.layers), size_in_words(c.bytes), "compiler")
-            for c in plan.collectives
-        ]
-        lines += ["", aligned([head, *body])]
-    if plan.seconds:
-        alone = ", ".join(f"{name} {_duration(s)}" for name, s in plan.seconds.items())
-        lines += ["", f"each resource alone (ours): {alone}", _verdict(plan)]
-    else:
-        lines += ["", _NO_PEAKS]
-    return "\n".join(lines)
-
-
-def comparison(plans: list[Plan]) -> str:
-    """Plans side by side: what does not fit first, then the quickest."""
-    counts = ("peak", "GFLOP", "traffic", "sent")
-    times = ("compute", "memory", "network", "input")
-    rows: list[tuple[str, ...]] = [("mesh", "parallelism", *counts, *times, "images/s", "bound by")]
-    for plan in sorted(plans, key=lambda p: (p.fits is not False, p.step_seconds or 0)):
-        traffic, sent = plan.bytes_accessed, sum(c.sent(plan.mesh) for c in plan.collectives)
-        row = [f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes)]
-        row.append("" if plan.flops is None else f"{plan.flops / 1e9:,.1f}")
-        row.append("" if traffic is None else size_in_words(traffic))
-        row.append(size_in_words(sent) if plan.collectives else "")
-        row += [_duration(plan.seconds[name]) if plan.seconds else "" for name in times]
-        row.append(f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else "")
-        rows.append((*row, "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""))
-    lines = [
-        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step; of each device:"
-        " peak, GFLOP and memory traffic as the compiler counts; what it sends, and the time that each"
-        " resource would take alone, ours",
-        "",
-        aligned(rows),
-    ]
-    best = best_of(plans)
-    if best is not None:
-        lines += ["", f"best: {_mesh(best)}, {best.parallelism}", _verdict(best)]
-    elif plans[0].capacity_bytes is None:
-        lines += ["", _NO_PEAKS]
-    return "\n".join(lines)
-
-
 def best_of(plans: list[Plan]) -> Plan | None:
     """The quickest of those that fit; of equals the one that sends least; None without an estimate."""
     possible = [p for p in plans if p.fits and p.step_seconds is not None]
     return min(
         possible, key=lambda p: (p.step_seconds, sum(c.sent(p.mesh) for c in p.collectives)), default=None
-    )
-
-
-def _mesh(plan: Plan) -> str:
-    return f"mesh data {plan.mesh[DATA]} x tower {plan.mesh[TOWER]}"
-
-
-def _verdict(plan: Plan) -> str:
-    seconds = plan.step_seconds or 0.0
-    hours = "" if plan.run_hours is None else f", {plan.run_hours:,.2f} hours for {plan.steps:,} steps"
-    return (
-        f"estimate (ours): {_duration(seconds)} a step at best, {plan.global_batch / seconds:,.0f} images/s"
-        f"{hours}; bound by {plan.bound_by}"
     )
 
 
@@ -375,11 +282,3 @@ def _steps(config: ConfigDict) -> int | None:
             held = config.data.validation
             examples -= int(held) if held >= 1 else round(held * examples)
     return max(1, round(config.num_epochs * (examples // config.batch_size)))
-
-
-def _names(layers: tuple[str, ...]) -> str:
-    return ", ".join(layers) if len(layers) < 4 else f"{layers[0]} ... {layers[-1]} ({len(layers)})"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms"

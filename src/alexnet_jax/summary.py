@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.layers import Classifier, trace
-from alexnet_jax.mesh import DATA, TOWER, param_specs, shardings
+from alexnet_jax.mesh import DATA, TOWER, local_params, param_specs
 from alexnet_jax.model import Net, abstract_params
 
 
@@ -20,7 +20,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     """
     params = abstract_params(model)
     specs = param_specs(model, config.parallelism)
-    places = shardings(mesh, specs)
+    on_each = local_params(model, config.parallelism, mesh)
     data, tower = mesh.shape[DATA], mesh.shape[TOWER]
     rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "weights", "outputs")]
     count, weights, outputs = 0, 0, 0
@@ -28,8 +28,8 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         layer, name = traced.layer, traced.layer.name
         arrays = params.get(name, {})
         held = sum(
-            math.prod(places[name][kind].shard_shape(x.shape)) * x.dtype.itemsize * 2
-            for kind, x in arrays.items()
+            math.prod(x.shape) * x.dtype.itemsize * 2  # and as much for the velocity
+            for x in on_each.get(name, {}).values()
         )
         numbers = sum(math.prod(x.shape) for x in arrays.values())
         # The shape (examples, towers, ...) on one device.
