@@ -26,7 +26,7 @@ from alexnet_jax.step import lower_train_step
 
 # What a host's loader reads from a raw cache in memory: per thread as benchmarks/loader.py measured it with
 # two threads (docs/pods.md), times the threads that it has on a host of eight cores and more.
-LOADER_BYTES_PER_SECOND = 8 * 3.3e9
+LOADER_BYTES_PER_SECOND = 8 * 1.95e9
 
 # Training images of the sets that the recipes name, and whether they have a validation split of their own,
 # for where no cache tells: tensorflow.org/datasets.
