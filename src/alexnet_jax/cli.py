@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shlex
@@ -280,6 +281,15 @@ def _required(value: Any, flag: str) -> Any:
     return value
 
 
+_KINDS = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    str: "a word",
+    tuple: "numbers in parentheses, as (1, 2)",
+}
+
+
 def _override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     """The config with ``--config.KEY=VALUE`` applied: known keys and values of their types alone."""
     known = dict(config_lib.flat(config))
@@ -297,13 +307,16 @@ def _override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
             raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")
         if not value:
             raise UserError(f"config.{key} is given no value: --config.{key}=VALUE")
-        kind = type(known[key]).__name__ if known[key] is not None else "value of its kind"
+        *sections, last = key.split(".")
+        kind = functools.reduce(lambda section, name: section[name], sections, config).get_type(last)
         values = flags.FlagValues()
         argv = ["alexnet-jax", f"--config.{key}={value}"]
         try:
             holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
             values(argv)
         except (flags.Error, TypeError, ValueError, SyntaxError) as error:
-            raise UserError(f"config.{key} is {known[key]!r}: {value!r} is no {kind}") from error
+            raise UserError(
+                f"config.{key} takes {_KINDS.get(kind, kind.__name__)}, not {value!r} (here {known[key]!r})"
+            ) from error
         config = holder.value
     return config

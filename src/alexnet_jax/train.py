@@ -86,7 +86,8 @@ def train(config: ConfigDict, workdir: str) -> None:
         restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
             step, state, plateau = restored
-            hosts.say(f"going on at step {step} of {total_steps}")
+            if step < total_steps:
+                hosts.say(f"going on at step {step} of {total_steps}")
         else:
             state = step_lib.new_state(model, config, mesh, _initial_params(model, config, mesh))
             step, plateau = 0, Plateau()
