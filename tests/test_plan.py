@@ -75,10 +75,12 @@ def test_products_of_the_papers_net():
     assert plan.products(config) == 3 * forward - conv1
 
 
-def test_what_the_compiler_counts_is_near_our_own_count(wide):
-    wide.dtype = "float32"
-    found = plan.plan(wide, "cpu:8", None, make_mesh(8, 1))
-    assert found.flops * 8 == pytest.approx(plan.products(wide), rel=0.6)  # the rest is not products
+def test_what_the_compiler_counts_is_near_our_own_count():
+    """XLA leaves out products with padding and counts what is no product: a few per cent each."""
+    config = get_config(str(CONFIGS / "alexnet.py"))
+    config.batch_size = 1024
+    found = plan.plan(config, "cpu:8", None, make_mesh(4, 2))
+    assert found.flops * 8 == pytest.approx(plan.products(config), rel=0.05)
 
 
 def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
@@ -171,12 +173,6 @@ def test_h100s(wide):
     assert found["per_device"]["flops"] is None
     assert found["fits"] is True
     assert found["estimate"]["step_seconds"] > 0
-
-
-def test_every_chip_says_where_its_figures_stand():
-    for chip in CHIPS.values():
-        assert "." in chip.source
-        assert chip.flops["bfloat16"] >= chip.flops["float32"] > 0
 
 
 def test_topologies_can_be_compiled_for(libtpu):
