@@ -1,13 +1,15 @@
-"""The cache: whole or not there, its statistics right, its source a user can put right."""
+"""The cache: whole or not there, its images and statistics right, what is damaged named."""
 
-import multiprocessing
+import json
 import os
 
 import numpy as np
 import pytest
 
-from alexnet_jax import UserError, cache, sources
-from alexnet_jax.cache import DataInfo, cache_path, open_cache
+from alexnet_jax import UserError
+from alexnet_jax import cache as cache_lib
+from alexnet_jax.cache import DataInfo, cache_path, load, open_cache
+from alexnet_jax.errors import RunError
 
 
 @pytest.fixture
@@ -20,9 +22,9 @@ def test_digits_hold_out_a_stratified_fifth_and_a_tenth(data):
     found = open_cache(data, print)
     assert found.info.splits == {"train": 1293, "validation": 144, "test": 360}
     assert np.bincount(found.labels["test"]).min() >= 35
-    assert found.images["train"].dtype == np.uint8
-    assert found.images["train"].max() == 255
-    everything = np.concatenate([found.images[name].reshape(-1, 192) for name in found.info.splits])
+    assert found.images["train"].shape == (1293, 8, 8, 3)
+    everything = np.concatenate([found.images[name][:].reshape(-1, 192) for name in found.info.splits])
+    assert everything.dtype == np.uint8
     from sklearn.datasets import load_digits
 
     assert sorted(map(bytes, everything[:, ::3])) == sorted(
@@ -37,75 +39,103 @@ def test_no_validation_gives_all_to_training(data):
 
 def test_statistics_are_of_the_training_split(data):
     found = open_cache(data, print)
-    images = found.images["train"].astype(np.float64)
-    np.testing.assert_allclose(found.info.mean_image, images.mean(0), rtol=1e-5)
+    images = found.images["train"][:].astype(np.float64)
+    np.testing.assert_allclose(found.info.mean_image, images.mean(0), rtol=1e-6)
     covariance = np.cov(images.reshape(-1, 3).T, bias=True)
     np.testing.assert_allclose(found.info.color_covariance, covariance, rtol=1e-9)
 
 
 def test_a_second_run_reads_what_the_first_one_wrote(data, monkeypatch):
     first = open_cache(data, print)
-    monkeypatch.setattr(cache, "open_source", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr("alexnet_jax.prepare.open_source", lambda *_: pytest.fail("prepared again"))
     assert open_cache(data, print).info.fingerprint == first.info.fingerprint
 
 
-def test_other_settings_make_another_cache(data):
+@pytest.mark.parametrize(("key", "value"), [("validation", 0.2), ("image_size", 10), ("encoding", "jpeg")])
+def test_other_settings_make_another_cache(data, key, value):
     first = open_cache(data, print)
-    data.validation = 0.2
+    data[key] = value
     second = open_cache(data, print)
     assert first.directory != second.directory
     assert first.info.fingerprint != second.info.fingerprint
 
 
-def test_a_preparation_that_dies_leaves_nothing_that_looks_whole(data, monkeypatch):
-    def dies(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache, "_statistics", dies)
-        with pytest.raises(KeyboardInterrupt):
-            open_cache(data, print)
-    assert [path.suffix for path in cache_path(data).parent.iterdir()] == [".lock"]
-    assert open_cache(data, print).info.splits["train"] == 1293
-
-
-def _prepare(settings, said):
-    open_cache(settings, said.append)
+def test_any_rows_in_any_order_from_many_files(data, monkeypatch):
+    monkeypatch.setattr("alexnet_jax.shards._SMALLEST", 192 * 100)
+    found = open_cache(data, print)
+    assert len(list(found.directory.glob("train-*.images"))) == 13
+    everything = found.images["train"][:]
+    rows = np.random.default_rng(0).integers(0, 1293, 500)
+    np.testing.assert_array_equal(found.images["train"][rows], everything[rows])
+    np.testing.assert_array_equal(found.images["train"][-3:], everything[-3:])
+    with pytest.raises(IndexError):
+        found.images["train"][[1293]]
 
 
-def test_of_several_processes_one_prepares(data):
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        said = manager.list()
-        context = multiprocessing.get_context("spawn")
-        processes = [context.Process(target=_prepare, args=(data, said)) for _ in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0, 0]
-        assert len([line for line in said if line.startswith("preparing")]) == 1
+def test_a_jpeg_cache_holds_nearly_the_raw_one(data):
+    data.image_size = 32
+    raw = open_cache(data, print)
+    data.encoding = "jpeg"
+    jpeg = open_cache(data, print)
+    np.testing.assert_array_equal(raw.labels["train"], jpeg.labels["train"])
+    difference = raw.images["train"][:100].astype(int) - jpeg.images["train"][:100]
+    assert 0 < np.abs(difference).mean() < 2
+    np.testing.assert_array_equal(raw.info.mean_image, jpeg.info.mean_image)
 
 
-@pytest.mark.parametrize("name", ["data.json", "train.images.npy", "test.labels.npy", "mean_image.npy"])
-def test_a_damaged_cache_is_named(data, name):
+@pytest.mark.parametrize(
+    "name", ["data.json", "manifest.json", "train-00000.images", "test.labels.npy", "mean_image.npy"]
+)
+@pytest.mark.parametrize("damage", ["cut", "changed", "removed"])
+def test_a_damaged_cache_is_named_and_not_touched(data, name, damage):
     path = open_cache(data, print).directory / name
-    os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(UserError, match=r"damaged.*remove it"):
+    content = bytearray(path.read_bytes())
+    if damage == "removed":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(UserError, match=r"damaged.*prepare --force"):
+        open_cache(data, print)
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_large_caches_images_are_checked_when_prepare_looks(data, monkeypatch):
+    monkeypatch.setattr(cache_lib, "_QUICK", 1000)
+    path = open_cache(data, print).directory / "train-00000.images"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    open_cache(data, print)
+    with pytest.raises(UserError, match=r"train-00000.images holds other bytes"):
+        load(cache_path(data), whole=True)
+    os.truncate(path, 5000)  # a copy that was cut off is found at once, at any size
+    with pytest.raises(UserError, match=r"train-00000.images has 5,000 of 248,256 bytes"):
         open_cache(data, print)
 
 
-def test_a_cache_that_cannot_be_written(data, tmp_path):
-    (tmp_path / "file").write_text("")
-    data.cache_dir = str(tmp_path / "file")
-    with pytest.raises(UserError, match="can't be made"):
-        open_cache(data, print)
+def test_damage_while_it_is_read_is_an_error(data):
+    data.encoding, data.image_size = "jpeg", 16
+    found = open_cache(data, print)
+    path = found.directory / "train-00000.images"
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.raises(RunError, match="train-00000.images is damaged"):
+        found.images["train"][:1]
+    os.truncate(path, 10)
+    with pytest.raises(RunError, match="train-00000.images is damaged"):
+        found.images["train"][100:101]
 
 
-def test_images_of_another_size_are_refused_and_leave_nothing(data):
-    data.image_size = 9
-    with pytest.raises(UserError, match=r"image_size is 9, but an image of train has the shape \(8, 8, 3\)"):
-        open_cache(data, print)
-    assert not cache_path(data).exists()
+def test_a_relative_folder_is_another_one_elsewhere(data, tmp_path, monkeypatch):
+    data.source = "folder:mine"
+    paths = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        paths.add(cache_path(data))
+    data.source = f"folder:{tmp_path}/b/mine/"
+    assert len(paths | {cache_path(data)}) == 2
 
 
 def test_info_survives_a_workdir(data, tmp_path):
@@ -114,43 +144,13 @@ def test_info_survives_a_workdir(data, tmp_path):
     again = DataInfo.load(tmp_path)
     np.testing.assert_array_equal(again.mean_image, info.mean_image)
     np.testing.assert_array_equal(again.color_covariance, info.color_covariance)
-    assert (again.fingerprint, again.class_names, again.splits) == (
-        info.fingerprint,
-        info.class_names,
-        info.splits,
-    )
-
-
-def test_cifar10_from_tfds_is_all_there(cifar10_dir, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
-    source = sources.open_source("tfds:cifar10", 5000.0)
-    assert {name: split.count for name, split in source.splits.items()} == {
-        "train": 45_000,
-        "validation": 5000,
-        "test": 10_000,
+    arrays = ("mean_image", "color_covariance")
+    assert {k: v for k, v in vars(again).items() if k not in arrays} == {
+        k: v for k, v in vars(info).items() if k not in arrays
     }
-    assert source.class_names[:2] == ("airplane", "automobile")
-    image, label = source.splits["test"].read(3)
-    assert (image.shape, image.dtype) == ((32, 32, 3), np.uint8)
-    assert 0 <= label < 10
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("tfds:cifar11", "no data set cifar11 .did you mean cifar10"),
-        ("tfds:mnist", "has not prepared mnist in .*file_format=array_record"),
-        ("tfds:", "must be tfds:NAME or sklearn:digits"),
-        ("sklearn:iris", "must be tfds:NAME or sklearn:digits"),
-    ],
-)
-def test_a_source_that_is_not_there(name, message, monkeypatch, tmp_path):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(UserError, match=message):
-        sources.open_source(name, 0.0)
-    assert not list(tmp_path.iterdir())
-
-
-def test_more_validation_than_there_is():
-    with pytest.raises(UserError, match="only 1437 training examples"):
-        sources.open_source("sklearn:digits", 1437.0)
+def test_the_manifest_names_every_file_but_itself(data):
+    path = open_cache(data, print).directory
+    named = set(json.loads((path / "manifest.json").read_text()))
+    assert {file.name for file in path.iterdir()} == named | {"manifest.json"}

@@ -76,7 +76,7 @@ def test_every_example_counts_once(trained, cache, batch_size, shape):
     mesh = make_mesh(*shape)
     net = restore(trained, mesh=mesh)
     result = evaluate([partial(net.log_probabilities, views=1)], cache, "test", 1, batch_size, mesh)
-    probs = by_hand(net, cache.images["test"], 1)
+    probs = by_hand(net, cache.images["test"][:], 1)
     labels = cache.labels["test"]
     right = probs[np.arange(360), labels]
     rank = (probs > right[:, None]).sum(-1)
@@ -91,7 +91,7 @@ def test_an_ensemble_averages_probabilities(trained, cache):
     mesh = nets[0].mesh
     members = [partial(net.log_probabilities, views=10) for net in nets]
     result = evaluate(members, cache, "validation", 10, 64, mesh)
-    probs = np.mean([by_hand(net, cache.images["validation"], 10) for net in nets], axis=0)
+    probs = np.mean([by_hand(net, cache.images["validation"][:], 10) for net in nets], axis=0)
     assert result.top1_error == np.mean(probs.argmax(-1) != cache.labels["validation"])
     right = probs[np.arange(144), cache.labels["validation"]]
     assert result.loss == pytest.approx(-np.log(right).mean(), rel=1e-5)

@@ -5,6 +5,7 @@ image are the four corners, the centre, and their mirror images.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -75,13 +76,20 @@ def random_views(
       Float32 of shape (part of the batch, crop_size, crop_size, 3), in grey levels (over ``pixel_std``).
     """
     positions_B = first + jnp.arange(len(images_BxHxWx3))
-    last = jnp.array([size - data.crop_size + 1 for size in images_BxHxWx3.shape[1:3]])
+    height, width = images_BxHxWx3.shape[1:3]
     crops = -(-batch_size // data.images_per_crop)
-    corners_Bx2 = jax.random.randint(named_key(key, "corner"), (crops, 2), 0, last)
     mirrored_B = jax.random.bernoulli(named_key(key, "mirror"), 0.5 if data.flip else 0.0, (crops,))
     crop_B = positions_B // data.images_per_crop
-    views = jax.vmap(partial(_view, statistics=statistics, size=data.crop_size))(
-        images_BxHxWx3, corners_Bx2[crop_B], mirrored_B[crop_B]
+    view: Callable[..., jax.Array]
+    if data.crop_scale:
+        view = _resized_view
+        corners_Bxn = _random_boxes(named_key(key, "box"), crops, height, width, data.crop_scale)
+    else:
+        view = _view
+        last = jnp.array([height - data.crop_size + 1, width - data.crop_size + 1])
+        corners_Bxn = jax.random.randint(named_key(key, "corner"), (crops, 2), 0, last)
+    views = jax.vmap(partial(view, statistics=statistics, size=data.crop_size))(
+        images_BxHxWx3, corners_Bxn[crop_B], mirrored_B[crop_B]
     )
     if data.color_noise:
         alphas_Bx3 = color_noise * jax.random.normal(named_key(key, "color"), (batch_size, 3))[positions_B]
@@ -90,6 +98,27 @@ def random_views(
         if data.shrink_by_noise:
             views = views / (1 + color_noise)
     return views / data.pixel_std
+
+
+def _random_boxes(
+    key: jax.Array, count: int, height: int, width: int, scale: tuple[float, float], tries: int = 10
+) -> jax.Array:
+    """(top, left, height, width) of random boxes, of shape (count, 4): torchvision's `RandomResizedCrop`.
+
+    The area is a uniform part ``scale`` of the image's, the shape between 3:4 and 4:3; the first of ten
+    that fits, or else the whole image.
+    """
+    area_key, shape_key, place_key = jax.random.split(key, 3)
+    area_BxT = jax.random.uniform(area_key, (count, tries), minval=scale[0], maxval=scale[1]) * height * width
+    limit = np.log(4 / 3)
+    ratio_BxT = jnp.exp(jax.random.uniform(shape_key, (count, tries), minval=-limit, maxval=limit))
+    sizes_BxTx2 = jnp.stack([jnp.sqrt(area_BxT / ratio_BxT), jnp.sqrt(area_BxT * ratio_BxT)], axis=-1)
+    whole_2 = jnp.array([height, width], jnp.float32)
+    fits_BxT = jnp.all(sizes_BxTx2 <= whole_2, axis=-1)
+    chosen_Bx2 = jnp.take_along_axis(sizes_BxTx2, jnp.argmax(fits_BxT, axis=1)[:, None, None], axis=1)[:, 0]
+    sizes_Bx2 = jnp.where(jnp.any(fits_BxT, axis=1)[:, None], chosen_Bx2, whole_2)
+    corners_Bx2 = jax.random.uniform(place_key, (count, 2)) * (whole_2 - sizes_Bx2)
+    return jnp.concatenate([corners_Bx2, sizes_Bx2], axis=1)
 
 
 def fixed_views(height: int, width: int, size: int, views: int, flip: bool) -> np.ndarray:
@@ -122,3 +151,15 @@ def _view(
     )
     centred = crop.astype(jnp.float32) - mean
     return jnp.where(mirrored, centred[:, ::-1], centred)
+
+
+def _resized_view(
+    image_HxWx3: jax.Array, box_4: jax.Array, mirrored: jax.Array, statistics: Statistics, size: int
+) -> jax.Array:
+    """A box of the image less the mean, rescaled with antialiasing."""
+    centred = image_HxWx3.astype(jnp.float32) - statistics.mean_HxWx3
+    scale_2 = size / box_4[2:]
+    view = jax.image.scale_and_translate(
+        centred, (size, size, 3), (0, 1), scale_2, -box_4[:2] * scale_2, method="linear"
+    )
+    return jnp.where(mirrored, view[:, ::-1], view)

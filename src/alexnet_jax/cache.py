@@ -1,23 +1,24 @@
-"""The cache: every image once, uint8 of one size, in files that are read at memory speed.
+"""The cache: every image once, uint8 of one size, raw or as JPEG, in files that load at memory speed.
 
     <cache_dir>/<source>-<settings>/
-        data.json, mean_image.npy              what the set is, and the statistics of its training split
-        train.images.npy, train.labels.npy     (examples, size, size, 3) uint8, (examples,) int32
-        validation..., test...
+        data.json, mean_image.npy        what the set is, and the statistics of its training split
+        train-00000.images ...           see `shards`
+        train.labels.npy, train.offsets.npy
+        manifest.json                    each file's bytes and checksum; the last to be written
+        broken.txt                       images that could not be read, if there are any
 
-A cache is built in a directory of another name and renamed when it is whole, under a lock.
+It opens in no time at any size: sizes and the small files' checksums are compared at once, those of the
+images where they are few, or when ``alexnet-jax prepare`` looks at all of them.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
 import os
-import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,11 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.errors import UserError
-from alexnet_jax.sources import Source, Split, open_source
+from alexnet_jax.shards import Images
+from alexnet_jax.sources import absolute, open_source
 
-_FORMAT = 1  # of the files; a cache of another format is never opened
+_FORMAT = 2  # of the files; a cache of another format is never opened
+_QUICK = 2**30  # bytes whose checksums are compared whenever a cache is opened: half a second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +42,11 @@ class DataInfo:
     Attributes:
       source: ``config.data.source``.
       version: of the data set.
-      fingerprint: of the settings, the version and every byte in the cache.
+      fingerprint: of the data set, its version, the settings and every byte of the images and labels.
+      encoding: of the cache's images, ``raw`` or ``jpeg``.
       image_size: (height, width) in pixels.
-      class_names: by label.
+      class_names: by label, as the data set calls them.
+      class_words: by label, for people: what a WordNet id like n01440764 means.
       splits: number of examples of ``train``, ``validation`` (where there is one) and ``test``.
       color_covariance: 3x3, of RGB over all pixels of the training split, in squared grey levels.
       mean_image: float32 of shape (height, width, 3), in grey levels.
@@ -50,8 +55,10 @@ class DataInfo:
     source: str
     version: str
     fingerprint: str
+    encoding: str
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
+    class_words: tuple[str, ...]
     splits: dict[str, int]
     color_covariance: np.ndarray
     mean_image: np.ndarray
@@ -78,6 +85,7 @@ class DataInfo:
             | {
                 "image_size": tuple(fields["image_size"]),
                 "class_names": tuple(fields["class_names"]),
+                "class_words": tuple(fields["class_words"]),
                 "color_covariance": np.array(fields["color_covariance"]),
                 "mean_image": mean_image,
             }
@@ -86,20 +94,22 @@ class DataInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """An open cache: images and labels by split, mapped from the files."""
+    """An open cache: images and labels by split."""
 
     directory: Path
     info: DataInfo
-    images: dict[str, np.ndarray]
+    images: dict[str, Images]
     labels: dict[str, np.ndarray]
 
 
 def cache_path(data: ConfigDict) -> Path:
     """Where the cache for ``config.data`` lies: settings that make other bytes make another name."""
     root = Path(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")).expanduser().absolute()
-    settings = json.dumps([_FORMAT, data.source, data.encoding, data.image_size, data.validation])
-    name = data.source.replace(":", "-").replace("/", "-")
-    return root / f"{name}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
+    settings = [_FORMAT, absolute(data.source), data.encoding, data.image_size, data.validation]
+    kind, _, rest = absolute(data.source).partition(":")
+    name = f"{kind}-{Path(rest).name}" if kind == "folder" else data.source
+    short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
+    return root / f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
 
 
 def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
@@ -112,116 +122,95 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
       say: takes a line for the user.
 
     Raises:
-      UserError: no such source, images of another size, a damaged cache, no place to write.
+      UserError: no such source, too many broken images, a damaged cache, no place to write.
     """
     path = cache_path(data)
     if not path.exists():
-        try:
-            with _locked(path.with_name(path.name + ".lock")):
-                if not path.exists():
-                    _prepare(path, data, say)
-        except OSError as error:
-            raise UserError(f"the cache {path} can't be made: {error}") from error
-    return _open(path)
+        from alexnet_jax.prepare import prepare
+
+        prepare(path, data, say)
+    return load(path)
 
 
-def _open(path: Path) -> Cache:
+def class_count(data: ConfigDict) -> int:
+    """How many classes the data of ``config.data`` has, before anything is prepared.
+
+    Raises:
+      UserError: no such source.
+    """
+    path = cache_path(data)
+    if path.exists():
+        return len(load(path).info.class_names)
+    return len(open_source(data.source, data.validation).class_names)
+
+
+def load(path: Path, whole: bool = False) -> Cache:
+    """Opens a cache.
+
+    Args:
+      path: from `cache_path`.
+      whole: whether to read all of it and compare every checksum.
+
+    Raises:
+      UserError: it is damaged; what is, by name.
+    """
     try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        _check(path, manifest, whole)
         info = DataInfo.load(path)
-        images = {name: np.load(path / f"{name}.images.npy", mmap_mode="r") for name in info.splits}
-        labels = {name: np.load(path / f"{name}.labels.npy") for name in info.splits}
+        images, labels = {}, {}
+        for split, count in info.splits.items():
+            offsets = np.load(path / f"{split}.offsets.npy")
+            labels[split] = np.load(path / f"{split}.labels.npy")
+            paths = [path / name for name in sorted(manifest) if _is_images(name, split)]
+            images[split] = Images(paths, offsets, info.image_size[0], info.encoding)
+            if len(labels[split]) != count:
+                raise ValueError(f"{split} has {len(labels[split])} of {count} labels")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"the cache {path} is damaged ({error}): remove it, and it is prepared anew"
+            f"the cache {path} is damaged ({error}): alexnet-jax prepare --force makes it anew"
         ) from error
-    for name, count in info.splits.items():
-        if images[name].shape != (count, *info.image_size, 3) or labels[name].shape != (count,):
-            raise UserError(
-                f"the cache {path} is damaged ({name} is not whole): remove it, and it is prepared anew"
-            )
     return Cache(path, info, images, labels)
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds an advisory lock, which the system takes back from a process that dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _is_images(name: str, split: str = "") -> bool:
+    return name.startswith(split) and name.endswith(".images")
 
 
-def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
-    """Builds the cache beside ``path`` and moves it there."""
-    source = open_source(data.source, data.validation)
-    counts = ", ".join(f"{name} {split.count}" for name, split in source.splits.items())
-    say(f"preparing {data.source} {source.version} ({counts}) in {path}")
-    building = path.with_name(path.name + ".building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        _fill(building, path.name, source, data)
-    except BaseException:
-        shutil.rmtree(building)
-        raise
-    building.rename(path)
+def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
+    """Writes the bytes and the CRC-32 of every file of a cache.
+
+    Args:
+      path: where all of them are.
+      images: of the files with images, which are known already.
+    """
+    others = [*path.glob("*.npy"), path / "data.json", *path.glob("broken.txt")]
+    small = {file.name: (file.stat().st_size, _checksum(file)) for file in others}
+    files.write(epath.Path(path / "manifest.json"), (json.dumps(images | small, indent=0) + "\n").encode())
 
 
-def _fill(building: Path, name: str, source: Source, data: ConfigDict) -> None:
-    """Writes everything that a cache holds."""
-    checksums = {}
-    for split_name, split in source.splits.items():
-        checksums[split_name] = _write_split(building, split_name, split, data.image_size)
-    mean, covariance = _statistics(np.load(building / "train.images.npy", mmap_mode="r"))
-    identity = [name, source.version, source.class_names, checksums]
-    info = DataInfo(
-        source=data.source,
-        version=source.version,
-        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16],
-        image_size=(data.image_size, data.image_size),
-        class_names=source.class_names,
-        splits={name: split.count for name, split in source.splits.items()},
-        color_covariance=covariance,
-        mean_image=mean,
-    )
-    info.save(building)
-    for file in building.iterdir():  # a cache that has its name is whole, even after the power fails
-        with file.open("rb+") as opened:
-            os.fsync(opened)
+def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> None:
+    """Compares the files with what was written.
+
+    Raises:
+      ValueError: the first that differs.
+    """
+    for name, (size, _) in manifest.items():
+        found = (path / name).stat().st_size
+        if found != size:
+            raise ValueError(f"{name} has {found:,} of {size:,} bytes")
+    few = sum(size for name, (size, _) in manifest.items() if _is_images(name)) <= _QUICK
+    names = [name for name in manifest if whole or few or not _is_images(name)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        checksums = threads.map(_checksum, [path / name for name in names])
+        for name, checksum in zip(names, checksums, strict=True):
+            if checksum != manifest[name][1]:
+                raise ValueError(f"{name} holds other bytes than were written")
 
 
-def _write_split(directory: Path, name: str, split: Split, size: int) -> int:
-    """Writes a split's images and labels; returns their checksum."""
-    shape = (split.count, size, size, 3)
-    labels = np.empty(split.count, np.int32)
-    checksum = 0
-    # Written, not mapped: on a full disk a write is an error, a page of a mapped file is the process's end.
-    with (directory / f"{name}.images.npy").open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for i in range(split.count):
-            image, labels[i] = split.read(i)
-            if image.shape != shape[1:]:
-                raise UserError(
-                    f"config.data.image_size is {size}, but an image of {name} has the shape {image.shape}"
-                )
-            content = image.tobytes()
-            file.write(content)
-            checksum = zlib.crc32(content, checksum)
-    np.save(directory / f"{name}.labels.npy", labels)
-    return zlib.crc32(labels.tobytes(), checksum)
-
-
-def _statistics(images_NxHxWx3: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """The mean image, and the covariance of RGB over all pixels."""
-    total = np.zeros(images_NxHxWx3.shape[1:], np.float64)
-    products = np.zeros((3, 3), np.float64)
-    for start in range(0, len(images_NxHxWx3), chunk):
-        images = images_NxHxWx3[start : start + chunk].astype(np.float64)
-        total += images.sum(axis=0)
-        pixels = images.reshape(-1, 3)
-        products += pixels.T @ pixels
-    mean = total / len(images_NxHxWx3)
-    color = mean.mean(axis=(0, 1))
-    pixels_in_all = images_NxHxWx3.size // 3
-    return mean.astype(np.float32), products / pixels_in_all - np.outer(color, color)
+def _checksum(path: Path) -> int:
+    checksum, chunk = 0, memoryview(bytearray(2**20))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(chunk):
+            checksum = zlib.crc32(chunk[:count], checksum)
+    return checksum

@@ -1,9 +1,6 @@
 """The command line: ``alexnet-jax VERB``. Verbs import what they need when they run."""
 
-import ast
-import contextlib
 import dataclasses
-import functools
 import json
 import os
 import shlex
@@ -13,13 +10,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax import config as config_lib
 from alexnet_jax.errors import Interrupted, RunError, UserError
+from alexnet_jax.overrides import config_flag, config_of, override, parse, required
 
 _USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
@@ -30,8 +26,10 @@ usage: alexnet-jax VERB [--flag=value ...]
   evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10] [--step=last|best|N]
             [--json=FILE] [--config.data.KEY=VALUE ...]
             error rates of a net, or of several whose probabilities are averaged
-  prepare   --config=FILE.py[:VARIANT,...] [--config.data.KEY=VALUE ...]
-            builds the cache that training reads
+  predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
+            the five most probable classes of images: of files, and of all that are in folders
+  prepare   --config=FILE.py[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
+            builds the cache that training reads, or checks every byte of the one that is there
   plan      --config=FILE.py[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
             [--config.KEY=VALUE ...]
             compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
@@ -51,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"no verb {args[0]}{config_lib.near(args[0], _VERBS)}; there are {', '.join(_VERBS)}"
             )
-        _VERBS[args[0]](args[1:])
-        return 0
+        return _VERBS[args[0]](args[1:]) or 0
     except (UserError, RunError) as error:
         status, message = error.status, str(error)
     except Interrupted as error:  # on all processes alike
@@ -100,10 +97,9 @@ def _train(args: list[str]) -> None:
         flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
         flags.DEFINE_bool("dry_run", False, "Print the mesh and the layers, and stop.", flag_values=values)
 
-    values, overrides = _parse("train", args, _config_flag, define)
-    config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
-    config_lib.validate(config)
-    workdir = values.workdir if values.dry_run else _required(values.workdir, "--workdir=DIR")
+    values, overrides = _flags("train", args, config_flag, define)
+    config = config_of(values, overrides)
+    workdir = values.workdir if values.dry_run else required(values.workdir, "--workdir=DIR")
 
     from alexnet_jax import hosts
     from alexnet_jax.train import describe, train
@@ -116,17 +112,26 @@ def _train(args: list[str]) -> None:
 
 
 def _prepare(args: list[str]) -> None:
-    values, overrides = _parse("prepare", args, _config_flag)
-    config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
-    config_lib.validate(config)
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_bool("force", False, "Make it anew if it is there.", flag_values=values)
 
-    from alexnet_jax.cache import open_cache
+    values, overrides = _flags("prepare", args, config_flag, define)
+    config = config_of(values, overrides)
 
-    cache = open_cache(config.data, print)
-    sizes = ", ".join(f"{name} {count}" for name, count in cache.info.splits.items())
-    print(
-        f"{cache.directory}: {sizes} images of {cache.info.image_size}, {len(cache.info.class_names)} classes"
-    )
+    from alexnet_jax.cache import cache_path, load
+    from alexnet_jax.prepare import check_source, prepare
+
+    path = cache_path(config.data)
+    if values.force or not path.exists():
+        prepare(path, config.data, print, values.force)
+        info = load(path).info
+    else:
+        info = load(path, whole=True).info
+        check_source(info, config.data)
+        print("nothing to prepare: it is there, and every checksum holds")
+    sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
+    height, width = info.image_size
+    print(f"{path}: {sizes} images of {height}x{width}, {info.encoding}, {len(info.class_names)} classes")
 
 
 def _evaluate(args: list[str]) -> None:
@@ -137,10 +142,9 @@ def _evaluate(args: list[str]) -> None:
         flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
         flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
 
-    values, overrides = _parse("evaluate", args, define)
-    workdirs = _required(values.workdir, "--workdir=DIR")
-    if values.views not in (1, 10):
-        raise UserError(f"--views is {values.views}, but must be 1 or 10")
+    values, overrides = _flags("evaluate", args, define)
+    workdirs = required(values.workdir, "--workdir=DIR")
+    _check_views(values.views)
 
     import jax
 
@@ -150,13 +154,13 @@ def _evaluate(args: list[str]) -> None:
     from alexnet_jax.mesh import make_mesh
     from alexnet_jax.workdir import read_workdir, restore
 
-    _check_json(values.json)
+    _check_file("--json", values.json)
     config, _ = read_workdir(workdirs[0])
     elsewhere = ("data.source", "data.cache_dir", "data.encoding")
-    for key in (override.lstrip("-").removeprefix("config.").partition("=")[0] for override in overrides):
+    for key in (word.lstrip("-").removeprefix("config.").partition("=")[0] for word in overrides):
         if key not in elsewhere:
             raise UserError(f"config.{key} is the workdir's own; evaluate takes {', '.join(elsewhere)}")
-    config = _override(config, overrides)
+    config = override(config, overrides)
     config_lib.validate(config)
     hosts.start()
     mesh = make_mesh(jax.device_count(), 1)
@@ -199,15 +203,16 @@ def _plan(args: list[str]) -> None:
         flags.DEFINE_bool("compare", False, "Every mesh and strategy side by side.", flag_values=values)
         flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
 
-    values, overrides = _parse("plan", args, _config_flag, define)
-    config = _override(config_lib.load(_required(values.config, "--config=FILE.py")), overrides)
-    config_lib.validate(config)
-    topology = _required(values.topology, "--topology=SLICE (v5e:2x4, v5p:4x4x8, h100:8, cpu:8 ...)")
-    _check_json(values.json)
+    values, overrides = _flags("plan", args, config_flag, define)
+    config = config_of(values, overrides)
+    topology = required(values.topology, "--topology=SLICE (v5e:2x4, v5p:4x4x8, h100:8, cpu:8 ...)")
+    _check_file("--json", values.json)
 
     from alexnet_jax import chips, plan, plan_tables
     from alexnet_jax.mesh import mesh_for
+    from alexnet_jax.train import fit_classes
 
+    fit_classes(config)
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
     if values.compare:
         plans = plan.compare(config, topology, chip, devices)
@@ -228,95 +233,69 @@ def _plan(args: list[str]) -> None:
         Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _check_json(path: str | None) -> None:
-    """Before the work is done, not after it."""
-    if path and not os.access(Path(path).absolute().parent, os.W_OK):
-        raise UserError(f"--json={path} can't be written: there is no such folder, or it is read-only")
+def _predict(args: list[str]) -> int:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
+        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
+        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
+        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+        flags.DEFINE_string("save", None, "A .png for the images with their bars.", flag_values=values)
+
+    values, overrides, paths = parse("predict", args, _USAGE, define)
+    if overrides:
+        raise UserError(f"predict takes no --config: it is the workdir's own ({overrides[0]})")
+    workdir = required(values.workdir, "--workdir=DIR")
+    required(paths, "PATH of an image or a folder of images")
+    _check_views(values.views)
+    _check_file("--json", values.json)
+    _check_file("--save", values.save)
+
+    from alexnet_jax.predict import predict, save_picture
+    from alexnet_jax.workdir import restore
+
+    left_out = 0
+
+    def complain(line: str) -> None:
+        nonlocal left_out
+        left_out += 1
+        print(f"alexnet-jax: {line}", file=sys.stderr)
+
+    predictions = []
+    for prediction in predict(restore(workdir, values.step), paths, values.views, complain):
+        print(prediction.text(bars=sys.stdout.isatty()), flush=True)
+        predictions.append(prediction)
+    if values.json:
+        Path(values.json).write_text(json.dumps([p.to_json() for p in predictions], indent=1) + "\n")
+    if values.save:
+        save_picture(predictions, values.save)
+    return UserError.status if left_out else 0
 
 
-_VERBS: dict[str, Callable[[list[str]], None]] = {
-    "train": _train,
-    "evaluate": _evaluate,
-    "prepare": _prepare,
-    "plan": _plan,
-}
-
-
-def _config_flag(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("config", None, "FILE.py[:VARIANT[,VARIANT]]", flag_values=values)
-
-
-def _parse(
+def _flags(
     verb: str, args: list[str], *define: Callable[[flags.FlagValues], None]
 ) -> tuple[flags.FlagValues, list[str]]:
-    """The verb's flags, and the ``--config.KEY=VALUE`` that are left."""
-    values = flags.FlagValues()
-    for each in define:
-        each(values)
-    if "--help" in args or "-h" in args:
-        print(f"alexnet-jax {verb}\n{values.get_help(include_special_flags=False)}\n\n{_USAGE}")
-        raise SystemExit(0)
-    overrides, others = [], []
-    remaining = list(args)
-    while remaining:
-        arg = remaining.pop(0)
-        if not arg.startswith(("--config.", "-config.")):
-            others.append(arg)
-        elif "=" not in arg and remaining and not remaining[0].startswith("--"):
-            overrides.append(f"{arg}={remaining.pop(0)}")  # --config.KEY VALUE
-        else:
-            overrides.append(arg)
-    try:
-        rest = values(["alexnet-jax", *others])[1:]
-    except flags.Error as error:
-        raise UserError(f"{verb}: {error}") from error
+    """Those of a verb that takes nothing else."""
+    values, overrides, rest = parse(verb, args, _USAGE, *define)
     if rest:
         raise UserError(f"{verb} takes flags alone, not {rest[0]!r}")
     return values, overrides
 
 
-def _required(value: Any, flag: str) -> Any:
-    if not value:
-        raise UserError(f"{flag} is missing")
-    return value
+def _check_views(views: int) -> None:
+    if views not in (1, 10):
+        raise UserError(f"--views is {views}, but must be 1 or 10")
 
 
-_KINDS = {
-    bool: "true or false",
-    float: "a number",
-    int: "a whole number",
-    str: "a word",
-    tuple: "numbers in parentheses, as (1, 2)",
+def _check_file(flag: str, path: str | None) -> None:
+    """Before the work is done, not after it."""
+    if path and not os.access(Path(path).absolute().parent, os.W_OK):
+        raise UserError(f"{flag}={path} can't be written: there is no such folder, or it is read-only")
+
+
+_VERBS: dict[str, Callable[[list[str]], int | None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "prepare": _prepare,
+    "plan": _plan,
 }
-
-
-def _override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
-    """The config with ``--config.KEY=VALUE`` applied: known keys and values of their types alone."""
-    known = dict(config_lib.flat(config))
-    for override in overrides:
-        key, _, value = override.lstrip("-").removeprefix("config.").partition("=")
-        if key.startswith("net.layers"):
-            raise UserError(f"{override}: layers change by variant, --config=FILE.py:VARIANT")
-        if key.startswith("learning.layers.") and key.count(".") == 3:
-            _, _, layer, setting = key.split(".")
-            with contextlib.suppress(ValueError, SyntaxError):  # then it is text, which the check refuses
-                value = ast.literal_eval(value)
-            config.learning.layers.update({layer: {setting: value}})
-            continue
-        if key not in known:
-            raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")
-        if not value:
-            raise UserError(f"config.{key} is given no value: --config.{key}=VALUE")
-        *sections, last = key.split(".")
-        kind = functools.reduce(lambda section, name: section[name], sections, config).get_type(last)
-        values = flags.FlagValues()
-        argv = ["alexnet-jax", f"--config.{key}={value}"]
-        try:
-            holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
-            values(argv)
-        except (flags.Error, TypeError, ValueError, SyntaxError) as error:
-            raise UserError(
-                f"config.{key} takes {_KINDS.get(kind, kind.__name__)}, not {value!r} (here {known[key]!r})"
-            ) from error
-        config = holder.value
-    return config

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.layers import Classifier, Conv, Dense, trace
+from alexnet_jax.layers import LRN, Classifier, Conv, Dense, trace
 
 Pass: TypeAlias = Literal["forward", "backward", "update"]
 
@@ -52,7 +52,8 @@ def expected(
     """Everything that one training step may send on a mesh of ``data`` x ``tower`` devices, and no more.
 
     Over ``tower``: an all-gather into each layer that reads all towers, whose gradient is a
-    reduce-scatter, and one sum of the partial logits. Over ``data``: one sum of the gradients, with the
+    reduce-scatter (into an LRN across towers their first and last maps alone), and one sum of the
+    partial logits. Over ``data``: one sum of the gradients, with the
     two metrics. ``one_weird_trick`` gathers each dense layer's input over ``data`` and scatters the sum
     of the logits, and leaves those layers out of the sum of gradients.
 
@@ -79,6 +80,9 @@ def expected(
 
     for traced in trace(config.net.layers, towers, (size, size, 3)):
         layer, name = traced.layer, traced.layer.name
+        if isinstance(layer, LRN) and traced.gathers and tower > 1:
+            edges = math.prod(traced.inputs[:-1]) * (layer.window - 1) * towers
+            gather("tower", name, batch * edges)
         if not isinstance(layer, Conv | Dense | Classifier):
             continue
         # What a device holds of the layer's input: of its own towers, or of all, once it is gathered.

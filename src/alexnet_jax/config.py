@@ -31,12 +31,14 @@ def base() -> ConfigDict:
     c.dtype = "float32"  # what the net computes in; parameters are always float32
 
     c.data = data = ConfigDict()
-    data.source = "tfds:imagenet2012"  # or tfds:NAME, sklearn:digits
+    data.source = "tfds:imagenet2012"  # or tfds:NAME, folder:DIR, sklearn:digits
     data.cache_dir = placeholder(str)  # default: alexnet-jax under the user's cache directory
-    data.encoding = "raw"
+    data.encoding = "raw"  # or "jpeg": a sixth of the bytes, and more work for the host
+    data.max_broken = 1e-3  # images that may be left out because they can't be read: a fraction of all
     data.validation = 0.0  # taken from training: below 1 a fraction, else so many examples
     data.image_size = 256
     data.crop_size = 224
+    data.crop_scale = ()  # (0.08, 1.0): crops of a random area and shape, torchvision's RandomResizedCrop
     data.flip = True
     data.color_noise = 0.1  # deviation of the alphas in section 4.1; 0: none
     data.color_noise_reading = (
@@ -92,7 +94,9 @@ MAY_CHANGE = frozenset(
         "keep_checkpoints",
         "mesh",
         "parallelism",
+        "data.source",  # it may have moved: the data's fingerprint says whether it is the same
         "data.cache_dir",
+        "data.max_broken",
     ]
 )
 
@@ -183,6 +187,14 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "data.image_size": _POSITIVE,
     "data.crop_size": _POSITIVE,
+    "data.max_broken": _FRACTION,
+    "data.crop_scale": (
+        "empty, or a smallest and a largest part of the image's area, such as (0.08, 1.0)",
+        lambda x: (
+            len(x) == 0
+            or (len(x) == 2 and all(isinstance(a, int | float) for a in x) and 0 < x[0] <= x[1] <= 1)
+        ),
+    ),
     "data.color_noise": _NOT_NEGATIVE,
     "data.color_noise_epochs": _NOT_NEGATIVE,
     "data.images_per_crop": _POSITIVE,
@@ -208,7 +220,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 _CHOICES = {
     "parallelism": ("towers", "one_weird_trick"),
     "dtype": ("float32", "bfloat16"),
-    "data.encoding": ("raw",),
+    "data.encoding": ("raw", "jpeg"),
     "data.color_noise_reading": ("deviation", "variance"),
     "learning.schedule": ("plateau", "steps", "constant"),
 }

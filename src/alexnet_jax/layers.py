@@ -49,7 +49,10 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """The last layer: each tower multiplies its own units, one sum over the towers makes the logits."""
+    """The last layer: each tower multiplies its own units, one sum over the towers makes the logits.
+
+    ``classes=0``: as many as the data set has; see `with_classes`.
+    """
 
     name: str
     classes: int
@@ -66,10 +69,11 @@ class ReLU:
 
 @dataclasses.dataclass(frozen=True)
 class LRN:
-    """Local response normalization over neighbouring maps of one tower, section 3.3.
+    """Local response normalization over neighbouring maps, section 3.3: of the own tower, in the paper.
 
     x / (k + alpha' * sum over ``window`` maps of x^2) ^ beta, where alpha' is ``alpha`` as the
     paper writes it, or ``alpha / window`` as its code, Caffe and PyTorch have it (``divide_alpha``).
+    ``reads="all"`` lets the window run on into the next tower's maps, as Caffe's does.
     """
 
     name: str
@@ -78,6 +82,12 @@ class LRN:
     beta: float = 0.75
     k: float = 2.0
     divide_alpha: bool = False
+    reads: Reads = "own"
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many maps before and after its own the window takes in."""
+        return self.window // 2, self.window - 1 - self.window // 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +196,8 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
             raise UserError(f"net.layers: {layer.name} comes after the classifier")
         inputs = shape
         gathers = towers > 1 and split and getattr(layer, "reads", "own") == "all"
+        if isinstance(layer, LRN) and gathers and inputs[-1] < max(layer.reach):
+            raise UserError(f"net.layers: {layer.name} reaches beyond the next tower's {inputs[-1]} maps")
         read = towers if gathers else 1
         params: dict[str, Shape] = {}
         if isinstance(layer, Conv | LRN | MapNorm | MaxPool | AvgPool) and len(shape) != 3:
@@ -222,7 +234,9 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
 def _check_fields(layer: Layer) -> None:
     """Whether each number can be one of its kind: sizes from 1, fractions below 1, the rest finite."""
     for field, value in dataclasses.asdict(layer).items():
-        if field in ("maps", "units", "classes", "kernel", "stride", "window"):
+        if field == "classes":
+            holds, meaning = isinstance(value, int) and value >= 0, "a whole number, 0: as the data has"
+        elif field in ("maps", "units", "kernel", "stride", "window"):
             holds, meaning = isinstance(value, int) and value > 0, "a positive whole number"
         elif field == "padding":
             holds, meaning = len(value) == 2 and min(value) >= 0, "(before, after), not negative"
@@ -254,6 +268,14 @@ def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
     if name not in {layer.name for layer in layers}:
         raise UserError(f"net.layers: there is no layer {name}")
     return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
+
+
+def with_classes(layers: Sequence[Layer], classes: int) -> Layers:
+    """The same layers, a classifier that is to have as many classes as the data with so many."""
+    return tuple(
+        dataclasses.replace(x, classes=classes) if isinstance(x, Classifier) and not x.classes else x
+        for x in layers
+    )
 
 
 def without(layers: Sequence[Layer], *names: str) -> Layers:

@@ -73,7 +73,7 @@ def _batches(
 
     def load(number: int) -> Parts:
         chosen = rows(number)
-        return {(a, b): (np.take(images, chosen[a:b], axis=0), labels[chosen[a:b]]) for a, b in sorted(mine)}
+        return {(a, b): (images[chosen[a:b]], labels[chosen[a:b]]) for a, b in sorted(mine)}
 
     for parts in _ahead(load, numbers):
         # bound now: JAX asks for each device's part before it returns

@@ -24,6 +24,7 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from alexnet_jax import ops
+from alexnet_jax.errors import UserError
 from alexnet_jax.layers import (
     LRN,
     AvgPool,
@@ -101,6 +102,8 @@ class Net(nnx.Module):
                     return self._logits(layer, xs, tower_axis, split_units)
                 if isinstance(layer, Dropout):
                     xs = _dropout(layer, xs, dropout_key, first, tower_axis, split_units)
+                elif isinstance(layer, LRN) and traced.gathers:
+                    xs = _lrn_across_towers(layer, xs, tower_axis)
                 else:
                     xs = self._run(layer, xs)
         raise AssertionError("a net ends in its classifier")
@@ -163,6 +166,11 @@ def build(config: ConfigDict) -> Net:
       UserError: layers that don't fit one another or the image.
     """
     net, size = config.net, config.data.crop_size
+    if net.layers and not getattr(net.layers[-1], "classes", 1):
+        raise UserError(
+            f"net.layers: {net.layers[-1].name} has as many classes as the data, which are not known yet:"
+            " give it layers.with_classes(config.net.layers, classes)"
+        )
 
     def create() -> Net:
         return Net(tuple(net.layers), net.towers, (size, size, 3), config.dtype, key=jax.random.key(0))
@@ -215,7 +223,7 @@ def _gathered(
     dense_axis = batch_axis if isinstance(traced.layer, Dense) else None
     if dense_axis is not None and xs[0].ndim == 2:
         xs = _read_all_units(xs, dense_axis)
-    if traced.gathers:
+    if traced.gathers and not isinstance(traced.layer, LRN):  # which reads the next maps alone
         xs = _read_all_towers(xs, tower_axis)
     if dense_axis is not None and xs[0].ndim == 4:
         xs = _read_all_examples(xs, dense_axis)
@@ -243,6 +251,26 @@ def _read_all_units(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
     """All units of this device's towers, of which it holds a part of each."""
     x_GxTxU = lax.all_gather(jnp.stack(xs, axis=1), batch_axis, axis=2, tiled=True)
     return list(jnp.unstack(x_GxTxU, axis=1))
+
+
+def _lrn_across_towers(layer: LRN, xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
+    """The window runs on into the next tower: all towers' first and last maps are gathered, no others."""
+    reach_before, reach_after = layer.reach
+    firsts = [x[..., :reach_after] for x in xs]
+    lasts = [x[..., x.shape[-1] - reach_before :] for x in xs]
+    edges_TxBxHxWxE = jnp.stack([jnp.concatenate(pair, axis=-1) for pair in zip(firsts, lasts, strict=True)])
+    first_tower: jax.Array | int = 0
+    if tower_axis is not None:
+        edges_TxBxHxWxE = lax.all_gather(edges_TxBxHxWxE, tower_axis, axis=0, tiled=True)
+        first_tower = lax.axis_index(tower_axis) * len(xs)
+    # Nothing before the first tower, nothing after the last.
+    around = jnp.pad(edges_TxBxHxWxE, [(1, 1), (0, 0), (0, 0), (0, 0), (0, 0)])
+
+    def normalized(x: jax.Array, tower: jax.Array | int) -> jax.Array:
+        before, after = (lax.dynamic_index_in_dim(around, tower + i, keepdims=False) for i in (0, 2))
+        return ops.lrn(x, layer, before[..., reach_after:], after[..., :reach_after])
+
+    return [normalized(x, first_tower + i) for i, x in enumerate(xs)]
 
 
 def _dropout(

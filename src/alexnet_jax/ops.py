@@ -22,14 +22,25 @@ def conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[in
     )
 
 
-def lrn(x: jax.Array, layer: LRN) -> jax.Array:
-    """Normalization over neighbouring maps; the sum over the window is a product with a banded matrix."""
-    maps = jnp.arange(x.shape[-1])
+def lrn(
+    x: jax.Array, layer: LRN, before: jax.Array | None = None, after: jax.Array | None = None
+) -> jax.Array:
+    """Normalization over neighbouring maps; the sum over the window is a product with a banded matrix.
+
+    Args:
+      x: the maps of a tower, in the last axis.
+      layer: what to do.
+      before: the last maps of the tower before, as many as the window reaches; none by default.
+      after: the first maps of the tower after.
+    """
+    beside = [maps for maps in (before, x, after) if maps is not None]
+    reached = jnp.concatenate(beside, axis=-1) if len(beside) > 1 else x
+    own = jnp.arange(x.shape[-1]) + (0 if before is None else before.shape[-1])
     # The window of map i is i - floor(window / 2) ... i - floor(window / 2) + window - 1.
-    distance = maps[:, None] - maps[None, :] + layer.window // 2
+    distance = jnp.arange(reached.shape[-1])[:, None] - own[None, :] + layer.reach[0]
     band = ((distance >= 0) & (distance < layer.window)).astype(x.dtype)
     alpha = layer.alpha / (layer.window if layer.divide_alpha else 1)
-    sums = jnp.matmul(x * x, band, preferred_element_type=jnp.float32)
+    sums = jnp.matmul(reached * reached, band, preferred_element_type=jnp.float32)
     return (x * _negative_power(layer.k + alpha * sums, layer.beta)).astype(x.dtype)
 
 

@@ -1,48 +1,81 @@
-"""Where images come from: data sets prepared by TFDS, and scikit-learn's handwritten digits.
+"""Where images come from: data sets prepared by TFDS, folders of images, scikit-learn's digits.
 
-A source is opened to prepare the cache, and not again.
+A source is opened to prepare the cache, and not again. It can be pickled: several processes read it.
 """
 
 import dataclasses
+import functools
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.config import near
 from alexnet_jax.errors import UserError
+from alexnet_jax.images import SUFFIXES, BadImage
 from alexnet_jax.order import permutation
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
-    """Images that belong together.
+class Example:
+    """One labelled image.
 
     Attributes:
-      count: how many.
-      read: the i-th image, uint8 of shape (height, width, 3), and its label.
+      name: for people.
+      label: its class.
+      content: reads it: an image file's bytes, or uint8 of shape (height, width, 3). Raises
+        `images.BadImage` where that can't be done.
     """
 
-    count: int
-    read: Callable[[int], tuple[np.ndarray, int]]
+    name: str
+    label: int
+    content: Callable[[], bytes | np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Examples that belong together: those with these numbers, in this order."""
+
+    read: Callable[[int], Example]
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Example:
+        return self.read(int(self.rows[i]))
 
     def subset(self, rows: np.ndarray) -> "Split":
-        """These rows alone, in this order."""
-        return Split(len(rows), lambda i: self.read(int(rows[i])))
+        """These of its examples alone, in this order."""
+        return Split(self.read, self.rows[rows])
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set: its version, its classes' names by label, and its splits by name."""
+    """A data set.
+
+    Attributes:
+      version: changes when its images do.
+      class_names: by label.
+      splits: by name: ``train``, and what there is of ``validation`` and ``test``.
+      folder: with more about the data set, where there is one.
+    """
 
     version: str
     class_names: tuple[str, ...]
     splits: dict[str, Split]
+    folder: Path | None = None
+
+
+def absolute(name: str) -> str:
+    """The same source, whatever folder it is asked for from."""
+    kind, _, rest = name.partition(":")
+    return f"folder:{Path(rest).expanduser().resolve()}" if kind == "folder" and rest else name
 
 
 def open_source(name: str, validation: float) -> Source:
-    """Opens ``tfds:NAME[/CONFIG][:VERSION]`` or ``sklearn:digits``.
+    """Opens ``tfds:NAME[/CONFIG][:VERSION]``, ``folder:DIR`` or ``sklearn:digits``.
 
     Args:
       name: ``config.data.source``.
@@ -50,31 +83,40 @@ def open_source(name: str, validation: float) -> Source:
         set has no validation split of its own; below 1 a fraction, else so many examples.
 
     Raises:
-      UserError: no such source, or TFDS has not prepared it.
+      UserError: no such source, TFDS has not prepared it, or a folder without classes of images.
     """
     kind, _, rest = name.partition(":")
     if name == "sklearn:digits":
         source = _digits()
     elif kind == "tfds" and rest:
-        source = _tfds(rest)
+        from alexnet_jax.tfds_source import open_tfds
+
+        source = open_tfds(rest)
+    elif kind == "folder" and rest:
+        source = _folder(Path(rest).expanduser())
     else:
-        raise UserError(f"config.data.source is {name!r}, but must be tfds:NAME or sklearn:digits")
+        raise UserError(
+            f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
+        )
     return _with_validation(source, validation, name)
 
 
 def _with_validation(source: Source, validation: float, name: str) -> Source:
     """The last of a shuffle that is the same for every run become the validation split."""
     train = source.splits["train"]
-    count = round(validation * train.count) if validation < 1 else int(validation)
+    count = round(validation * len(train)) if validation < 1 else int(validation)
     if "validation" in source.splits or not count:
         return source
-    if count >= train.count:
+    if count >= len(train):
         raise UserError(
-            f"config.data.validation = {validation}: {name} has only {train.count} training examples"
+            f"config.data.validation = {validation}: {name} has only {len(train)} training examples"
         )
-    order = permutation(train.count, seed=0)
+    order = permutation(len(train), seed=0)
     held_out = {"train": train.subset(order[:-count]), "validation": train.subset(order[-count:])}
     return dataclasses.replace(source, splits=source.splits | held_out)
+
+
+# ---- scikit-learn -----------------------------------------------------------------------------------
 
 
 def _digits() -> Source:
@@ -86,65 +128,97 @@ def _digits() -> Source:
     grey = np.rint(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     rgb = np.repeat(grey, 3, axis=-1)
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
-
-    def split(rows: np.ndarray) -> Split:
-        return Split(len(labels), lambda i: (rgb[i], int(labels[i]))).subset(rows)
-
+    read = functools.partial(_array, rgb, labels)
     names = tuple(str(digit) for digit in range(10))
-    return Source("1.0.0", names, {"train": split(train), "test": split(test)})
+    return Source("1.0.0", names, {"train": Split(read, train), "test": Split(read, test)})
 
 
-def _tfds(name: str) -> Source:
-    """A data set of images and labels that TFDS prepared as ``array_record``, read without TensorFlow."""
-    import tensorflow_datasets as tfds
+def _array(images_NxHxWx3: np.ndarray, labels_N: np.ndarray, i: int) -> Example:
+    return Example(str(i), int(labels_N[i]), lambda: images_NxHxWx3[i])
 
-    path, _, version = name.partition(":")
-    root = Path(os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
-    builder_dir = _prepared(root / path, version)
-    if builder_dir is None:
-        known = tfds.list_builders(with_community_datasets=False)
-        data_set = path.partition("/")[0]
-        if data_set not in known:
-            raise UserError(f"TFDS has no data set {data_set}{near(data_set, known)}")
+
+# ---- Folders ----------------------------------------------------------------------------------------
+
+_SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
+
+
+def _folder(root: Path) -> Source:
+    """A folder for each class, below ``train/``, ``val/`` and ``test/`` or, split by a seed, alone."""
+    if not root.is_dir():
+        raise UserError(f"config.data.source: {root} is no folder")
+    try:
+        found = {
+            split: directory
+            for split, names in _SPLITS.items()
+            for directory in [next((root / name for name in names if (root / name).is_dir()), None)]
+            if directory is not None
+        }
+        if found and "train" not in found:
+            raise UserError(f"config.data.source: {root} has {', '.join(found)}, but no train")
+        listed = {split: _images_by_class(directory) for split, directory in found.items()}
+        whole = None if found else _images_by_class(root)
+    except OSError as error:
+        raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
+    by_class = listed["train"] if whole is None else whole
+    class_names = tuple(sorted(by_class))
+    if not any(by_class.values()):
         raise UserError(
-            f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to where it is, or prepare it with"
-            f" pip install 'alexnet-jax[tensorflow]' and then tfds build {path} --file_format=array_record"
+            f"config.data.source: {root} has no images: a folder for each class is wanted, in DIR/train,"
+            f" DIR/val and DIR/test or in DIR, of {', '.join(sorted(SUFFIXES))}"
         )
-    builder = tfds.builder_from_directory(builder_dir)
-    features = builder.info.features
-    if "image" not in features or "label" not in features or not hasattr(features["label"], "names"):
-        raise UserError(f"tfds:{name} has {', '.join(features)}, but an image and a class label are needed")
-    if "train" not in builder.info.splits:
-        raise UserError(f"tfds:{name} has no train split, only {', '.join(builder.info.splits)}")
-    if builder.info.file_format.value != "array_record":
+    if len(class_names) < 2:
         raise UserError(
-            f"{builder_dir} holds {builder.info.file_format.value} files, which need TensorFlow:"
-            f" prepare it with tfds build {path} --file_format=array_record"
+            f"config.data.source: {root} has images of one class, {class_names[0]}: nothing to learn"
         )
+    for split, others in listed.items():
+        if strange := sorted(set(others) - set(class_names)):
+            raise UserError(f"config.data.source: {found[split]} has {strange[0]}, which train has not")
+    version = hashlib.sha256()
 
-    def split(name: str) -> Split:
-        examples = builder.as_data_source(split=name)
+    def split_of(images_by_class: dict[str, list[tuple[str, int]]]) -> Split:
+        names, labels = [], []
+        for label, class_name in enumerate(class_names):
+            for name, size in images_by_class.get(class_name, []):
+                names.append(name)
+                labels.append(label)
+                version.update(f"{os.path.relpath(name, root)} {size}\n".encode())
+        return Split(functools.partial(_file, names, labels), np.arange(len(names)))
 
-        def read(i: int) -> tuple[np.ndarray, int]:
-            example = examples[i]
-            image = example["image"]
-            return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image, int(example["label"])
+    if whole is None:
+        splits = {name: split_of(images_by_class) for name, images_by_class in listed.items()}
+    else:
+        everything = split_of(whole)
+        order = permutation(len(everything), seed=0)
+        tenth = len(order) // 10
+        parts = {"train": order[2 * tenth :], "validation": order[:tenth], "test": order[tenth : 2 * tenth]}
+        splits = {name: everything.subset(np.sort(rows)) for name, rows in parts.items() if len(rows)}
+    return Source(version.hexdigest()[:12], class_names, splits, root)
 
-        return Split(len(examples), read)
 
-    splits = {name: split(name) for name in ("train", "validation", "test") if name in builder.info.splits}
-    return Source(str(builder.info.version), tuple(features["label"].names), splits)
+def _images_by_class(directory: Path) -> dict[str, list[tuple[str, int]]]:
+    """For each folder in a folder the image files below it, each with its size in bytes, in order."""
+    with os.scandir(directory) as entries:
+        classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return {name: sorted(_image_files(str(directory / name))) for name in classes}
 
 
-def _prepared(directory: Path, version: str) -> Path | None:
-    """The newest prepared version, or the one that is asked for."""
+def _image_files(directory: str) -> Iterator[tuple[str, int]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _image_files(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a million times)
+                # A link to nothing is an image that can't be read, and is told with the others.
+                yield entry.path, entry.stat().st_size if entry.is_file() else 0
 
-    def numbers(path: Path) -> tuple[int, ...]:
-        return tuple(int(part) for part in path.name.split("."))
 
-    found = [
-        info.parent
-        for info in directory.glob("*.*.*/dataset_info.json")
-        if not version or info.parent.name == version
-    ]
-    return max(found, key=numbers, default=None)
+def _file(names: list[str], labels: list[int], i: int) -> Example:
+    def read() -> bytes:
+        try:
+            return Path(names[i]).read_bytes()
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
+
+    return Example(names[i], labels[i], read)

@@ -17,10 +17,11 @@ from alexnet_jax import hosts
 from alexnet_jax import learning as learning_lib
 from alexnet_jax import step as step_lib
 from alexnet_jax.augment import statistics
-from alexnet_jax.cache import DataInfo, open_cache
+from alexnet_jax.cache import DataInfo, class_count, open_cache
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.evaluate import evaluate
+from alexnet_jax.layers import with_classes
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
 from alexnet_jax.mesh import mesh_for, on_devices
@@ -36,11 +37,18 @@ def describe(config: ConfigDict) -> tuple[Mesh, Net]:
     Raises:
       UserError: a mesh that the devices, the batch or the towers don't fit.
     """
+    fit_classes(config)
     mesh, why = mesh_for(config)
     model = build(config)
     hosts.say(why)
     hosts.say(layers_table(model, config, mesh))
     return mesh, model
+
+
+def fit_classes(config: ConfigDict) -> None:
+    """Gives a net whose classifier is to have as many classes as the data that many."""
+    if not config.net.layers[-1].classes:
+        config.net.layers = with_classes(config.net.layers, class_count(config.data))
 
 
 def train(config: ConfigDict, workdir: str) -> None:
@@ -56,6 +64,7 @@ def train(config: ConfigDict, workdir: str) -> None:
       Interrupted: SIGTERM or Ctrl-C came, and the run has saved.
     """
     path = absolute(workdir)
+    fit_classes(config)
     hosts.same(config_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
     changed = _check_workdir(path, config)
 

@@ -1,0 +1,30 @@
+"""The paper's net on a folder of images of your own, with as many classes as the folder has.
+
+    alexnet-jax train --config=configs/folder.py --config.data.source=folder:DIR --workdir=runs/mine
+    alexnet-jax predict --workdir=runs/mine PHOTOGRAPH.jpg
+
+DIR has a folder for each class in DIR/train, DIR/val and DIR/test, of which the last two may be missing
+(a tenth of train/ is then for validation); or a folder for each class itself, split 80/10/10.
+
+All variants of configs/alexnet.py are there, ``small_bias`` among them: on a small set the paper's initial
+biases can hold the loss at ln(classes) for long.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import load
+from alexnet_jax.layers import replaced
+
+
+def get_config(variants: str = "") -> ConfigDict:
+    c = load(f"{Path(__file__).with_name('alexnet.py')}:{variants}")
+    c.data.source = "folder:DIR"
+    c.data.validation = 0.1
+    c.net.layers = replaced(c.net.layers, "fc8", classes=0)
+    # A plateau of the error on a few hundred images is noise: cuts at fixed epochs.
+    c.learning.schedule = "steps"
+    c.learning.cuts = (60.0, 80.0)
+    c.log_every_epochs = 1.0
+    return c

@@ -1,0 +1,184 @@
+"""Builds a cache, with several processes, in a directory of another name that is renamed when it is whole.
+
+One process at a time holds the cache's lock. A preparation that was cut off goes on with the next
+shard: those that are written stay, and what is written does not depend on how often it was cut off or
+on how many processes were at work.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from alexnet_jax import files
+from alexnet_jax.cache import DataInfo, write_manifest
+from alexnet_jax.errors import UserError
+from alexnet_jax.shards import Shard
+from alexnet_jax.sources import Source, open_source
+from alexnet_jax.words import words_of
+from alexnet_jax.workers import Work, write_shards
+
+
+def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
+    """Makes the cache at ``path``, unless another process has made it meanwhile.
+
+    Args:
+      path: from `cache.cache_path`.
+      data: ``config.data``.
+      say: takes a line for the user.
+      force: make it anew if it is there.
+
+    Raises:
+      UserError: no such source, no place to write it, or more broken images than
+        ``config.data.max_broken`` allows. The shards that are written stay, and are not written again.
+      RunError: a process that was at work was killed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(path.name + ".lock"), say):
+            if force or not path.exists():
+                _prepare(path, data, say)
+    except OSError as error:
+        advice = "make room, or take another --config.data.cache_dir; what is done stays, and it goes on"
+        wanted = f": {advice}" if error.errno == errno.ENOSPC else ""
+        raise UserError(f"the cache {path} can't be made ({error.strerror or error}){wanted}") from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Holds an advisory lock, which the system takes back from a process that dies."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process prepares {path.with_suffix('')}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
+    source = open_source(data.source, data.validation)
+    building = path.with_name(path.name + ".building")
+    identity = _identity(source, data)
+    if _begun(building) != identity:  # nothing, or of images that have changed since
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+        files.write(epath.Path(building / "identity.json"), json.dumps(identity).encode())
+    for half_written in building.glob("*.writing"):
+        half_written.unlink()
+    work = Work(source, building, data.image_size, data.encoding)
+    counts = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
+    say(f"preparing {data.source} {source.version} ({counts}) in {path}")
+    write_shards(work, data.max_broken, say)
+    _finish(work, data, identity, say)
+    if path.exists():
+        old = path.with_name(path.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+        building.rename(path)
+        shutil.rmtree(old)
+    else:
+        building.rename(path)
+    for file in [*path.glob("*.npz"), path / "identity.json"]:
+        file.unlink()
+
+
+def check_source(info: DataInfo, data: ConfigDict) -> None:
+    """Whether a cache is still of the source's newest version, where the source is there to be asked.
+
+    Raises:
+      UserError: it is of another.
+    """
+    try:
+        version = open_source(data.source, data.validation).version
+    except UserError:
+        return
+    if version != info.version:
+        raise UserError(
+            f"{data.source} is now {version}, the cache was made of {info.version}:"
+            " prepare --force makes it anew"
+        )
+
+
+def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
+    """What the bytes of a cache follow from. A folder is known by what is in it, not by where it is."""
+    return {
+        "source": data.source.partition(":")[0] if data.source.startswith("folder:") else data.source,
+        "version": source.version,
+        "encoding": data.encoding,
+        "image_size": data.image_size,
+        "class_names": list(source.class_names),
+        "splits": {name: len(split) for name, split in source.splits.items()},
+    }
+
+
+def _begun(building: Path) -> object:
+    """The identity of what was begun, or None."""
+    try:
+        return json.loads((building / "identity.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Callable[[str], None]) -> None:
+    """Joins what is known of the shards, and makes a cache of them."""
+    building, size = work.building, work.image_size
+    found: dict[str, list[Shard]] = {name: [] for name in work.source.splits}
+    manifest = {}
+    for part in work.parts():
+        shard = work.result(part)
+        found[part.split].append(shard)
+        manifest[part.images_name] = (int(shard.sizes.sum()), shard.checksum)
+    everything = [shard for of_split in found.values() for shard in of_split]
+    for split, of_split in found.items():
+        labels = np.concatenate([shard.labels for shard in of_split])
+        if not len(labels):
+            raise UserError(f"{data.source}: none of the images of {split} can be read")
+        _save(building / f"{split}.labels.npy", labels)
+        sizes = np.concatenate([shard.sizes for shard in of_split])
+        _save(building / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(sizes)]))
+    images = sum(len(shard.labels) for shard in found["train"])
+    total = np.sum([shard.sum_image for shard in found["train"]], axis=0)
+    products = np.sum([shard.products for shard in found["train"]], axis=0)
+    mean = total / images
+    color = mean.mean(axis=(0, 1))
+    labels_checksums = [zlib.crc32(shard.labels.tobytes()) for shard in everything]
+    contents = json.dumps([identity, sorted(manifest.items()), labels_checksums])
+    info = DataInfo(
+        source=data.source,
+        version=work.source.version,
+        fingerprint=hashlib.sha256(contents.encode()).hexdigest()[:16],
+        encoding=work.encoding,
+        image_size=(size, size),
+        class_names=work.source.class_names,
+        class_words=words_of(work.source.class_names, work.source.folder),
+        splits={name: sum(len(shard.labels) for shard in of_split) for name, of_split in found.items()},
+        color_covariance=products / (images * size**2) - np.outer(color, color),
+        mean_image=mean.astype(np.float32),
+    )
+    info.save(building)
+    broken = [line for shard in everything for line in shard.broken]
+    enlarged = sum(shard.enlarged for shard in everything)
+    if broken:
+        say(f"{len(broken)} images can't be read and are left out: broken.txt in the cache names them")
+    if enlarged:
+        say(f"{enlarged:,} images are smaller than {size}x{size}, and were enlarged")
+    write_manifest(building, manifest)
+    for file in building.iterdir():  # a cache that has its name is whole, even after the power fails
+        with file.open("rb+") as opened:
+            os.fsync(opened)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)

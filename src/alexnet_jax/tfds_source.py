@@ -1,0 +1,149 @@
+"""Data sets that TFDS has prepared, as ``array_record`` or as TFRecords, read without TensorFlow."""
+
+import dataclasses
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from alexnet_jax.config import near
+from alexnet_jax.errors import UserError
+from alexnet_jax.sources import Example, Source, Split
+
+_BY_HAND = {
+    "imagenet2012": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
+}
+"""Archives that TFDS can't download: their owners want an account."""
+
+
+def open_tfds(name: str) -> Source:
+    """A data set of images and labels, ``NAME[/CONFIG][:VERSION]``; without a version the newest.
+
+    Raises:
+      UserError: TFDS does not know it, or has not prepared it, or it has no images with labels.
+    """
+    path, _, version = name.partition(":")
+    root = Path(os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
+    directory = _prepared(root / path, version)
+    if directory is None:
+        raise UserError(_how_to_prepare(name, root))
+    info = tfds.builder_from_directory(directory).info
+    image, label = _keys(info, name)
+    if "train" not in info.splits:
+        raise UserError(f"tfds:{name} has no train split, only {', '.join(info.splits)}")
+    splits = {}
+    for split_name in ("train", "validation", "test"):
+        if split_name in info.splits:
+            count = info.splits[split_name].num_examples
+            split = Split(_Examples(str(directory), split_name, image, label), np.arange(count))
+            if split[0].label >= 0:  # ImageNet's test images have none: its label is -1
+                splits[split_name] = split
+    return Source(str(info.version), tuple(info.features[label].names), splits)
+
+
+def _keys(info: tfds.core.DatasetInfo, name: str) -> tuple[str, str]:
+    """The names of the features that hold the image and its class."""
+    keys = info.supervised_keys or ("image", "label")
+    if len(keys) == 2 and set(keys) <= set(info.features):
+        image, label = (info.features[key] for key in keys)
+        if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
+            return keys
+    raise UserError(f"tfds:{name} has {', '.join(info.features)}, but an image and a class label are needed")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Examples:
+    """The examples of a split by number; opened anew in each process."""
+
+    directory: str
+    split: str
+    image: str
+    label: str
+
+    def __call__(self, i: int) -> Example:
+        example = _open(self.directory, self.split, self.image)(i)
+        name = example.get("file_name", f"{self.split} {i}")
+        content = example[self.image]
+        return Example(
+            name.decode() if isinstance(name, bytes) else name, int(example[self.label]), lambda: content
+        )
+
+
+@functools.cache
+def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, Any]]:
+    """Reads the example of a number, its image as the bytes of an image file."""
+    builder = tfds.builder_from_directory(directory)
+    encoded = {image: tfds.decode.SkipDecoding()}
+    if builder.info.file_format.value == "array_record":
+        source = builder.as_data_source(split=split, decoders=encoded)
+        return lambda i: source[i]
+    if builder.info.file_format.value == "tfrecord":
+        records = _TFRecords(builder.info.splits[split].filepaths)
+        features = builder.info.features
+        return lambda i: features.deserialize_example_np(records[i], decoders=encoded)
+    raise UserError(
+        f"{directory} holds {builder.info.file_format.value} files:"
+        f" prepare it with tfds build {Path(directory).parent.name} --file_format=array_record"
+    )
+
+
+class _TFRecords:
+    """Records by number. Each is its length (8 bytes), a checksum (4), the content, and a checksum (4)."""
+
+    def __init__(self, paths: Sequence[Any]) -> None:
+        self._files = [os.open(path, os.O_RDONLY) for path in paths]  # as long as the process lives
+        self._places: list[np.ndarray] = []
+        for file, path in zip(self._files, paths, strict=True):
+            place, places, end = 0, [], os.fstat(file).st_size
+            while place < end:
+                places.append(place)
+                place += int.from_bytes(os.pread(file, 8, place), "little") + 16
+            if place > end:
+                raise UserError(f"{path} was cut off: prepare it anew")
+            self._places.append(np.array(places, np.int64))
+        self._begins = [0, *itertools.accumulate(map(len, self._places))]
+
+    def __getitem__(self, i: int) -> bytes:
+        number = int(np.searchsorted(self._begins, i, side="right")) - 1
+        file, place = self._files[number], int(self._places[number][i - self._begins[number]])
+        length = int.from_bytes(os.pread(file, 8, place), "little")
+        return os.pread(file, length, place + 12)
+
+
+def _prepared(directory: Path, version: str) -> Path | None:
+    """The newest prepared version, or the one that is asked for."""
+
+    def numbers(path: Path) -> tuple[int, ...]:
+        return tuple(int(part) for part in path.name.split("."))
+
+    found = [
+        info.parent
+        for info in directory.glob("*.*.*/dataset_info.json")
+        if not version or info.parent.name == version
+    ]
+    return max(found, key=numbers, default=None)
+
+
+def _how_to_prepare(name: str, root: Path) -> str:
+    """What is missing, and the command; nothing is written where TFDS looks."""
+    path = name.partition(":")[0]
+    data_set = path.partition("/")[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    if data_set not in known:
+        return f"TFDS has no data set {data_set}{near(data_set, known)}"
+    command = (
+        "pip install 'alexnet-jax[tensorflow]', and then"
+        f" tfds build {path} --file_format=array_record --data_dir={root}"
+    )
+    by_hand = root / "downloads" / "manual"
+    missing = [archive for archive in _BY_HAND.get(data_set, ()) if not (by_hand / archive).exists()]
+    archives = f"put {' and '.join(missing)} (from image-net.org, with an account) into {by_hand}, then "
+    return (
+        f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to where it is, or prepare it:"
+        f" {archives if missing else ''}{command}"
+    )

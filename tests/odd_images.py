@@ -1,0 +1,89 @@
+"""Files with images of every kind that is found in the wild, of one scene, and files that are broken."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+HEIGHT, WIDTH = 60, 90
+
+
+def scene():
+    """Uint8 of shape (60, 90, 3): four quarters of other colours, and a slope of light, so that no turn is lost."""
+    quarters = np.array([[[200, 40, 40], [40, 180, 60]], [[40, 60, 200], [190, 180, 40]]], np.float64)
+    colours = quarters.repeat(HEIGHT // 2, 0).repeat(WIDTH // 2, 1)
+    light = np.linspace(0.7, 1.2, WIDTH)[None, :, None]
+    return np.clip(np.rint(colours * light), 0, 255).astype(np.uint8)
+
+
+def grey():
+    """The scene without its colours."""
+    return np.asarray(Image.fromarray(scene()).convert("L"))
+
+
+def file(image, kind, **options):
+    """An image file's bytes."""
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def rotated():
+    """A photograph of a camera that was held upright: its pixels lie on the side, and its EXIF says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    return file(Image.fromarray(np.rot90(scene())), "JPEG", quality=95, exif=exif)
+
+
+def transparent():
+    """The scene, its left half invisible; the pixels that are not seen are black."""
+    alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
+    alpha[:, : WIDTH // 2] = 0
+    return Image.fromarray(np.concatenate([scene() * (alpha > 0), alpha], axis=-1))
+
+
+def on_white():
+    """What is seen of `transparent`."""
+    image = scene()
+    image[:, : WIDTH // 2] = 255
+    return image
+
+
+def good():
+    """{name: (content, the RGB that should come out)}."""
+    rgb = Image.fromarray(scene())
+    grey_3 = np.repeat(grey()[..., None], 3, axis=-1)
+    palette = transparent().quantize(16)
+    return {
+        "jpeg.jpg": (file(rgb, "JPEG", quality=95), scene()),
+        "progressive.jpeg": (file(rgb, "JPEG", quality=95, progressive=True), scene()),
+        "png.png": (file(rgb, "PNG"), scene()),
+        "png_called.JPEG": (file(rgb, "PNG"), scene()),
+        "gif.gif": (file(rgb.quantize(64), "GIF"), scene()),
+        "webp.webp": (file(rgb, "WEBP", lossless=True), scene()),
+        "bmp.bmp": (file(rgb, "BMP"), scene()),
+        "tiff.tif": (file(rgb, "TIFF"), scene()),
+        "grey.jpg": (file(rgb.convert("L"), "JPEG", quality=95), grey_3),
+        "palette.png": (file(rgb.quantize(64), "PNG"), scene()),
+        "cmyk.jpg": (file(rgb.convert("CMYK"), "JPEG", quality=95), scene()),
+        "grey_16_bits.png": (file(Image.fromarray(grey().astype(np.uint16) * 257), "PNG"), grey_3),
+        "grey_16_bits.pgm": (b"P5 90 60 65535\n" + (grey().astype(">u2") * 257).tobytes(), grey_3),
+        "alpha.png": (file(transparent(), "PNG"), on_white()),
+        "palette_alpha.png": (file(palette, "PNG"), on_white()),
+        "grey_alpha.png": (
+            file(transparent().convert("LA"), "PNG"),
+            np.asarray(Image.fromarray(on_white()).convert("L").convert("RGB")),
+        ),
+        "rotated.jpg": (rotated(), scene()),
+    }
+
+
+def broken():
+    """{name: content} of what is no image, or not a whole one."""
+    return {
+        "empty.jpg": b"",
+        "text.jpg": b"<html>404 Not Found</html>\n" * 20,
+        "cut.jpg": file(Image.fromarray(scene()), "JPEG", quality=95)[:-300],
+        "cut.png": file(Image.fromarray(scene()), "PNG")[:-60],
+        "floats.tif": file(Image.fromarray(grey() / np.float32(255)), "TIFF"),
+    }

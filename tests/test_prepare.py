@@ -1,0 +1,301 @@
+"""Preparation: whatever happens on the way, the same bytes in the end, and never half of them."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import UserError, workers
+from alexnet_jax.cache import cache_path, load, open_cache
+from alexnet_jax.prepare import prepare
+from tests import odd_images
+from tests.conftest import CONFIGS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """120 noisy images of two classes, which no coder makes small."""
+    draws = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(60):
+            image = draws.integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(image).save(tmp_path / "images" / name / f"{i:02}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def data(tiny, tmp_path, folder, monkeypatch):
+    """Some twelve shards of ten images each, for two processes."""
+    monkeypatch.setattr("alexnet_jax.shards._SMALLEST", 10 * 3 * 32**2)
+    monkeypatch.setattr(workers, "_WORTH_A_PROCESS", 10 * 3 * 32**2)
+    tiny.data.source = f"folder:{folder}"
+    tiny.data.cache_dir = str(tmp_path / "cache")
+    tiny.data.image_size = 32
+    return tiny.data
+
+
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def made(data, name):
+    """A cache made elsewhere in one go, by one process."""
+    elsewhere = data.copy_and_resolve_references()
+    elsewhere.cache_dir = str(Path(data.cache_dir).with_name(name))
+    return contents(open_cache(elsewhere, print).directory)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_many_processes_write_the_bytes_of_one(data, encoding, monkeypatch):
+    data.encoding = encoding
+    expected = made(data, "undisturbed")
+    assert len([name for name in expected if name.endswith(".images")]) >= 12
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert contents(open_cache(data, print).directory) == expected
+
+
+def test_images_and_labels_belong_together(data, folder):
+    found = open_cache(data, print)
+    assert found.info.class_names == ("cat", "dog")
+    assert sum(found.info.splits.values()) == 120
+    with Image.open(folder / "dog" / "59.png") as image:
+        square = np.asarray(image.resize((32, 32), Image.Resampling.BOX, (5, 0, 45, 40)))
+    places = [
+        (split, int(row))
+        for split, images in found.images.items()
+        for row in np.flatnonzero((np.abs(images[:].astype(int) - square) <= 1).all((1, 2, 3)))
+    ]
+    assert [int(found.labels[split][row]) for split, row in places] == [1]
+
+
+def cut_off_after(monkeypatch, shards, error):
+    """Preparation ends with an error when so many shards are written."""
+    write, written = workers.Work.write, []
+
+    def dies(self, part, check):
+        if len(written) == shards:
+            raise error
+        written.append(part)
+        return write(self, part, check)
+
+    monkeypatch.setattr(workers.Work, "write", dies)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    return written
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_it_goes_on_where_it_was_cut_off(data, error, monkeypatch):
+    expected = made(data, "undisturbed")
+    path = cache_path(data)
+    with monkeypatch.context() as patch:
+        first = cut_off_after(patch, 5, error)
+        with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError) as told:
+            open_cache(data, print)
+    assert isinstance(error, KeyboardInterrupt) or "No space left on device): make room" in str(told.value)
+    assert not path.exists()
+    assert not list(path.parent.rglob("*.writing"))
+    said = []
+    with monkeypatch.context() as patch:
+        second = cut_off_after(patch, 1000, error)
+        open_cache(data, said.append)
+    assert not set(first) & set(second)
+    assert any(line.startswith("going on: ") for line in said)
+    assert contents(path) == expected
+
+
+def test_it_starts_anew_when_the_images_have_changed(data, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        cut_off_after(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(data, print)
+    (folder / "cat" / "00.png").unlink()
+    said = []
+    assert sum(open_cache(data, said.append).info.splits.values()) == 119
+    assert not any(line.startswith("going on") for line in said)
+
+
+def test_killed_at_any_moment_it_goes_on_and_no_process_stays(data, tmp_path):
+    """The command itself, with its processes, under SIGKILL; each time a little later."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("cat", "dog"):
+        (folder / name).mkdir()
+        for i in range(400):  # some 800 images of 256x256: five shards
+            (folder / name / f"{i:03}.png").symlink_to(Path(data.source[7:]) / name / f"{i % 60:02}.png")
+    command = [
+        sys.executable, "-m", "alexnet_jax", "prepare", f"--config={CONFIGS}/folder.py",
+        f"--config.data.source=folder:{folder}", "--config.data.encoding=raw",
+    ]  # fmt: skip
+    killed, status = 0, None
+    while status != 0:
+        process = subprocess.Popen(
+            [*command, f"--config.data.cache_dir={tmp_path}/killed"],
+            stdout=subprocess.PIPE, start_new_session=True, text=True,
+        )  # fmt: skip
+        try:
+            process.communicate(timeout=1.5 + 0.75 * killed)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+        status = process.returncode
+        ends = time.monotonic() + 30
+        while time.monotonic() < ends and not _is_gone(process.pid):
+            time.sleep(0.05)
+        assert _is_gone(process.pid), "processes stay at work"
+    assert killed
+    subprocess.run([*command, f"--config.data.cache_dir={tmp_path}/whole"], check=True, capture_output=True)
+    (one,), (other,) = ((tmp_path / name).glob("*/") for name in ("killed", "whole"))
+    assert contents(one) == contents(other)
+
+
+def _is_gone(session):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(session, 0)
+        return False
+    return True
+
+
+def test_ctrl_c_is_one_line_and_goes_on(data, tmp_path, monkeypatch):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW, str(data.source), str(tmp_path / "cache")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline().startswith("preparing")
+    time.sleep(1.5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "alexnet-jax: stopped\n"
+
+
+_SLOW = """
+import sys, time
+from alexnet_jax import cli, images, workers
+workers._WORTH_A_PROCESS = 1
+if __name__ == "__main__":
+    sys.exit(cli.main(["prepare", "--config=configs/folder.py", f"--config.data.source={sys.argv[1]}",
+                       f"--config.data.cache_dir={sys.argv[2]}", "--config.data.image_size=3000",
+                       "--config.data.crop_size=224"]))
+"""
+
+
+# ---- Odd and broken images --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def odd_folder(tmp_path):
+    """Every kind of image, good and broken, a class each."""
+    for name, (content, _) in odd_images.good().items():
+        for i in range(8):
+            path = tmp_path / "odd" / "good" / f"{i}_{name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    (tmp_path / "odd" / "broken").mkdir()
+    for name, content in odd_images.broken().items():
+        (tmp_path / "odd" / "broken" / name).write_bytes(content)
+    (tmp_path / "odd" / "broken" / "nowhere.jpg").symlink_to(tmp_path / "nowhere")
+    return tmp_path / "odd"
+
+
+def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
+    data.source, data.max_broken = f"folder:{odd_folder}", 0.1
+    said = []
+    found = open_cache(data, said.append)
+    assert sum(found.info.splits.values()) == 8 * len(odd_images.good())
+    lines = (found.directory / "broken.txt").read_text().splitlines()
+    assert len(lines) == len(odd_images.broken()) + 1
+    assert all(line.startswith(f"{odd_folder}/broken/") and ": " in line for line in lines)
+    assert any("empty.jpg: no kind of image" in line for line in lines)
+    assert any("nowhere.jpg: No such file" in line for line in lines)
+    assert any(line.startswith("6 images can't be read and are left out") for line in said)
+    for labels in found.labels.values():
+        assert set(labels) == {1}  # good, the second of the classes
+
+
+def test_too_many_broken_images_stop_it_and_a_higher_limit_goes_on(data, odd_folder):
+    data.source, data.max_broken = f"folder:{odd_folder}", 0.001
+    with pytest.raises(UserError, match=r"can't be read, more than config.data.max_broken = 0.001") as told:
+        open_cache(data, print)
+    named = Path(str(told.value).split("; ")[1].split(" names")[0])
+    assert named.read_text().startswith(f"{odd_folder}/broken/")
+    assert not cache_path(data).exists()
+    data.max_broken = 0.1
+    said = []
+    open_cache(data, said.append)
+    assert any(line.startswith("going on") for line in said)
+
+
+def test_small_images_are_enlarged_and_counted(data):
+    data.image_size = 48
+    said = []
+    assert open_cache(data, said.append).images["train"].shape[1:] == (48, 48, 3)
+    assert "120 images are smaller than 48x48, and were enlarged" in said
+
+
+# ---- Places -----------------------------------------------------------------------------------------
+
+
+def _prepare(settings, said):
+    open_cache(settings, said.append)
+
+
+def test_of_several_processes_one_prepares(data):
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        said = manager.list()
+        processes = [context.Process(target=_prepare, args=(data, said)) for _ in range(2)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0]
+        assert len([line for line in said if line.startswith("preparing")]) == 1
+
+
+def test_a_damaged_cache_is_made_anew_by_force_alone(data):
+    path = open_cache(data, print).directory
+    expected = contents(path)
+    os.truncate(path / "train-00000.images", 5)
+    with pytest.raises(UserError, match="prepare --force"):
+        open_cache(data, print)
+    prepare(path, data, print)  # another process may just have made it: nothing to do
+    assert (path / "train-00000.images").stat().st_size == 5
+    prepare(path, data, print, force=True)
+    assert contents(load(path, whole=True).directory) == expected
+    assert sorted(file.suffix for file in path.parent.iterdir() if file != path) == [".lock"]
+
+
+def test_a_place_that_cannot_be_written(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    data.cache_dir = str(tmp_path / "file")
+    with pytest.raises(UserError, match=r"can't be made \(File exists\)|can't be made \(Not a directory\)"):
+        open_cache(data, print)
+
+
+def test_room_is_checked_before_it_begins(data, monkeypatch):
+    monkeypatch.setattr(workers.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100 * 3 * 32**2}))
+    with pytest.raises(UserError, match=r"needs 0.000369 GB, but .* has 0.000307 GB free: make room"):
+        open_cache(data, print)
+    assert not list(Path(data.cache_dir).rglob("*.images"))
+
+
+def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
+    from alexnet_jax import sources
+
+    read = sources._file
+    monkeypatch.setattr(
+        sources, "_file", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
+    )
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with pytest.raises(UserError, match="has the label 2, of 2 classes"):
+        open_cache(data, print)
