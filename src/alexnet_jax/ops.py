@@ -12,14 +12,44 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from alexnet_jax import cpu
 from alexnet_jax.layers import LRN, AvgPool, MapNorm, MaxPool
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
     """Cross-correlation, as every network library calls convolution."""
+    return _conv(x, kernel_HxWxIxO, stride, padding)
+
+
+def _conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
     return lax.conv_general_dilated(
         x, kernel_HxWxIxO, (stride, stride), (padding, padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+def _conv_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _conv(x, kernel, stride, padding), (x, kernel)
+
+
+def _conv_backward(
+    stride: int, padding: tuple[int, int], saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The library's gradients, but on a CPU that of the kernel."""
+    x, kernel = saved
+    (by_x,) = jax.linear_transpose(lambda x: _conv(x, kernel, stride, padding), x)(g)
+    by_kernel = lax.platform_dependent(
+        x,
+        g,
+        cpu=lambda x, g: cpu.kernel_gradient(x, g, kernel.shape[:2], stride, padding),
+        default=lambda x, g: jax.linear_transpose(lambda w: _conv(x, w, stride, padding), kernel)(g)[0],
+    )
+    return by_x, by_kernel
+
+
+conv.defvjp(_conv_forward, _conv_backward)
 
 
 def lrn(
