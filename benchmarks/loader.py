@@ -1,60 +1,132 @@
-"""The loader alone: 256x256 images in random order from a raw cache in memory, batches of 128.
+"""The loader alone: 256x256 images in random order from the page cache, batches of 128.
 
-python benchmarks/loader.py [--images=10000] [--batch_size=128] [--batches=200]
+python benchmarks/loader.py [--encoding=raw|jpeg] [--images=10000] [--photos=DIR] [--batches=200]
+
+With ``--images=1000000`` it is the cache of ImageNet's size: how long it takes to open, and what it keeps in
+memory. Such a cache takes no room: its raw files are sparse, its JPEG files are one, linked many times.
 """
 
 import argparse
+import os
+import resource
 import tempfile
 import time
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from alexnet_jax.cache import Cache, DataInfo
+from alexnet_jax import images as images_lib
+from alexnet_jax.cache import DataInfo, load, write_manifest
 from alexnet_jax.config import base
-from alexnet_jax.loader import training_batches
+from alexnet_jax.loader import THREADS, training_batches
 from alexnet_jax.mesh import local_mesh
+from alexnet_jax.shards import parts
+
+SIZE = 256
+SPARSE_FROM = 100_000  # images; below, raw files hold noise
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--photos", type=Path, help="a folder of photographs, for jpeg; else smooth noise")
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--batches", type=int, default=200, help="timed, after ten that are not")
     args = parser.parse_args()
-    shape = (args.images, 256, 256, 3)
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "images.npy"
-        images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-        draws = np.random.default_rng(0)
-        for i in range(0, args.images, 1000):
-            images[i : i + 1000] = draws.integers(0, 256, images[i : i + 1000].shape, np.uint8)
-        images = np.load(path, mmap_mode="r")
-        labels = np.zeros(args.images, np.int32)
-        info = DataInfo("random", "", "", (256, 256), ("",), {"train": args.images}, np.eye(3), np.zeros(3))
-        cache = Cache(Path(directory), info, {"train": images}, {"train": labels})
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+        path = Path(directory)
+        make_cache(path, args.images, args.encoding, args.photos)
+        before, began = memory(), time.perf_counter()
+        cache = load(path)
+        opened = time.perf_counter() - began
+        print(
+            f"{args.images:,} images, {args.encoding}: opened in {opened:.3f} s, {memory() - before:.1f} MB"
+        )
+
         config = base()
         config.batch_size = args.batch_size
         batches = training_batches(cache, config, local_mesh(), 0, 10 + args.batches)
         for _ in range(10):
             next(batches)
-        began = time.perf_counter()
+        before, began = memory(), time.perf_counter()
         for batch in batches:
             jax.block_until_ready(batch)
         seconds = time.perf_counter() - began
-        rows = [draws.integers(0, args.images, args.batch_size) for _ in range(args.batches)]
-        began = time.perf_counter()
-        for chosen in rows:
-            np.take(images, chosen, axis=0)
-        alone = time.perf_counter() - began
-    count = args.batches * args.batch_size
+    rate = args.batches * args.batch_size / seconds
     print(
-        f"loader {count / seconds:,.0f} images/s ({count * 256 * 256 * 3 / seconds / 1e9:.2f} GB/s),"
-        f" numpy.take in one thread {count / alone:,.0f}"
+        f"loader, {THREADS} threads: {rate:,.0f} images/s ({rate * 3 * SIZE**2 / 1e9:.2f} GB/s of pixels);"
+        f" {memory() - before:.1f} MB more after {args.batches} batches"
     )
+    if args.encoding == "raw" and args.images < SPARSE_FROM:
+        print(f"numpy.take from memory, one thread: {take_rate(args.images, args.batch_size):,.0f} images/s")
+
+
+def memory() -> float:
+    """Megabytes that this process has used at most; without the page cache, which is the system's."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def make_cache(path: Path, count: int, encoding: str, photos: Path | None) -> None:
+    """A cache that nobody prepared."""
+    sizes: list[int] = []
+    manifest: dict[str, tuple[int, int]] = {}
+    first, first_sizes = path, [0]  # the file that others are links to
+    for part in parts("train", count, SIZE):
+        file, examples = path / part.images_name, len(part.examples)
+        checksum = 0
+        if encoding == "raw" and count >= SPARSE_FROM:
+            file.touch()
+            os.truncate(file, examples * 3 * SIZE**2)
+            sizes += [3 * SIZE**2] * examples
+        elif encoding == "jpeg" and examples == len(first_sizes):
+            file.hardlink_to(first)
+            sizes += first_sizes
+            checksum = manifest[first.name][1]
+        else:
+            contents = [content for content, _ in zip(cycle(encoding, photos), part.examples, strict=False)]
+            file.write_bytes(b"".join(contents))
+            checksum = zlib.crc32(file.read_bytes())
+            first, first_sizes = file, [len(content) for content in contents]
+            sizes += first_sizes
+        manifest[file.name] = (file.stat().st_size, checksum)
+    np.save(path / "train.labels.npy", np.zeros(count, np.int32))
+    np.save(path / "train.offsets.npy", np.cumsum([0, *sizes]))
+    names = tuple(map(str, range(1000)))
+    mean = np.zeros((SIZE, SIZE, 3), np.float32)
+    info = DataInfo(
+        "made up", "1", "1", encoding, (SIZE, SIZE), names, names, {"train": count}, np.eye(3), mean
+    )
+    info.save(path)
+    write_manifest(path, manifest)
+
+
+def cycle(encoding: str, photos: Path | None) -> Iterator[bytes]:
+    """The cache's files of photographs, or of noise, over and over."""
+    draws = np.random.default_rng(0)
+    if photos is not None:
+        squares = [images_lib.square(file.read_bytes(), SIZE)[0] for file in sorted(photos.rglob("*.JPEG"))]
+    else:
+        coarse = draws.integers(0, 256, (100, 32, 32, 3), np.uint8)
+        squares = [images_lib.square(noise, SIZE)[0] for noise in coarse]
+    contents = [images_lib.encode(x) if encoding == "jpeg" else x.tobytes() for x in squares]
+    while True:
+        yield from contents
+
+
+def take_rate(count: int, batch_size: int) -> float:
+    """What copying the same bytes costs without a file."""
+    images = np.zeros((min(count, 10_000), SIZE, SIZE, 3), np.uint8) + np.uint8(1)
+    rows = np.random.default_rng(0).integers(0, len(images), (100, batch_size))
+    began = time.perf_counter()
+    for chosen in rows:
+        np.take(images, chosen, axis=0)
+    return rows.size / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -105,9 +105,8 @@ def source(c: ConfigDict) -> None:
     layers = _after(layers, "norm2", MapNorm("map_norm2", window=5, alpha=1e-3))
     for name in ("norm1", "norm2"):
         layers = replaced(layers, name, divide_alpha=True)
-    for name in ("conv3", "conv4", "conv5"):
-        layers = replaced(layers, name, std=0.03)
     c.net.layers = layers
+    std03(c)
     c.data.shrink_by_noise = True
     c.data.color_noise_epochs = 67.0
     c.data.images_per_crop = 32
@@ -172,6 +171,11 @@ def small_bias(c: ConfigDict) -> None:
             c.net.layers = replaced(c.net.layers, layer.name, bias=0.1)
 
 
+def std03(c: ConfigDict) -> None:
+    for name in ("conv3", "conv4", "conv5"):
+        c.net.layers = replaced(c.net.layers, name, std=0.03)
+
+
 def ilsvrc2010(c: ConfigDict) -> None:
     c.data.source = "folder:ILSVRC2010"
     if not c.data.reshuffle:  # ``source``; its `layer-params-145-2010.cfg`
@@ -193,9 +197,12 @@ def get_config(variants: str = "") -> ConfigDict:
     c.net.layers = PAPER
     c.data.encoding = "jpeg"
     c.log_every = 50
-    known = [owt, source, caffe, one_tower, no_lrn, batch256, small_bias, ilsvrc2010, bf16]
+    known = [owt, source, caffe, one_tower, no_lrn, batch256, small_bias, std03, ilsvrc2010, bf16]
     contradictions = [
-        *(frozenset({"owt", other}) for other in ("source", "caffe", "one_tower", "no_lrn", "small_bias")),
+        *(
+            frozenset({"owt", other})
+            for other in ("source", "caffe", "one_tower", "no_lrn", "small_bias", "std03")
+        ),
         *(frozenset({"caffe", other}) for other in ("source", "batch256", "small_bias")),
     ]
     return with_variants(c, variants, {change.__name__: change for change in known}, contradictions)

@@ -9,7 +9,7 @@ HEIGHT, WIDTH = 60, 90
 
 
 def scene():
-    """Uint8 of shape (60, 90, 3): four quarters of other colours, and a slope of light, so that no turn is lost."""
+    """Uint8 of shape (60, 90, 3): four quarters of other colours, and a slope of light."""
     quarters = np.array([[[200, 40, 40], [40, 180, 60]], [[40, 60, 200], [190, 180, 40]]], np.float64)
     colours = quarters.repeat(HEIGHT // 2, 0).repeat(WIDTH // 2, 1)
     light = np.linspace(0.7, 1.2, WIDTH)[None, :, None]

@@ -66,6 +66,31 @@ def test_the_code_shared_a_crop_among_32(data):
     assert len(set(draws)) > 1
 
 
+def test_crops_of_a_random_area_and_shape_as_torchvisions(data):
+    data.crop_scale, data.image_size = (0.08, 1.0), 64
+    places = np.stack(np.broadcast_arrays(*np.meshgrid(np.arange(64), np.arange(64), indexing="ij"), 7), -1)
+    images = np.broadcast_to(places, (B, 64, 64, 3)).astype(np.uint8)
+    stats = Statistics(np.zeros((64, 64, 3), np.float32), ZERO.color_3x3)
+    found = views(data, stats, images=images)
+    assert found.shape == (B, 8, 8, 3)
+    np.testing.assert_allclose(found[..., 2], 7, atol=1e-3)  # nothing is lost or added
+    # The slopes say how large each box is: eight pixels of the view are its height, and its width.
+    height, width = (
+        8 * np.abs(np.diff(found[..., i], axis=i + 1)[:, 2:-2, 2:-2]).mean((1, 2)) for i in (0, 1)
+    )
+    area, ratio = height * width / 64**2, width / height
+    assert 0.07 < area.min() < 0.15
+    assert 0.85 < area.max() <= 1.02
+    assert area.mean() == pytest.approx(0.5, abs=0.06)  # a little below 0.54: wide boxes do not fit
+    assert 0.73 < ratio.min() < 0.8
+    assert 1.25 < ratio.max() < 1.36
+    assert np.median(ratio) == pytest.approx(1, abs=0.06)
+    assert (found[:, 4, 0, 1] > found[:, 4, -1, 1]).mean() == pytest.approx(0.5, abs=0.1)  # mirrored
+    centre = found[:, 3:5, 3:5, :2].mean((1, 2))
+    assert np.all(np.abs(centre.mean(0) - 31.5) < 3)
+    assert np.all(centre.std(0) > 5)
+
+
 def test_the_mean_is_subtracted_where_the_crop_lies(data):
     stats = Statistics(PLACES.astype(np.float32), ZERO.color_3x3)
     np.testing.assert_array_equal(views(data, stats), 0)

@@ -120,10 +120,10 @@ def test_damage_while_it_is_read_is_an_error(data):
     found = open_cache(data, print)
     path = found.directory / "train-00000.images"
     path.write_bytes(b"\0" * path.stat().st_size)
-    with pytest.raises(RunError, match="train-00000.images is damaged"):
+    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
         found.images["train"][:1]
     os.truncate(path, 10)
-    with pytest.raises(RunError, match="train-00000.images is damaged"):
+    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
         found.images["train"][100:101]
 
 

@@ -117,6 +117,18 @@ def test_towers_that_share_a_device(tiny):
     assert sent(config, make_mesh(2, 2)) == Counter(expected(config, 2, 2))
 
 
+@pytest.mark.parametrize("shape", [(4, 2), (2, 2)])
+def test_an_lrn_across_the_towers_gathers_their_edges_alone(shape):
+    """Caffe's: of each tower the two first and the two last maps, and their gradient back."""
+    config = small(layers=replaced(small().net.layers, "norm1", reads="all"))
+    config.net.towers = 4 if shape == (2, 2) else 2
+    found = sent(config, make_mesh(*shape))
+    assert found == Counter(expected(config, *shape))
+    edges = 32 // shape[0] * 6 * 6 * 4 * config.net.towers * 4
+    assert found[Collective("all-gather", ("tower",), ("norm1",), "forward", edges)] == 1
+    assert found[Collective("reduce-scatter", ("tower",), ("norm1",), "backward", edges)] == 1
+
+
 def test_silent_towers_do_not_talk_before_the_classifier():
     layers = replaced(replaced(small().net.layers, "conv2", reads="own"), "fc6", reads="own")
     found = sent(small(layers=layers), make_mesh(4, 2))
@@ -125,7 +137,7 @@ def test_silent_towers_do_not_talk_before_the_classifier():
 
 
 def test_a_layer_that_gathers_behind_our_back_is_found(monkeypatch):
-    """LRN whose window crosses the towers, as Caffe has it: not what point by point is allowed here."""
+    """An LRN that gathers all maps of all towers, where its window is to stay in its own."""
 
     def lrn_across(x, layer, plain=ops.lrn):
         maps = x.shape[-1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax import UserError, config, get_config
+from alexnet_jax import UserError, build, config, get_config
 from tests.conftest import CONFIGS, RECIPES
 
 
@@ -18,6 +18,48 @@ def test_variants_combine_in_any_order():
     a, b = (get_config(f"{CONFIGS}/alexnet.py:{v}") for v in ("no_lrn,source,bf16", "bf16,source,no_lrn"))
     assert config.changes(a, b) == []
     assert (a.dtype, a.learning.cuts) == ("bfloat16", (25, 51, 79))
+
+
+def layers_of(variants, recipe="alexnet"):
+    return {layer.name: layer for layer in get_config(f"{CONFIGS}/{recipe}.py:{variants}").net.layers}
+
+
+def test_small_bias_is_a_tenth_where_the_paper_has_one():
+    paper, small = layers_of(""), layers_of("small_bias")
+    biases = {name: (paper[name].bias, small[name].bias) for name in paper if hasattr(paper[name], "bias")}
+    ones = {"conv2", "conv4", "conv5", "fc6", "fc7"}
+    assert biases == {name: (1.0, 0.1) if name in ones else (0.0, 0.0) for name in biases}
+
+
+def test_caffe_is_bvlc_alexnet():
+    c = get_config(f"{CONFIGS}/alexnet.py:caffe")
+    layers = layers_of("caffe")
+    assert (c.data.crop_size, c.batch_size, c.learning.rate, c.learning.bias_rate) == (227, 256, 0.01, 0.02)
+    assert layers["conv1"].padding == (0, 0)
+    norm = layers["norm2"]
+    assert (norm.k, norm.alpha, norm.divide_alpha, norm.reads, norm.window) == (1.0, 1e-4, True, "all", 5)
+    assert (layers["fc6"].std, layers["fc8"].std, layers["conv2"].bias) == (0.005, 0.01, 0.1)
+
+
+def test_batch256_doubles_the_rate():
+    c = get_config(f"{CONFIGS}/alexnet.py:batch256")
+    assert (c.batch_size, c.learning.rate, c.learning.bias_rate) == (256, 0.02, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("variants", "cuts", "epochs"), [("ilsvrc2010", (), 90), ("source,ilsvrc2010", (23, 51, 78), 93)]
+)
+def test_ilsvrc2010_has_the_cuts_of_its_run(variants, cuts, epochs):
+    c = get_config(f"{CONFIGS}/alexnet.py:{variants}")
+    assert (c.data.source, c.learning.cuts, c.num_epochs) == ("folder:ILSVRC2010", cuts, epochs)
+
+
+def test_a_folder_trains_the_papers_net_with_its_own_classes():
+    paper, folder = layers_of("bf16"), layers_of("bf16", "folder")
+    assert {name for name in paper if paper[name] != folder[name]} == {"fc8"}
+    assert folder["fc8"].classes == 0
+    with pytest.raises(UserError, match="as many classes as the data"):
+        build(get_config(f"{CONFIGS}/folder.py"))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +106,11 @@ def test_the_biases_rate_follows_the_rate_unless_it_is_set():
         ("learning.cuts", (2.0, 1.0)),
         ("learning.cuts", ("a",)),
         ("data.crop_size", 9),
+        ("data.crop_scale", (0.08,)),
+        ("data.crop_scale", (0.5, 0.1)),
+        ("data.crop_scale", (0.5, 1.5)),
+        ("data.encoding", "png"),
+        ("data.max_broken", 1.0),
         ("data.color_noise", -0.1),
         ("data.validation", float("nan")),
         ("data.pixel_std", 0.0),

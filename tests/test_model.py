@@ -1,6 +1,7 @@
 """One program for a tower: the same numbers wherever the towers live."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from alexnet_jax import apply, build, init
-from alexnet_jax.layers import Classifier, Dropout, replaced, without
+from alexnet_jax import apply, build, init, ops
+from alexnet_jax.layers import LRN, Classifier, Dropout, replaced, without
 from alexnet_jax.mesh import TOWER, make_mesh, param_specs
 
 KEY = jax.random.key(3)
@@ -46,6 +47,37 @@ def test_taking_a_layer_out_leaves_the_others_initial_values_alone(tiny):
     tiny.net.layers = without(tiny.net.layers, "fc6", "relu6", "drop6")
     rest = init(build(tiny), KEY)
     assert np.array_equal(whole["conv2"]["kernel"], rest["conv2"]["kernel"])
+
+
+def test_an_lrn_across_the_towers_is_that_of_all_maps_on_any_mesh(tiny):
+    """Its gradient too: as if the maps of all towers lay in one row, as Caffe's do."""
+    tiny.net.layers = replaced(tiny.net.layers, "norm1", reads="all", alpha=1.0)
+    model = build(tiny)
+    params, images = init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
+    beside = jnp.concatenate(jnp.unstack(params["conv1"]["kernel"]), axis=-1)
+    row = jax.nn.relu(ops.conv(images, beside, 1, (0, 1)))  # the biases are zero
+    seen = []
+
+    def spy(x, layer, *edges, plain=ops.lrn):
+        seen.append(plain(x, layer, *edges))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ops, "lrn", spy)
+        apply(model, params, images)
+    np.testing.assert_allclose(jnp.concatenate(seen, axis=-1), ops.lrn(row, LRN("n", alpha=1.0)), atol=1e-6)
+
+    def loss(params, **axes):
+        return jnp.sum(jnp.sin(apply(model, params, images, **axes)))
+
+    mesh, specs = make_mesh(1, 2), param_specs(model, "towers")
+    split = jax.shard_map(
+        jax.grad(partial(loss, tower_axis=TOWER)), mesh=mesh, in_specs=(specs,), out_specs=specs
+    )
+    for a, b in zip(
+        jax.tree.leaves(jax.jit(split)(params)), jax.tree.leaves(jax.grad(loss)(params)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("train", [False, True])

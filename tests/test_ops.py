@@ -29,6 +29,15 @@ def test_lrn(divide_alpha, beta, window):
     np.testing.assert_allclose(ops.lrn(X, layer), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("window", [5, 4, 2])
+def test_lrn_of_a_tower_between_others(window):
+    layer = LRN("n", window=window, alpha=1e-2, reads="all")
+    before, after = layer.reach
+    everything = lrn_by_definition(X, window, 1e-2, 0.75, 2.0)
+    found = ops.lrn(X[..., 2:4], layer, X[..., 2 - before : 2], X[..., 4 : 4 + after])
+    np.testing.assert_allclose(found, everything[..., 2:4], rtol=1e-5)
+
+
 def test_lrn_gradient():
     layer = LRN("n", alpha=1e-2)
     x, weights = X[0, 0].astype(np.float64), np.random.default_rng(1).normal(size=X[0, 0].shape)

@@ -205,7 +205,7 @@ def test_tfrecords_that_were_cut_off(tfrecords, monkeypatch):
 def test_a_version_that_is_asked_for(cifar10_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
     assert open_source("tfds:cifar10:3.0.2", 0.0).version == "3.0.2"
-    with pytest.raises(UserError, match="has not prepared cifar10:9.9.9"):
+    with pytest.raises(UserError, match=r"has not prepared cifar10:9.9.9"):
         open_source("tfds:cifar10:9.9.9", 0.0)
 
 

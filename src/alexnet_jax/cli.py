@@ -249,6 +249,8 @@ def _predict(args: list[str]) -> int:
     _check_views(values.views)
     _check_file("--json", values.json)
     _check_file("--save", values.save)
+    if values.save and not values.save.lower().endswith(".png"):
+        raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
     from alexnet_jax.predict import predict, save_picture
     from alexnet_jax.workdir import restore
