@@ -25,7 +25,9 @@ caffe      BVLC's ``bvlc_alexnet``: crops of 227, biases of 0.1, k = 1, alpha ov
            cuts, no colour noise. Expected: 42.9 / 19.8 with one view (its readme; its images were squashed to
            256x256, ours are cropped).
 batch256   batches of 256 and twice the rate: the code's #170. Expected: as the paper's ("matches exactly").
-small_bias biases of 0.1 where the paper has 1: where the loss sits at ln(classes) with the paper's values.
+small_bias biases of 0.1 where the paper has 1, as Caffe has them.
+std03      weights of deviation 0.03 in conv3 to conv5, as the code has them. With 0.01 the image is all but
+           lost on its way to fc8, and the loss may sit at ln(classes) for long: see README.
 ilsvrc2010 the set of the paper's table 1, from folders train/, val/ and test/ with one folder a synset:
            --config.data.source=folder:DIR. With ``source`` the cuts of its run of 2010. Expected from
            the paper: 37.5 / 17.0 on the test set with ten views, 39.0 / 18.3 with the centre.

@@ -6,8 +6,10 @@
 DIR has a folder for each class in DIR/train, DIR/val and DIR/test, of which the last two may be missing
 (a tenth of train/ is then for validation); or a folder for each class itself, split 80/10/10.
 
-All variants of configs/alexnet.py are there, ``small_bias`` among them: on a small set the paper's initial
-biases can hold the loss at ln(classes) for long.
+All variants of configs/alexnet.py are there. On a small set take ``std03``: with the paper's initial values
+the loss can sit at ln(classes) for longer than one has patience.
+
+RESULT
 """
 
 from pathlib import Path

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from alexnet_jax.cli import main
 from tests.conftest import CONFIGS, RECIPES
@@ -79,6 +80,10 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
         (["--config.data.crop_size=5"], "config.data.crop_size is the workdir's own"),
         (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
         (["--json=/nowhere/r.json"], "can't be written"),
+        (["--weights=1,2"], "--weights is 1,2, but must be 1 numbers"),
+        (["--weights=-1"], "--weights is -1"),
+        (["--weights=0"], "not all zero"),
+        (["--weights=many"], "--weights is many"),
     ],
 )
 def test_evaluate_says_what_is_there(trained, args, message, capfd):
@@ -104,9 +109,47 @@ def test_evaluate_takes_several_workdirs_and_data_from_elsewhere(trained, tmp_pa
     assert list(tmp_path.glob("sklearn-digits-*/data.json"))
 
 
+def test_evaluate_refuses_data_of_other_classes(trained, tmp_path, capfd):
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (9, 9), (20 * i, 0, 0)).save(tmp_path / "images" / name / f"{i}.png")
+    args = [f"--config.data.source=folder:{tmp_path}/images", f"--config.data.cache_dir={tmp_path}"]
+    assert main(["evaluate", f"--workdir={trained}", *args]) == 2
+    assert "was trained on other classes than folder:" in capfd.readouterr().err
+    assert main(["train", TINY, f"--workdir={trained}", *args]) == 2  # nor does a run go on with them
+    assert "was trained on other data" in capfd.readouterr().err
+
+
+def test_prepare_checks_what_is_there_and_makes_it_anew_when_told(tmp_path, capfd):
+    args = ["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]
+    assert main(args) == 0
+    assert main(args) == 0
+    assert "nothing to prepare: it is there, and every checksum holds" in capfd.readouterr().out
+    (cut,) = tmp_path.glob("*/train-00000.images")
+    cut.write_bytes(b"")
+    assert main(args) == 2
+    assert "train-00000.images has 0 of 248,256 bytes): alexnet-jax prepare --force" in capfd.readouterr().err
+    assert main([*args, "--force"]) == 0
+    assert main(args) == 0
+
+
+def test_prepare_notices_images_that_came_later(tmp_path, capfd):
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (9, 9), (20 * i, 0, 0)).save(tmp_path / "images" / name / f"{i}.png")
+    args = [f"--config.data.source=folder:{tmp_path}/images", f"--config.data.cache_dir={tmp_path}/cache"]
+    assert main(["prepare", TINY, *args]) == 0
+    (tmp_path / "images" / "dog" / "9.png").unlink()
+    assert main(["prepare", TINY, *args]) == 2
+    assert "the cache was made of" in capfd.readouterr().err
+
+
 def test_prepare_says_where_the_cache_is(tmp_path, capfd):
     assert main(["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]) == 0
-    assert "train 1293, test 360, validation 144 images of (8, 8), 10 classes" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "train 1,293, test 360, validation 144 images of 8x8, raw, 10 classes" in out
 
 
 def test_help_does_not_wait_for_jax():

@@ -86,12 +86,14 @@ def test_every_example_counts_once(trained, cache, batch_size, shape):
     assert result.loss == pytest.approx(-np.log(right).mean(), abs=1e-6)
 
 
-def test_an_ensemble_averages_probabilities(trained, cache):
+@pytest.mark.parametrize("weights", [None, (3.0, 1.0), (0.0, 2.0)])
+def test_an_ensemble_averages_probabilities(trained, cache, weights):
     nets = [restore(trained, step=step) for step in (20, 40)]
     mesh = nets[0].mesh
     members = [partial(net.log_probabilities, views=10) for net in nets]
-    result = evaluate(members, cache, "validation", 10, 64, mesh)
-    probs = np.mean([by_hand(net, cache.images["validation"][:], 10) for net in nets], axis=0)
+    result = evaluate(members, cache, "validation", 10, 64, mesh, weights)
+    each = [by_hand(net, cache.images["validation"][:], 10) for net in nets]
+    probs = np.average(each, axis=0, weights=weights)
     assert result.top1_error == np.mean(probs.argmax(-1) != cache.labels["validation"])
     right = probs[np.arange(144), cache.labels["validation"]]
     assert result.loss == pytest.approx(-np.log(right).mean(), rel=1e-5)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shlex
 import sys
@@ -23,8 +24,8 @@ usage: alexnet-jax VERB [--flag=value ...]
   train     --config=FILE.py[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
             trains; goes on by itself where the workdir holds a checkpoint; with --dry_run
             only tells the mesh, and each layer with its shapes, its place and its bytes
-  evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10] [--step=last|best|N]
-            [--json=FILE] [--config.data.KEY=VALUE ...]
+  evaluate  --workdir=DIR [--workdir=DIR ...] [--weights=2,1,...] [--split=test] [--views=1|10]
+            [--step=last|best|N] [--json=FILE] [--config.data.KEY=VALUE ...]
             error rates of a net, or of several whose probabilities are averaged
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
             the five most probable classes of images: of files, and of all that are in folders
@@ -137,6 +138,7 @@ def _prepare(args: list[str]) -> None:
 def _evaluate(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_multi_string("workdir", [], "A workdir; several make an ensemble.", flag_values=values)
+        flags.DEFINE_list("weights", None, "Of each workdir in the average, as 2,1,1.", flag_values=values)
         flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
         flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
         flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
@@ -145,6 +147,7 @@ def _evaluate(args: list[str]) -> None:
     values, overrides = _flags("evaluate", args, define)
     workdirs = required(values.workdir, "--workdir=DIR")
     _check_views(values.views)
+    weights = _weights(values.weights, len(workdirs))
 
     import jax
 
@@ -178,14 +181,14 @@ def _evaluate(args: list[str]) -> None:
         raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
     hosts.same(
         {"--workdir": workdirs, "--step": [member.step for member in members], "--split": split}
-        | {"--views": values.views, "the data's fingerprint": cache.info.fingerprint}
+        | {"--views": values.views, "--weights": weights, "the data's fingerprint": cache.info.fingerprint}
     )
     for workdir, member in zip(workdirs, members, strict=True):
         if member.data.fingerprint != cache.info.fingerprint:
             hosts.say(f"note: this is not the data that {workdir} was trained on; its splits may overlap")
     result = evaluate(
         [partial(member.log_probabilities, views=values.views) for member in members],
-        cache, split, values.views, config.batch_size, mesh,
+        cache, split, values.views, config.batch_size, mesh, weights,
     )  # fmt: skip
     hosts.say(
         f"{split}: {result.examples} examples, {values.views} view(s), {len(members)} net(s):"
@@ -193,6 +196,8 @@ def _evaluate(args: list[str]) -> None:
     )
     if values.json and hosts.is_first():
         checkpoints = [{"workdir": w, "step": m.step} for w, m in zip(workdirs, members, strict=True)]
+        for checkpoint, weight in zip(checkpoints, weights or (), strict=False):
+            checkpoint["weight"] = weight
         record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
         Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
 
@@ -281,6 +286,22 @@ def _flags(
     if rest:
         raise UserError(f"{verb} takes flags alone, not {rest[0]!r}")
     return values, overrides
+
+
+def _weights(words: list[str] | None, workdirs: int) -> tuple[float, ...] | None:
+    """A number for each workdir."""
+    if words is None:
+        return None
+    try:
+        weights = tuple(map(float, words))
+    except ValueError:
+        weights = ()
+    if len(weights) != workdirs or not all(0 <= w < math.inf for w in weights) or not sum(weights):
+        raise UserError(
+            f"--weights is {','.join(words)}, but must be {workdirs} numbers that are not negative,"
+            " one for each --workdir, and not all zero"
+        )
+    return weights
 
 
 def _check_views(views: int) -> None:

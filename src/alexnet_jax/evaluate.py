@@ -45,6 +45,7 @@ def evaluate(
     views: int,
     batch_size: int,
     mesh: Mesh,
+    weights: tuple[float, ...] | None = None,
 ) -> Result:
     """Tests one net, or an ensemble whose probabilities are averaged.
 
@@ -55,6 +56,7 @@ def evaluate(
       views: that the members look at; for the record.
       batch_size: at a time; any will do.
       mesh: that the members run on.
+      weights: of each member in the average; alike by default.
 
     Raises:
       RunError: a loss that is not finite.
@@ -62,7 +64,7 @@ def evaluate(
     left = cache.info.splits[split]
     sums = np.zeros(4)  # examples, loss, top-1 and top-5 errors that this process counted
     for images, labels in test_batches(cache, split, batch_size, mesh):
-        scores = score([member(images) for member in members], labels)
+        scores = score([member(images) for member in members], labels, weights)
         shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
         for loss, *errors in zip(*shards, strict=True):
             real = max(0, left - (loss.index[0].start or 0))  # the last batch is filled up

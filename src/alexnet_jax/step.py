@@ -168,23 +168,27 @@ def log_probabilities(
     return predict
 
 
-def mean_log_probabilities(log_probs_NxBxC: jax.Array) -> jax.Array:
-    """The log of the mean of N probabilities: of views, or of the members of an ensemble."""
-    return jax.nn.logsumexp(log_probs_NxBxC, axis=0) - np.log(len(log_probs_NxBxC)).astype(np.float32)
+def mean_log_probabilities(log_probs_NxBxC: jax.Array, weights_N: Any = None) -> jax.Array:
+    """The log of the mean of N probabilities: of views, or of an ensemble's members, by their weights."""
+    weights = np.ones(len(log_probs_NxBxC)) if weights_N is None else np.asarray(weights_N)
+    shares = (weights / weights.sum()).astype(np.float32)[:, None, None]
+    return jax.nn.logsumexp(log_probs_NxBxC, axis=0, b=shares)
 
 
-@jax.jit
-def score(members: Sequence[jax.Array], labels_B: jax.Array) -> Metrics:
+@partial(jax.jit, static_argnames="weights")
+def score(
+    members: Sequence[jax.Array], labels_B: jax.Array, weights: tuple[float, ...] | None = None
+) -> Metrics:
     """Each example's loss in nats, and whether it is wrong: top 1 and top 5.
 
     Members are log-probabilities of shape (batch, classes), of one net or of several whose
-    probabilities are averaged.
+    probabilities are averaged, by their weights or alike.
 
     Of equal probabilities the class with the lower number comes first, so that a net that has
     learned nothing is not right by a tie. Sums are left to the host: in float64 they are the same on
     any mesh.
     """
-    log_probs_BxC = mean_log_probabilities(jnp.stack(members))
+    log_probs_BxC = mean_log_probabilities(jnp.stack(members), weights)
     right_B = jnp.take_along_axis(log_probs_BxC, labels_B[:, None], axis=-1)
     classes = jnp.arange(log_probs_BxC.shape[-1])
     tied_before = (log_probs_BxC == right_B) & (classes < labels_B[:, None])
