@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from alexnet_jax import UserError
+from alexnet_jax import UserError, tfds_source
 from alexnet_jax.sources import open_source
 from alexnet_jax.words import words_of
 
@@ -213,11 +213,14 @@ def test_a_version_that_is_asked_for(cifar10_dir, monkeypatch):
     ("name", "message"),
     [
         ("tfds:cifar11", "no data set cifar11 .did you mean cifar10"),
-        ("tfds:mnist", "has not prepared mnist in .*tfds build mnist --file_format=array_record"),
+        (
+            "tfds:mnist",
+            r"has not prepared mnist in .* pip install 'alexnet-jax\[tensorflow\]', and then the same",
+        ),
         (
             "tfds:imagenet2012",
-            "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar .* into .*downloads/manual, then .*"
-            "tfds build imagenet2012 --file_format=array_record",
+            "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar .* into .*downloads/manual,"
+            " pip install .*, and then the same command again",
         ),
         ("tfds:", "must be tfds:NAME, folder:DIR or sklearn:digits"),
         ("folder:", "must be tfds:NAME, folder:DIR or sklearn:digits"),
@@ -231,6 +234,17 @@ def test_a_source_that_is_not_there(name, message, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_tfds_is_not_called_before_all_is_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    calls = []
+    monkeypatch.setattr(tfds_source.subprocess, "run", lambda *args, **_: calls.append(args))
+    for name in ("imagenet2012", "cifar11"):
+        with pytest.raises(UserError):
+            tfds_source.prepare_tfds(name, print)
+    assert not calls
+    assert not list(tmp_path.iterdir())
+
+
 def test_archives_that_are_there_are_not_asked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     (tmp_path / "downloads" / "manual").mkdir(parents=True)
@@ -238,7 +252,7 @@ def test_archives_that_are_there_are_not_asked_for(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"put ILSVRC2012_img_val.tar \(from"):
         open_source("tfds:imagenet2012", 0.0)
     (tmp_path / "downloads" / "manual" / "ILSVRC2012_img_val.tar").write_bytes(b"")
-    with pytest.raises(UserError, match=r"or prepare it: pip install"):
+    with pytest.raises(UserError, match=r"or pip install"):
         open_source("tfds:imagenet2012", 0.0)
 
 

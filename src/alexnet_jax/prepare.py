@@ -67,6 +67,10 @@ def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
+    if data.source.startswith("tfds:"):
+        from alexnet_jax.tfds_source import prepare_tfds
+
+        prepare_tfds(data.source.removeprefix("tfds:"), say)
     source = open_source(data.source, data.validation)
     building = path.with_name(path.name + ".building")
     identity = _identity(source, data)

@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import importlib.util
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +30,11 @@ def open_tfds(name: str) -> Source:
     Raises:
       UserError: TFDS does not know it, or has not prepared it, or it has no images with labels.
     """
-    path, _, version = name.partition(":")
-    root = Path(os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
-    directory = _prepared(root / path, version)
+    _, root, directory = _find(name)
     if directory is None:
-        raise UserError(_how_to_prepare(name, root))
+        raise UserError(
+            _missing(name) or f"TFDS has not prepared {name} in {root}: alexnet-jax prepare does it"
+        )
     info = tfds.builder_from_directory(directory).info
     image, label = _keys(info, name)
     if "train" not in info.splits:
@@ -88,7 +91,7 @@ def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, A
         return lambda i: features.deserialize_example_np(records[i], decoders=encoded)
     raise UserError(
         f"{directory} holds {builder.info.file_format.value} files:"
-        f" prepare it with tfds build {Path(directory).parent.name} --file_format=array_record"
+        " array_record and tfrecord are those that can be read"
     )
 
 
@@ -129,21 +132,60 @@ def _prepared(directory: Path, version: str) -> Path | None:
     return max(found, key=numbers, default=None)
 
 
-def _how_to_prepare(name: str, root: Path) -> str:
-    """What is missing, and the command; nothing is written where TFDS looks."""
-    path = name.partition(":")[0]
+def prepare_tfds(name: str, say: Callable[[str], None]) -> None:
+    """Has TFDS download and prepare a data set that it has not prepared yet.
+
+    In a process of its own, for TensorFlow is in it. (Not by the command ``tfds build``, which in TFDS 4.9.10
+    wants Apache Beam before it does anything.)
+
+    Args:
+      name: as in `open_tfds`.
+      say: takes a line for the user.
+
+    Raises:
+      UserError: what is missing, before TFDS writes anything; or it could not be done.
+    """
+    _, root, directory = _find(name)
+    if directory is not None:
+        return
+    if problem := _missing(name):
+        raise UserError(problem)
+    say(f"TFDS prepares {name} in {root}")
+    done = subprocess.run([sys.executable, "-c", _PREPARE, name, str(root)], check=False)
+    if done.returncode:
+        raise UserError(f"TFDS could not prepare {name}: its own lines, above, say why")
+
+
+_PREPARE = """
+import sys
+import tensorflow as tf
+import tensorflow_datasets as tfds
+tf.config.set_visible_devices([], "GPU")
+tfds.builder(sys.argv[1], data_dir=sys.argv[2], file_format="array_record").download_and_prepare()
+"""
+
+
+def _find(name: str) -> tuple[str, Path, Path | None]:
+    """Its name without a version, TFDS's folder, and where it is prepared, if it is."""
+    path, _, version = name.partition(":")
+    root = Path(os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
+    return path, root, _prepared(root / path, version)
+
+
+def _missing(name: str) -> str:
+    """What TFDS needs to prepare a data set and has not; nothing is written where it looks."""
+    path, root, _ = _find(name)
     data_set = path.partition("/")[0]
     known = tfds.list_builders(with_community_datasets=False)
     if data_set not in known:
         return f"TFDS has no data set {data_set}{near(data_set, known)}"
-    command = (
-        "pip install 'alexnet-jax[tensorflow]', and then"
-        f" tfds build {path} --file_format=array_record --data_dir={root}"
-    )
+    here = f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to where it is, or"
     by_hand = root / "downloads" / "manual"
     missing = [archive for archive in _BY_HAND.get(data_set, ()) if not (by_hand / archive).exists()]
-    archives = f"put {' and '.join(missing)} (from image-net.org, with an account) into {by_hand}, then "
-    return (
-        f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to where it is, or prepare it:"
-        f" {archives if missing else ''}{command}"
-    )
+    install = "pip install 'alexnet-jax[tensorflow]'"
+    again = "the same command again"
+    has_tensorflow = importlib.util.find_spec("tensorflow") is not None
+    if missing:
+        archives = f"put {' and '.join(missing)} (from image-net.org, with an account) into {by_hand}"
+        return f"{here} {archives}{'' if has_tensorflow else f', {install}'}, and then {again}"
+    return "" if has_tensorflow else f"{here} {install}, and then {again}"
