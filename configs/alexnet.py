@@ -180,7 +180,7 @@ def std03(c: ConfigDict) -> None:
 
 def ilsvrc2010(c: ConfigDict) -> None:
     c.data.source = "folder:ILSVRC2010"
-    if not c.data.reshuffle:  # ``source``; its `layer-params-145-2010.cfg`
+    if c.learning.cuts == (25.0, 51.0, 79.0):  # of ``source``: its `layer-params-145-2010.cfg`
         c.learning.cuts = (23.0, 51.0, 78.0)
         c.num_epochs = 93.0
 

@@ -75,6 +75,7 @@ def good():
             np.asarray(Image.fromarray(on_white()).convert("L").convert("RGB")),
         ),
         "rotated.jpg": (rotated(), scene()),
+        "bad_exif.png": (file(rgb, "PNG", exif=b"Exif\0\0nonsense"), scene()),
     }
 
 
@@ -85,5 +86,6 @@ def broken():
         "text.jpg": b"<html>404 Not Found</html>\n" * 20,
         "cut.jpg": file(Image.fromarray(scene()), "JPEG", quality=95)[:-300],
         "cut.png": file(Image.fromarray(scene()), "PNG")[:-60],
+        "whole_numbers.tif": file(Image.fromarray(grey().astype(np.int32)), "TIFF"),
         "floats.tif": file(Image.fromarray(grey() / np.float32(255)), "TIFF"),
     }

@@ -50,6 +50,28 @@ def test_what_is_no_whole_image_is_said_to_be_broken(name):
         images.square(odd_images.broken()[name], 20)
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_turn_of_exif_is_undone(turn):
+    stored = {
+        1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
+        5: lambda x: x.swapaxes(0, 1), 6: lambda x: np.rot90(x), 7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+        8: lambda x: np.rot90(x, -1),
+    }[turn](odd_images.scene())  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = odd_images.file(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    expected = images.square(odd_images.file(Image.fromarray(odd_images.scene()), "PNG"), 20)[0]
+    np.testing.assert_array_equal(images.square(content, 20)[0], expected)
+
+
+def test_a_small_image_grows_smoothly():
+    slope = np.broadcast_to(np.linspace(0, 255, 8)[None, :, None], (8, 8, 3)).astype(np.uint8)
+    found, enlarged = images.square(slope, 32)
+    assert enlarged
+    expected = np.interp((np.arange(32) + 0.5) / 4 - 0.5, np.arange(8), slope[0, :, 0])
+    np.testing.assert_allclose(found[:, 4:-4, 0], np.broadcast_to(expected, (32, 32))[:, 4:-4], atol=4)
+
+
 @pytest.mark.parametrize("shape", [(60, 90), (90, 60), (61, 307), (20, 21), (3000, 1)])
 def test_the_centre_is_cut_out_of_any_shape(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)

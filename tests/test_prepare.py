@@ -1,7 +1,6 @@
 """Preparation: whatever happens on the way, the same bytes in the end, and never half of them."""
 
-import contextlib
-import multiprocessing
+import itertools
 import os
 import signal
 import subprocess
@@ -59,7 +58,7 @@ def test_many_processes_write_the_bytes_of_one(data, encoding, monkeypatch):
     data.encoding = encoding
     expected = made(data, "undisturbed")
     assert len([name for name in expected if name.endswith(".images")]) >= 12
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(workers, "cores", lambda: 3)
     assert contents(open_cache(data, print).directory) == expected
 
 
@@ -78,17 +77,23 @@ def test_images_and_labels_belong_together(data, folder):
 
 
 def cut_off_after(monkeypatch, shards, error):
-    """Preparation ends with an error when so many shards are written."""
+    """Preparation ends with an error in the middle of the shard after so many."""
     write, written = workers.Work.write, []
 
     def dies(self, part, check):
-        if len(written) == shards:
-            raise error
+        left = itertools.count() if len(written) < shards else iter([0, 1, 2, -1])
+
+        def check_and_die():
+            if next(left) < 0:
+                raise error
+            check()
+
+        broken = write(self, part, check_and_die)
         written.append(part)
-        return write(self, part, check)
+        return broken
 
     monkeypatch.setattr(workers.Work, "write", dies)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(workers, "cores", lambda: 1)
     return written
 
 
@@ -100,16 +105,60 @@ def test_it_goes_on_where_it_was_cut_off(data, error, monkeypatch):
         first = cut_off_after(patch, 5, error)
         with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError) as told:
             open_cache(data, print)
-    assert isinstance(error, KeyboardInterrupt) or "No space left on device): make room" in str(told.value)
+    if isinstance(error, OSError):
+        assert "No space left on device): make room there, or take another" in str(told.value)
     assert not path.exists()
-    assert not list(path.parent.rglob("*.writing"))
+    building = path.with_name(f"{path.name}.building")
+    assert sorted(file.name for file in building.iterdir()) == sorted(part.images_name for part in first)
     said = []
     with monkeypatch.context() as patch:
         second = cut_off_after(patch, 1000, error)
         open_cache(data, said.append)
+    assert len(first) == 5
     assert not set(first) & set(second)
     assert any(line.startswith("going on: ") for line in said)
     assert contents(path) == expected
+    assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
+
+
+@pytest.mark.parametrize("number", range(1, 40, 3))
+def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, number, monkeypatch):
+    """Of the small files: the one of that number is cut off."""
+    from etils import epath
+
+    write_bytes, count = type(epath.Path("/")).write_bytes, itertools.count()
+
+    def full(self, content):
+        if next(count) == number:
+            write_bytes(self, content[: len(content) // 2])
+            raise OSError(28, "No space left on device", str(self))
+        return write_bytes(self, content)
+
+    expected = made(data, "undisturbed")
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(epath.Path("/")), "write_bytes", full)
+        try:
+            open_cache(data, print)
+        except UserError as error:
+            assert "No space left on device" in str(error)  # noqa: PT017
+            assert not cache_path(data).exists()
+            assert not list(Path(data.cache_dir).rglob("*.writing"))
+    assert contents(open_cache(data, print).directory) == expected
+
+
+def test_what_a_power_cut_tore_is_written_again(data, monkeypatch):
+    expected = made(data, "undisturbed")
+    path = cache_path(data)
+    with monkeypatch.context() as patch:
+        cut_off_after(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(data, print)
+    results = sorted(path.with_name(f"{path.name}.parts").glob("*.npz"))
+    results[0].write_bytes(b"")
+    os.truncate(results[1], 100)
+    os.truncate(path.with_name(f"{path.name}.building") / "train-00002.images", 100)
+    assert contents(open_cache(data, print).directory) == expected
 
 
 def test_it_starts_anew_when_the_images_have_changed(data, folder, monkeypatch):
@@ -123,70 +172,88 @@ def test_it_starts_anew_when_the_images_have_changed(data, folder, monkeypatch):
     assert not any(line.startswith("going on") for line in said)
 
 
-def test_killed_at_any_moment_it_goes_on_and_no_process_stays(data, tmp_path):
-    """The command itself, with its processes, under SIGKILL; each time a little later."""
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for name in ("cat", "dog"):
-        (folder / name).mkdir()
-        for i in range(400):  # some 800 images of 256x256: five shards
-            (folder / name / f"{i:03}.png").symlink_to(Path(data.source[7:]) / name / f"{i % 60:02}.png")
-    command = [
+def test_images_that_were_replaced_by_others_of_their_size_are_read_again(data, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        cut_off_after(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(data, print)
+    path = folder / "cat" / "00.png"
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    said = []
+    open_cache(data, said.append)
+    assert not any(line.startswith("going on") for line in said)
+
+
+def command(data, cache_dir):
+    return [
         sys.executable, "-m", "alexnet_jax", "prepare", f"--config={CONFIGS}/folder.py",
-        f"--config.data.source=folder:{folder}", "--config.data.encoding=raw",
+        f"--config.data.source={data.source}", "--config.data.encoding=raw",
+        f"--config.data.cache_dir={cache_dir}",
     ]  # fmt: skip
-    killed, status = 0, None
-    while status != 0:
+
+
+@pytest.fixture
+def many(data, folder, tmp_path):
+    """Some 800 images of 256x256: five shards."""
+    for name in ("cat", "dog"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        for i in range(400):
+            (tmp_path / "many" / name / f"{i:03}.png").symlink_to(folder / name / f"{i % 60:02}.png")
+    data.source = f"folder:{tmp_path}/many"
+    return data
+
+
+def test_killed_at_any_moment_it_goes_on_and_no_process_stays(many, tmp_path):
+    """The command itself, with its processes, under SIGKILL; each time a little later."""
+    killed = 0
+    while True:
         process = subprocess.Popen(
-            [*command, f"--config.data.cache_dir={tmp_path}/killed"],
-            stdout=subprocess.PIPE, start_new_session=True, text=True,
-        )  # fmt: skip
+            command(many, tmp_path / "killed"), stdout=subprocess.PIPE, start_new_session=True, text=True
+        )
+        assert process.stdout.readline()  # it has begun
         try:
-            process.communicate(timeout=1.5 + 0.75 * killed)
+            process.communicate(timeout=0.2 + 0.5 * killed)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.communicate()  # to the end of its output: until no process holds it
             killed += 1
-        status = process.returncode
-        ends = time.monotonic() + 30
-        while time.monotonic() < ends and not _is_gone(process.pid):
-            time.sleep(0.05)
-        assert _is_gone(process.pid), "processes stay at work"
+        assert process.returncode in (0, -signal.SIGKILL)
+        if process.returncode == 0:
+            break
     assert killed
-    subprocess.run([*command, f"--config.data.cache_dir={tmp_path}/whole"], check=True, capture_output=True)
+    subprocess.run(command(many, tmp_path / "whole"), check=True, capture_output=True)
     (one,), (other,) = ((tmp_path / name).glob("*/") for name in ("killed", "whole"))
     assert contents(one) == contents(other)
 
 
-def _is_gone(session):
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(session, 0)
-        return False
-    return True
+def test_ctrl_c_is_one_line_and_goes_on(many, tmp_path):
+    """To all processes of the terminal, as they start and at work."""
+    for seconds in (0.0, 0.3, 1.0):
+        process = subprocess.Popen(
+            command(many, tmp_path / str(seconds)),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
+        )  # fmt: skip
+        assert process.stdout.readline().startswith("preparing")
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) in [(130, "alexnet-jax: stopped\n"), (0, "")]
 
 
-def test_ctrl_c_is_one_line_and_goes_on(data, tmp_path, monkeypatch):
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SLOW, str(data.source), str(tmp_path / "cache")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
-    )  # fmt: skip
-    assert process.stdout.readline().startswith("preparing")
-    time.sleep(1.5)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "alexnet-jax: stopped\n"
-
-
-_SLOW = """
-import sys, time
-from alexnet_jax import cli, images, workers
-workers._WORTH_A_PROCESS = 1
-if __name__ == "__main__":
-    sys.exit(cli.main(["prepare", "--config=configs/folder.py", f"--config.data.source={sys.argv[1]}",
-                       f"--config.data.cache_dir={sys.argv[2]}", "--config.data.image_size=3000",
-                       "--config.data.crop_size=224"]))
-"""
+def test_a_script_without_a_guard_may_prepare(many, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from alexnet_jax.cache import open_cache\n"
+        "from alexnet_jax.config import base\n"
+        "data = base().data\n"
+        f"data.source, data.cache_dir = {many.source!r}, {str(tmp_path / 'by_script')!r}\n"
+        "print(open_cache(data, print).info.splits)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    assert done.stdout.endswith("{'train': 640, 'validation': 80, 'test': 80}\n")
+    assert done.stdout.count("preparing") == 1
 
 
 # ---- Odd and broken images --------------------------------------------------------------------------
@@ -217,7 +284,7 @@ def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
     assert all(line.startswith(f"{odd_folder}/broken/") and ": " in line for line in lines)
     assert any("empty.jpg: no kind of image" in line for line in lines)
     assert any("nowhere.jpg: No such file" in line for line in lines)
-    assert any(line.startswith("6 images can't be read and are left out") for line in said)
+    assert any(line.startswith("7 images can't be read and are left out") for line in said)
     for labels in found.labels.values():
         assert set(labels) == {1}  # good, the second of the classes
 
@@ -245,21 +312,16 @@ def test_small_images_are_enlarged_and_counted(data):
 # ---- Places -----------------------------------------------------------------------------------------
 
 
-def _prepare(settings, said):
-    open_cache(settings, said.append)
-
-
-def test_of_several_processes_one_prepares(data):
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        said = manager.list()
-        processes = [context.Process(target=_prepare, args=(data, said)) for _ in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0, 0]
-        assert len([line for line in said if line.startswith("preparing")]) == 1
+def test_of_two_processes_one_prepares_and_the_other_waits(many, tmp_path):
+    first = subprocess.Popen(command(many, tmp_path / "both"), stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline().startswith("preparing")
+    second = subprocess.run(
+        command(many, tmp_path / "both"), capture_output=True, text=True, timeout=120, check=True
+    )
+    first.communicate()
+    assert first.returncode == 0
+    assert second.stdout.startswith("another process prepares")
+    assert "preparing folder:" not in second.stdout
 
 
 def test_a_damaged_cache_is_made_anew_by_force_alone(data):
@@ -275,10 +337,29 @@ def test_a_damaged_cache_is_made_anew_by_force_alone(data):
     assert sorted(file.suffix for file in path.parent.iterdir() if file != path) == [".lock"]
 
 
+@pytest.mark.parametrize("renames", [0, 1])
+def test_force_that_is_killed_between_its_renames(data, renames, monkeypatch):
+    path = open_cache(data, print).directory
+    expected, rename, count = contents(path), Path.rename, itertools.count()
+
+    def dies(self, target):
+        if next(count) == renames:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dies)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(path, data, print, force=True)
+    prepare(path, data, print)
+    assert contents(load(path, whole=True).directory) == expected
+    assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
+
+
 def test_a_place_that_cannot_be_written(data, tmp_path):
     (tmp_path / "file").write_text("")
     data.cache_dir = str(tmp_path / "file")
-    with pytest.raises(UserError, match=r"can't be made \(File exists\)|can't be made \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"can't be made \(.*\): make room there, or take another"):
         open_cache(data, print)
 
 
@@ -296,6 +377,6 @@ def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
     monkeypatch.setattr(
         sources, "_file", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
     )
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(workers, "cores", lambda: 1)
     with pytest.raises(UserError, match="has the label 2, of 2 classes"):
         open_cache(data, print)

@@ -1,5 +1,6 @@
 """Where images come from: TFDS in both formats, folders of any shape; what is missing is said in one line."""
 
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -63,6 +64,25 @@ def test_without_a_validation_folder_a_part_of_training_is_held_out(tmp_path):
     assert {name: len(split) for name, split in splits.items()} == {"train": 36, "validation": 4, "test": 10}
 
 
+def test_test_images_without_labels_are_left_out(tmp_path):
+    for name in ("train/cat", "train/dog", "test"):
+        fill(tmp_path / name, 10)
+    assert list(open_source(f"folder:{tmp_path}", 0.1).splits) == ["train", "validation"]
+
+
+def test_links_and_names_of_all_kinds(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 5)
+    (tmp_path / "cat" / "up").symlink_to(tmp_path)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
+    (tmp_path / "dog" / "000.png").rename(tmp_path / "dog" / os.fsdecode(b"\xff\xfe.png"))
+    splits = open_source(f"folder:{tmp_path}", 0.0).splits
+    examples = [split[i] for split in splits.values() for i in range(len(split))]
+    assert all(example.content().startswith(b"\x89PNG") for example in examples)
+    # What a link leads to is there, once; a link to where it came from is not followed.
+    assert len(examples) == 5 + 5 + 5
+
+
 def test_what_is_no_image_by_its_name_is_left_alone(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 5)
@@ -98,11 +118,18 @@ def no_images(root):
 
 
 def one_class(root):
+    (root / "logs").mkdir()
     return fill(root / "cat", 3).parent
 
 
 def no_train(root):
     return fill(root / "val" / "cat", 3).parent.parent
+
+
+def flat_val(root):
+    for name in ("train/cat", "train/dog", "val"):
+        fill(root / name, 3)
+    return root
 
 
 def strange_class(root):
@@ -119,6 +146,7 @@ def strange_class(root):
         (no_images, "has no images"),
         (one_class, "has images of one class, cat: nothing to learn"),
         (no_train, "has validation, but no train"),
+        (flat_val, "val has no folders of images, one for each class"),
         (strange_class, "has fish, which train has not"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
@@ -202,6 +230,13 @@ def test_tfrecords_that_were_cut_off(tfrecords, monkeypatch):
         open_source("tfds:cifar10", 0.0)
 
 
+def test_a_preparation_that_tfds_did_not_end_is_none(cifar10_dir, tmp_path, monkeypatch):
+    shutil.copytree(Path(cifar10_dir) / "cifar10" / "3.0.2", tmp_path / "cifar10" / "3.0.2.incompleteAB12")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match="has not prepared cifar10"):
+        open_source("tfds:cifar10", 0.0)
+
+
 def test_a_version_that_is_asked_for(cifar10_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
     assert open_source("tfds:cifar10:3.0.2", 0.0).version == "3.0.2"
@@ -228,6 +263,7 @@ def test_a_version_that_is_asked_for(cifar10_dir, monkeypatch):
     ],
 )
 def test_a_source_that_is_not_there(name, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match=message):
         open_source(name, 0.0)
@@ -246,6 +282,7 @@ def test_tfds_is_not_called_before_all_is_there(monkeypatch, tmp_path):
 
 
 def test_archives_that_are_there_are_not_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     (tmp_path / "downloads" / "manual").mkdir(parents=True)
     (tmp_path / "downloads" / "manual" / "ILSVRC2012_img_train.tar").write_bytes(b"")

@@ -29,9 +29,10 @@ from ml_collections import ConfigDict
 from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.shards import Images
-from alexnet_jax.sources import absolute, open_source
+from alexnet_jax.sources import absolute, full_path, open_source
 
-_FORMAT = 2  # of the files; a cache of another format is never opened
+FORMAT = 2  # of the files, and of the way from an image to its pixels; one of another is never opened
+_FEW_FILES = 100_000  # in a folder that is compared with its cache whenever that is opened: half a second
 _QUICK = 2**30  # bytes whose checksums are compared whenever a cache is opened: half a second
 
 
@@ -104,8 +105,8 @@ class Cache:
 
 def cache_path(data: ConfigDict) -> Path:
     """Where the cache for ``config.data`` lies: settings that make other bytes make another name."""
-    root = Path(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")).expanduser().absolute()
-    settings = [_FORMAT, absolute(data.source), data.encoding, data.image_size, data.validation]
+    root = full_path(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax"))
+    settings = [FORMAT, absolute(data.source), data.encoding, data.image_size, data.validation]
     kind, _, rest = absolute(data.source).partition(":")
     name = f"{kind}-{Path(rest).name}" if kind == "folder" else data.source
     short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
@@ -129,7 +130,27 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
         from alexnet_jax.prepare import prepare
 
         prepare(path, data, say)
-    return load(path)
+    cache = load(path)
+    if data.source.startswith("folder:") and sum(cache.info.splits.values()) <= _FEW_FILES:
+        check_source(cache.info, data)
+    return cache
+
+
+def check_source(info: DataInfo, data: ConfigDict) -> None:
+    """Whether a cache is still of the source's newest version, where the source is there to be asked.
+
+    Raises:
+      UserError: it is of another.
+    """
+    try:
+        version = open_source(data.source, data.validation).version
+    except UserError:
+        return
+    if version != info.version:
+        raise UserError(
+            f"{data.source} is now {version}, the cache was made of {info.version}:"
+            " alexnet-jax prepare --force makes it anew"
+        )
 
 
 def class_count(data: ConfigDict) -> int:
@@ -166,7 +187,7 @@ def load(path: Path, whole: bool = False) -> Cache:
             images[split] = Images(paths, offsets, info.image_size[0], info.encoding)
             if len(labels[split]) != count:
                 raise ValueError(f"{split} has {len(labels[split])} of {count} labels")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(
             f"the cache {path} is damaged ({error}): alexnet-jax prepare --force makes it anew"
         ) from error
@@ -201,7 +222,7 @@ def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> Non
             raise ValueError(f"{name} has {found:,} of {size:,} bytes")
     few = sum(size for name, (size, _) in manifest.items() if _is_images(name)) <= _QUICK
     names = [name for name in manifest if whole or few or not _is_images(name)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(8) as threads:
         checksums = threads.map(_checksum, [path / name for name in names])
         for name, checksum in zip(names, checksums, strict=True):
             if checksum != manifest[name][1]:

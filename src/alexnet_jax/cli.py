@@ -1,6 +1,7 @@
 """The command line: ``alexnet-jax VERB``. Verbs import what they need when they run."""
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a verb; returns the exit status. An error a user can cause is one line on standard error."""
     args = list(sys.argv[1:] if argv is None else argv)
     logging.set_verbosity(logging.FATAL)  # the libraries' own warnings; ours are lines of the log
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of files' names that are no text
     try:
         if not args or args[0] in ("--help", "-h", "help"):
             print(_USAGE)
@@ -119,15 +123,14 @@ def _prepare(args: list[str]) -> None:
     values, overrides = _flags("prepare", args, config_flag, define)
     config = config_of(values, overrides)
 
-    from alexnet_jax.cache import cache_path, load
-    from alexnet_jax.prepare import check_source, prepare
+    from alexnet_jax.cache import cache_path, check_source, load
+    from alexnet_jax.prepare import prepare
 
     path = cache_path(config.data)
-    if values.force or not path.exists():
-        prepare(path, config.data, print, values.force)
-        info = load(path).info
-    else:
-        info = load(path, whole=True).info
+    was_there = path.exists() and not values.force
+    prepare(path, config.data, partial(print, flush=True), values.force)
+    info = load(path, whole=was_there).info
+    if was_there:
         check_source(info, config.data)
         print("nothing to prepare: it is there, and every checksum holds")
     sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
@@ -172,6 +175,8 @@ def _evaluate(args: list[str]) -> None:
     for workdir, member in zip(workdirs, members, strict=True):
         if member.data.class_names != cache.info.class_names:
             raise UserError(f"{workdir} was trained on other classes than {config.data.source} has")
+        if member.config.net.layers[-1].classes != members[0].config.net.layers[-1].classes:
+            raise UserError(f"{workdir} has another number of outputs than {workdirs[0]}")
         if member.data.image_size != cache.info.image_size:
             raise UserError(
                 f"{workdir} takes images of {member.data.image_size}, not {cache.info.image_size}"
@@ -215,9 +220,9 @@ def _plan(args: list[str]) -> None:
 
     from alexnet_jax import chips, plan, plan_tables
     from alexnet_jax.mesh import mesh_for
-    from alexnet_jax.train import fit_classes
+    from alexnet_jax.train import settle
 
-    fit_classes(config)
+    settle(config)
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
     if values.compare:
         plans = plan.compare(config, topology, chip, devices)
@@ -250,14 +255,14 @@ def _predict(args: list[str]) -> int:
     if overrides:
         raise UserError(f"predict takes no --config: it is the workdir's own ({overrides[0]})")
     workdir = required(values.workdir, "--workdir=DIR")
-    required(paths, "PATH of an image or a folder of images")
+    required(paths and all(paths), "PATH of an image or a folder of images")
     _check_views(values.views)
     _check_file("--json", values.json)
     _check_file("--save", values.save)
     if values.save and not values.save.lower().endswith(".png"):
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
-    from alexnet_jax.predict import predict, save_picture
+    from alexnet_jax.predict import MOST_IN_A_PICTURE, predict, save_picture
     from alexnet_jax.workdir import restore
 
     left_out = 0
@@ -267,14 +272,19 @@ def _predict(args: list[str]) -> int:
         left_out += 1
         print(f"alexnet-jax: {line}", file=sys.stderr)
 
-    predictions = []
+    records, drawn = [], []
     for prediction in predict(restore(workdir, values.step), paths, values.views, complain):
         print(prediction.text(bars=sys.stdout.isatty()), flush=True)
-        predictions.append(prediction)
+        if values.json:
+            records.append(prediction.to_json())
+        if values.save:
+            drawn.append(prediction)
+            if len(drawn) > MOST_IN_A_PICTURE:
+                raise UserError(f"--save draws {MOST_IN_A_PICTURE} images at most: name fewer")
     if values.json:
-        Path(values.json).write_text(json.dumps([p.to_json() for p in predictions], indent=1) + "\n")
-    if values.save:
-        save_picture(predictions, values.save)
+        Path(values.json).write_text(json.dumps(records, indent=1) + "\n")
+    if drawn:
+        save_picture(drawn, values.save)
     return UserError.status if left_out else 0
 
 
@@ -296,7 +306,7 @@ def _weights(words: list[str] | None, workdirs: int) -> tuple[float, ...] | None
         weights = tuple(map(float, words))
     except ValueError:
         weights = ()
-    if len(weights) != workdirs or not all(0 <= w < math.inf for w in weights) or not sum(weights):
+    if len(weights) != workdirs or not all(w >= 0 for w in weights) or not 0 < sum(weights) < math.inf:
         raise UserError(
             f"--weights is {','.join(words)}, but must be {workdirs} numbers that are not negative,"
             " one for each --workdir, and not all zero"
@@ -311,8 +321,10 @@ def _check_views(views: int) -> None:
 
 def _check_file(flag: str, path: str | None) -> None:
     """Before the work is done, not after it."""
-    if path and not os.access(Path(path).absolute().parent, os.W_OK):
-        raise UserError(f"{flag}={path} can't be written: there is no such folder, or it is read-only")
+    if path and (Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK)):
+        raise UserError(
+            f"{flag}={path} can't be written: there is no such folder, it is read-only, or it is one itself"
+        )
 
 
 _VERBS: dict[str, Callable[[list[str]], int | None]] = {

@@ -6,5 +6,9 @@ from etils import epath
 def write(path: epath.Path, content: bytes) -> None:
     """Writes beside ``path`` and renames, so that a process that dies leaves the old file or the new one."""
     beside = path.with_name(path.name + ".writing")
-    beside.write_bytes(content)
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except BaseException:  # a full disk is not to hold half a file
+        beside.unlink(missing_ok=True)
+        raise

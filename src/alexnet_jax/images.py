@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
 QUALITY = 95
 """Of the cache's JPEGs."""
@@ -63,23 +63,42 @@ def _read(content: bytes, size: int) -> Image.Image:
                 # A photograph of more than four times the size: the decoder itself halves it, as often as
                 # twice the size is left.
                 image.draft(None, (2 * size, 2 * size))
-                return _rgb(ImageOps.exif_transpose(image))
-        except BadImage:
+                return _rgb(_upright(image))
+        except (BadImage, MemoryError):
             raise
         except Exception as error:  # a broken file may raise anything in Pillow's many decoders
             reason = "no kind of image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
             raise BadImage(reason or type(error).__name__) from error
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says, if that can be read (`ImageOps.exif_transpose` would have all of it whole)."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # the picture may be good nevertheless
+        return image
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     """RGB of any mode: 16 bits rescaled, transparent places white."""
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow itself would cut off at 255
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise BadImage(f"its pixels go from {grey.min()} to {grey.max()}")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        grey = np.asarray(image).astype(np.uint32)  # which Pillow itself would cut off at 255
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise BadImage("its pixels are floating-point numbers")
+    if image.mode in ("I", "F"):
+        raise BadImage("its pixels are numbers of 32 bits, and what is white is not known")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -4,7 +4,6 @@ Each process loads the examples that its own devices hold and no others; which t
 the step and the mesh alone, so that no process waits for another's data.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +18,9 @@ from ml_collections import ConfigDict
 from alexnet_jax.cache import Cache
 from alexnet_jax.mesh import DATA
 from alexnet_jax.order import batch_rows
+from alexnet_jax.workers import cores
 
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, cores())
 _AHEAD = THREADS + 2  # batches in memory, beside the one in use
 
 X = TypeVar("X")

@@ -1,19 +1,20 @@
 """The most probable classes of photographs, as figure 4 (left) of the paper shows them."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
-from alexnet_jax.images import SUFFIXES, BadImage, square
+from alexnet_jax.images import BadImage, square
+from alexnet_jax.sources import image_files
 from alexnet_jax.workdir import Restored
 
 TOP = 5
 _AT_ONCE = 16  # images in a batch
 _BAR = 24  # characters of a bar that means 100 %
-_COLUMNS, _MOST_IN_A_PICTURE = 4, 48
+_COLUMNS, MOST_IN_A_PICTURE = 4, 48
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +91,25 @@ def predict(
         batch = np.zeros((min(_AT_ONCE, len(files)), size, size, 3), np.uint8)
         batch[: len(seen)] = [image for _, image in seen]
         for (path, image), probabilities in zip(seen, net.predict_proba(batch, views), strict=False):
-            best = np.argsort(-probabilities, kind="stable")[:TOP]
+            known = probabilities[: len(net.data.class_names)]  # a net may have more outputs than its data
             guesses = (
-                Guess(int(i), net.data.class_names[i], net.data.class_words[i], float(probabilities[i]))
-                for i in best
-                if i < len(net.data.class_names)  # a net may have more classes than its data
+                Guess(int(i), net.data.class_names[i], net.data.class_words[i], float(known[i]))
+                for i in np.argsort(-known, kind="stable")[:TOP]
             )
             yield Prediction(path, image, tuple(guesses))
 
 
 def _files(paths: Iterable[str], complain: Callable[[str], None]) -> Iterator[str]:
     """Files as they are named, and in folders all whose names are those of images."""
-    for path in map(Path, paths):
-        if not path.is_dir():
-            yield str(path)
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
+            yield path
             continue
-        found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        try:
+            found = sorted(name for name, *_ in image_files(path))
+        except OSError as error:
+            complain(f"{error.filename} can't be read: {error.strerror}")
+            continue
         if not found:
             complain(f"{path} has no images")
         yield from found
@@ -121,15 +125,12 @@ def _bar(probability: float) -> str:
 def save_picture(predictions: list[Prediction], path: str) -> None:
     """Draws each image above the bars of its guesses.
 
-    Raises:
-      UserError: no images, or more than a picture holds.
+    Args:
+      predictions: one at least, `MOST_IN_A_PICTURE` at most.
+      path: of the picture.
     """
     from matplotlib.figure import Figure
 
-    if not 0 < len(predictions) <= _MOST_IN_A_PICTURE:
-        raise UserError(
-            f"--save draws 1 to {_MOST_IN_A_PICTURE} images, and there are {len(predictions)}: name fewer"
-        )
     columns = min(_COLUMNS, len(predictions))
     rows = -(-len(predictions) // columns)
     figure = Figure(figsize=(3.2 * columns, 4.6 * rows), layout="constrained")

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -21,8 +22,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
-from alexnet_jax.cache import DataInfo, write_manifest
-from alexnet_jax.errors import UserError
+from alexnet_jax.cache import FORMAT, DataInfo, write_manifest
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.shards import Shard
 from alexnet_jax.sources import Source, open_source
 from alexnet_jax.words import words_of
@@ -43,15 +44,26 @@ def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: boo
         ``config.data.max_broken`` allows. The shards that are written stay, and are not written again.
       RunError: a process that was at work was killed.
     """
+    left = [_beside(path, name) for name in ("old", "building", "parts")]  # by a process that was killed
+    if path.exists() and not force and not any(directory.exists() for directory in left):
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(path.name + ".lock"), say):
+        with _locked(_beside(path, "lock"), say):
             if force or not path.exists():
                 _prepare(path, data, say)
+            for directory in left:
+                shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
-        advice = "make room, or take another --config.data.cache_dir; what is done stays, and it goes on"
-        wanted = f": {advice}" if error.errno == errno.ENOSPC else ""
-        raise UserError(f"the cache {path} can't be made ({error.strerror or error}){wanted}") from error
+        goes_on = "; what is done stays, and it goes on" if error.errno == errno.ENOSPC else ""
+        raise UserError(
+            f"the cache {path} can't be made ({error.strerror or error}):"
+            f" make room there, or take another --config.data.cache_dir{goes_on}"
+        ) from error
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.name}.{name}")
 
 
 @contextlib.contextmanager
@@ -70,54 +82,35 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     if data.source.startswith("tfds:"):
         from alexnet_jax.tfds_source import prepare_tfds
 
-        prepare_tfds(data.source.removeprefix("tfds:"), say)
+        with _locked(path.parent / "tfds.lock", say):
+            prepare_tfds(data.source.removeprefix("tfds:"), say)
     source = open_source(data.source, data.validation)
-    building = path.with_name(path.name + ".building")
+    building, parts = _beside(path, "building"), _beside(path, "parts")
     identity = _identity(source, data)
-    if _begun(building) != identity:  # nothing, or of images that have changed since
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir()
-        files.write(epath.Path(building / "identity.json"), json.dumps(identity).encode())
+    if _begun(parts) != [identity, source.stamp]:  # nothing, or of images that have changed since
+        for directory in (building, parts):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+        files.write(epath.Path(parts / "identity.json"), json.dumps([identity, source.stamp]).encode())
     for half_written in building.glob("*.writing"):
         half_written.unlink()
-    work = Work(source, building, data.image_size, data.encoding)
+    work = Work(source, building, parts, data.image_size, data.encoding)
     counts = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
     say(f"preparing {data.source} {source.version} ({counts}) in {path}")
     write_shards(work, data.max_broken, say)
     _finish(work, data, identity, say)
     if path.exists():
-        old = path.with_name(path.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        path.rename(old)
-        building.rename(path)
-        shutil.rmtree(old)
-    else:
-        building.rename(path)
-    for file in [*path.glob("*.npz"), path / "identity.json"]:
-        file.unlink()
-
-
-def check_source(info: DataInfo, data: ConfigDict) -> None:
-    """Whether a cache is still of the source's newest version, where the source is there to be asked.
-
-    Raises:
-      UserError: it is of another.
-    """
-    try:
-        version = open_source(data.source, data.validation).version
-    except UserError:
-        return
-    if version != info.version:
-        raise UserError(
-            f"{data.source} is now {version}, the cache was made of {info.version}:"
-            " prepare --force makes it anew"
-        )
+        shutil.rmtree(_beside(path, "old"), ignore_errors=True)
+        path.rename(_beside(path, "old"))
+    building.rename(path)
 
 
 def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
     """What the bytes of a cache follow from. A folder is known by what is in it, not by where it is."""
+    kind, _, rest = data.source.partition(":")
     return {
-        "source": data.source.partition(":")[0] if data.source.startswith("folder:") else data.source,
+        "format": FORMAT,
+        "source": kind if kind == "folder" else f"{kind}:{rest.partition(':')[0]}",
         "version": source.version,
         "encoding": data.encoding,
         "image_size": data.image_size,
@@ -126,10 +119,10 @@ def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
     }
 
 
-def _begun(building: Path) -> object:
+def _begun(parts: Path) -> object:
     """The identity of what was begun, or None."""
     try:
-        return json.loads((building / "identity.json").read_text())
+        return json.loads((parts / "identity.json").read_text())
     except (OSError, ValueError):
         return None
 
@@ -140,7 +133,9 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     found: dict[str, list[Shard]] = {name: [] for name in work.source.splits}
     manifest = {}
     for part in work.parts():
-        shard = work.result(part)
+        shard = work.written(part)
+        if shard is None:
+            raise RunError(f"{part.images_name} has changed while it was prepared: the same command goes on")
         found[part.split].append(shard)
         manifest[part.images_name] = (int(shard.sizes.sum()), shard.checksum)
     everything = [shard for of_split in found.values() for shard in of_split]
@@ -184,5 +179,6 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
+    content = io.BytesIO()
+    np.save(content, array)
+    files.write(epath.Path(path), content.getvalue())

@@ -1,7 +1,7 @@
 """The files that a cache's images lie in: written one at a time, read at any place.
 
     train-00007.images    raw: uint8 of shape (height, width, 3); jpeg: JPEG files; one after the other
-    train-00007.npz       while the cache is built: the shard's labels, sizes, sums and broken images
+    train-00007.npz       beside, while the cache is built: its labels, sizes, sums and broken images
     train.labels.npy      (examples,) int32
     train.offsets.npy     (examples + 1,) int64: where each begins in the row of all the split's files
 
@@ -14,6 +14,7 @@ import io
 import math
 import os
 import weakref
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,16 +56,18 @@ class Shard:
     @classmethod
     def load(cls, path: Path) -> "Shard":
         """From its ``.npz``."""
-        with np.load(path) as arrays:
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
             fields = dict(arrays)
         fields |= {name: int(fields[name]) for name in ("checksum", "enlarged")}
         return cls(**fields | {"broken": tuple(map(str, fields["broken"]))})
 
     def save(self, path: Path) -> None:
-        """To its ``.npz``, which is whole or not there."""
+        """To its ``.npz``, which is whole or not there, even after the power fails."""
         content = io.BytesIO()
         np.savez(content, **vars(self) | {"broken": np.array(self.broken, dtype=str)})
         files.write(epath.Path(path), content.getvalue())
+        with path.open("rb+") as file:
+            os.fsync(file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +97,19 @@ def parts(split: str, count: int, image_size: int) -> list[Part]:
     return [Part(split, i, range(start, min(start + each, count))) for i, start in enumerate(starts)]
 
 
+def written(directory: Path, results: Path, part: Part) -> Shard | None:
+    """What is known of a shard, if it is there as it was written."""
+    try:
+        shard = Shard.load(results / part.result_name)
+        whole = (directory / part.images_name).stat().st_size == shard.sizes.sum()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return shard if whole else None
+
+
 def write(
     directory: Path,
+    results: Path,
     part: Part,
     split: Split,
     size: int,
@@ -106,7 +120,8 @@ def write(
     """Writes a shard of a cache.
 
     Args:
-      directory: where.
+      directory: for its images.
+      results: for what is known of it.
       part: which.
       split: the whole split.
       size: of the square images, in pixels.
@@ -159,7 +174,7 @@ def write(
         enlarged,
         tuple(broken),
     )
-    shard.save(directory / part.result_name)
+    shard.save(results / part.result_name)
     return shard
 
 
@@ -186,7 +201,12 @@ class Images:
         Raises:
           RunError: a file that was cut off, or a damaged JPEG.
         """
-        chosen = np.arange(len(self))[rows]
+        if isinstance(rows, slice):
+            chosen = np.arange(*rows.indices(len(self)))
+        else:
+            chosen = np.asarray(rows)
+            if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(self):
+                raise IndexError(f"a row that is none of {len(self)}")
         begins, ends = self._offsets[chosen], self._offsets[chosen + 1]
         numbers = np.searchsorted(self._begins, begins, side="right") - 1
         places = begins - self._begins[numbers]

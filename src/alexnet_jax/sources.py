@@ -4,11 +4,13 @@ A source is opened to prepare the cache, and not again. It can be pickled: sever
 """
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -60,18 +62,25 @@ class Source:
       class_names: by label.
       splits: by name: ``train``, and what there is of ``validation`` and ``test``.
       folder: with more about the data set, where there is one.
+      stamp: changes whenever the images may have, even if the version can't tell.
     """
 
     version: str
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     folder: Path | None = None
+    stamp: str = ""
 
 
 def absolute(name: str) -> str:
     """The same source, whatever folder it is asked for from."""
     kind, _, rest = name.partition(":")
-    return f"folder:{Path(rest).expanduser().resolve()}" if kind == "folder" and rest else name
+    return f"folder:{full_path(rest).resolve()}" if kind == "folder" and rest else name
+
+
+def full_path(path: str) -> Path:
+    """An absolute path, ``~`` spelt out (where `Path.expanduser` would raise for a user that is none)."""
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
 
 
 def open_source(name: str, validation: float) -> Source:
@@ -93,7 +102,7 @@ def open_source(name: str, validation: float) -> Source:
 
         source = open_tfds(rest)
     elif kind == "folder" and rest:
-        source = _folder(Path(rest).expanduser())
+        source = _folder(full_path(rest))
     else:
         raise UserError(
             f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
@@ -156,12 +165,14 @@ def _folder(root: Path) -> Source:
         if found and "train" not in found:
             raise UserError(f"config.data.source: {root} has {', '.join(found)}, but no train")
         listed = {split: _images_by_class(directory) for split, directory in found.items()}
+        if not listed.get("test", True):  # ImageNet's own have no labels
+            del listed["test"]
         whole = None if found else _images_by_class(root)
     except OSError as error:
         raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
     by_class = listed["train"] if whole is None else whole
     class_names = tuple(sorted(by_class))
-    if not any(by_class.values()):
+    if not by_class:
         raise UserError(
             f"config.data.source: {root} has no images: a folder for each class is wanted, in DIR/train,"
             f" DIR/val and DIR/test or in DIR, of {', '.join(sorted(SUFFIXES))}"
@@ -171,17 +182,22 @@ def _folder(root: Path) -> Source:
             f"config.data.source: {root} has images of one class, {class_names[0]}: nothing to learn"
         )
     for split, others in listed.items():
+        if not others:
+            raise UserError(
+                f"config.data.source: {found[split]} has no folders of images, one for each class"
+            )
         if strange := sorted(set(others) - set(class_names)):
             raise UserError(f"config.data.source: {found[split]} has {strange[0]}, which train has not")
-    version = hashlib.sha256()
+    version, stamp = hashlib.sha256(), hashlib.sha256()
 
-    def split_of(images_by_class: dict[str, list[tuple[str, int]]]) -> Split:
+    def split_of(images_by_class: dict[str, list[ImageFile]]) -> Split:
         names, labels = [], []
         for label, class_name in enumerate(class_names):
-            for name, size in images_by_class.get(class_name, []):
+            for name, size, changed in images_by_class.get(class_name, []):
                 names.append(name)
                 labels.append(label)
-                version.update(f"{os.path.relpath(name, root)} {size}\n".encode())
+                version.update(os.fsencode(f"{os.path.relpath(name, root)} {size}\n"))
+                stamp.update(f"{changed}\n".encode())
         return Split(functools.partial(_file, names, labels), np.arange(len(names)))
 
     if whole is None:
@@ -192,26 +208,46 @@ def _folder(root: Path) -> Source:
         tenth = len(order) // 10
         parts = {"train": order[2 * tenth :], "validation": order[:tenth], "test": order[tenth : 2 * tenth]}
         splits = {name: everything.subset(np.sort(rows)) for name, rows in parts.items() if len(rows)}
-    return Source(version.hexdigest()[:12], class_names, splits, root)
+    return Source(version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest())
 
 
-def _images_by_class(directory: Path) -> dict[str, list[tuple[str, int]]]:
-    """For each folder in a folder the image files below it, each with its size in bytes, in order."""
+ImageFile: TypeAlias = tuple[str, int, int]
+"""Its path, its size in bytes, and when it was changed, in nanoseconds."""
+
+
+def _images_by_class(directory: Path) -> dict[str, list[ImageFile]]:
+    """For each folder in a folder the image files below it, in order; folders without any are none."""
     with os.scandir(directory) as entries:
         classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    return {name: sorted(_image_files(str(directory / name))) for name in classes}
+    found = {name: sorted(image_files(str(directory / name))) for name in classes}
+    return {name: images for name, images in found.items() if images}
 
 
-def _image_files(directory: str) -> Iterator[tuple[str, int]]:
+def image_files(directory: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ImageFile]:
+    """The files below a folder that are images by their names, but for hidden ones, in no order.
+
+    Args:
+      directory: the folder.
+      above: folders that it is in, which a link may lead back to.
+    """
+    status = os.stat(directory)  # noqa: PTH116 (a million files)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _image_files(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a million times)
+                yield from image_files(entry.path, above | {here})
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
                 # A link to nothing is an image that can't be read, and is told with the others.
-                yield entry.path, entry.stat().st_size if entry.is_file() else 0
+                file = entry.stat() if entry.is_file() else None
+                yield entry.path, file.st_size if file else 0, file.st_mtime_ns if file else 0
+
+
+# Of a file that is not there or not ours to read, for ever. All else may be a disk that will be back.
+_NO_FILE = frozenset([errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG])
 
 
 def _file(names: list[str], labels: list[int], i: int) -> Example:
@@ -219,6 +255,8 @@ def _file(names: list[str], labels: list[int], i: int) -> Example:
         try:
             return Path(names[i]).read_bytes()
         except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
             raise BadImage(error.strerror or str(error)) from error
 
     return Example(names[i], labels[i], read)

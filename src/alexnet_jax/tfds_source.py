@@ -1,13 +1,17 @@
 """Data sets that TFDS has prepared, as ``array_record`` or as TFRecords, read without TensorFlow."""
 
+import bisect
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import itertools
 import os
+import re
+import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +87,14 @@ def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, A
     builder = tfds.builder_from_directory(directory)
     encoded = {image: tfds.decode.SkipDecoding()}
     if builder.info.file_format.value == "array_record":
+        # Its readers stay open, one for each of what may be a thousand files.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         source = builder.as_data_source(split=split, decoders=encoded)
         return lambda i: source[i]
     if builder.info.file_format.value == "tfrecord":
-        records = _TFRecords(builder.info.splits[split].filepaths)
+        records = _TFRecords(builder.info.splits[split])
         features = builder.info.features
         return lambda i: features.deserialize_example_np(records[i], decoders=encoded)
     raise UserError(
@@ -98,24 +106,33 @@ def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, A
 class _TFRecords:
     """Records by number. Each is its length (8 bytes), a checksum (4), the content, and a checksum (4)."""
 
-    def __init__(self, paths: Sequence[Any]) -> None:
-        self._files = [os.open(path, os.O_RDONLY) for path in paths]  # as long as the process lives
-        self._places: list[np.ndarray] = []
-        for file, path in zip(self._files, paths, strict=True):
-            place, places, end = 0, [], os.fstat(file).st_size
-            while place < end:
-                places.append(place)
-                place += int.from_bytes(os.pread(file, 8, place), "little") + 16
-            if place > end:
-                raise UserError(f"{path} was cut off: prepare it anew")
-            self._places.append(np.array(places, np.int64))
-        self._begins = [0, *itertools.accumulate(map(len, self._places))]
+    def __init__(self, split: tfds.core.SplitInfo) -> None:
+        self._paths = [os.fspath(path) for path in split.filepaths]
+        self._begins = [0, *itertools.accumulate(split.shard_lengths)]
+        self._places: dict[int, list[int]] = {}  # by file, when it is first read
 
     def __getitem__(self, i: int) -> bytes:
-        number = int(np.searchsorted(self._begins, i, side="right")) - 1
-        file, place = self._files[number], int(self._places[number][i - self._begins[number]])
-        length = int.from_bytes(os.pread(file, 8, place), "little")
-        return os.pread(file, length, place + 12)
+        number = bisect.bisect_right(self._begins, i) - 1
+        with open(self._paths[number], "rb", buffering=0) as file:  # noqa: PTH123
+            if number not in self._places:
+                self._places[number] = _places(file.fileno(), self._paths[number])
+            place = self._places[number][i - self._begins[number]]
+            return os.pread(file.fileno(), _length(file.fileno(), place), place + 12)
+
+
+def _places(file: int, path: str) -> list[int]:
+    """Where each record begins."""
+    place, places, end = 0, [], os.fstat(file).st_size
+    while place < end:
+        places.append(place)
+        place += _length(file, place) + 16
+    if place > end:
+        raise UserError(f"{path} was cut off: have TFDS prepare it anew")
+    return places
+
+
+def _length(file: int, place: int) -> int:
+    return int.from_bytes(os.pread(file, 8, place), "little")
 
 
 def _prepared(directory: Path, version: str) -> Path | None:
@@ -127,7 +144,7 @@ def _prepared(directory: Path, version: str) -> Path | None:
     found = [
         info.parent
         for info in directory.glob("*.*.*/dataset_info.json")
-        if not version or info.parent.name == version
+        if (not version or info.parent.name == version) and re.fullmatch(r"[\d.]+", info.parent.name)
     ]
     return max(found, key=numbers, default=None)
 

@@ -27,6 +27,8 @@ from alexnet_jax.loader import training_batches
 from alexnet_jax.mesh import mesh_for, on_devices
 from alexnet_jax.model import Net, Params, abstract_params, build
 from alexnet_jax.progress import Meter, Progress, Watch
+from alexnet_jax.sources import absolute as absolute_source
+from alexnet_jax.sources import full_path
 from alexnet_jax.summary import layers_table
 from alexnet_jax.workdir import absolute, read_workdir, restore, write_workdir
 
@@ -37,7 +39,7 @@ def describe(config: ConfigDict) -> tuple[Mesh, Net]:
     Raises:
       UserError: a mesh that the devices, the batch or the towers don't fit.
     """
-    fit_classes(config)
+    settle(config)
     mesh, why = mesh_for(config)
     model = build(config)
     hosts.say(why)
@@ -45,10 +47,14 @@ def describe(config: ConfigDict) -> tuple[Mesh, Net]:
     return mesh, model
 
 
-def fit_classes(config: ConfigDict) -> None:
-    """Gives a net whose classifier is to have as many classes as the data that many."""
+def settle(config: ConfigDict) -> None:
+    """Sets what follows from where we are and from the data: full paths, and the number of classes."""
+    data = config.data
+    data.source = absolute_source(data.source)
+    if data.cache_dir is not None:
+        data.cache_dir = str(full_path(data.cache_dir))
     if not config.net.layers[-1].classes:
-        config.net.layers = with_classes(config.net.layers, class_count(config.data))
+        config.net.layers = with_classes(config.net.layers, class_count(data))
 
 
 def train(config: ConfigDict, workdir: str) -> None:
@@ -64,7 +70,7 @@ def train(config: ConfigDict, workdir: str) -> None:
       Interrupted: SIGTERM or Ctrl-C came, and the run has saved.
     """
     path = absolute(workdir)
-    fit_classes(config)
+    settle(config)
     hosts.same(config_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
     changed = _check_workdir(path, config)
 

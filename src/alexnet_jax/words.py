@@ -14,13 +14,11 @@ def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[st
     Args:
       class_names: by label.
       folder: of the data set, which may hold one of ImageNet's lists of words, lines of an id and its
-        words. Without one, the thousand classes of ILSVRC-2012 are known, from TFDS.
+        words. The thousand classes of ILSVRC-2012 are known without, from TFDS.
     """
     if not any(_ID.fullmatch(name) for name in class_names):
         return tuple(class_names)
-    known = _in_folder(folder) if folder is not None else {}
-    if not known:
-        known = _of_ilsvrc_2012()
+    known = _of_ilsvrc_2012() | (_in_folder(folder) if folder is not None else {})
     return tuple(known.get(name, name) for name in class_names)
 
 

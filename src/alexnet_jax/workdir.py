@@ -115,7 +115,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
         raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
     try:
         return config_lib.from_json((path / "config.json").read_text()), DataInfo.load(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{workdir} is damaged: config.json or data.json can't be read ({error})") from error
 
 

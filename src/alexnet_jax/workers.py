@@ -9,11 +9,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import ModuleType
 
 from etils import epath
 from tqdm import tqdm
@@ -25,6 +27,7 @@ from alexnet_jax.sources import Source
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`: photographs of 256x256 have 0.5 on average
 _LINES_EVERY = 30.0  # seconds, where no terminal shows a bar
+_TELL_EVERY = 0.5  # seconds
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels
 
 
@@ -34,6 +37,7 @@ class Work:
 
     source: Source
     building: Path
+    results: Path
     image_size: int
     encoding: str
 
@@ -42,14 +46,15 @@ class Work:
         splits = self.source.splits.items()
         return [part for name, split in splits for part in shards.parts(name, len(split), self.image_size)]
 
-    def result(self, part: Part) -> Shard:
-        """What is known of a shard that is written."""
-        return Shard.load(self.building / part.result_name)
+    def written(self, part: Part) -> Shard | None:
+        """What is known of a shard, if it is written."""
+        return shards.written(self.building, self.results, part)
 
     def write(self, part: Part, check: Callable[[], None]) -> tuple[str, ...]:
-        """Writes a shard; returns its broken images."""
+        """Writes a shard; returns its broken images. ``check`` is called before each image."""
         split, classes = self.source.splits[part.split], len(self.source.class_names)
-        return shards.write(self.building, part, split, self.image_size, self.encoding, classes, check).broken
+        places = (self.building, self.results, part)
+        return shards.write(*places, split, self.image_size, self.encoding, classes, check).broken
 
 
 def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> None:
@@ -66,43 +71,48 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
     """
     parts = work.parts()
     total = sum(len(part.examples) for part in parts)
-    written = [part for part in parts if (work.building / part.result_name).exists()]
-    missing = [part for part in parts if part not in written]
-    done = sum(len(part.examples) for part in written)
-    broken = [line for part in written for line in work.result(part).broken]
+    before = {part: shard for part in parts if (shard := work.written(part)) is not None}
+    missing = [part for part in parts if part not in before]
+    done = sum(len(part.examples) for part in before)
+    broken = [line for shard in before.values() for line in shard.broken]
     if done:
         say(f"going on: {done:,} of {total:,} images are prepared")
     _check_broken(work, broken, max_broken * total, max_broken)
     _check_room(work, total - done)
-    with _Bar(done, total, say) as bar, contextlib.closing(_results(work, missing)) as results:
-        for part, found in results:
-            bar.add(len(part.examples))
+    with _Bar(done, total, say) as bar, contextlib.closing(_results(work, missing, bar.add)) as results:
+        for found in results:
             if found:
                 broken += found
                 _check_broken(work, broken, max_broken * total, max_broken)
 
 
-def _results(work: Work, missing: list[Part]) -> Generator[tuple[Part, tuple[str, ...]], None, None]:
-    """Each shard as it is written, and its broken images."""
+def _results(
+    work: Work, missing: list[Part], add: Callable[[int], None]
+) -> Generator[tuple[str, ...], None, None]:
+    """The broken images of each shard, as it is written; ``add`` is told of images that are done."""
     raw_bytes = sum(len(part.examples) for part in missing) * 3 * work.image_size**2
-    processes = min(os.cpu_count() or 1, len(missing), raw_bytes // _WORTH_A_PROCESS)
+    processes = min(cores(), len(missing), raw_bytes // _WORTH_A_PROCESS)
     if processes < 2:
         for part in missing:
-            yield part, work.write(part, lambda: None)
+            yield work.write(part, lambda: add(1))
         return
     context = multiprocessing.get_context("spawn")  # a copy of a process in which JAX runs may hang
-    stop = context.Event()
-    with ProcessPoolExecutor(processes, context, _begin, (work, stop)) as pool:
+    stop, counter = context.Event(), context.Value("q")
+    with ProcessPoolExecutor(processes, context, _begin, (work, stop, counter)) as pool:
         try:
-            futures = {pool.submit(_write, part): part for part in missing}
-            pending = set(futures)
+            with _as_a_parent():
+                pending = {pool.submit(_write, part) for part in missing}
+            told = 0
             while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                finished, pending = wait(pending, timeout=_TELL_EVERY, return_when=FIRST_COMPLETED)
+                seen = counter.value
+                add(seen - told)
+                told = seen
                 for future in finished:
-                    yield futures[future], future.result()
+                    yield future.result()
         except BrokenProcessPool as error:
             raise RunError(
-                "a process that prepared images was killed, perhaps for want of memory:"
+                "a process that prepared images ended unexpectedly, perhaps for want of memory:"
                 " the same command goes on"
             ) from error
         finally:
@@ -110,13 +120,36 @@ def _results(work: Work, missing: list[Part]) -> Generator[tuple[Part, tuple[str
             pool.shutdown(cancel_futures=True)
 
 
-_mine: tuple[Work, Event] | None = None  # in a process of the pool
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _begin(work: Work, stop: Event) -> None:
+@contextlib.contextmanager
+def _as_a_parent() -> Iterator[None]:
+    """Processes that are started here hear no Ctrl-C, and do not run the user's script once more.
+
+    Ctrl-C reaches all processes of a terminal, and the first one decides; what is done here needs nothing
+    of ``__main__``, which may be a script without a guard.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+_mine: tuple[Work, Event, Synchronized] | None = None  # in a process of the pool
+
+
+def _begin(work: Work, stop: Event, counter: Synchronized) -> None:
     global _mine
-    _mine = work, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
+    _mine = work, stop, counter
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -130,11 +163,13 @@ def _end_with_parent() -> None:
 
 def _write(part: Part) -> tuple[str, ...]:
     assert _mine is not None
-    work, stop = _mine
+    work, stop, counter = _mine
 
     def check() -> None:
         if stop.is_set():
             raise InterruptedError
+        with counter.get_lock():
+            counter.value += 1
 
     return work.write(part, check)
 
@@ -148,11 +183,11 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
     if not broken:
         return
     path = work.building / "broken.txt"
-    files.write(epath.Path(path), "".join(f"{line}\n" for line in sorted(broken)).encode())
+    files.write(epath.Path(path), os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
     if len(broken) > limit:
         raise UserError(
             f"{len(broken)} images can't be read, more than config.data.max_broken = {max_broken:g} of all"
-            f" ({sorted(broken)[0]}); {path} names them: mend or remove them, or allow more"
+            f" ({sorted(broken)[0]}); {path} names them: allow more, and it goes on, or mend or remove them"
         )
 
 
@@ -196,10 +231,9 @@ class _Bar:
         self._done += images
         self._bar.update(images)
         now = time.perf_counter()
-        if self._bar.disable and now - self._said > _LINES_EVERY:
+        if self._bar.disable and now - self._said > _LINES_EVERY and self._done > self._begun_at:
             self._said = now
             rate = (self._done - self._begun_at) / (now - self._began)
             left = (self._total - self._done) / rate / 60
-            self._say(
-                f"  {self._done:,} of {self._total:,} images, {rate:,.0f} a second, {left:.0f} minutes left"
-            )
+            counts = f"{self._done:,} of {self._total:,} images"
+            self._say(f"  {counts}, {rate:,.0f} a second, {left:.0f} minutes left")
