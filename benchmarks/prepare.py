@@ -1,0 +1,84 @@
+"""Preparation of photographs as ImageNet published them, and how near it is to Pillow's own resize and crop.
+
+python benchmarks/prepare.py PHOTOS [--copies=60]
+
+PHOTOS is a folder with a folder for each class; each photograph counts ``--copies`` times, by links.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from alexnet_jax.cache import cache_path, load
+from alexnet_jax.config import base
+from alexnet_jax.images import SUFFIXES
+from alexnet_jax.prepare import prepare
+from alexnet_jax.workers import cores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--copies", type=int, default=60)
+    args = parser.parse_args()
+    photos = sorted(file for file in args.photos.rglob("*") if file.suffix.lower() in SUFFIXES)
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+        folder = Path(directory) / "photos"
+        for photo in photos:
+            (folder / photo.parent.name).mkdir(parents=True, exist_ok=True)
+            for i in range(args.copies):
+                (folder / photo.parent.name / f"{i:03}_{photo.name}").symlink_to(photo.resolve())
+        data = base().data
+        data.source, data.cache_dir = f"folder:{folder}", f"{directory}/cache"
+        for encoding in ("raw", "jpeg"):
+            data.encoding = encoding
+            path = cache_path(data)
+            began = time.perf_counter()
+            prepare(path, data, lambda _: None)
+            seconds = time.perf_counter() - began
+            count = sum(load(path).info.splits.values())
+            size = sum(file.stat().st_size for file in path.iterdir())
+            print(
+                f"{encoding}: {count:,} images in {seconds:.1f} s on {cores()} cores, {count / seconds:,.0f}"
+                f" images/s, {size / count / 1e3:.1f} kB an image; {differences(path, photos, folder)}"
+            )
+
+
+def differences(path: Path, photos: list[Path], folder: Path) -> str:
+    """Of the cache's images from what Pillow makes of the same photographs."""
+    from alexnet_jax.sources import open_source
+
+    cache, source = load(path), open_source(f"folder:{folder}", 0.0)
+    first: dict[tuple[str, str], tuple[str, int]] = {}  # one copy of each
+    for split, images in cache.images.items():
+        for row in range(len(images)):
+            copy = Path(source.splits[split][row].name)
+            first.setdefault((copy.parent.name, copy.name[4:]), (split, row))
+    found = []
+    for photo in photos:
+        split, row = first[photo.parent.name, photo.name]
+        image = cache.images[split][[row]][0].astype(int)
+        found.append(np.abs(image - by_pillow(photo, len(image))).mean())
+    return (
+        f"from Pillow's resize and crop {np.mean(found):.3f} grey levels on average, {max(found):.3f} at most"
+    )
+
+
+def by_pillow(photo: Path, size: int) -> np.ndarray:
+    """Section 2 in two steps: the whole image rescaled, then whole pixels cut out."""
+    with Image.open(photo) as image:
+        short = min(image.size)
+        method = Image.Resampling.BOX if short >= size else Image.Resampling.BICUBIC
+        scaled = image.convert("RGB").resize([round(side * size / short) for side in image.size], method)
+    left, top = (scaled.width - size) // 2, (scaled.height - size) // 2
+    return np.asarray(scaled.crop((left, top, left + size, top + size)))
+
+
+if __name__ == "__main__":
+    main()
