@@ -250,7 +250,7 @@ def test_a_version_that_is_asked_for(cifar10_dir, monkeypatch):
         ("tfds:cifar11", "no data set cifar11 .did you mean cifar10"),
         (
             "tfds:mnist",
-            r"has not prepared mnist in .* pip install 'alexnet-jax\[tensorflow\]', and then the same",
+            r"has not prepared mnist in .* pip install -e '.\[tensorflow\]', and then the same",
         ),
         (
             "tfds:imagenet2012",

@@ -32,6 +32,7 @@ from alexnet_jax.shards import Images
 from alexnet_jax.sources import absolute, full_path, open_source
 
 FORMAT = 2  # of the files, and of the way from an image to its pixels; one of another is never opened
+_ANEW = "alexnet-jax prepare --force makes it anew, with the --config and --config.data.* it was made with"
 _FEW_FILES = 100_000  # in a folder that is compared with its cache whenever that is opened: half a second
 _QUICK = 2**30  # bytes whose checksums are compared whenever a cache is opened: half a second
 
@@ -147,10 +148,7 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
     except UserError:
         return
     if version != info.version:
-        raise UserError(
-            f"{data.source} is now {version}, the cache was made of {info.version}:"
-            " alexnet-jax prepare --force makes it anew"
-        )
+        raise UserError(f"{data.source} is now {version}, the cache was made of {info.version}: {_ANEW}")
 
 
 def class_count(data: ConfigDict) -> int:
@@ -188,9 +186,8 @@ def load(path: Path, whole: bool = False) -> Cache:
             if len(labels[split]) != count:
                 raise ValueError(f"{split} has {len(labels[split])} of {count} labels")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise UserError(
-            f"the cache {path} is damaged ({error}): alexnet-jax prepare --force makes it anew"
-        ) from error
+        what = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
+        raise UserError(f"the cache {path} is damaged ({what}): {_ANEW}") from error
     return Cache(path, info, images, labels)
 
 

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 from etils import epath
 from jax import lax
 from jax.sharding import Mesh
@@ -251,15 +252,20 @@ class Checkpoints:
 def _manager(
     directory: epath.Path, processes: ocp.options.MultiprocessingOptions, **options: Any
 ) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        directory,
-        options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=processes, **options),
-        item_handlers={
-            "params": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
-            "velocity": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
-            "host": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
-        },
-    )
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(min(verbosity, absl_logging.ERROR))  # or a reader is warned that it reads
+    try:
+        return ocp.CheckpointManager(
+            directory,
+            options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=processes, **options),
+            item_handlers={
+                "params": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+                "velocity": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+                "host": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
+            },
+        )
+    finally:
+        absl_logging.set_verbosity(verbosity)
 
 
 @dataclasses.dataclass(frozen=True)

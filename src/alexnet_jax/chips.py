@@ -131,7 +131,7 @@ def devices_of(topology: str) -> list[jax.Device]:
             )
         except NotImplementedError as error:
             raise UserError(
-                "planning for H100s needs XLA's GPU compiler: pip install 'alexnet-jax[plan-h100]'"
+                "planning for H100s needs XLA's GPU compiler: pip install -e '.[plan-h100]'"
             ) from error
     # Without these libtpu looks for the machine it is on, and complains of what it does not find.
     os.environ.update(
@@ -148,9 +148,7 @@ def devices_of(topology: str) -> list[jax.Device]:
         return list(topologies.get_topology_desc(topology, "tpu", **options).devices)
     except RuntimeError as error:
         if "not installed" in str(error):
-            raise UserError(
-                "planning for TPUs needs libtpu's compiler: pip install 'alexnet-jax[tpu]'"
-            ) from error
+            raise UserError("planning for TPUs needs libtpu's compiler: pip install -e '.[tpu]'") from error
         raise UserError(f"--topology={topology}: {str(error).splitlines()[0]}") from error
 
 

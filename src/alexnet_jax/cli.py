@@ -6,12 +6,14 @@ import json
 import math
 import os
 import shlex
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from absl import flags, logging
 
@@ -128,7 +130,11 @@ def _prepare(args: list[str]) -> None:
 
     path = cache_path(config.data)
     was_there = path.exists() and not values.force
-    prepare(path, config.data, partial(print, flush=True), values.force)
+    before = signal.signal(signal.SIGTERM, _stop_preparing)
+    try:
+        prepare(path, config.data, partial(print, flush=True), values.force)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     info = load(path, whole=was_there).info
     if was_there:
         check_source(info, config.data)
@@ -136,6 +142,10 @@ def _prepare(args: list[str]) -> None:
     sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
     height, width = info.image_size
     print(f"{path}: {sizes} images of {height}x{width}, {info.encoding}, {len(info.class_names)} classes")
+
+
+def _stop_preparing(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum, "what is prepared stays")
 
 
 def _evaluate(args: list[str]) -> None:
@@ -191,6 +201,7 @@ def _evaluate(args: list[str]) -> None:
     for workdir, member in zip(workdirs, members, strict=True):
         if member.data.fingerprint != cache.info.fingerprint:
             hosts.say(f"note: this is not the data that {workdir} was trained on; its splits may overlap")
+    hosts.say(f"evaluating {cache.info.splits[split]:,} images of {split}, {values.views} view(s) of each")
     result = evaluate(
         [partial(member.log_probabilities, views=values.views) for member in members],
         cache, split, values.views, config.batch_size, mesh, weights,

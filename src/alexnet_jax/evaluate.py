@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from alexnet_jax import hosts
 from alexnet_jax.cache import Cache
@@ -63,7 +65,10 @@ def evaluate(
     """
     left = cache.info.splits[split]
     sums = np.zeros(4)  # examples, loss, top-1 and top-5 errors that this process counted
-    for images, labels in test_batches(cache, split, batch_size, mesh):
+    batches = test_batches(cache, split, batch_size, mesh)
+    quiet = not (hosts.is_first() and sys.stderr.isatty())
+    count = -(-left // batch_size)
+    for images, labels in tqdm(batches, split, count, leave=False, disable=quiet, dynamic_ncols=True):
         scores = score([member(images) for member in members], labels, weights)
         shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
         for loss, *errors in zip(*shards, strict=True):

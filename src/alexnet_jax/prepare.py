@@ -55,10 +55,11 @@ def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: boo
             for directory in left:
                 shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
-        goes_on = "; what is done stays, and it goes on" if error.errno == errno.ENOSPC else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room there, and the same command goes on, or " if full else ""
         raise UserError(
             f"the cache {path} can't be made ({error.strerror or error}):"
-            f" make room there, or take another --config.data.cache_dir{goes_on}"
+            f" {advice}take another --config.data.cache_dir"
         ) from error
 
 
@@ -96,7 +97,9 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
         half_written.unlink()
     work = Work(source, building, parts, data.image_size, data.encoding)
     counts = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
-    say(f"preparing {data.source} {source.version} ({counts}) in {path}")
+    names = ", ".join([*source.class_names[:3], "..."] if len(source.class_names) > 3 else source.class_names)
+    say(f"preparing {data.source} {source.version} in {path}")
+    say(f"{counts} images of {len(source.class_names):,} classes ({names})")
     write_shards(work, data.max_broken, say)
     _finish(work, data, identity, say)
     if path.exists():
@@ -142,7 +145,9 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     for split, of_split in found.items():
         labels = np.concatenate([shard.labels for shard in of_split])
         if not len(labels):
-            raise UserError(f"{data.source}: none of the images of {split} can be read")
+            raise UserError(
+                f"none of the images of {split} can be read: {building / 'broken.txt'} names them"
+            )
         _save(building / f"{split}.labels.npy", labels)
         sizes = np.concatenate([shard.sizes for shard in of_split])
         _save(building / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(sizes)]))

@@ -154,14 +154,10 @@ _SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "t
 def _folder(root: Path) -> Source:
     """A folder for each class, below ``train/``, ``val/`` and ``test/`` or, split by a seed, alone."""
     if not root.is_dir():
-        raise UserError(f"config.data.source: {root} is no folder")
+        raise UserError(f"{root} is no folder: --config.data.source=folder:DIR says where the images are")
     try:
-        found = {
-            split: directory
-            for split, names in _SPLITS.items()
-            for directory in [next((root / name for name in names if (root / name).is_dir()), None)]
-            if directory is not None
-        }
+        inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+        found = {split: inside[name] for split, names in _SPLITS.items() for name in names if name in inside}
         if found and "train" not in found:
             raise UserError(f"config.data.source: {root} has {', '.join(found)}, but no train")
         listed = {split: _images_by_class(directory) for split, directory in found.items()}

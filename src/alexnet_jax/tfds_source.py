@@ -199,7 +199,7 @@ def _missing(name: str) -> str:
     here = f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to where it is, or"
     by_hand = root / "downloads" / "manual"
     missing = [archive for archive in _BY_HAND.get(data_set, ()) if not (by_hand / archive).exists()]
-    install = "pip install 'alexnet-jax[tensorflow]'"
+    install = "pip install -e '.[tensorflow]'"
     again = "the same command again"
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
     if missing:

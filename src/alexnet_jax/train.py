@@ -122,6 +122,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         lowest = math.inf if best is None else best[1]
 
         # ---- Loop -------------------------------------------------------------------------------
+        hosts.say(f"{steps_per_epoch:,} steps an epoch, {total_steps:,} in all; compiling the first")
         progress = Progress(path, step, total_steps, steps_per_epoch)
         watch = Watch(len(info.class_names), steps_per_epoch)
         meter = Meter(progress, watch, config.batch_size, log_every, total_steps)
@@ -186,7 +187,8 @@ def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:
     """The data is enough, fits the net, and is what the workdir's run began with."""
     if info.splits["train"] < config.batch_size:
         raise UserError(
-            f"config.batch_size is {config.batch_size}, but training has only {info.splits['train']} images"
+            f"config.batch_size is {config.batch_size}, but training has only {info.splits['train']} images:"
+            f" take --config.batch_size={2 ** (info.splits['train'].bit_length() - 1)} or less"
         )
     classes, outputs = len(info.class_names), config.net.layers[-1].classes
     if classes > outputs:

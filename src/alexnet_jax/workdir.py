@@ -57,6 +57,7 @@ class Restored:
         Raises:
           ValueError: images of another type or size, or another number of views.
         """
+        images_uint8 = np.asarray(images_uint8)
         expected = (*self.data.image_size, 3)
         if images_uint8.dtype != np.uint8 or images_uint8.shape[1:] != expected:
             raise ValueError(
@@ -66,6 +67,8 @@ class Restored:
         if views not in (1, 10):
             raise ValueError(f"views must be 1 or 10, not {views}")
         batch = len(images_uint8)
+        if not batch:
+            return np.zeros((0, self.config.net.layers[-1].classes), np.float32)
         full = np.pad(images_uint8, [(0, -batch % self.mesh.shape[DATA]), (0, 0), (0, 0), (0, 0)])
         images = jax.device_put(full, NamedSharding(self.mesh, P(DATA)))
         return np.exp(np.asarray(self.log_probabilities(images, views))[:batch])

@@ -186,8 +186,9 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
     files.write(epath.Path(path), os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
     if len(broken) > limit:
         raise UserError(
-            f"{len(broken)} images can't be read, more than config.data.max_broken = {max_broken:g} of all"
-            f" ({sorted(broken)[0]}); {path} names them: allow more, and it goes on, or mend or remove them"
+            f"{len(broken)} of the images can't be read, more than config.data.max_broken = {max_broken:g} of"
+            f" all ({sorted(broken)[0]}); {path} names them: mend or remove them, or allow more, as"
+            " --config.data.max_broken=0.1, and it goes on"
         )
 
 
