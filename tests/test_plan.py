@@ -7,9 +7,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import jax
 import pytest
 
-from alexnet_jax import UserError, get_config, plan, plan_tables
+from alexnet_jax import UserError, build, cpu, get_config, ops, plan, plan_tables
 from alexnet_jax.chips import CHIPS, chip_of, devices_of
 from alexnet_jax.cli import main
 from alexnet_jax.mesh import make_mesh
@@ -75,12 +76,18 @@ def test_products_of_the_papers_net():
     assert plan.products(config) == 3 * forward - conv1
 
 
-def test_what_the_compiler_counts_is_near_our_own_count():
+def test_what_the_compiler_counts_is_near_our_own_count(monkeypatch):
     """XLA leaves out products with padding and counts what is no product: a few per cent each."""
+
+    def by_library(x, g, size, stride, padding):  # without the loop of which XLA counts one round
+        kernel = jax.ShapeDtypeStruct((*size, x.shape[-1], g.shape[-1]), x.dtype)
+        return jax.linear_transpose(lambda w: ops._conv(x, w, stride, padding), kernel)(g)[0]
+
+    monkeypatch.setattr(cpu, "kernel_gradient", by_library)
     config = get_config(str(CONFIGS / "alexnet.py"))
     config.batch_size = 1024
-    found = plan.plan(config, "cpu:8", None, make_mesh(4, 2))
-    assert found.flops * 8 == pytest.approx(plan.products(config), rel=0.05)
+    costs = plan.compile_step(build(config), config, make_mesh(4, 2)).cost_analysis()
+    assert costs["flops"] * 8 == pytest.approx(plan.products(config), rel=0.05)
 
 
 def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
@@ -153,7 +160,7 @@ def test_without_a_compiler_the_extra_is_named(tmp_path):
         "import sys; sys.modules['libtpu'] = None; sys.modules['jax_plugins'] = None\n"
         "from alexnet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    for topology, extra in (("v5e:2x2", "alexnet-jax[tpu]"), ("h100:8", "alexnet-jax[plan-h100]")):
+    for topology, extra in (("v5e:2x2", "'.[tpu]'"), ("h100:8", "'.[plan-h100]'")):
         done = subprocess.run(
             [sys.executable, "-c", script, "plan", TINY, f"--topology={topology}"],
             env={"PATH": "", "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,

@@ -215,7 +215,7 @@ def test_stuck_is_told_once():
     assert len(told) == 1
     assert warnings.index(told[0]) == 99
     assert "ln(10) = 2.303" in told[0]
-    assert "smaller initial biases" in told[0]
+    assert "the variants std03 and small_bias" in told[0]
 
 
 def test_a_net_that_learns_is_not_called_stuck():

@@ -161,7 +161,9 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         peak = int(float(needed[1]) * 2 ** (10 * (1 + "KMGT".index(needed[2]))))
         return Plan(**common, **nothing, peak_bytes=peak, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
-    costs = compiled.cost_analysis() or {}  # None from XLA's GPU compiler
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`cpu.kernel_gradient` is one).
+    costs = {} if on_cpu else compiled.cost_analysis() or {}
     program = hlo.parse(compiled.as_text() or "")
     local = local_params(model, config.parallelism, mesh)
     try:
@@ -178,7 +180,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
             "input": _input_seconds(config, chip, mesh.size),
         }
     peak = memory.peak_memory_in_bytes
-    if mesh.devices.flat[0].platform == "cpu":  # whose compiler leaves the temporaries out of its peak
+    if on_cpu:  # whose compiler leaves the temporaries out of its peak
         peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     return Plan(
         **common,
