@@ -14,9 +14,13 @@ import pytest
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="alexnet-jax-xla-"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+# LLVM's passes are left out, which most of the time would go into. XLA's own, on which depends what is sent,
+# are not.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -65,9 +69,15 @@ def trained(tmp_path_factory, cache_dir):
     return workdir
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def libtpu():
-    """The compiler for TPUs, which needs no TPU."""
+    """The compiler for TPUs, which needs no TPU, with all that it does for a program that is run."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield _find_libtpu()
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def _find_libtpu():
     if not os.environ.get("TPU_LIBRARY_PATH") and find_spec("libtpu") is None:
         message = "libtpu is not there (make test brings it): what compiles for TPUs is left out"
         if os.environ.get("ALEXNET_JAX_NO_SKIPS"):

@@ -44,7 +44,7 @@ def same_but_for_rounding(ours, theirs):
 
 
 SPREAD = {
-    2: ["(2, 1) towers", "(1, 2) towers", "(2, 2) towers", "(4, 2) towers", "(2, 2) one_weird_trick"],
+    2: ["(1, 2) towers", "(4, 2) towers", "(2, 2) one_weird_trick"],
     4: ["(2, 2) towers", "(4, 2) towers"],
 }
 

@@ -259,8 +259,9 @@ def test_sigterm_and_ctrl_c_save_and_say_how_to_go_on(cache_dir, trained, tmp_pa
     assert step not in (0, 100000)
 
 
-def test_ten_kills_and_the_same_bits(cache_dir, tiny, tmp_path):
+def test_ten_kills_and_the_same_bits(cache_dir, tiny, tmp_path, monkeypatch):
     """SIGKILL at ten random moments, in the middle of whatever the run was doing."""
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # it runs for longer than it compiles
     more = ["--config.num_steps=3000", "--config.checkpoint_every=20", "--config.eval_every=250"]
     moments = random.Random(0)
     reached = []
