@@ -6,8 +6,8 @@
 DIR has a folder for each class in DIR/train, DIR/val and DIR/test, of which the last two may be missing
 (a tenth of train/ is then for validation); or a folder for each class itself, split 80/10/10.
 
-All variants of configs/alexnet.py are there. On a small set take ``small_bias,std03``: with the paper's initial values
-the loss can sit at ln(classes) for longer than one has patience.
+All variants of configs/alexnet.py are there. On a small set take ``small_bias,std03``: with the paper's
+initial values the loss can sit at ln(classes) for longer than one has patience.
 
 On ten classes of ImageNet, 1,200 photographs to train on: 42.7 % validation error with one view, 41.7 % with
 ten, after 260 steps in 45 minutes on 2 cores, with ``small_bias,std03`` (2026-11-23, see docs/results.md).
