@@ -380,3 +380,19 @@ def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 1)
     with pytest.raises(UserError, match="has the label 2, of 2 classes"):
         open_cache(data, print)
+
+
+def test_a_cache_that_was_removed_beside_results_that_a_kill_left(data):
+    path = open_cache(data, print).directory
+    expected = contents(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "alexnet_jax.prepare.shutil.rmtree", lambda *_, **__: None
+        )  # killed before it tidied up
+        prepare(path, data, print, force=True)
+    for directory in (path, path.with_name(f"{path.name}.old")):
+        for file in directory.iterdir():
+            file.unlink()
+        directory.rmdir()
+    assert path.with_name(f"{path.name}.parts").exists()
+    assert contents(open_cache(data, print).directory) == expected

@@ -93,6 +93,7 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
         files.write(epath.Path(parts / "identity.json"), json.dumps([identity, source.stamp]).encode())
+    building.mkdir(exist_ok=True)  # it became a cache that was then removed, if only its results are left
     for half_written in building.glob("*.writing"):
         half_written.unlink()
     work = Work(source, building, parts, data.image_size, data.encoding)
