@@ -318,7 +318,7 @@ def _initial(traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
             limit = 1 / math.sqrt(traced.fan_in)
             flat = jax.vmap(lambda k: jax.random.uniform(k, (size,), minval=-limit, maxval=limit))(keys)
         elif name == "bias":
-            return jnp.full(shape, layer.bias)
+            return jnp.full(shape, layer.bias, jnp.float32)
         else:  # drawn flat: XLA takes ten times as long to compile draws of several dimensions
             flat = layer.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
         return flat.reshape(shape)
