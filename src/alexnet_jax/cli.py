@@ -1,6 +1,7 @@
 """The command line: ``alexnet-jax VERB``. Verbs import what they need when they run."""
 
 import dataclasses
+import gc
 import io
 import json
 import math
@@ -17,6 +18,7 @@ from types import FrameType
 
 from absl import flags, logging
 
+from alexnet_jax import compile_cache
 from alexnet_jax import config as config_lib
 from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.overrides import config_flag, config_of, override, parse, required
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"no verb {args[0]}{config_lib.near(args[0], _VERBS)}; there are {', '.join(_VERBS)}"
             )
+        compile_cache.use()
+        gc.set_threshold(100_000)  # a start makes half a million objects, and they stay
         return _VERBS[args[0]](args[1:]) or 0
     except (UserError, RunError) as error:
         status, message = error.status, str(error)

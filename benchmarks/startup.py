@@ -1,0 +1,65 @@
+"""From the command to the first step: of a first run, and of those that find its programs and its data.
+
+    python benchmarks/startup.py [--config=configs/digits.py] [--starts=5] [-- --config.KEY=VALUE ...]
+
+A step counts when its loss is printed, which is a little after it was dispatched. Caches and workdirs are
+made for the occasion; the files of the libraries are in memory after the first start.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CONFIG = Path(__file__).parent.parent / "configs" / "digits.py"
+COMMAND = (sys.executable, "-m", "alexnet_jax")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default=str(CONFIG))
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("overrides", nargs="*")
+    args = parser.parse_args()
+    for verb in ([], ["train"]):
+        tell(
+            " ".join(["alexnet-jax", *verb, "--help"]),
+            [until("", *verb, "--help") for _ in range(args.starts)],
+        )
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+        os.environ |= {"XDG_CACHE_HOME": directory}
+        os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+        seconds = [
+            until(
+                "step 1 ", "train", f"--config={args.config}", f"--workdir={directory}/run{i}",
+                "--config.num_steps=1", "--config.log_every=1", *args.overrides,
+            )
+            for i in range(1 + args.starts)
+        ]  # fmt: skip
+    print(f"{args.config}, to the first step: {seconds[0]:.2f} s where nothing is cached")
+    tell(f"{args.config}, to the first step", seconds[1:])
+
+
+def until(line: str, *command: str) -> float:
+    """Seconds from the start of a command to its first line that begins so."""
+    began = time.perf_counter()
+    with subprocess.Popen([*COMMAND, *command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = [time.perf_counter() - began for said in process.stdout if said.startswith(line)]
+    if process.returncode or not found:
+        raise SystemExit(f"alexnet-jax {' '.join(command)} failed")
+    return found[0]
+
+
+def tell(what: str, seconds: list[float]) -> None:
+    print(f"{what}: {statistics.median(seconds):.2f} s (fastest {min(seconds):.2f}, of {len(seconds)})")
+
+
+if __name__ == "__main__":
+    main()
