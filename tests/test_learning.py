@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import base
-from alexnet_jax.learning import Plateau, optimizer, rates, velocity
+from alexnet_jax.learning import Plateau, optimizer, rates, turns, velocity
 
 
 @pytest.fixture
@@ -92,3 +92,10 @@ def test_plateau_needs_more_than_noise(learning):
 def test_constant_never_cuts(learning):
     learning.schedule, learning.cuts = "constant", (1.0,)
     assert kernel_rate(learning, 10_000, Plateau(cuts=2)) == 0.01
+
+
+def test_rates_change_at_their_turns_and_nowhere_else(learning):
+    learning.schedule, learning.cuts = "steps", (0.5, 4.0)
+    learning.layers = ConfigDict({"conv": {"cuts": (1.0, 2.25), "frozen_epochs": 3.0}})
+    found = [rates(learning, PARAMS, step, 100, Plateau()) for step in range(500)]
+    assert {i for i in range(1, 500) if found[i] != found[i - 1]} == turns(learning, 100)

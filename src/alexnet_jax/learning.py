@@ -113,6 +113,16 @@ def rates(
     }
 
 
+def turns(learning: ConfigDict, steps_per_epoch: int) -> frozenset[int]:
+    """The steps at which `rates` may be others than before; the plateau schedule has its own."""
+    epochs = [*learning.cuts]
+    for settings in learning.layers.values():
+        epochs += settings.get("cuts", ())
+        if settings.get("frozen_epochs") is not None:
+            epochs.append(settings.frozen_epochs)
+    return frozenset(round(epoch * steps_per_epoch) for epoch in epochs)
+
+
 def _for_each_array(
     learning: ConfigDict, params: Params, for_kernel: str, for_bias: str
 ) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -128,14 +127,16 @@ def train(config: ConfigDict, workdir: str) -> None:
         meter = Meter(progress, watch, config.batch_size, log_every, total_steps)
         batches = training_batches(cache, config, mesh, step, total_steps)
         stop = signals.stop_after(step)
-        knobs: Any = None
-        knobs_on_device: Any = None
+        turns = learning_lib.turns(config.learning, steps_per_epoch)
+        known: tuple[float, Plateau] | None = None
         with contextlib.closing(progress), contextlib.closing(batches):
             for images, labels in batches:
-                rates = learning_lib.rates(config.learning, state.params, step, steps_per_epoch, plateau)
-                if knobs != (knobs := (rates, _color_noise(config, step, steps_per_epoch))):
-                    knobs_on_device = on_devices(jax.tree.map(np.float32, knobs), mesh)
-                state, metrics = update(state, images, labels, *knobs_on_device, stats)
+                noise = _color_noise(config, step, steps_per_epoch)
+                if step in turns or known != (noise, plateau):  # a fifth of a millisecond, seldom needed
+                    known = (noise, plateau)
+                    rates = learning_lib.rates(config.learning, state.params, step, steps_per_epoch, plateau)
+                    knobs = on_devices(jax.tree.map(np.float32, (rates, noise)), mesh)
+                state, metrics = update(state, images, labels, *knobs, stats)
                 step += 1
                 meter.add(step, metrics, _largest(rates))
 
