@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -108,8 +109,8 @@ class Checkpoints:
             self._writer.save(
                 step,
                 args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.params),
-                    velocity=ocp.args.StandardSave(velocity),
+                    params=ocp.args.PyTreeSave(state.params),
+                    velocity=ocp.args.PyTreeSave(velocity),
                     host=ocp.args.JsonSave(host),
                 ),
                 force=True,
@@ -210,7 +211,10 @@ class Checkpoints:
 
     def _restore(self, step: int, **abstract: Params) -> dict[str, Any]:
         """The named items and ``host`` of a checkpoint, their checksums compared."""
-        items = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        items = {
+            name: ocp.args.PyTreeRestore(tree, ocp.checkpoint_utils.construct_restore_args(tree))
+            for name, tree in abstract.items()
+        }
         restored, problem = None, None
         try:
             with _quiet():
@@ -252,6 +256,8 @@ class Checkpoints:
 def _manager(
     directory: epath.Path, processes: ocp.options.MultiprocessingOptions, **options: Any
 ) -> ocp.CheckpointManager:
+    # What a net learns is noise to a compressor, which would take from the steps what it takes from the disk.
+    arrays = partial(ocp.PyTreeCheckpointHandler, multiprocessing_options=processes, use_compression=False)
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(min(verbosity, absl_logging.ERROR))  # or a reader is warned that it reads
     try:
@@ -259,8 +265,8 @@ def _manager(
             directory,
             options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=processes, **options),
             item_handlers={
-                "params": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
-                "velocity": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+                "params": arrays(),
+                "velocity": arrays(),
                 "host": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
             },
         )
