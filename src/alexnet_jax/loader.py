@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
+from alexnet_jax.buffers import Buffers
 from alexnet_jax.cache import Cache
 from alexnet_jax.mesh import DATA
 from alexnet_jax.order import batch_rows
@@ -71,9 +72,14 @@ def _batches(
     # Devices that hold the towers of the same examples name the same place: it is loaded once.
     mine = {_place(i, batch_size) for i in sharding.addressable_devices_indices_map((batch_size,)).values()}
 
+    buffers = Buffers((batch_size // mesh.shape[DATA], *images.shape[1:]))
+
     def load(number: int) -> Parts:
-        chosen = rows(number)
-        return {(a, b): (images[chosen[a:b]], labels[chosen[a:b]]) for a, b in sorted(mine)}
+        chosen, parts = rows(number), {}
+        for a, b in sorted(mine):
+            parts[a, b] = buffers.take(), labels[chosen[a:b]]
+            images.read(chosen[a:b], parts[a, b][0])
+        return parts
 
     for parts in _ahead(load, numbers):
         # bound now: JAX asks for each device's part before it returns
