@@ -2,21 +2,27 @@
 
 python benchmarks/loader.py [--encoding=raw|jpeg] [--images=10000] [--photos=DIR] [--batches=200]
 
-With ``--images=1000000`` it is the cache of ImageNet's size: how long it takes to open, and what it keeps in
-memory. Such a cache takes no room: its raw files are sparse, its JPEG files are one, linked many times.
+Beside it, in the same run and with as many threads, its limit: `numpy.take` on a memory map, or the decoder
+alone. With ``--images=1000000`` it is the cache of ImageNet's size: how long it takes to open, and what it keeps
+in memory. Such a cache takes no room: its raw files are sparse, its JPEG files are one, linked many times.
 """
 
 import argparse
+import itertools
 import os
 import resource
 import tempfile
+import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+import simplejpeg
 
 from alexnet_jax import images as images_lib
 from alexnet_jax.cache import DataInfo, load, write_manifest
@@ -58,13 +64,16 @@ def main() -> None:
         for batch in batches:
             jax.block_until_ready(batch)
         seconds = time.perf_counter() - began
-    rate = args.batches * args.batch_size / seconds
-    print(
-        f"loader, {THREADS} threads: {rate:,.0f} images/s ({rate * 3 * SIZE**2 / 1e9:.2f} GB/s of pixels);"
-        f" {memory() - before:.1f} MB more after {args.batches} batches"
-    )
-    if args.encoding == "raw" and args.images < SPARSE_FROM:
-        print(f"numpy.take from memory, one thread: {take_rate(args.images, args.batch_size):,.0f} images/s")
+        rate = args.batches * args.batch_size / seconds
+        print(
+            f"loader, {THREADS} threads: {rate:,.0f} images/s ({rate * 3 * SIZE**2 / 1e9:.2f} GB/s of"
+            f" pixels); {memory() - before:.1f} MB more after {args.batches} batches"
+        )
+        if args.encoding == "jpeg" or args.images < SPARSE_FROM:
+            limit = take_limit if args.encoding == "raw" else decode_limit
+            name = "numpy.take on a memory map" if args.encoding == "raw" else "simplejpeg alone"
+            best = max(limit(path, args.batch_size, args.batches) for _ in range(3))
+            print(f"{name}, {THREADS} threads: {best:,.0f} images/s; the loader has {rate / best:.2f} of it")
 
 
 def memory() -> float:
@@ -119,14 +128,45 @@ def cycle(encoding: str, photos: Path | None) -> Iterator[bytes]:
         yield from contents
 
 
-def take_rate(count: int, batch_size: int) -> float:
-    """What copying the same bytes costs without a file."""
-    images = np.zeros((min(count, 10_000), SIZE, SIZE, 3), np.uint8) + np.uint8(1)
-    rows = np.random.default_rng(0).integers(0, len(images), (100, batch_size))
-    began = time.perf_counter()
-    for chosen in rows:
-        np.take(images, chosen, axis=0)
-    return rows.size / (time.perf_counter() - began)
+def take_limit(path: Path, batch_size: int, batches: int) -> float:
+    """Images/s of what reads the same bytes and does nothing else, to the same memory again and again."""
+    maps = [np.memmap(file, np.uint8, "r") for file in sorted(path.glob("train-*.images"))]
+    images = [file.reshape(-1, SIZE, SIZE, 3) for file in maps]
+    draws = np.random.default_rng(0)
+    local = threading.local()
+
+    def take(number: int, rows: np.ndarray) -> None:
+        if not hasattr(local, "out"):
+            local.out = np.empty((batch_size, SIZE, SIZE, 3), np.uint8)
+        np.take(images[number], rows, axis=0, out=local.out, mode="clip")
+
+    numbers = draws.integers(0, len(images), batches).tolist()  # it takes from one array: a file a batch
+    rows = [draws.integers(0, len(images[number]), batch_size) for number in numbers]
+    return batches * batch_size / seconds_of(take, numbers, rows)
+
+
+def decode_limit(path: Path, batch_size: int, batches: int) -> float:
+    """Images/s of the decoder alone, from memory to memory."""
+    offsets = np.load(path / "train.offsets.npy")[:1001].tolist()
+    content = next(iter(sorted(path.glob("train-*.images")))).read_bytes()
+    contents = [content[a:b] for a, b in itertools.pairwise(offsets) if b <= len(content)]
+    local = threading.local()
+
+    def decode(start: int) -> None:
+        if not hasattr(local, "out"):
+            local.out = np.empty((SIZE, SIZE, 3), np.uint8)
+        for i in range(start, start + batch_size):
+            simplejpeg.decode_jpeg(contents[i % len(contents)], "RGB", buffer=local.out)
+
+    return batches * batch_size / seconds_of(decode, range(0, batches * batch_size, batch_size))
+
+
+def seconds_of(work: Callable[..., None], *arguments: Iterable[Any]) -> float:
+    """What the loader's number of threads take to do all of it."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        began = time.perf_counter()
+        list(threads.map(work, *arguments))
+        return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.shards import Images
 from alexnet_jax.sources import absolute, full_path, open_source
 
-FORMAT = 2  # of the files, and of the way from an image to its pixels; one of another is never opened
+FORMAT = 3  # of the files, and of the way from an image to its pixels; one of another is never opened
 _ANEW = "alexnet-jax prepare --force makes it anew, with the --config and --config.data.* it was made with"
 _FEW_FILES = 100_000  # in a folder that is compared with its cache whenever that is opened: half a second
 _QUICK = 2**30  # bytes whose checksums are compared whenever a cache is opened: half a second
