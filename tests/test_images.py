@@ -72,7 +72,9 @@ def test_a_small_image_grows_smoothly():
     np.testing.assert_allclose(found[:, 4:-4, 0], np.broadcast_to(expected, (32, 32))[:, 4:-4], atol=4)
 
 
-@pytest.mark.parametrize("shape", [(60, 90), (90, 60), (61, 307), (20, 21), (3000, 1)])
+@pytest.mark.parametrize(
+    "shape", [(60, 90), (90, 60), (61, 307), (30, 45), (45, 30), (40, 40), (27, 23), (20, 21), (3000, 1)]
+)
 def test_the_centre_is_cut_out_of_any_shape(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     found, enlarged = images.square(image, 20)
