@@ -3,7 +3,7 @@
 python benchmarks/loader.py [--encoding=raw|jpeg] [--images=10000] [--photos=DIR] [--batches=200]
 
 Beside it, in the same run and with as many threads, its limit: `numpy.take` on a memory map, or the decoder
-alone. With ``--images=1000000`` it is the cache of ImageNet's size: how long it takes to open, and what it keeps
+alone. With ``--images=1000000`` it is the cache of ImageNet's size: how long it takes to open, what it keeps
 in memory. Such a cache takes no room: its raw files are sparse, its JPEG files are one, linked many times.
 """
 
