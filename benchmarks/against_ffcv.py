@@ -1,0 +1,132 @@
+"""Our loader beside FFCV's: the same 256x256 images, whole, in random order, from the page cache.
+
+    apt-get install pkg-config libopencv-dev libturbojpeg0-dev
+    pip install torch ffcv
+    python benchmarks/against_ffcv.py [--photos=DIR] [--images=10000] [--rounds=3] [--workers=2]
+
+The cache of benchmarks/loader.py, and a .beton of the same pixels: uint8 as they are, or JPEGs of quality 95,
+which FFCV encodes by itself. Both make batches of 128, ours on JAX's device, with as many threads. Each epoch
+runs in a process of its own, one after the other, round after round; the first batches are not timed. The
+ratio is ours over FFCV's: above 1 ours is the quicker.
+"""
+
+import argparse
+import importlib.metadata
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from loader import SIZE, make_cache
+
+from alexnet_jax import cache, loader
+from alexnet_jax.config import base
+from alexnet_jax.images import QUALITY
+from alexnet_jax.mesh import local_mesh
+
+BATCH, WARM = 128, 10  # batches that are not timed
+
+
+class Pixels:
+    """A cache's training images and labels, one after the other, for FFCV's writer."""
+
+    def __init__(self, path: Path) -> None:
+        self.cache = cache.load(path)
+
+    def __len__(self) -> int:
+        return len(self.cache.labels["train"])
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        return self.cache.images["train"][np.array([i])][0], int(self.cache.labels["train"][i])
+
+
+def write_beton(path: Path, encoding: str) -> None:
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    mode = "jpg" if encoding == "jpeg" else "raw"
+    fields = {"image": RGBImageField(write_mode=mode, jpeg_quality=QUALITY), "label": IntField()}
+    DatasetWriter(str(path / "train.beton"), fields, num_workers=1).from_indexed_dataset(Pixels(path))
+
+
+def ffcv_batches(path: Path, workers: int) -> Iterable[Any]:
+    from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import ToTensor
+
+    batches = Loader(
+        str(path / "train.beton"),
+        batch_size=BATCH,
+        num_workers=workers,
+        os_cache=True,
+        order=OrderOption.RANDOM,
+        pipelines={"image": [SimpleRGBImageDecoder(), ToTensor()], "label": [IntDecoder(), ToTensor()]},
+    )
+    for _ in batches:  # compiles
+        pass
+    return batches
+
+
+def our_batches(path: Path, workers: int) -> Iterable[Any]:
+    loader.THREADS = workers
+    config = base()
+    config.batch_size = BATCH
+    opened = cache.load(path)
+    steps = WARM + len(opened.labels["train"]) // BATCH
+    return map(jax.block_until_ready, loader.training_batches(opened, config, local_mesh(), 0, steps))
+
+
+def time_one(which: str, path: Path, workers: int) -> None:
+    """Prints images per second."""
+    batches = iter({"ours": our_batches, "FFCV": ffcv_batches}[which](path, workers))
+    for _ in itertools.islice(batches, WARM):
+        pass
+    count, began = 0, time.perf_counter()
+    for _ in batches:
+        count += BATCH
+    print(count / (time.perf_counter() - began))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--photos", type=Path, help="a folder of photographs; else smooth noise")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--time", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.time:
+        time_one(args.time[0], Path(args.time[1]), args.workers)
+        return
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("jax", "ffcv", "torch"))
+    print(f"{', '.join(versions)}; {args.images:,} images of {SIZE}x{SIZE}, batches of {BATCH}")
+    for encoding in ("raw", "jpeg"):
+        with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+            path = Path(directory)
+            make_cache(path, args.images, encoding, args.photos)
+            stored = sum(file.stat().st_size for file in path.iterdir())
+            write_beton(path, encoding)
+            beton = (path / "train.beton").stat().st_size
+            rates: dict[str, list[float]] = {"ours": [], "FFCV": []}
+            command = [sys.executable, __file__, f"--workers={args.workers}", "--time"]
+            for _ in range(args.rounds):
+                for which, measured in rates.items():
+                    told = subprocess.check_output([*command, which, str(path)], text=True)
+                    measured.append(float(told.split()[-1]))
+        sizes = (f"{size / args.images:,.0f}" for size in (stored, beton))
+        print("{}: {} bytes an image in ours, {} in FFCV's".format(encoding, *sizes))
+        for which, measured in rates.items():
+            print(f"  {which}: images/s {', '.join(f'{rate:,.0f}' for rate in measured)}")
+        print(f"  ours / FFCV, the fastest of each: {max(rates['ours']) / max(rates['FFCV']):.2f}")
+
+
+if __name__ == "__main__":
+    main()
