@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from alexnet_jax import build, get_config, hosts, learning, step
+from alexnet_jax import build, get_config, hosts, huge_pages, learning, step
 from alexnet_jax.augment import statistics as on_device
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.learning import Plateau
@@ -83,4 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.ask()  # as alexnet-jax does
     main()

@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 from loader import make_cache
 
-from alexnet_jax import build, get_config, hosts, learning, step
+from alexnet_jax import build, get_config, hosts, huge_pages, learning, step
 from alexnet_jax.augment import statistics as on_device
 from alexnet_jax.cache import load, open_cache
 from alexnet_jax.learning import Plateau
@@ -103,4 +103,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.ask()  # as alexnet-jax does
     main()

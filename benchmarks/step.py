@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from alexnet_jax import build, get_config, hosts, learning, step
+from alexnet_jax import build, get_config, hosts, huge_pages, learning, step
 from alexnet_jax.augment import statistics
 from alexnet_jax.learning import Plateau
 from alexnet_jax.mesh import DATA, mesh_for, on_devices
@@ -74,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.ask()  # as alexnet-jax does
     main()

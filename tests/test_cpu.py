@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import ops
-from alexnet_jax.cpu import kernel_gradient
+from alexnet_jax.cpu import kernel_gradient, max_pool, max_pool_gradient
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -44,3 +44,31 @@ def test_a_convolutions_gradients_are_the_librarys():
     found, expected = (jax.grad(loss(conv), (0, 1))(x, w) for conv in (ops.conv, ops._conv))
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"),
+    [
+        ((55, 55), 3, 2, [(0, 0)] * 2),  # pool1
+        ((8, 7), 3, 2, [(0, 1), (0, 0)]),  # the last window over the edge, as cuda-convnet's
+        ((8, 9), 2, 2, [(0, 0)] * 2),  # a place that no window reaches
+        ((7, 5), 4, 1, [(1, 2), (0, 0)]),
+        ((9, 8), 2, 3, [(0, 0), (0, 1)]),  # places between the windows
+    ],
+)
+def test_max_pooling(size, window, stride, padding, dtype):
+    draws = np.random.default_rng(0)
+    x = jnp.asarray(draws.permutation(3 * 5 * np.prod(size)).reshape(3, *size, 5) / 64, dtype)
+    y, by_library = jax.vjp(lambda x: ops._max_pool(x, window, stride, padding), x)
+    np.testing.assert_array_equal(max_pool(x, window, stride, padding), y)
+    g = jnp.asarray(draws.integers(-8, 9, y.shape), dtype)  # their sums are exact
+    if dtype == "float32":  # bfloat16 has equals among so many numbers
+        np.testing.assert_array_equal(max_pool_gradient(x, g, window, stride, padding), by_library(g)[0])
+
+
+def test_of_equals_one_gets_the_gradient():
+    x, g = jnp.zeros((2, 7, 7, 3)), jnp.arange(2 * 3 * 3 * 3.0).reshape(2, 3, 3, 3)
+    by_x = np.asarray(max_pool_gradient(x, g, 3, 2, [(0, 0)] * 2))
+    np.testing.assert_array_equal(by_x[:, :6:2, :6:2], g)
+    assert by_x.sum() == g.sum()

@@ -38,15 +38,40 @@ def test_lrn_of_a_tower_between_others(window):
     np.testing.assert_allclose(found, everything[..., 2:4], rtol=1e-5)
 
 
-def test_lrn_gradient():
-    layer = LRN("n", alpha=1e-2)
-    x, weights = X[0, 0].astype(np.float64), np.random.default_rng(1).normal(size=X[0, 0].shape)
-    gradient = jax.grad(lambda x: jnp.sum(weights.astype(np.float32) * ops.lrn(x, layer)))(jnp.float32(x))
-    for place in np.ndindex(x.shape):
-        step = np.zeros_like(x)
+@pytest.mark.parametrize("layer", [LRN("n", alpha=1e-2), LRN("n", window=4, alpha=1e-2, beta=0.5)])
+@pytest.mark.parametrize("beside", [False, True])
+def test_lrn_gradient(layer, beside):
+    """By x and by the maps beside it, against small steps through the definition."""
+    before, after = layer.reach if beside else (0, 0)
+    everything = X[0, 0].astype(np.float64)
+    own = slice(before, everything.shape[-1] - after)
+    weights = np.random.default_rng(1).normal(size=everything[..., own].shape)
+
+    def found(everything):
+        around = (everything[..., :before], everything[..., own.stop :]) if beside else ()
+        return jnp.sum(weights.astype(np.float32) * ops.lrn(everything[..., own], layer, *around))
+
+    def expected(everything):
+        y = lrn_by_definition(everything, layer.window, layer.alpha, layer.beta, layer.k)
+        return (weights * y[..., own]).sum()
+
+    gradient = jax.grad(found)(jnp.float32(everything))
+    for place in np.ndindex(everything.shape):
+        step = np.zeros_like(everything)
         step[place] = 1e-4
-        above, below = ((weights * lrn_by_definition(x + s, 5, 1e-2, 0.75, 2.0)).sum() for s in (step, -step))
-        np.testing.assert_allclose(gradient[place], (above - below) / 2e-4, rtol=1e-4, atol=1e-6)
+        slope = (expected(everything + step) - expected(everything - step)) / 2e-4
+        np.testing.assert_allclose(gradient[place], slope, rtol=1e-4, atol=1e-6)
+
+
+def test_lrn_gradient_in_bfloat16():
+    layer, x = LRN("n"), jnp.asarray(X, jnp.bfloat16)
+    g = jnp.asarray(np.random.default_rng(1).normal(size=X.shape), jnp.bfloat16)
+    found, expected = (
+        jax.vjp(lambda x: ops.lrn(x, layer), x.astype(kind))[1](g.astype(kind))[0]
+        for kind in (jnp.bfloat16, jnp.float32)
+    )
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(found), expected, rtol=2e-2, atol=1e-2)
 
 
 def test_map_norm():

@@ -1,8 +1,17 @@
-"""``python -m alexnet_jax VERB``."""
+"""The command ``alexnet-jax VERB``, or ``python -m alexnet_jax VERB``."""
 
 import sys
 
-from alexnet_jax.cli import main
+from alexnet_jax import huge_pages
+
+
+def run() -> int:
+    """`cli.main`, in a process that has asked for huge pages."""
+    huge_pages.ask()
+    from alexnet_jax.cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -1,69 +1,107 @@
-"""Gradients that XLA's CPU compiler is slow at, written so that they are quick there.
+"""Ways that are quick under XLA's CPU compiler; ``ops`` has the definitions, and chooses when it is lowered.
 
-On one core of a Zen 3, XLA's gradient of a convolution by its kernel ran at a quarter of the speed of the
-convolution itself. Here it is a sum of plain matrix products, one for each place of the kernel, and of a few
-images at a time, so that they stay in the cache.
+On a CPU an operation that reads a few images at a time finds them in the cache, and one that puts its
+results side by side is vectorized where one that scatters them is not.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-IMAGES = 16
-"""How many images are worked on at a time, at most."""
-
-
-def _of_chunks(f: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
-    """``f`` of a few images of each array at a time, the results stacked."""
-    chunk = max(n for n in range(1, IMAGES + 1) if len(arrays[0]) % n == 0)
-    return lax.map(lambda chunks: f(*chunks), [x.reshape(-1, chunk, *x.shape[1:]) for x in arrays])
+IMAGES = 4
+"""How many images `kernel_gradient` takes at a time, at most."""
 
 
 def kernel_gradient(
     x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], stride: int, padding: tuple[int, int]
 ) -> jax.Array:
-    """The gradient of a convolution by its kernel, ``(*size, I, O)``, given that of its output."""
-    # A stride s is none for blocks of s x s places taken as one with s * s times the maps.
-    blocks = (-(-size[0] // stride), -(-size[1] // stride))
+    """The gradient of a convolution by its kernel, ``(*size, I, O)``, given that of its output.
+
+    It is a convolution too, in which images and maps have changed places; a few images at a time.
+    """
 
     def gradient(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array) -> jax.Array:
-        rows, columns = (n + k - 1 for n, k in zip(g_BxPxQxO.shape[1:3], blocks, strict=True))
-        return _products(_in_blocks(x_BxHxWxI, stride, padding[0], rows, columns), g_BxPxQxO, blocks)
+        by_kernel_IxHxWxO = lax.conv_general_dilated(
+            x_BxHxWxI.transpose(3, 1, 2, 0),
+            g_BxPxQxO.transpose(1, 2, 0, 3),
+            (1, 1),
+            (padding, padding),
+            rhs_dilation=(stride, stride),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            preferred_element_type=jnp.float32,
+        )
+        # Where the last stride does not fit, there are places behind the kernel's.
+        return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]
 
-    sums = _of_chunks(gradient, x_BxHxWxI, g_BxPxQxO).sum(0)
-    return _in_places(sums, stride, size).astype(x_BxHxWxI.dtype)
-
-
-def _products(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int]) -> jax.Array:
-    """For each place of the kernel, what it met times the gradient of what came of it."""
-    _, rows, columns, maps = g_BxPxQxO.shape
-    g_NxO = g_BxPxQxO.reshape(-1, maps)
-
-    def product(top: int, left: int) -> jax.Array:
-        met = x_BxHxWxI[:, top : top + rows, left : left + columns]
-        return jnp.matmul(met.reshape(len(g_NxO), -1).T, g_NxO, preferred_element_type=jnp.float32)
-
-    return jnp.stack([jnp.stack([product(top, left) for left in range(size[1])]) for top in range(size[0])])
-
-
-def _in_blocks(x_BxHxWxI: jax.Array, stride: int, before: int, rows: int, columns: int) -> jax.Array:
-    """Images as rows x columns blocks of places, padded at the start and wherever else they end too soon."""
-    batch, height, width, _ = x_BxHxWxI.shape
-    config = [
-        (0, 0, 0),
-        (before, rows * stride - before - height, 0),
-        (before, columns * stride - before - width, 0),
-        (0, 0, 0),
-    ]
-    x = lax.pad(x_BxHxWxI, jnp.zeros((), x_BxHxWxI.dtype), config)
-    x = x.reshape(batch, rows, stride, columns, stride, -1).swapaxes(2, 3)
-    return x.reshape(batch, rows, columns, -1)
+    images = max(n for n in range(1, IMAGES + 1) if len(x_BxHxWxI) % n == 0)
+    chunks = [x.reshape(-1, images, *x.shape[1:]) for x in (x_BxHxWxI, g_BxPxQxO)]
+    first = jax.eval_shape(gradient, *(x[0] for x in chunks))
+    zeros = jnp.full_like(
+        g_BxPxQxO, 0, first.dtype, shape=first.shape
+    )  # and varies over the axes that g does
+    sums, _ = lax.scan(lambda sums, chunk: (sums + gradient(*chunk), None), zeros, chunks)
+    return sums.astype(x_BxHxWxI.dtype)
 
 
-def _in_places(kernel: jax.Array, stride: int, size: Sequence[int]) -> jax.Array:
-    """A kernel over blocks as the kernel over places that it stands for."""
-    rows, columns, _, maps = kernel.shape
-    kernel = kernel.reshape(rows, columns, stride, stride, -1, maps).swapaxes(1, 2)
-    return kernel.reshape(rows * stride, columns * stride, -1, maps)[: size[0], : size[1]]
+def max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    """The maximum over each window of B x H x W x C: along the columns, then along the rows."""
+    return _maxima(x, window, stride, padding)[-1]
+
+
+def max_pool_gradient(
+    x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
+) -> jax.Array:
+    """The gradient of `max_pool` by x, given that of its output: of equals in a window one has it."""
+    x, along_columns, along_both = _maxima(x, window, stride, padding)
+    g = _to_places(along_columns, along_both, g, 2, window, stride)
+    g = _to_places(x, along_columns, g, 1, window, stride)
+    (top, bottom), (left, right) = padding
+    return g[:, top : g.shape[1] - bottom, left : g.shape[2] - right]
+
+
+def _maxima(
+    x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The padded x, the maxima along its columns, and of those the maxima along the rows."""
+    x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
+    columns = functools.reduce(jnp.maximum, _places(x, 1, window, stride))
+    return x, columns, functools.reduce(jnp.maximum, _places(columns, 2, window, stride))
+
+
+def _places(x: jax.Array, axis: int, window: int, stride: int) -> list[jax.Array]:
+    """The first place of every window along an axis, the second one, and so on."""
+    last = (x.shape[axis] - window) // stride * stride
+    return [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(window)]
+
+
+def _to_places(
+    x: jax.Array, maxima: jax.Array, g: jax.Array, axis: int, window: int, stride: int
+) -> jax.Array:
+    """The gradient by x of the maxima along an axis.
+
+    Places at the same distance from a multiple of the stride make an array, and these are put side by side:
+    each array of them is dense, where one for each place of the window would be scattered.
+    """
+    windows, later = maxima.shape[axis], (window - 1) // stride
+    by_phase: list[jax.Array | None] = [None] * stride
+    free = jnp.ones(maxima.shape, bool)
+    for i, place in enumerate(_places(x, axis, window, stride)):
+        wins = free & (place == maxima)
+        free &= ~wins
+        config = [(0, 0, 0)] * x.ndim
+        config[axis] = (i // stride, later - i // stride, 0)
+        part = lax.pad(jnp.where(wins, g, 0), jnp.zeros((), g.dtype), config)
+        before = by_phase[i % stride]
+        by_phase[i % stride] = part if before is None else before + part
+    shape = list(maxima.shape)
+    shape[axis] = windows + later
+    phases = [jnp.zeros_like(g, shape=shape) if phase is None else phase for phase in by_phase]
+    shape[axis] *= stride
+    by_x = jnp.stack(phases, axis + 1).reshape(shape)
+    missing = x.shape[axis] - shape[axis]
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (0, missing, 0)  # or cut off
+    return lax.pad(by_x, jnp.zeros((), g.dtype), config)

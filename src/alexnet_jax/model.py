@@ -233,7 +233,8 @@ def _gathered(
 def _read_all_towers(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
     """Every tower's maps (or units), one tower after the other, for each tower of this device."""
     x = jnp.concatenate(xs, axis=-1)
-    if tower_axis is not None:
+    # A gathering from a device to itself is no traffic, but on a CPU it would still have its maps apart.
+    if tower_axis is not None and lax.axis_size(tower_axis) > 1:
         x = lax.all_gather(x, tower_axis, axis=x.ndim - 1, tiled=True)
     return [x] * len(xs)
 

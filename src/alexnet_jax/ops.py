@@ -1,12 +1,11 @@
 """The operations that a library does not have in the form the paper means.
 
-Images are BxHxWxC. Each has one definition; the ways to compute it were chosen by measurement
-(see ``benchmarks/``): sums and maxima over windows go along one direction after the other,
-by strided slices, whose gradients are quick on every platform.
+Images are BxHxWxC. Each has one definition here; what is quick under one compiler alone is in a module
+of its own (``cpu``) and chosen when the program is lowered for a platform.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -65,36 +64,96 @@ def lrn(
     """
     beside = [maps for maps in (before, x, after) if maps is not None]
     reached = jnp.concatenate(beside, axis=-1) if len(beside) > 1 else x
-    own = jnp.arange(x.shape[-1]) + (0 if before is None else before.shape[-1])
-    # The window of map i is i - floor(window / 2) ... i - floor(window / 2) + window - 1.
-    distance = jnp.arange(reached.shape[-1])[:, None] - own[None, :] + layer.reach[0]
-    band = ((distance >= 0) & (distance < layer.window)).astype(x.dtype)
-    alpha = layer.alpha / (layer.window if layer.divide_alpha else 1)
+    return _lrn(reached, layer, 0 if before is None else before.shape[-1], x.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _lrn(reached: jax.Array, layer: LRN, first: int, maps: int) -> jax.Array:
+    """So many maps from the first on, over all that their windows reach."""
+    return _lrn_forward(reached, layer, first, maps)[0]
+
+
+def _lrn_forward(
+    reached: jax.Array, layer: LRN, first: int, maps: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    band = _band(layer, reached.shape[-1], first, maps).astype(reached.dtype)
     sums = jnp.matmul(reached * reached, band, preferred_element_type=jnp.float32)
-    return (x * _negative_power(layer.k + alpha * sums, layer.beta)).astype(x.dtype)
+    base = layer.k + _alpha(layer) * sums
+    x = lax.slice_in_dim(reached, first, first + maps, axis=-1)
+    return (x * _negative_power(base, layer.beta)).astype(x.dtype), (reached, base.astype(x.dtype))
+
+
+def _lrn_backward(
+    layer: LRN, first: int, maps: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array]:
+    """Of y = x base^-beta, base = k + alpha sums of x^2: autodiff keeps more arrays."""
+    reached, base = saved[0], saved[1].astype(jnp.float32)
+    x = lax.slice_in_dim(reached, first, first + maps, axis=-1)
+    scaled = g * _negative_power(base, layer.beta)
+    # Zeros of the band bring each gradient back to the maps whose squares were summed.
+    band = _band(layer, reached.shape[-1], first, maps).astype(x.dtype)
+    spread = jnp.matmul((scaled * x / base).astype(x.dtype), band.T, preferred_element_type=jnp.float32)
+    own = jnp.pad(scaled, [(0, 0)] * (x.ndim - 1) + [(first, reached.shape[-1] - first - maps)])
+    return ((own - 2 * _alpha(layer) * layer.beta * reached * spread).astype(x.dtype),)
+
+
+_lrn.defvjp(_lrn_forward, _lrn_backward)
+
+
+def _band(layer: LRN, reached: int, first: int, maps: int) -> jax.Array:
+    """Where a map is in the window of another: i - floor(window / 2) ... + window - 1 for map i."""
+    distance = jnp.arange(reached)[:, None] - (first + jnp.arange(maps)) + layer.reach[0]
+    return (distance >= 0) & (distance < layer.window)
+
+
+def _alpha(layer: LRN) -> float:
+    return layer.alpha / (layer.window if layer.divide_alpha else 1)
 
 
 def map_norm(x: jax.Array, layer: MapNorm) -> jax.Array:
     """Normalization over neighbouring places of the same map."""
     before = layer.window // 2
     padding = (before, layer.window - 1 - before)
-    squares = jnp.square(x.astype(jnp.float32))
-    sums = _over_windows(jnp.add, squares, layer.window, 1, lambda _: padding, 0.0)
+    sums = _sums(jnp.square(x.astype(jnp.float32)), layer.window, 1, [padding] * 2)
     return (x * _negative_power(1 + layer.alpha / layer.window**2 * sums, layer.beta)).astype(x.dtype)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool(x: jax.Array, layer: MaxPool) -> jax.Array:
-    """The maximum over each window."""
-    return _over_windows(jnp.maximum, x, layer.window, layer.stride, _reach_over(layer), -jnp.inf)
+    """The maximum over each window; of equals one gets the gradient."""
+    where = layer.window, layer.stride, _padding(x, layer)
+    return lax.platform_dependent(
+        x, cpu=lambda x: cpu.max_pool(x, *where), default=lambda x: _max_pool(x, *where)
+    )
+
+
+def _max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, sizes, strides, [(0, 0), *padding, (0, 0)])
+
+
+def _max_pool_forward(x: jax.Array, layer: MaxPool) -> tuple[jax.Array, jax.Array]:
+    return max_pool(x, layer), x
+
+
+def _max_pool_backward(layer: MaxPool, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    where = layer.window, layer.stride, _padding(x, layer)
+    by_x: jax.Array = lax.platform_dependent(
+        x,
+        g,
+        cpu=lambda x, g: cpu.max_pool_gradient(x, g, *where),
+        default=lambda x, g: jax.vjp(lambda x: _max_pool(x, *where), x)[1](g)[0],
+    )
+    return (by_x,)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def avg_pool(x: jax.Array, layer: AvgPool) -> jax.Array:
     """The mean over the places of each window that exist."""
-
-    def total(x: jax.Array) -> jax.Array:
-        return _over_windows(jnp.add, x, layer.window, layer.stride, _reach_over(layer), 0.0)
-
-    return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+    where = layer.window, layer.stride, _padding(x, layer)
+    return _sums(x, *where) / _sums(jnp.ones((1, *x.shape[1:3], 1), x.dtype), *where)
 
 
 def _negative_power(x: jax.Array, beta: float) -> jax.Array:
@@ -105,25 +164,16 @@ def _negative_power(x: jax.Array, beta: float) -> jax.Array:
     return x**-beta
 
 
-def _reach_over(layer: MaxPool | AvgPool) -> Callable[[int], tuple[int, int]]:
-    """The padding of one direction, given its size."""
-    return lambda size: (0, -(size - layer.window) % layer.stride if layer.ceil else 0)
+def _padding(x: jax.Array, layer: MaxPool | AvgPool) -> list[tuple[int, int]]:
+    """Of rows and columns: what the last windows reach over the edge."""
+    return [(0, -(size - layer.window) % layer.stride if layer.ceil else 0) for size in x.shape[1:3]]
 
 
-def _over_windows(
-    combine: Callable[[jax.Array, jax.Array], jax.Array],
-    x: jax.Array,
-    window: int,
-    stride: int,
-    padding: Callable[[int], tuple[int, int]],
-    fill: float,
-) -> jax.Array:
-    """Combines the places of each window: first along the rows, then along the columns."""
+def _sums(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    """The sum over each window: first along the rows, then along the columns."""
+    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
     for axis in (2, 1):
-        config = [(0, 0, 0)] * x.ndim
-        config[axis] = (*padding(x.shape[axis]), 0)
-        padded = lax.pad(x, jnp.asarray(fill, x.dtype), config)
-        last = (padded.shape[axis] - window) // stride * stride
-        places = [lax.slice_in_dim(padded, i, i + last + 1, stride, axis) for i in range(window)]
-        x = functools.reduce(combine, places)
+        last = (x.shape[axis] - window) // stride * stride
+        places = [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(window)]
+        x = functools.reduce(jnp.add, places)
     return x
