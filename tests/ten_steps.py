@@ -27,9 +27,9 @@ class Taken:
     def __init__(self, images):
         self.images, self.shape, self.rows = images, images.shape, []
 
-    def __getitem__(self, rows):
+    def read(self, rows, out):
         self.rows.extend(rows)
-        return self.images[rows]
+        self.images.read(rows, out)
 
 
 def ten_steps(config, shape, devices=None):
