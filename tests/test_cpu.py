@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import ops
-from alexnet_jax.cpu import kernel_gradient, max_pool, max_pool_gradient
+from alexnet_jax.cpu import conv, kernel_gradient, max_pool, max_pool_gradient
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -32,6 +32,15 @@ def test_the_gradient_by_the_kernel(batch, size, kernel, stride, padding, dtype)
     assert (found.shape, found.dtype) == (w.shape, w.dtype)
     tolerance = {"float32": 1e-5, "bfloat16": 3e-2}[dtype] * np.abs(expected).max()
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("maps", [1, 3, 9])
+@pytest.mark.parametrize(("stride", "padding"), [(1, (2, 1)), (1, (0, 0)), (2, (1, 1))])
+def test_convolution(maps, stride, padding):
+    draws = np.random.default_rng(0)
+    x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, maps), (4, 3, maps, 5)])
+    expected = ops._conv(x, w, stride, padding)
+    np.testing.assert_allclose(conv(x, w, stride, padding), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_convolutions_gradients_are_the_librarys():

@@ -13,6 +13,23 @@ from jax import lax
 
 IMAGES = 4
 """How many images `kernel_gradient` takes at a time, at most."""
+FEW = 8
+"""Of how many maps `conv` takes a row as one."""
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """A convolution; with a stride of 1 over few maps, those of an image, it takes them for more columns.
+
+    So the numbers that are multiplied together are a row of the kernel, not the three of a place.
+    """
+    maps, size = x_BxHxWxI.shape[-1], kernel_HxWxIxO.shape
+    strides, around = (stride, stride), (padding, padding)
+    if stride == 1 and maps < FEW:
+        x_BxHxWxI = x_BxHxWxI.reshape(*x_BxHxWxI.shape[:2], -1, 1)
+        kernel_HxWxIxO = kernel_HxWxIxO.reshape(size[0], -1, 1, size[-1])
+        strides, around = (1, maps), (padding, (padding[0] * maps, padding[1] * maps))
+    return lax.conv_general_dilated(x_BxHxWxI, kernel_HxWxIxO, strides, around, dimension_numbers=_NHWC)
 
 
 def kernel_gradient(
@@ -30,7 +47,7 @@ def kernel_gradient(
             (1, 1),
             (padding, padding),
             rhs_dilation=(stride, stride),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            dimension_numbers=_NHWC,
             preferred_element_type=jnp.float32,
         )
         # Where the last stride does not fit, there are places behind the kernel's.

@@ -18,7 +18,12 @@ from alexnet_jax.layers import LRN, AvgPool, MapNorm, MaxPool
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
     """Cross-correlation, as every network library calls convolution."""
-    return _conv(x, kernel_HxWxIxO, stride, padding)
+    return lax.platform_dependent(
+        x,
+        kernel_HxWxIxO,
+        cpu=lambda x, kernel: cpu.conv(x, kernel, stride, padding),
+        default=lambda x, kernel: _conv(x, kernel, stride, padding),
+    )
 
 
 def _conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
@@ -30,7 +35,7 @@ def _conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[i
 def _conv_forward(
     x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _conv(x, kernel, stride, padding), (x, kernel)
+    return conv(x, kernel, stride, padding), (x, kernel)
 
 
 def _conv_backward(
