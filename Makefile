@@ -33,8 +33,19 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Those that need nothing else installed. benchmarks/against_*.py have a peer beside them.
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py
+	JAX_NUM_CPU_DEVICES=2 $(BIN)/python benchmarks/step.py --mesh=2,1
+	JAX_NUM_CPU_DEVICES=2 $(BIN)/python benchmarks/step.py --mesh=1,2
+	$(BIN)/python benchmarks/layers.py
+	JAX_NUM_CPU_DEVICES=2 $(BIN)/python benchmarks/ten_views.py --mesh=2,1
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/loader.py --encoding=jpeg
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/memory.py
 
 # What compiles for TPUs, for the proof of the collectives: the release that jax[tpu] asks for. Beside the
 # environment, not in it, where JAX would look for a TPU at every start and complain that there is none.

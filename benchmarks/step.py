@@ -11,9 +11,11 @@ import math
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from alexnet_jax import build, get_config, hosts, huge_pages, learning, step
 from alexnet_jax.augment import statistics
@@ -36,6 +38,31 @@ def main() -> None:
     config = get_config(args.config)
     config.batch_size = args.batch_size
     config.mesh = tuple(int(n) for n in args.mesh.split(","))
+    lowered, (state, *rest), which = resident_step(config)
+    began = time.perf_counter()
+    compiled = lowered.compile()
+    compile_seconds = time.perf_counter() - began
+    state, metrics = compiled(state, *rest)
+    loss = float(metrics["loss"])
+    seconds = []
+    for _ in range(args.steps):
+        began = time.perf_counter()
+        state, metrics = jax.block_until_ready(compiled(state, *rest))
+        seconds.append(time.perf_counter() - began)
+    median, classes = float(np.median(seconds)), config.net.layers[-1].classes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    hosts.say(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
+    hosts.say(
+        f"compiled in {compile_seconds:.1f} s; loss {loss:.4f} (ln {classes} = {math.log(classes):.4f})"
+    )
+    hosts.say(
+        f"{median:.3f} s a step (fastest {min(seconds):.3f}), {config.batch_size / median:.1f} images/s,"
+        f" peak memory of the process {peak:.1f} GiB"
+    )
+
+
+def resident_step(config: ConfigDict) -> tuple[jax.stages.Lowered, tuple[Any, ...], str]:
+    """The training step, its arguments with random images on the devices, and a line on the mesh."""
     mesh, which = mesh_for(config)
     model = build(config)
     state = step.new_state(model, config, mesh)
@@ -49,28 +76,8 @@ def main() -> None:
     )
     rates = learning.rates(config.learning, state.params, 0, 1, Plateau())
     knobs = on_devices(jax.tree.map(np.float32, (rates, config.data.color_noise)), mesh)
-
-    update = step.train_step(model, config, mesh)
-    began = time.perf_counter()
-    compiled = update.lower(state, images, labels, *knobs, stats).compile()
-    compile_seconds = time.perf_counter() - began
-    state, metrics = compiled(state, images, labels, *knobs, stats)
-    loss = float(metrics["loss"])
-    seconds = []
-    for _ in range(args.steps):
-        began = time.perf_counter()
-        state, metrics = jax.block_until_ready(compiled(state, images, labels, *knobs, stats))
-        seconds.append(time.perf_counter() - began)
-    median = float(np.median(seconds))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    hosts.say(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
-    hosts.say(
-        f"compiled in {compile_seconds:.1f} s; loss {loss:.4f} (ln {classes} = {math.log(classes):.4f})"
-    )
-    hosts.say(
-        f"{median:.3f} s a step (fastest {min(seconds):.3f}), {config.batch_size / median:.1f} images/s,"
-        f" peak memory of the process {peak:.1f} GiB"
-    )
+    arguments = (state, images, labels, *knobs, stats)
+    return step.train_step(model, config, mesh).lower(*arguments), arguments, which
 
 
 if __name__ == "__main__":

@@ -1,0 +1,75 @@
+"""Where the time of a step goes: each layer, forward and backward, as JAX's profiler saw it on a CPU.
+
+    python benchmarks/layers.py [--config=configs/alexnet.py] [--batch_size=128] [--mesh=1,1]
+
+An instruction that the compiler made of several layers counts for the one that it names.
+"""
+
+import argparse
+import re
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import jax
+from step import CONFIG, resident_step
+
+from alexnet_jax import get_config, huge_pages
+
+LAYER = re.compile(r"(transpose\()?jvp\((\w+)\)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default=str(CONFIG))
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--mesh", default="1,1", help="data,tower")
+    args = parser.parse_args()
+    config = get_config(args.config)
+    config.batch_size = args.batch_size
+    config.mesh = tuple(int(n) for n in args.mesh.split(","))
+    lowered, (state, *rest), which = resident_step(config)
+    compiled = lowered.compile()
+    for _ in range(2):  # the first touches its memory for the first time
+        state, _ = jax.block_until_ready(compiled(state, *rest))
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+        with jax.profiler.trace(directory):
+            jax.block_until_ready(compiled(state, *rest))
+        (trace,) = Path(directory).rglob("*.xplane.pb")
+        seconds = seconds_of_instructions(trace)
+
+    table: dict[tuple[str, str], float] = defaultdict(float)
+    devices = len(set(jax.tree.leaves(state)[0].devices()))
+    for name, scope in scopes(compiled.as_text() or "").items():
+        found = LAYER.search(scope)
+        layer = found[2] if found else "views, update and sums over devices"
+        if not name.startswith(("while", "conditional")):  # what is in them counts
+            table[layer, "backward" if found and found[1] else "forward"] += seconds[name] / devices
+    print(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
+    print(f"{'milliseconds of a device':38} {'forward':>8} {'backward':>8}")
+    for layer in dict.fromkeys(layer for layer, _ in table):
+        forward, backward = (1e3 * table[layer, way] for way in ("forward", "backward"))
+        print(f"{layer:38} {forward:8.1f} {backward:8.1f}")
+    print(f"{'together':38} {1e3 * sum(table.values()):8.1f}")
+
+
+def scopes(hlo: str) -> dict[str, str]:
+    """The name scope of each instruction of a compiled program's text."""
+    return dict(re.findall(r'%([\w.\-]+) = .*metadata=\{op_name="([^"]*)"', hlo))
+
+
+def seconds_of_instructions(trace: Path) -> dict[str, float]:
+    """Of all devices and calls together."""
+    seconds: dict[str, float] = defaultdict(float)
+    for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                seconds[event.name] += event.duration_ns / 1e9
+    return seconds
+
+
+if __name__ == "__main__":
+    huge_pages.ask()  # as alexnet-jax does
+    main()
