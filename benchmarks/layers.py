@@ -16,6 +16,7 @@ from step import CONFIG, resident_step
 
 from alexnet_jax import get_config, huge_pages
 
+REST = "views, update, sums over devices"
 LAYER = re.compile(r"(transpose\()?jvp\((\w+)\)")
 
 
@@ -36,20 +37,20 @@ def main() -> None:
         state, _ = jax.block_until_ready(compiled(state, *rest))
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         with jax.profiler.trace(directory):
-            jax.block_until_ready(compiled(state, *rest))
+            state, _ = jax.block_until_ready(compiled(state, *rest))
         (trace,) = Path(directory).rglob("*.xplane.pb")
         seconds = seconds_of_instructions(trace)
 
     table: dict[tuple[str, str], float] = defaultdict(float)
-    devices = len(set(jax.tree.leaves(state)[0].devices()))
+    devices = len(state.step.devices())
     for name, scope in scopes(compiled.as_text() or "").items():
         found = LAYER.search(scope)
-        layer = found[2] if found else "views, update and sums over devices"
+        layer = found[2] if found else REST
         if not name.startswith(("while", "conditional")):  # what is in them counts
             table[layer, "backward" if found and found[1] else "forward"] += seconds[name] / devices
     print(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
     print(f"{'milliseconds of a device':38} {'forward':>8} {'backward':>8}")
-    for layer in dict.fromkeys(layer for layer, _ in table):
+    for layer in (*(layer.name for layer in config.net.layers), REST):
         forward, backward = (1e3 * table[layer, way] for way in ("forward", "backward"))
         print(f"{layer:38} {forward:8.1f} {backward:8.1f}")
     print(f"{'together':38} {1e3 * sum(table.values()):8.1f}")
