@@ -56,9 +56,8 @@ def kernel_gradient(
     images = max(n for n in range(1, IMAGES + 1) if len(x_BxHxWxI) % n == 0)
     chunks = [x.reshape(-1, images, *x.shape[1:]) for x in (x_BxHxWxI, g_BxPxQxO)]
     first = jax.eval_shape(gradient, *(x[0] for x in chunks))
-    zeros = jnp.full_like(
-        g_BxPxQxO, 0, first.dtype, shape=first.shape
-    )  # and varies over the axes that g does
+    # Made from g, so that it varies over the same mesh axes.
+    zeros = jnp.full_like(g_BxPxQxO, 0, first.dtype, shape=first.shape)
     sums, _ = lax.scan(lambda sums, chunk: (sums + gradient(*chunk), None), zeros, chunks)
     return sums.astype(x_BxHxWxI.dtype)
 

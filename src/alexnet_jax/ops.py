@@ -95,7 +95,7 @@ def _lrn_backward(
     reached, base = saved[0], saved[1].astype(jnp.float32)
     x = lax.slice_in_dim(reached, first, first + maps, axis=-1)
     scaled = g * _negative_power(base, layer.beta)
-    # Zeros of the band bring each gradient back to the maps whose squares were summed.
+    # The band the other way round: from each sum back to the maps whose squares are in it.
     band = _band(layer, reached.shape[-1], first, maps).astype(x.dtype)
     spread = jnp.matmul((scaled * x / base).astype(x.dtype), band.T, preferred_element_type=jnp.float32)
     own = jnp.pad(scaled, [(0, 0)] * (x.ndim - 1) + [(first, reached.shape[-1] - first - maps)])
