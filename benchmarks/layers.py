@@ -43,10 +43,14 @@ def main() -> None:
 
     table: dict[tuple[str, str], float] = defaultdict(float)
     devices = len(state.step.devices())
-    for name, scope in scopes(compiled.as_text() or "").items():
+    hlo = compiled.as_text() or ""
+    calls = set(
+        re.findall(r"%([\w.\-]+) = [^=]* (?:call|conditional|while)\(", hlo)
+    )  # what is in them counts
+    for name, scope in scopes(hlo).items():
         found = LAYER.search(scope)
         layer = found[2] if found else REST
-        if not name.startswith(("while", "conditional")):  # what is in them counts
+        if name not in calls:
             table[layer, "backward" if found and found[1] else "forward"] += seconds[name] / devices
     print(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
     print(f"{'milliseconds of a device':38} {'forward':>8} {'backward':>8}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import ops
-from alexnet_jax.cpu import conv, kernel_gradient, max_pool, max_pool_gradient
+from alexnet_jax.cpu import conv, kernel_gradient, max_pool, max_pool_gradient, window_sums
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -81,3 +81,11 @@ def test_of_equals_one_gets_the_gradient():
     by_x = np.asarray(max_pool_gradient(x, g, 3, 2, [(0, 0)] * 2))
     np.testing.assert_array_equal(by_x[:, :6:2, :6:2], g)
     assert by_x.sum() == g.sum()
+
+
+@pytest.mark.parametrize(("first", "maps"), [(0, 9), (2, 5), (2, 7), (-1, 11)])
+@pytest.mark.parametrize("reach", [(2, 2), (2, 1), (0, 0), (0, 3)])
+def test_sums_over_neighbouring_maps(reach, first, maps):
+    x = jnp.arange(3 * 9.0).reshape(3, 9) ** 2
+    found = window_sums(x, reach, first, maps)
+    np.testing.assert_array_equal(found, ops._banded_product(x, reach, first, maps))

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+from alexnet_jax import products
 
 IMAGES = 4
 """How many images `kernel_gradient` takes at a time, at most."""
@@ -23,6 +26,8 @@ def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: 
 
     So the numbers that are multiplied together are a row of the kernel, not the three of a place.
     """
+    if _by_products(x_BxHxWxI, stride):
+        return products.conv(x_BxHxWxI, kernel_HxWxIxO, padding)
     maps, size = x_BxHxWxI.shape[-1], kernel_HxWxIxO.shape
     strides, around = (stride, stride), (padding, padding)
     if stride == 1 and maps < FEW:
@@ -32,6 +37,21 @@ def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: 
     return lax.conv_general_dilated(x_BxHxWxI, kernel_HxWxIxO, strides, around, dimension_numbers=_NHWC)
 
 
+def input_gradient(
+    x_BxHxWxI: jax.Array,
+    kernel_HxWxIxO: jax.Array,
+    g_BxPxQxO: jax.Array,
+    stride: int,
+    padding: tuple[int, int],
+) -> jax.Array:
+    """The gradient of a convolution by x, given that of its output."""
+    if _by_products(x_BxHxWxI, stride):
+        return products.input_gradient(g_BxPxQxO, kernel_HxWxIxO, padding)
+    transposed = jax.linear_transpose(lambda x: conv(x, kernel_HxWxIxO, stride, padding), x_BxHxWxI)
+    (by_x_BxHxWxI,) = transposed(g_BxPxQxO)
+    return by_x_BxHxWxI
+
+
 def kernel_gradient(
     x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], stride: int, padding: tuple[int, int]
 ) -> jax.Array:
@@ -39,6 +59,8 @@ def kernel_gradient(
 
     It is a convolution too, in which images and maps have changed places; a few images at a time.
     """
+    if _by_products(x_BxHxWxI, stride):
+        return products.kernel_gradient(x_BxHxWxI, g_BxPxQxO, size, padding)
 
     def gradient(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array) -> jax.Array:
         by_kernel_IxHxWxO = lax.conv_general_dilated(
@@ -62,6 +84,27 @@ def kernel_gradient(
     return sums.astype(x_BxHxWxI.dtype)
 
 
+def _by_products(x_BxHxWxI: jax.Array, stride: int) -> bool:
+    return x_BxHxWxI.dtype == jnp.bfloat16 and stride == 1 and x_BxHxWxI.shape[-1] >= FEW
+
+
+def window_sums(x: jax.Array, reach: tuple[int, int], first: int, maps: int) -> jax.Array:
+    """For so many maps, counted from the first, the sum of those from ``reach`` before to after it, float32.
+
+    All in one pass: LRN is bound by memory here, and a product with a matrix would be three.
+    """
+    before, after = reach
+    around = (
+        before - first,
+        first + maps + after - x.shape[-1],
+        0,
+    )  # beyond the first and the last, or cut off
+    x = lax.pad(x.astype(jnp.float32), jnp.float32(0), [(0, 0, 0)] * (x.ndim - 1) + [around])
+    return functools.reduce(
+        jnp.add, [lax.slice_in_dim(x, i, i + maps, axis=-1) for i in range(before + 1 + after)]
+    )
+
+
 def max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
     """The maximum over each window of B x H x W x C: along the columns, then along the rows."""
     return _maxima(x, window, stride, padding)[-1]
@@ -70,7 +113,22 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int
 def max_pool_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """The gradient of `max_pool` by x, given that of its output: of equals in a window one has it."""
+    """The gradient of `max_pool` by x, given that of its output: of equals in a window one has it.
+
+    Apart, or XLA fuses it with what made x, and computes that anew for each place of each window.
+    """
+
+    @jax.jit
+    def gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+        return _max_pool_gradient(x, g, window, stride, padding)
+
+    with set_xla_metadata(inlineable="false"):  # a call that stays one
+        return gradient(x, g)
+
+
+def _max_pool_gradient(
+    x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
+) -> jax.Array:
     x, along_columns, along_both = _maxima(x, window, stride, padding)
     g = _to_places(along_columns, along_both, g, 2, window, stride)
     g = _to_places(x, along_columns, g, 1, window, stride)

@@ -14,7 +14,6 @@ device its own examples back.
 
 import math
 import zlib
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -114,13 +113,13 @@ class Net(nnx.Module):
             case Conv():
                 kernels, biases = self._weights(layer)
                 return [
-                    ops.conv(x, kernel, layer.stride, layer.padding) + bias
+                    ops.add_bias(ops.conv(x, kernel, layer.stride, layer.padding), bias)
                     for x, kernel, bias in zip(xs, kernels, biases, strict=True)
                 ]
             case Dense():
                 kernels, biases = self._weights(layer)
                 return [
-                    x.reshape(len(x), -1) @ kernel + bias
+                    ops.add_bias(ops.dense(x.reshape(len(x), -1), kernel).astype(self.dtype), bias)
                     for x, kernel, bias in zip(xs, kernels, biases, strict=True)
                 ]
             case ReLU():
@@ -135,28 +134,26 @@ class Net(nnx.Module):
                 return [ops.avg_pool(x, layer) for x in xs]
         raise AssertionError(f"no such layer: {layer}")
 
-    def _weights(self, layer: Conv | Dense) -> tuple[Sequence[jax.Array], Sequence[jax.Array]]:
-        """Kernels and biases of this device's towers; unstacking has a cheaper gradient than indexing."""
-        weights = self.weights[layer.name]
-        kernels, biases = (jnp.unstack(weights[x][...].astype(self.dtype)) for x in ("kernel", "bias"))
-        return kernels, biases
+    def _weights(self, layer: Conv | Dense) -> tuple[list[jax.Array], list[jax.Array]]:
+        """Kernels and biases of this device's towers."""
+        return self._towers(layer, "kernel"), self._towers(layer, "bias")
+
+    def _towers(self, layer: Conv | Dense | Classifier, name: str) -> list[jax.Array]:
+        """Unstacking has a cheaper gradient than indexing; cast after it, as float32 is stacked quicker."""
+        return [x.astype(self.dtype) for x in jnp.unstack(self.weights[layer.name][name][...])]
 
     def _logits(
         self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
     ) -> jax.Array:
         """Each device multiplies its own units, one sum over the devices makes the logits."""
-        weights = self.weights[layer.name]
-        kernels = jnp.unstack(weights["kernel"][...].astype(self.dtype))
-        products = [
-            jnp.matmul(x.reshape(len(x), -1), kernel, preferred_element_type=jnp.float32)
-            for x, kernel in zip(xs, kernels, strict=True)
-        ]
+        kernels = self._towers(layer, "kernel")
+        products = [ops.dense(x.reshape(len(x), -1), kernel) for x, kernel in zip(xs, kernels, strict=True)]
         logits = sum(products[1:], start=products[0])
         if batch_axis is not None:
             logits = lax.psum_scatter(logits, batch_axis, scatter_dimension=0, tiled=True)
         if tower_axis is not None:
             logits = lax.psum(logits, tower_axis)
-        return logits + weights["bias"][0]
+        return logits + self.weights[layer.name]["bias"][0]
 
 
 def build(config: ConfigDict) -> Net:

@@ -41,25 +41,65 @@ def _conv_forward(
 def _conv_backward(
     stride: int, padding: tuple[int, int], saved: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The library's gradients, but on a CPU that of the kernel."""
     x, kernel = saved
-    (by_x,) = jax.linear_transpose(lambda x: _conv(x, kernel, stride, padding), x)(g)
-    by_kernel = lax.platform_dependent(
-        x,
-        g,
-        cpu=lambda x, g: cpu.kernel_gradient(x, g, kernel.shape[:2], stride, padding),
-        default=lambda x, g: jax.linear_transpose(lambda w: _conv(x, w, stride, padding), kernel)(g)[0],
+
+    def on_cpu(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        by_x = cpu.input_gradient(x, kernel, g, stride, padding)
+        return by_x, cpu.kernel_gradient(x, g, kernel.shape[:2], stride, padding)
+
+    def by_library(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        by_x, by_kernel = jax.vjp(lambda x, kernel: _conv(x, kernel, stride, padding), x, kernel)[1](g)
+        return by_x, by_kernel
+
+    gradients: tuple[jax.Array, jax.Array] = lax.platform_dependent(
+        x, kernel, g, cpu=on_cpu, default=by_library
     )
-    return by_x, by_kernel
+    return gradients
 
 
 conv.defvjp(_conv_forward, _conv_backward)
 
 
+@jax.custom_vjp
+def dense(x_BxI: jax.Array, kernel_IxO: jax.Array) -> jax.Array:
+    """The product, float32; its gradients are products of the operands' type too, and not of float32."""
+    return jnp.matmul(x_BxI, kernel_IxO, preferred_element_type=jnp.float32)
+
+
+def _dense_forward(x_BxI: jax.Array, kernel_IxO: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return dense(x_BxI, kernel_IxO), (x_BxI, kernel_IxO)
+
+
+def _dense_backward(saved: tuple[jax.Array, jax.Array], g_BxO: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x_BxI, kernel_IxO = saved
+    g_BxO = g_BxO.astype(x_BxI.dtype)
+    by_x, by_kernel = (
+        jnp.matmul(a, b, preferred_element_type=jnp.float32)
+        for a, b in ((g_BxO, kernel_IxO.T), (x_BxI.T, g_BxO))
+    )
+    return by_x.astype(x_BxI.dtype), by_kernel.astype(kernel_IxO.dtype)
+
+
+dense.defvjp(_dense_forward, _dense_backward)
+
+
+@jax.custom_vjp
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """X + bias, to each map or unit its own; the bias's gradient is summed in float32."""
+    return x + bias
+
+
+def _add_bias_backward(_: None, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return g, jnp.sum(g, axis=range(g.ndim - 1), dtype=jnp.float32).astype(g.dtype)
+
+
+add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
+
+
 def lrn(
     x: jax.Array, layer: LRN, before: jax.Array | None = None, after: jax.Array | None = None
 ) -> jax.Array:
-    """Normalization over neighbouring maps; the sum over the window is a product with a banded matrix.
+    """Normalization over neighbouring maps.
 
     Args:
       x: the maps of a tower, in the last axis.
@@ -75,29 +115,22 @@ def lrn(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _lrn(reached: jax.Array, layer: LRN, first: int, maps: int) -> jax.Array:
     """So many maps from the first on, over all that their windows reach."""
-    return _lrn_forward(reached, layer, first, maps)[0]
-
-
-def _lrn_forward(
-    reached: jax.Array, layer: LRN, first: int, maps: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    band = _band(layer, reached.shape[-1], first, maps).astype(reached.dtype)
-    sums = jnp.matmul(reached * reached, band, preferred_element_type=jnp.float32)
-    base = layer.k + _alpha(layer) * sums
     x = lax.slice_in_dim(reached, first, first + maps, axis=-1)
-    return (x * _negative_power(base, layer.beta)).astype(x.dtype), (reached, base.astype(x.dtype))
+    return (x * _negative_power(_lrn_base(reached, layer, first, maps), layer.beta)).astype(x.dtype)
 
 
-def _lrn_backward(
-    layer: LRN, first: int, maps: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
-) -> tuple[jax.Array]:
-    """Of y = x base^-beta, base = k + alpha sums of x^2: autodiff keeps more arrays."""
-    reached, base = saved[0], saved[1].astype(jnp.float32)
+def _lrn_forward(reached: jax.Array, layer: LRN, first: int, maps: int) -> tuple[jax.Array, jax.Array]:
+    return _lrn(reached, layer, first, maps), reached
+
+
+def _lrn_backward(layer: LRN, first: int, maps: int, reached: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    """Of y = x base^-beta, base = k + alpha sums of x^2; autodiff would keep more than x."""
+    base = _lrn_base(reached, layer, first, maps)
     x = lax.slice_in_dim(reached, first, first + maps, axis=-1)
     scaled = g * _negative_power(base, layer.beta)
-    # The band the other way round: from each sum back to the maps whose squares are in it.
-    band = _band(layer, reached.shape[-1], first, maps).astype(x.dtype)
-    spread = jnp.matmul((scaled * x / base).astype(x.dtype), band.T, preferred_element_type=jnp.float32)
+    before, after = layer.reach
+    # The windows the other way round: from each sum back to the maps whose squares are in it.
+    spread = _window_sums(scaled * x / base, x.dtype, (after, before), -first, reached.shape[-1])
     own = jnp.pad(scaled, [(0, 0)] * (x.ndim - 1) + [(first, reached.shape[-1] - first - maps)])
     return ((own - 2 * _alpha(layer) * layer.beta * reached * spread).astype(x.dtype),)
 
@@ -105,10 +138,27 @@ def _lrn_backward(
 _lrn.defvjp(_lrn_forward, _lrn_backward)
 
 
-def _band(layer: LRN, reached: int, first: int, maps: int) -> jax.Array:
-    """Where a map is in the window of another: i - floor(window / 2) ... + window - 1 for map i."""
-    distance = jnp.arange(reached)[:, None] - (first + jnp.arange(maps)) + layer.reach[0]
-    return (distance >= 0) & (distance < layer.window)
+def _lrn_base(reached: jax.Array, layer: LRN, first: int, maps: int) -> jax.Array:
+    sums = _window_sums(reached * reached, reached.dtype, layer.reach, first, maps)
+    return layer.k + _alpha(layer) * sums
+
+
+def _window_sums(
+    x: jax.Array, dtype: jax.typing.DTypeLike, reach: tuple[int, int], first: int, maps: int
+) -> jax.Array:
+    """For so many maps from the first on, the sum of those from ``reach`` before to after it, float32."""
+    return lax.platform_dependent(
+        x,
+        cpu=lambda x: cpu.window_sums(x, reach, first, maps),
+        default=lambda x: _banded_product(x.astype(dtype), reach, first, maps),
+    )
+
+
+def _banded_product(x: jax.Array, reach: tuple[int, int], first: int, maps: int) -> jax.Array:
+    """The sums over windows as a product, which is what a TPU or a GPU does best."""
+    distance = jnp.arange(x.shape[-1])[:, None] - (first + jnp.arange(maps))
+    band = (distance >= -reach[0]) & (distance <= reach[1])
+    return jnp.matmul(x, band.astype(x.dtype), preferred_element_type=jnp.float32)
 
 
 def _alpha(layer: LRN) -> float:
