@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 
 from alexnet_jax import products
+from alexnet_jax.fusion import apart
 
 IMAGES = 4
 """How many images `kernel_gradient` takes at a time, at most."""
@@ -107,23 +107,15 @@ def window_sums(x: jax.Array, reach: tuple[int, int], first: int, maps: int) -> 
 
 def max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
     """The maximum over each window of B x H x W x C: along the columns, then along the rows."""
-    return _maxima(x, window, stride, padding)[-1]
+    return apart(lambda x: _maxima(x, window, stride, padding)[-1])(x)
 
 
 def max_pool_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """The gradient of `max_pool` by x, given that of its output: of equals in a window one has it.
-
-    Apart, or XLA fuses it with what made x, and computes that anew for each place of each window.
-    """
-
-    @jax.jit
-    def gradient(x: jax.Array, g: jax.Array) -> jax.Array:
-        return _max_pool_gradient(x, g, window, stride, padding)
-
-    with set_xla_metadata(inlineable="false"):  # a call that stays one
-        return gradient(x, g)
+    """The gradient of `max_pool` by x, given that of its output: of equals in a window one has it."""
+    gradient = apart(functools.partial(_max_pool_gradient, window=window, stride=stride, padding=padding))
+    return gradient(x, g)
 
 
 def _max_pool_gradient(

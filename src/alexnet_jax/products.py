@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from alexnet_jax.fusion import apart
+
 IMAGES = 2
 """How many images at a time, at most."""
 
@@ -76,11 +78,14 @@ def _windows(x_BxHxWxI: jax.Array, width: int, padding: tuple[int, int]) -> jax.
 
     As bits, as XLA would lay out float32 if it saw that x was made from that.
     """
-    x_BxHxWxI = lax.bitcast_convert_type(x_BxHxWxI, jnp.uint16)
-    around = (*padding, 0)
-    x_BxRxSxI = lax.pad(x_BxHxWxI, jnp.zeros((), x_BxHxWxI.dtype), [(0, 0, 0), around, around, (0, 0, 0)])
-    places = x_BxRxSxI.shape[2] - width + 1
-    return x_BxRxSxI[:, :, jnp.arange(places)[:, None] + jnp.arange(width)]
+
+    def windows(x_BxHxWxI: jax.Array) -> jax.Array:
+        around = (*padding, 0)
+        x_BxRxSxI = lax.pad(x_BxHxWxI, jnp.uint16(0), [(0, 0, 0), around, around, (0, 0, 0)])
+        places = x_BxRxSxI.shape[2] - width + 1
+        return x_BxRxSxI[:, :, jnp.arange(places)[:, None] + jnp.arange(width)]
+
+    return apart(windows)(lax.bitcast_convert_type(x_BxHxWxI, jnp.uint16))
 
 
 def _from_bits(bits: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
