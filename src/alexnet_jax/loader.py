@@ -4,6 +4,7 @@ Each process loads the examples that its own devices hold and no others; which t
 the step and the mesh alone, so that no process waits for another's data.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,10 @@ from alexnet_jax.order import batch_rows
 from alexnet_jax.workers import cores
 
 THREADS = min(8, cores())
-_AHEAD = THREADS + 2  # batches in memory, beside the one in use
+_AHEAD = THREADS + 2  # turns in memory, beside the one in use
+# Bytes. Smaller batches are loaded several at a turn: after each step the processor has forgotten the
+# interpreter, which then takes several times as long for the same few lines (docs/performance.md).
+_TURN = 2**18
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -65,7 +69,7 @@ def _batches(
     batch_size: int,
     mesh: Mesh,
     rows: Callable[[int], np.ndarray],
-    numbers: Iterable[int],
+    numbers: range,
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
     images, labels = cache.images[split], cache.labels[split]
     sharding = NamedSharding(mesh, P(DATA))
@@ -74,25 +78,28 @@ def _batches(
 
     buffers = Buffers((batch_size // mesh.shape[DATA], *images.shape[1:]))
 
-    def load(number: int) -> Parts:
-        chosen, parts = rows(number), {}
-        for a, b in sorted(mine):
-            parts[a, b] = buffers.take(), labels[chosen[a:b]]
-            images.read(chosen[a:b], parts[a, b][0])
-        return parts
+    def load(turn: range) -> list[Parts]:
+        loaded = []
+        for number in turn:
+            chosen, parts = rows(number), {}
+            for a, b in sorted(mine):
+                parts[a, b] = buffers.take(), labels[chosen[a:b]]
+                images.read(chosen[a:b], parts[a, b][0])
+            loaded.append(parts)
+        return loaded
 
-    for parts in _ahead(load, numbers):
-        # bound now: JAX asks for each device's part before it returns
-        def images_at(index: Index, parts: Parts = parts) -> np.ndarray:
-            return parts[_place(index, batch_size)][0]
+    def on_devices(parts: Parts) -> tuple[jax.Array, jax.Array]:
+        def array(shape: tuple[int, ...], which: int) -> jax.Array:
+            return jax.make_array_from_callback(
+                shape, sharding, lambda index: parts[_place(index, batch_size)][which]
+            )
 
-        def labels_at(index: Index, parts: Parts = parts) -> np.ndarray:
-            return parts[_place(index, batch_size)][1]
+        return array((batch_size, *images.shape[1:]), 0), array((batch_size,), 1)
 
-        yield (
-            jax.make_array_from_callback((batch_size, *images.shape[1:]), sharding, images_at),
-            jax.make_array_from_callback((batch_size,), sharding, labels_at),
-        )
+    at_once = max(1, _TURN // (batch_size * math.prod(images.shape[1:])))
+    turns = (numbers[i : i + at_once] for i in range(0, len(numbers), at_once))
+    for loaded in _ahead(load, turns):
+        yield from [on_devices(parts) for parts in loaded]
 
 
 def _place(index: Index, batch_size: int) -> tuple[int, int]:
