@@ -6,33 +6,28 @@ The same number of steps with a checkpoint before them and without, in turns; th
 what is written in the background. The state is the config's, whatever the batch.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
 
 import jax
 from etils import epath
-from step import CONFIG, resident_step
+from resident import options, recipe, resident_step
 
-from alexnet_jax import get_config, hosts, huge_pages
+from alexnet_jax import hosts, huge_pages
 from alexnet_jax import step as step_lib
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.learning import Plateau
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default=str(CONFIG))
-    parser.add_argument("--batch_size", type=int, default=32)
+    parser = options(__doc__)
+    parser.set_defaults(batch_size=32)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--times", type=int, default=8)
     args = parser.parse_args()
     hosts.start()
-    config = get_config(args.config)
-    config.batch_size = args.batch_size
+    config = recipe(args)
     lowered, (state, *rest), which = resident_step(config)
     update = lowered.compile()
 

@@ -5,32 +5,25 @@
 An instruction that the compiler made of several layers counts for the one that it names.
 """
 
-import argparse
 import re
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 
 import jax
-from step import CONFIG, resident_step
+from resident import options, recipe, resident_step
 
-from alexnet_jax import get_config, huge_pages
+from alexnet_jax import huge_pages
 
 REST = "views, update, sums over devices"
 LAYER = re.compile(r"(transpose\()?jvp\((\w+)\)")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default=str(CONFIG))
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--mesh", default="1,1", help="data,tower")
+    parser = options(__doc__)
+    parser.set_defaults(mesh="1,1")
     args = parser.parse_args()
-    config = get_config(args.config)
-    config.batch_size = args.batch_size
-    config.mesh = tuple(int(n) for n in args.mesh.split(","))
+    config = recipe(args)
     lowered, (state, *rest), which = resident_step(config)
     compiled = lowered.compile()
     for _ in range(2):  # the first touches its memory for the first time

@@ -5,39 +5,31 @@
 The real command, with evaluations and checkpoints; its memory whenever it prints a line of training.
 """
 
-import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-CONFIG = Path(__file__).parent.parent / "configs" / "digits.py"
+from command import running
+from options import parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default=str(CONFIG))
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("overrides", nargs="*")
-    args = parser.parse_args()
+    options = parser(__doc__, "digits.py")
+    options.add_argument("--steps", type=int, default=10_000)
+    options.add_argument("overrides", nargs="*")
+    args = options.parse_args()
     every = args.steps // 20
     found: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
-        command = [
-            sys.executable, "-m", "alexnet_jax", "train", f"--config={args.config}", f"--workdir={directory}",
+        words = [
+            "train", f"--config={args.config}", f"--workdir={directory}",
             f"--config.num_steps={args.steps}", f"--config.log_every={every}",
             f"--config.eval_every={2 * every}", f"--config.checkpoint_every={2 * every}", *args.overrides,
         ]  # fmt: skip
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
+        with running(*words) as process:
+            for line in process.stdout or ():
                 if line.startswith("step ") and "images/s" in line:
                     found.append((int(line.split()[1]), resident(process.pid)))
                     print(f"step {found[-1][0]:,}: {found[-1][1]:,.1f} MB", flush=True)
-    if process.returncode:
-        raise SystemExit("the run failed")
     # The first evaluations and checkpoints bring programs and threads of their own.
     (first, before), (last, after) = found[len(found) // 4], found[-1]
     print(f"{after - before:+.1f} MB from step {first:,} to step {last:,}")

@@ -6,27 +6,20 @@ A step counts when its loss is printed, which is a little after it was dispatche
 made for the occasion; the files of the libraries are in memory after the first start.
 """
 
-import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
-CONFIG = Path(__file__).parent.parent / "configs" / "digits.py"
-COMMAND = (sys.executable, "-m", "alexnet_jax")
+from command import running
+from options import parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default=str(CONFIG))
-    parser.add_argument("--starts", type=int, default=5)
-    parser.add_argument("overrides", nargs="*")
-    args = parser.parse_args()
+    options = parser(__doc__, "digits.py")
+    options.add_argument("--starts", type=int, default=5)
+    options.add_argument("overrides", nargs="*")
+    args = options.parse_args()
     for verb in ([], ["train"]):
         tell(
             " ".join(["alexnet-jax", *verb, "--help"]),
@@ -46,14 +39,11 @@ def main() -> None:
     tell(f"{args.config}, to the first step", seconds[1:])
 
 
-def until(line: str, *command: str) -> float:
+def until(line: str, *words: str) -> float:
     """Seconds from the start of a command to its first line that begins so."""
     began = time.perf_counter()
-    with subprocess.Popen([*COMMAND, *command], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = [time.perf_counter() - began for said in process.stdout if said.startswith(line)]
-    if process.returncode or not found:
-        raise SystemExit(f"alexnet-jax {' '.join(command)} failed")
+    with running(*words) as process:
+        found = [time.perf_counter() - began for said in process.stdout or () if said.startswith(line)]
     return found[0]
 
 

@@ -5,12 +5,13 @@
 Runs benchmarks/step.py in each set-up in turn, round after round, and prints the fastest step of each.
 """
 
-import argparse
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from options import parser
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,14 +26,11 @@ SETUPS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default=str(ROOT / "configs" / "alexnet.py"))
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=3, help="of each set-up, a round")
-    parser.add_argument("--rounds", type=int, default=2)
-    args = parser.parse_args()
+    options = parser(__doc__, "alexnet.py")
+    options.add_argument("--batch_size", type=int, default=128)
+    options.add_argument("--steps", type=int, default=3, help="of each set-up, a round")
+    options.add_argument("--rounds", type=int, default=2)
+    args = options.parse_args()
     fastest = {name: float("inf") for name, *_ in SETUPS}
     for _ in range(args.rounds):
         for name, processes, devices, mesh in SETUPS:

@@ -1,0 +1,66 @@
+"""A recipe on the devices, with random images that stay there: what is timed where the data is not."""
+
+import argparse
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from options import parser
+
+from alexnet_jax import build, get_config, learning, step
+from alexnet_jax.augment import Statistics, statistics
+from alexnet_jax.learning import Plateau
+from alexnet_jax.mesh import DATA, mesh_for, on_devices
+from alexnet_jax.model import Net
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """Those that say what is on the devices."""
+    made = parser(doc, "alexnet.py")
+    made.add_argument("--batch_size", type=int, default=128)
+    made.add_argument("--mesh", default="-1,-1", help="data,tower")
+    return made
+
+
+def recipe(args: argparse.Namespace) -> ConfigDict:
+    """The config that the options ask for."""
+    config = get_config(args.config)
+    config.batch_size = args.batch_size
+    config.mesh = tuple(int(n) for n in args.mesh.split(","))
+    return config
+
+
+class Resident(NamedTuple):
+    """What is there; ``which`` is a line on the mesh."""
+
+    model: Net
+    mesh: Mesh
+    which: str
+    state: step.TrainState
+    images: jax.Array
+    labels: jax.Array
+    stats: Statistics
+
+
+def resident(config: ConfigDict) -> Resident:
+    mesh, which = mesh_for(config)
+    model = build(config)
+    classes, size = config.net.layers[-1].classes, config.data.image_size
+    draws = np.random.default_rng(0)
+    images_BxHxWx3 = draws.integers(0, 256, (config.batch_size, size, size, 3), dtype=np.uint8)
+    labels_B = draws.integers(0, classes, config.batch_size, dtype=np.int32)
+    images, labels = on_devices((images_BxHxWx3, labels_B), mesh, DATA)
+    mean = np.full((size, size, 3), 128.0)
+    stats = statistics(mean, 1000 * np.eye(3), config.data.color_noise_reading, mesh)
+    return Resident(model, mesh, which, step.new_state(model, config, mesh), images, labels, stats)
+
+
+def resident_step(config: ConfigDict) -> tuple[jax.stages.Lowered, tuple[Any, ...], str]:
+    """The training step, its arguments, of which the first is the state, and a line on the mesh."""
+    model, mesh, which, state, images, labels, stats = resident(config)
+    rates = learning.rates(config.learning, state.params, 0, 1, Plateau())
+    knobs = on_devices(jax.tree.map(np.float32, (rates, config.data.color_noise)), mesh)
+    arguments = (state, images, labels, *knobs, stats)
+    return step.train_step(model, config, mesh).lower(*arguments), arguments, which
