@@ -46,6 +46,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/growth.py
 
 # What compiles for TPUs, for the proof of the collectives: the release that jax[tpu] asks for. Beside the
 # environment, not in it, where JAX would look for a TPU at every start and complain that there is none.
