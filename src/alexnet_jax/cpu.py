@@ -5,7 +5,7 @@ results side by side is vectorized where one that scatters them is not.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -107,15 +107,20 @@ def window_sums(x: jax.Array, reach: tuple[int, int], first: int, maps: int) -> 
 
 def max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
     """The maximum over each window of B x H x W x C: along the columns, then along the rows."""
-    return apart(lambda x: _maxima(x, window, stride, padding)[-1])(x)
+    return _apart_if_dear(x, lambda x: _maxima(x, window, stride, padding)[-1])(x)
 
 
 def max_pool_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
     """The gradient of `max_pool` by x, given that of its output: of equals in a window one has it."""
-    gradient = apart(functools.partial(_max_pool_gradient, window=window, stride=stride, padding=padding))
-    return gradient(x, g)
+    pool = functools.partial(_max_pool_gradient, window=window, stride=stride, padding=padding)
+    return _apart_if_dear(x, pool)(x, g)
+
+
+def _apart_if_dear(x: jax.Array, pool: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """To work numbers out anew, as fusing does, is dear in bfloat16; in float32 cheaper than to keep them."""
+    return apart(pool) if x.dtype == jnp.bfloat16 else pool
 
 
 def _max_pool_gradient(
