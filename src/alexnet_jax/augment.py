@@ -5,7 +5,6 @@ image are the four corners, the centre, and their mirror images.
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -15,6 +14,7 @@ from jax import lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from alexnet_jax import tpu
 from alexnet_jax.mesh import on_devices
 from alexnet_jax.model import named_key
 
@@ -58,6 +58,7 @@ def random_views(
     color_noise: jax.Array,
     statistics: Statistics,
     data: ConfigDict,
+    dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> jax.Array:
     """A random crop, mirrored half of the time, the mean subtracted, in another light.
 
@@ -71,33 +72,47 @@ def random_views(
       color_noise: deviation of the alphas; 0 for none.
       statistics: of the training set.
       data: ``config.data``.
+      dtype: of the views.
 
     Returns:
-      Float32 of shape (part of the batch, crop_size, crop_size, 3), in grey levels (over ``pixel_std``).
+      Of shape (part of the batch, crop_size, crop_size, 3), in grey levels (over ``pixel_std``).
     """
     positions_B = first + jnp.arange(len(images_BxHxWx3))
     height, width = images_BxHxWx3.shape[1:3]
     crops = -(-batch_size // data.images_per_crop)
     mirrored_B = jax.random.bernoulli(named_key(key, "mirror"), 0.5 if data.flip else 0.0, (crops,))
     crop_B = positions_B // data.images_per_crop
-    view: Callable[..., jax.Array]
+
+    def in_another_light(views: jax.Array) -> jax.Array:
+        if data.color_noise:
+            alphas_Bx3 = (
+                color_noise * jax.random.normal(named_key(key, "color"), (batch_size, 3))[positions_B]
+            )
+            shift_Bx3 = jnp.sum(alphas_Bx3[:, :, None] * statistics.color_3x3, axis=1)
+            views = views + shift_Bx3[:, None, None, :]
+            if data.shrink_by_noise:
+                views = views / (1 + color_noise)
+        return (views / data.pixel_std).astype(dtype)
+
     if data.crop_scale:
-        view = _resized_view
-        corners_Bxn = _random_boxes(named_key(key, "box"), crops, height, width, data.crop_scale)
-    else:
-        view = _view
-        last = jnp.array([height - data.crop_size + 1, width - data.crop_size + 1])
-        corners_Bxn = jax.random.randint(named_key(key, "corner"), (crops, 2), 0, last)
-    views = jax.vmap(partial(view, statistics=statistics, size=data.crop_size))(
-        images_BxHxWx3, corners_Bxn[crop_B], mirrored_B[crop_B]
+        boxes_Bx4 = _random_boxes(named_key(key, "box"), crops, height, width, data.crop_scale)
+        resized = jax.vmap(partial(_resized_view, statistics=statistics, size=data.crop_size))
+        return in_another_light(resized(images_BxHxWx3, boxes_Bx4[crop_B], mirrored_B[crop_B]))
+    last = jnp.array([height - data.crop_size + 1, width - data.crop_size + 1])
+    corners_Bx2 = jax.random.randint(named_key(key, "corner"), (crops, 2), 0, last)
+
+    def sliced(images_BxHxWx3: jax.Array, corners_Bx2: jax.Array, mirrored_B: jax.Array) -> jax.Array:
+        view = jax.vmap(partial(_view, statistics=statistics, size=data.crop_size))
+        return in_another_light(view(images_BxHxWx3, corners_Bx2, mirrored_B))
+
+    def multiplied(images_BxHxWx3: jax.Array, corners_Bx2: jax.Array, mirrored_B: jax.Array) -> jax.Array:
+        whole = in_another_light(images_BxHxWx3.astype(jnp.float32) - statistics.mean_HxWx3)
+        return tpu.chosen_places(whole, corners_Bx2, mirrored_B, data.crop_size)
+
+    views: jax.Array = lax.platform_dependent(
+        images_BxHxWx3, corners_Bx2[crop_B], mirrored_B[crop_B], tpu=multiplied, default=sliced
     )
-    if data.color_noise:
-        alphas_Bx3 = color_noise * jax.random.normal(named_key(key, "color"), (batch_size, 3))[positions_B]
-        shift_Bx3 = jnp.sum(alphas_Bx3[:, :, None] * statistics.color_3x3, axis=1)
-        views = views + shift_Bx3[:, None, None, :]
-        if data.shrink_by_noise:
-            views = views / (1 + color_noise)
-    return views / data.pixel_std
+    return views
 
 
 def _random_boxes(

@@ -85,6 +85,11 @@ class LRN:
     reads: Reads = "own"
 
     @property
+    def alpha_each(self) -> float:
+        """Alpha', which each square is multiplied by."""
+        return self.alpha / (self.window if self.divide_alpha else 1)
+
+    @property
     def reach(self) -> tuple[int, int]:
         """How many maps before and after its own the window takes in."""
         return self.window // 2, self.window - 1 - self.window // 2

@@ -14,6 +14,7 @@ device its own examples back.
 
 import math
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -92,7 +93,7 @@ class Net(nnx.Module):
         """
         towers = self.weights[self.layers[-1].name]["kernel"].shape[0]  # that this device holds
         xs = [images_BxHxWxC.astype(self.dtype)] * towers
-        for traced in trace(self.layers, self.towers, self.image_shape):
+        for traced, then in _stages(trace(self.layers, self.towers, self.image_shape)):
             layer = traced.layer
             with jax.named_scope(layer.name):
                 xs = _gathered(traced, xs, tower_axis, batch_axis)
@@ -103,27 +104,26 @@ class Net(nnx.Module):
                     xs = _dropout(layer, xs, dropout_key, first, tower_axis, split_units)
                 elif isinstance(layer, LRN) and traced.gathers:
                     xs = _lrn_across_towers(layer, xs, tower_axis)
+                elif isinstance(layer, Conv) and then:
+                    xs, biases = self._convolved(layer, xs)
                 else:
                     xs = self._run(layer, xs)
+            if then:
+                xs = [ops.relu_lrn_max_pool(x, bias, *then) for x, bias in zip(xs, biases, strict=True)]
         raise AssertionError("a net ends in its classifier")
 
     def _run(self, layer: Layer, xs: list[jax.Array]) -> list[jax.Array]:
         """A layer on each tower of this device."""
         match layer:
             case Conv():
-                kernels, biases = self._weights(layer)
-                return [
-                    ops.add_bias(ops.conv(x, kernel, layer.stride, layer.padding), bias)
-                    for x, kernel, bias in zip(xs, kernels, biases, strict=True)
-                ]
+                xs, biases = self._convolved(layer, xs)
+                return [ops.add_bias(x, bias) for x, bias in zip(xs, biases, strict=True)]
             case Dense():
-                kernels, biases = self._weights(layer)
-                return [
-                    ops.add_bias(ops.dense(x.reshape(len(x), -1), kernel).astype(self.dtype), bias)
-                    for x, kernel, bias in zip(xs, kernels, biases, strict=True)
-                ]
+                products = ops.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
+                biases = self._towers(layer, "bias")
+                return [ops.add_bias(x, bias) for x, bias in zip(products, biases, strict=True)]
             case ReLU():
-                return [jax.nn.relu(x) for x in xs]
+                return [ops.relu(x) for x in xs]
             case LRN():
                 return [ops.lrn(x, layer) for x in xs]
             case MapNorm():
@@ -134,11 +134,13 @@ class Net(nnx.Module):
                 return [ops.avg_pool(x, layer) for x in xs]
         raise AssertionError(f"no such layer: {layer}")
 
-    def _weights(self, layer: Conv | Dense) -> tuple[list[jax.Array], list[jax.Array]]:
-        """Kernels and biases of this device's towers."""
-        return self._towers(layer, "kernel"), self._towers(layer, "bias")
+    def _convolved(self, layer: Conv, xs: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
+        """A convolution of each tower of this device, and the biases that are still to be added."""
+        pairs = zip(xs, self._towers(layer, "kernel"), strict=True)
+        convolved = [ops.conv(x, kernel, layer.stride, layer.padding) for x, kernel in pairs]
+        return convolved, self._towers(layer, "bias")
 
-    def _towers(self, layer: Conv | Dense | Classifier, name: str) -> list[jax.Array]:
+    def _towers(self, layer: Conv | Dense, name: str) -> list[jax.Array]:
         """Unstacking has a cheaper gradient than indexing; cast after it, as float32 is stacked quicker."""
         return [x.astype(self.dtype) for x in jnp.unstack(self.weights[layer.name][name][...])]
 
@@ -146,9 +148,9 @@ class Net(nnx.Module):
         self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
     ) -> jax.Array:
         """Each device multiplies its own units, one sum over the devices makes the logits."""
-        kernels = self._towers(layer, "kernel")
-        products = [ops.dense(x.reshape(len(x), -1), kernel) for x, kernel in zip(xs, kernels, strict=True)]
-        logits = sum(products[1:], start=products[0])
+        logits = ops.sum_of_dense(
+            [x.reshape(len(x), -1) for x in xs], self.weights[layer.name]["kernel"][...]
+        )
         if batch_axis is not None:
             logits = lax.psum_scatter(logits, batch_axis, scatter_dimension=0, tiled=True)
         if tower_axis is not None:
@@ -211,6 +213,18 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
 
 def _params(model: Net) -> Params:
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))["weights"]
+
+
+def _stages(layers: Sequence[Traced]) -> Iterator[tuple[Traced, tuple[ReLU, LRN, MaxPool] | None]]:
+    """Layer by layer; ReLU, LRN and max pooling that follow a convolution come with it."""
+    while layers:
+        match [traced.layer for traced in layers[:4]]:
+            case [Conv(), ReLU() as relu, LRN() as norm, MaxPool() as pool] if not layers[2].gathers:
+                yield layers[0], (relu, norm, pool)
+                layers = layers[4:]
+            case _:
+                yield layers[0], None
+                layers = layers[1:]
 
 
 def _gathered(

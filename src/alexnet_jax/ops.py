@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax import cpu
-from alexnet_jax.layers import LRN, AvgPool, MapNorm, MaxPool
+from alexnet_jax import cpu, tpu
+from alexnet_jax.layers import LRN, AvgPool, MapNorm, MaxPool, ReLU
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -83,6 +83,40 @@ def _dense_backward(saved: tuple[jax.Array, jax.Array], g_BxO: jax.Array) -> tup
 dense.defvjp(_dense_forward, _dense_backward)
 
 
+def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
+    """`dense` of each tower's x, flattened, in x's type; for a TPU one product, if all read the same x."""
+
+    def apart(xs: Sequence[jax.Array], kernels: jax.Array) -> list[jax.Array]:
+        pairs = zip(xs, jnp.unstack(kernels), strict=True)
+        return [dense(x.reshape(len(x), -1), kernel.astype(x.dtype)).astype(x.dtype) for x, kernel in pairs]
+
+    def at_once(x: jax.Array, kernels: jax.Array) -> list[jax.Array]:
+        return list(jnp.unstack(tpu.dense_of_towers(x.reshape(len(x), -1), kernels), axis=1))
+
+    if any(x is not xs[0] for x in xs):
+        return apart(xs, kernels_TxIxO)
+    products: list[jax.Array] = lax.platform_dependent(
+        xs[0], kernels_TxIxO, tpu=at_once, default=lambda x, kernels: apart([x] * len(xs), kernels)
+    )
+    return products
+
+
+def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
+    """The sum of each tower's x times its kernel, float32; for a TPU one product."""
+
+    def apart(xs: Sequence[jax.Array], kernels: jax.Array) -> jax.Array:
+        pairs = zip(xs, jnp.unstack(kernels), strict=True)
+        products = [dense(x, kernel.astype(x.dtype)) for x, kernel in pairs]
+        return functools.reduce(jnp.add, products)
+
+    def at_once(xs: Sequence[jax.Array], kernels: jax.Array) -> jax.Array:
+        kernels = kernels.astype(xs[0].dtype)
+        return jnp.einsum("bti,tio->bo", jnp.stack(xs, axis=1), kernels, preferred_element_type=jnp.float32)
+
+    summed: jax.Array = lax.platform_dependent(xs, kernels_TxIxO, tpu=at_once, default=apart)
+    return summed
+
+
 @jax.custom_vjp
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """X + bias, to each map or unit its own; the bias's gradient is summed in float32."""
@@ -94,6 +128,25 @@ def _add_bias_backward(_: None, g: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """max(0, x). The gradient looks at what came of it, so that what went in need not be kept."""
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = relu(x)
+    return y, y
+
+
+def _relu_backward(y: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    # Of y > 0 XLA would make x > 0, and keep both.
+    return (jnp.where(y == 0, 0, g),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
 
 
 def lrn(
@@ -116,7 +169,7 @@ def lrn(
 def _lrn(reached: jax.Array, layer: LRN, first: int, maps: int) -> jax.Array:
     """So many maps from the first on, over all that their windows reach."""
     x = lax.slice_in_dim(reached, first, first + maps, axis=-1)
-    return (x * _negative_power(_lrn_base(reached, layer, first, maps), layer.beta)).astype(x.dtype)
+    return (x * negative_power(_lrn_base(reached, layer, first, maps), layer.beta)).astype(x.dtype)
 
 
 def _lrn_forward(reached: jax.Array, layer: LRN, first: int, maps: int) -> tuple[jax.Array, jax.Array]:
@@ -127,12 +180,12 @@ def _lrn_backward(layer: LRN, first: int, maps: int, reached: jax.Array, g: jax.
     """Of y = x base^-beta, base = k + alpha sums of x^2; autodiff would keep more than x."""
     base = _lrn_base(reached, layer, first, maps)
     x = lax.slice_in_dim(reached, first, first + maps, axis=-1)
-    scaled = g * _negative_power(base, layer.beta)
+    scaled = g * negative_power(base, layer.beta)
     before, after = layer.reach
     # The windows the other way round: from each sum back to the maps whose squares are in it.
     spread = _window_sums(scaled * x / base, x.dtype, (after, before), -first, reached.shape[-1])
     own = jnp.pad(scaled, [(0, 0)] * (x.ndim - 1) + [(first, reached.shape[-1] - first - maps)])
-    return ((own - 2 * _alpha(layer) * layer.beta * reached * spread).astype(x.dtype),)
+    return ((own - 2 * layer.alpha_each * layer.beta * reached * spread).astype(x.dtype),)
 
 
 _lrn.defvjp(_lrn_forward, _lrn_backward)
@@ -140,7 +193,7 @@ _lrn.defvjp(_lrn_forward, _lrn_backward)
 
 def _lrn_base(reached: jax.Array, layer: LRN, first: int, maps: int) -> jax.Array:
     sums = _window_sums(reached * reached, reached.dtype, layer.reach, first, maps)
-    return layer.k + _alpha(layer) * sums
+    return layer.k + layer.alpha_each * sums
 
 
 def _window_sums(
@@ -161,8 +214,24 @@ def _banded_product(x: jax.Array, reach: tuple[int, int], first: int, maps: int)
     return jnp.matmul(x, band.astype(x.dtype), preferred_element_type=jnp.float32)
 
 
-def _alpha(layer: LRN) -> float:
-    return layer.alpha / (layer.window if layer.divide_alpha else 1)
+def relu_lrn_max_pool(x: jax.Array, bias: jax.Array, first: ReLU, norm: LRN, pool: MaxPool) -> jax.Array:
+    """ReLU, LRN and max pooling of x + bias, one after the other; for a TPU, at once."""
+    from alexnet_jax import tpu_kernels  # here, as Pallas takes its time to be imported
+
+    def apart(x: jax.Array, bias: jax.Array) -> jax.Array:
+        x = add_bias(x, bias)
+        with jax.named_scope(first.name):
+            x = relu(x)
+        with jax.named_scope(norm.name):
+            x = lrn(x, norm)
+        with jax.named_scope(pool.name):
+            return max_pool(x, pool)
+
+    if not tpu_kernels.fits(x, pool):
+        return apart(x, bias)
+    at_once = functools.partial(tpu_kernels.relu_lrn_max_pool, norm=norm)
+    pooled: jax.Array = lax.platform_dependent(x, bias, tpu=at_once, default=apart)
+    return pooled
 
 
 def map_norm(x: jax.Array, layer: MapNorm) -> jax.Array:
@@ -170,7 +239,7 @@ def map_norm(x: jax.Array, layer: MapNorm) -> jax.Array:
     before = layer.window // 2
     padding = (before, layer.window - 1 - before)
     sums = _sums(jnp.square(x.astype(jnp.float32)), layer.window, 1, [padding] * 2)
-    return (x * _negative_power(1 + layer.alpha / layer.window**2 * sums, layer.beta)).astype(x.dtype)
+    return (x * negative_power(1 + layer.alpha / layer.window**2 * sums, layer.beta)).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -211,7 +280,7 @@ def avg_pool(x: jax.Array, layer: AvgPool) -> jax.Array:
     return _sums(x, *where) / _sums(jnp.ones((1, *x.shape[1:3], 1), x.dtype), *where)
 
 
-def _negative_power(x: jax.Array, beta: float) -> jax.Array:
+def negative_power(x: jax.Array, beta: float) -> jax.Array:
     """X ^ -beta for x > 0; the 3/4 that everybody uses needs no logarithm."""
     if beta == 0.75:
         root = lax.rsqrt(x)

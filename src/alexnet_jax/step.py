@@ -94,7 +94,7 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         first = lax.axis_index(DATA) * len(labels_B)
         views = random_views(
-            images_BxHxWx3, first, config.batch_size, key, color_noise, statistics, config.data
+            images_BxHxWx3, first, config.batch_size, key, color_noise, statistics, config.data, model.dtype
         )
 
         def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
