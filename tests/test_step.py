@@ -101,8 +101,3 @@ def test_the_mean_of_probabilities_not_of_logarithms():
     probs = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 5)).astype(np.float32)
     mean = np.exp(step.mean_log_probabilities(np.log(probs)))
     np.testing.assert_allclose(mean, probs.mean(0), rtol=1e-5)
-
-
-def test_finite_is_noticed():
-    assert step.all_finite({"a": np.ones(3, np.float32), "n": np.int32(1)})
-    assert not step.all_finite({"a": np.array([1, np.inf], np.float32)})

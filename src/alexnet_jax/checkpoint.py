@@ -19,16 +19,15 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from etils import epath
-from jax import lax
 from jax.sharding import Mesh
 
 from alexnet_jax import hosts
 from alexnet_jax import learning as learning_lib
+from alexnet_jax.checksums import checksums
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.learning import Plateau
 from alexnet_jax.mesh import on_devices, param_specs, shardings
@@ -95,16 +94,14 @@ class Checkpoints:
         """Begins to write a checkpoint; ``error`` is the validation error if it is known at this step.
 
         Raises:
-          RunError: this one or the one before can't be written.
+          RunError: a number in it is not finite, or this one or the one before can't be written.
         """
         assert self._writer is not None, "opened to read"
         velocity = learning_lib.velocity(state.opt_state)
-        host = {
-            "plateau": dataclasses.asdict(plateau),
-            "top1_error": error,
-            "params": _checksums(state.params),
-            "velocity": _checksums(velocity),
-        }
+        sums, finite = checksums({"params": state.params, "velocity": velocity})
+        if not finite:
+            raise RunError(f"the parameters are no longer finite at step {step}")
+        host = {"plateau": dataclasses.asdict(plateau), "top1_error": error, **sums}
         with self._writing():
             self._writer.save(
                 step,
@@ -227,7 +224,7 @@ class Checkpoints:
         if (shared and not hosts.all_true(problem is None)) or restored is None:
             raise problem or ValueError("another process can't read its part")
         for name in abstract:
-            if _checksums(restored[name]) != restored["host"][name]:
+            if checksums(restored[name])[0] != restored["host"][name]:
                 raise ValueError(f"the checksums of its {name} differ")
         return restored
 
@@ -286,16 +283,6 @@ class _LastAndBest:
         best = self.checkpoints.best()
         newest = len(checkpoints) - self.last
         return [i >= newest or (best is not None and c.step == best[0]) for i, c in enumerate(checkpoints)]
-
-
-@jax.jit
-def _bit_sums(tree: Any) -> Any:
-    """The sum of each array's bits, modulo 2^32: the same in any order, and so on any mesh."""
-    return jax.tree.map(lambda x: jnp.sum(lax.bitcast_convert_type(x, jnp.uint32), dtype=jnp.uint32), tree)
-
-
-def _checksums(tree: Any) -> Any:
-    return jax.tree.map(int, jax.device_get(_bit_sums(tree)))
 
 
 @contextlib.contextmanager

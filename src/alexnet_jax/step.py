@@ -205,10 +205,3 @@ def mean_magnitudes(state: TrainState) -> dict[str, dict[str, jax.Array]]:
         name: {"weights": jnp.mean(jnp.abs(arrays["kernel"])), "steps": jnp.mean(jnp.abs(v[name]["kernel"]))}
         for name, arrays in state.params.items()
     }
-
-
-@jax.jit
-def all_finite(state: TrainState) -> jax.Array:
-    """Whether every number that a checkpoint would keep is one."""
-    leaves = jax.tree.leaves(state)
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in leaves]))
