@@ -172,7 +172,6 @@ def decode_into(image_HxWx3: np.ndarray, content: bytes) -> None:
     Raises:
       ValueError: it is damaged.
     """
-    height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-    if (height, width) != image_HxWx3.shape[:2]:
-        raise ValueError(f"an image of {height}x{width}")
-    simplejpeg.decode_jpeg(content, "RGB", buffer=image_HxWx3)
+    decoded = simplejpeg.decode_jpeg(content, "RGB", buffer=image_HxWx3)  # raises for a larger one
+    if decoded.shape != image_HxWx3.shape:
+        raise ValueError(f"an image of {decoded.shape[0]}x{decoded.shape[1]}")

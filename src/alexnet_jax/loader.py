@@ -23,7 +23,7 @@ from alexnet_jax.order import batch_rows
 from alexnet_jax.workers import cores
 
 THREADS = min(8, cores())
-_AHEAD = THREADS + 2  # turns in memory, beside the one in use
+_AHEAD = THREADS  # turns in memory, beside the one in use and the next one
 # Bytes. Smaller batches are loaded several at a turn: after each step the processor has forgotten the
 # interpreter, which then takes several times as long for the same few lines (docs/performance.md).
 _TURN = 2**18

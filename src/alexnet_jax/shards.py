@@ -221,7 +221,7 @@ class Images:
 
         Args:
           rows: (rows,), which.
-          out: uint8 of shape (rows, height, width, 3).
+          out: uint8 of shape (rows, height, width, 3), contiguous.
 
         Raises:
           IndexError: a row that is none.
@@ -232,15 +232,16 @@ class Images:
         begins, ends = self._offsets[rows], self._offsets[rows + 1]
         numbers = np.searchsorted(self._begins, begins, side="right") - 1
         places = begins - self._begins[numbers]
+        pixels, size = out.data.cast("B"), math.prod(self.shape[1:])
         columns = (numbers.tolist(), places.tolist(), (ends - begins).tolist())
-        for image, number, place, length in zip(out, *columns, strict=True):
+        for i, (number, place, length) in enumerate(zip(*columns, strict=True)):
             try:
                 if self._encoding == "raw":
-                    read = os.preadv(self._files[number], [image.data], place)
+                    read = os.preadv(self._files[number], [pixels[i * size : (i + 1) * size]], place)
                 else:
                     content = os.pread(self._files[number], length, place)
                     read = len(content)
-                    images.decode_into(image, content)
+                    images.decode_into(out[i], content)
             except (OSError, ValueError) as error:
                 raise RunError(f"{self._paths[number]} is damaged ({error}) at byte {place}") from error
             if read != length:
