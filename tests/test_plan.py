@@ -1,5 +1,6 @@
 """A plan: what the compiler counts, what follows from it, and topologies that there are not."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 from alexnet_jax import UserError, build, get_config, ops, plan, plan_tables
 from alexnet_jax.chips import CHIPS, chip_of, devices_of
 from alexnet_jax.cli import main
+from alexnet_jax.layers import Conv
 from alexnet_jax.mesh import make_mesh
 from tests.conftest import CONFIGS, RECIPES
 
@@ -77,13 +79,15 @@ def test_products_of_the_papers_net():
 
 
 def test_what_the_compiler_counts_is_near_our_own_count(monkeypatch):
-    """XLA leaves out products with padding and counts what is no product: a few per cent each."""
-
+    """Without padding, whose products XLA leaves out; it adds a little for what is no product."""
     monkeypatch.setattr(ops, "conv", ops._conv)  # without the loop of which XLA counts one round
     config = get_config(str(CONFIGS / "alexnet.py"))
     config.batch_size = 1024
+    config.net.layers = tuple(
+        dataclasses.replace(x, padding=(0, 0)) if isinstance(x, Conv) else x for x in config.net.layers
+    )
     costs = plan.compile_step(build(config), config, make_mesh(4, 2)).cost_analysis()
-    assert costs["flops"] * 8 == pytest.approx(plan.products(config), rel=0.05)
+    assert costs["flops"] * 8 == pytest.approx(plan.products(config), rel=0.03)
 
 
 def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
