@@ -18,9 +18,14 @@ Result = TypeVar("Result")
 def apart(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """The same function of arrays, whose arguments and results are made once and kept in memory."""
 
+    @jax.jit
+    def body(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with set_xla_metadata(inlineable=None):  # the calls in it may be inlined
+            return function(*args, **kwargs)
+
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         with set_xla_metadata(inlineable="false"):
-            result: Result = jax.jit(function)(*args, **kwargs)
+            result: Result = body(*args, **kwargs)
         return result
 
     return call
