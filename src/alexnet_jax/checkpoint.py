@@ -32,7 +32,6 @@ from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.learning import Plateau
 from alexnet_jax.mesh import on_devices, param_specs, shardings
 from alexnet_jax.model import Net, Params, abstract_params
-from alexnet_jax.snapshots import Snapshots
 from alexnet_jax.step import TrainState
 
 
@@ -64,7 +63,6 @@ class Checkpoints:
             primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process{mine}"
         )
         self._reader = _manager(self.directory, alone, read_only=True)
-        self._snapshots = Snapshots()
         self._errors: dict[int, float] = {}
         for step in self.steps():
             with contextlib.suppress(Exception):  # a torn file; who restores this step will say so
@@ -100,8 +98,7 @@ class Checkpoints:
         """
         assert self._writer is not None, "opened to read"
         velocity = learning_lib.velocity(state.opt_state)
-        arrays = self._snapshots.take({"params": state.params, "velocity": velocity})
-        sums, finite = checksums(arrays)
+        sums, finite = checksums({"params": state.params, "velocity": velocity})
         if not finite:
             raise RunError(f"the parameters are no longer finite at step {step}")
         host = {"plateau": dataclasses.asdict(plateau), "top1_error": error, **sums}
@@ -109,8 +106,9 @@ class Checkpoints:
             self._writer.save(
                 step,
                 args=ocp.args.Composite(
+                    params=ocp.args.PyTreeSave(state.params),
+                    velocity=ocp.args.PyTreeSave(velocity),
                     host=ocp.args.JsonSave(host),
-                    **{name: ocp.args.PyTreeSave(tree) for name, tree in arrays.items()},
                 ),
                 force=True,
             )
