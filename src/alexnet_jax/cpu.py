@@ -118,9 +118,9 @@ def max_pool_gradient(
     return _apart_if_dear(x, pool)(x, g)
 
 
-def _apart_if_dear(x: jax.Array, pool: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def _apart_if_dear(x: jax.Array, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """To work numbers out anew, as fusing does, is dear in bfloat16; in float32 cheaper than to keep them."""
-    return apart(pool) if x.dtype == jnp.bfloat16 else pool
+    return apart(function) if x.dtype == jnp.bfloat16 else function
 
 
 def _max_pool_gradient(
@@ -159,12 +159,13 @@ def _to_places(
     windows, later = maxima.shape[axis], (window - 1) // stride
     by_phase: list[jax.Array | None] = [None] * stride
     free = jnp.ones(maxima.shape, bool)
+    chosen = _apart_if_dear(g, lambda wins, g: jnp.where(wins, g, 0))
     for i, place in enumerate(_places(x, axis, window, stride)):
         wins = free & (place == maxima)
         free &= ~wins
         config = [(0, 0, 0)] * x.ndim
         config[axis] = (i // stride, later - i // stride, 0)
-        part = lax.pad(jnp.where(wins, g, 0), jnp.zeros((), g.dtype), config)
+        part = lax.pad(chosen(wins, g), jnp.zeros((), g.dtype), config)
         before = by_phase[i % stride]
         by_phase[i % stride] = part if before is None else before + part
     shape = list(maxima.shape)
