@@ -32,6 +32,16 @@ def test_same_numbers_on_every_mesh(tiny, one_device, shape, parallelism):
     same_but_for_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
 
 
+@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
+def test_bfloat16_on_a_mesh(tiny, parallelism):
+    """Each product and sum is rounded to 8 bits, but not always of the same parts."""
+    tiny.dtype = "bfloat16"
+    expected, _, _ = ten_steps(tiny, (1, 1))
+    tiny.parallelism = parallelism
+    found, _, _ = ten_steps(tiny, (2, 2))
+    np.testing.assert_allclose(found, expected, rtol=2e-2)
+
+
 def same_but_for_rounding(ours, theirs):
     """Losses, then the state's arrays.
 

@@ -28,7 +28,8 @@ class Buffers:
         except IndexError:
             memory = self._new()
         lease = _Lease(memory)
-        weakref.finalize(lease, self._free.append, memory)
+        # At exit a device may still be reading: then memory is given back to nobody.
+        weakref.finalize(lease, self._free.append, memory).atexit = False
         return np.asarray(lease)
 
     def _new(self) -> np.ndarray:

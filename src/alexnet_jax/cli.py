@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"no verb {args[0]}{config_lib.near(args[0], _VERBS)}; there are {', '.join(_VERBS)}"
             )
         compile_cache.use()
-        gc.set_threshold(100_000)  # a start makes half a million objects, and they stay
+        gc.set_threshold(100_000)  # for good: a start makes half a million objects, a step next to none
         return _VERBS[args[0]](args[1:]) or 0
     except (UserError, RunError) as error:
         status, message = error.status, str(error)

@@ -5,6 +5,7 @@ This is JAX's own persistent compilation cache, in the user's cache directory un
 the program, the releases of JAX, the devices and the processor's instructions, so that machines may share it.
 """
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -33,8 +34,11 @@ def use() -> None:
 
 
 def _forget_oldest(directory: Path) -> None:
-    """Keeps the newest ``_MOST`` bytes. Other processes may be doing the same."""
-    found = [(file.stat(), file) for file in directory.glob("*-cache")]
+    """Keeps the ``_MOST`` bytes that were compiled last. Other processes may be doing the same."""
+    found = []
+    for file in directory.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((file.stat(), file))
     size = 0
     for stat, file in sorted(found, key=lambda pair: pair[0].st_mtime, reverse=True):
         size += stat.st_size

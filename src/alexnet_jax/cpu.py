@@ -24,7 +24,8 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
     """A convolution; with a stride of 1 over few maps, those of an image, it takes them for more columns.
 
-    So the numbers that are multiplied together are a row of the kernel, not the three of a place.
+    So the numbers that are multiplied together are a row of the kernel, not the three of a place. In
+    bfloat16, with a stride of 1 over more maps, it is `products`.
     """
     if _by_products(x_BxHxWxI, stride):
         return products.conv(x_BxHxWxI, kernel_HxWxIxO, padding)
@@ -75,8 +76,7 @@ def kernel_gradient(
         # Where the last stride does not fit, there are places behind the kernel's.
         return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]
 
-    images = max(n for n in range(1, IMAGES + 1) if len(x_BxHxWxI) % n == 0)
-    chunks = [x.reshape(-1, images, *x.shape[1:]) for x in (x_BxHxWxI, g_BxPxQxO)]
+    chunks = [products.few_at_a_time(x, IMAGES) for x in (x_BxHxWxI, g_BxPxQxO)]
     first = jax.eval_shape(gradient, *(x[0] for x in chunks))
     # Made from g, so that it varies over the same mesh axes.
     zeros = jnp.full_like(g_BxPxQxO, 0, first.dtype, shape=first.shape)

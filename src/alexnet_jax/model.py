@@ -23,7 +23,7 @@ from flax import nnx
 from jax import lax
 from ml_collections import ConfigDict
 
-from alexnet_jax import ops
+from alexnet_jax import dense, ops
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import (
     LRN,
@@ -119,7 +119,7 @@ class Net(nnx.Module):
                 xs, biases = self._convolved(layer, xs)
                 return [ops.add_bias(x, bias) for x, bias in zip(xs, biases, strict=True)]
             case Dense():
-                products = ops.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
+                products = dense.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
                 biases = self._towers(layer, "bias")
                 return [ops.add_bias(x, bias) for x, bias in zip(products, biases, strict=True)]
             case ReLU():
@@ -148,9 +148,7 @@ class Net(nnx.Module):
         self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
     ) -> jax.Array:
         """Each device multiplies its own units, one sum over the devices makes the logits."""
-        logits = ops.sum_of_dense(
-            [x.reshape(len(x), -1) for x in xs], self.weights[layer.name]["kernel"][...]
-        )
+        logits = dense.sum_of_dense(xs, self.weights[layer.name]["kernel"][...])
         if batch_axis is not None:
             logits = lax.psum_scatter(logits, batch_axis, scatter_dimension=0, tiled=True)
         if tower_axis is not None:

@@ -1,7 +1,7 @@
 """The operations that a library does not have in the form the paper means.
 
-Images are BxHxWxC. Each has one definition here; what is quick under one compiler alone is in a module
-of its own (``cpu``) and chosen when the program is lowered for a platform.
+Images are BxHxWxC. Each has one definition here; what is quick under one compiler alone is in modules
+of its own (``cpu``, ``tpu``) and chosen when the program is lowered for a platform.
 """
 
 import functools
@@ -58,63 +58,6 @@ def _conv_backward(
 
 
 conv.defvjp(_conv_forward, _conv_backward)
-
-
-@jax.custom_vjp
-def dense(x_BxI: jax.Array, kernel_IxO: jax.Array) -> jax.Array:
-    """The product, float32; its gradients are products of the operands' type too, and not of float32."""
-    return jnp.matmul(x_BxI, kernel_IxO, preferred_element_type=jnp.float32)
-
-
-def _dense_forward(x_BxI: jax.Array, kernel_IxO: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return dense(x_BxI, kernel_IxO), (x_BxI, kernel_IxO)
-
-
-def _dense_backward(saved: tuple[jax.Array, jax.Array], g_BxO: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x_BxI, kernel_IxO = saved
-    g_BxO = g_BxO.astype(x_BxI.dtype)
-    by_x, by_kernel = (
-        jnp.matmul(a, b, preferred_element_type=jnp.float32)
-        for a, b in ((g_BxO, kernel_IxO.T), (x_BxI.T, g_BxO))
-    )
-    return by_x.astype(x_BxI.dtype), by_kernel.astype(kernel_IxO.dtype)
-
-
-dense.defvjp(_dense_forward, _dense_backward)
-
-
-def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
-    """`dense` of each tower's x, flattened, in x's type; for a TPU one product, if all read the same x."""
-
-    def apart(xs: Sequence[jax.Array], kernels: jax.Array) -> list[jax.Array]:
-        pairs = zip(xs, jnp.unstack(kernels), strict=True)
-        return [dense(x.reshape(len(x), -1), kernel.astype(x.dtype)).astype(x.dtype) for x, kernel in pairs]
-
-    def at_once(x: jax.Array, kernels: jax.Array) -> list[jax.Array]:
-        return list(jnp.unstack(tpu.dense_of_towers(x.reshape(len(x), -1), kernels), axis=1))
-
-    if any(x is not xs[0] for x in xs):
-        return apart(xs, kernels_TxIxO)
-    products: list[jax.Array] = lax.platform_dependent(
-        xs[0], kernels_TxIxO, tpu=at_once, default=lambda x, kernels: apart([x] * len(xs), kernels)
-    )
-    return products
-
-
-def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
-    """The sum of each tower's x times its kernel, float32; for a TPU one product."""
-
-    def apart(xs: Sequence[jax.Array], kernels: jax.Array) -> jax.Array:
-        pairs = zip(xs, jnp.unstack(kernels), strict=True)
-        products = [dense(x, kernel.astype(x.dtype)) for x, kernel in pairs]
-        return functools.reduce(jnp.add, products)
-
-    def at_once(xs: Sequence[jax.Array], kernels: jax.Array) -> jax.Array:
-        kernels = kernels.astype(xs[0].dtype)
-        return jnp.einsum("bti,tio->bo", jnp.stack(xs, axis=1), kernels, preferred_element_type=jnp.float32)
-
-    summed: jax.Array = lax.platform_dependent(xs, kernels_TxIxO, tpu=at_once, default=apart)
-    return summed
 
 
 @jax.custom_vjp
@@ -216,9 +159,8 @@ def _banded_product(x: jax.Array, reach: tuple[int, int], first: int, maps: int)
 
 def relu_lrn_max_pool(x: jax.Array, bias: jax.Array, first: ReLU, norm: LRN, pool: MaxPool) -> jax.Array:
     """ReLU, LRN and max pooling of x + bias, one after the other; for a TPU, at once."""
-    from alexnet_jax import tpu_kernels  # here, as Pallas takes its time to be imported
 
-    def apart(x: jax.Array, bias: jax.Array) -> jax.Array:
+    def in_turn(x: jax.Array, bias: jax.Array) -> jax.Array:
         x = add_bias(x, bias)
         with jax.named_scope(first.name):
             x = relu(x)
@@ -227,10 +169,12 @@ def relu_lrn_max_pool(x: jax.Array, bias: jax.Array, first: ReLU, norm: LRN, poo
         with jax.named_scope(pool.name):
             return max_pool(x, pool)
 
-    if not tpu_kernels.fits(x, pool):
-        return apart(x, bias)
+    if not tpu.fits(x, norm, pool):
+        return in_turn(x, bias)
+    from alexnet_jax import tpu_kernels  # here, as Pallas takes its time to be imported
+
     at_once = functools.partial(tpu_kernels.relu_lrn_max_pool, norm=norm)
-    pooled: jax.Array = lax.platform_dependent(x, bias, tpu=at_once, default=apart)
+    pooled: jax.Array = lax.platform_dependent(x, bias, tpu=at_once, default=in_turn)
     return pooled
 
 

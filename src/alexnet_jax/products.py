@@ -1,8 +1,9 @@
 """Convolutions with a stride of 1 as products of matrices: how a CPU is quick in bfloat16.
 
 XLA turns the operands of a CPU's convolutions to float32, but multiplies matrices of bfloat16 as they
-are, about twice as fast. What each row of a kernel reads is laid out for all of the batch; products and
-their sums, in float32, are of a few images at a time, which stay in the cache.
+are: about twice as fast on a CPU with instructions for that (AVX512-BF16, AMX). On others, stay with
+float32. What each row of a kernel reads is laid out for all of the batch; products and their sums, in
+float32, are of a few images at a time, which stay in the cache.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, in
     rows = windows_BxRxQxWxI.shape[1] - len(kernel_HxWxIxO) + 1
 
     def products(windows: jax.Array) -> jax.Array:
-        windows = _from_bits(windows, x_BxHxWxI.dtype)
+        windows = lax.bitcast_convert_type(windows, x_BxHxWxI.dtype)
         terms = [
             lax.dot_general(
                 windows[:, i : i + rows],
@@ -36,7 +37,7 @@ def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, in
         return sum(terms[1:], start=terms[0])
 
     # Rounded after the loop: within it, XLA rounds number by number.
-    out = lax.map(products, _few_at_a_time(windows_BxRxQxWxI))
+    out = lax.map(products, few_at_a_time(windows_BxRxQxWxI))
     return out.reshape(-1, *out.shape[2:]).astype(x_BxHxWxI.dtype)
 
 
@@ -56,7 +57,7 @@ def kernel_gradient(
 
     def add(sums: list[jax.Array], chunk: list[jax.Array]) -> tuple[list[jax.Array], None]:
         windows, g = chunk
-        windows = _from_bits(windows, x_BxHxWxI.dtype)
+        windows = lax.bitcast_convert_type(windows, x_BxHxWxI.dtype)
         g_OxBxPxQ = g.transpose(3, 0, 1, 2)
         return [
             sum_OxWxI
@@ -66,7 +67,7 @@ def kernel_gradient(
             for i, sum_OxWxI in enumerate(sums)
         ], None
 
-    chunks = [_few_at_a_time(x) for x in (_windows(x_BxHxWxI, size[1], padding), g_BxPxQxO)]
+    chunks = [few_at_a_time(x) for x in (_windows(x_BxHxWxI, size[1], padding), g_BxPxQxO)]
     # Made from g, so that they vary over the same mesh axes.
     zeros = jnp.full_like(g_BxPxQxO, 0, jnp.float32, shape=(maps, size[1], x_BxHxWxI.shape[-1]))
     sums, _ = lax.scan(add, [zeros] * size[0], chunks)
@@ -88,11 +89,7 @@ def _windows(x_BxHxWxI: jax.Array, width: int, padding: tuple[int, int]) -> jax.
     return apart(windows)(lax.bitcast_convert_type(x_BxHxWxI, jnp.uint16))
 
 
-def _from_bits(bits: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
-    return lax.bitcast_convert_type(bits, dtype)
-
-
-def _few_at_a_time(x: jax.Array) -> jax.Array:
+def few_at_a_time(x: jax.Array, most: int = IMAGES) -> jax.Array:
     """The same images with an axis before them: so many at a time as divide the batch."""
-    images = max(n for n in range(1, IMAGES + 1) if len(x) % n == 0)
+    images = max(n for n in range(1, most + 1) if len(x) % n == 0)
     return x.reshape(-1, images, *x.shape[1:])

@@ -227,7 +227,9 @@ class Images:
           IndexError: a row that is none.
           RunError: a file that was cut off, or a damaged JPEG.
         """
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+        if not len(rows):
+            return
+        if not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"a row that is none of {len(self)}")
         begins, ends = self._offsets[rows], self._offsets[rows + 1]
         numbers = np.searchsorted(self._begins, begins, side="right") - 1

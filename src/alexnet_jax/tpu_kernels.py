@@ -14,37 +14,14 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from alexnet_jax.layers import LRN, MaxPool
+from alexnet_jax.layers import LRN
 from alexnet_jax.ops import negative_power
-
-LANES = 128
-"""Numbers in a row of a tile, a TPU's vector register."""
-SUBLANES = 16
-"""Rows of bfloat16 in a tile; of float32 there are half as many."""
-KERNEL_BYTES = 14 * 2**20
-"""Of the 16 MiB that a kernel may have."""
-
-
-def fits(x_BxHxWxC: jax.Array, pool: MaxPool) -> bool:
-    """Whether `relu_lrn_max_pool` is written for arrays and windows of these sizes."""
-    batch, height, width, maps = x_BxHxWxC.shape
-    row = width * maps * (LANES // 2 if maps % LANES == 0 else LANES)
-    size = x_BxHxWxC.dtype.itemsize
-    blocks = 4 * row * size + row // 2 * (
-        size + 1
-    )  # x and its gradient, those of the windows and their places
-    kept = 2 * row // 2 * 4
-    return (
-        (pool.window, pool.stride) == (3, 2)
-        and height % 2 == width % 2 == 1  # so that the last windows end where the maps do
-        and batch % LANES == maps % SUBLANES == 0
-        and 2 * blocks + kept <= KERNEL_BYTES  # of blocks one at work, one on its way
-    )
+from alexnet_jax.tpu import LANES, images_in_a_tile
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def relu_lrn_max_pool(x_BxHxWxC: jax.Array, bias_C: jax.Array, norm: LRN) -> jax.Array:
-    """What ReLU, LRN and pooling by windows of 3x3 with a stride of 2 make of x + bias, if x `fits`.
+    """What ReLU, LRN and pooling by windows of 3x3 with a stride of 2 make of x + bias, if `tpu.fits`.
 
     For the gradient x + bias is kept, and where the maxima were; the rest is computed again.
     """
@@ -138,8 +115,9 @@ def _forward_kernel(
 
 
 def _better(a: Best, b: tuple[jax.Array, Any]) -> Best:
-    """The larger one; of equals the first."""
-    larger = b[0] > a[0]
+    """The larger one; of equals the first. NaN is larger than all."""
+    # Comparisons with NaN are false here, != too: it takes a place that has none, and keeps it.
+    larger = (a[0] == a[0]) & ~(b[0] <= a[0])
     return jnp.where(larger, b[0], a[0]), jnp.where(larger, b[1], a[1])
 
 
@@ -250,7 +228,7 @@ def _blocks(
 ) -> tuple[Callable[..., pl.BlockSpec], tuple[int, int], tuple[int, int]]:
     """Makes a block of rows, columns and a tile; a tile's shape; how many of images, of two rows."""
     maps, images = tiles.shape[2 + axis], tiles.shape[3 - axis]
-    tile = (LANES // 2, maps) if axis else (maps, LANES)
+    tile = (images_in_a_tile(maps), maps) if axis else (maps, images_in_a_tile(maps))
 
     def block(rows: int, columns: int, row: Callable[[Any], Any]) -> pl.BlockSpec:
         def place(images: Any, i: Any) -> tuple[Any, ...]:
