@@ -1,7 +1,7 @@
 """Ours beside PyTorch: training and ten views of the paper's net, training of CIFAR-10's two nets.
 
     pip install torch
-    python benchmarks/against_pytorch.py [--what=train|evaluate|quick|lrn18] [--dtype=float32|bfloat16]
+    python benchmarks/against_pytorch.py [--what=train|evaluate|quick|lrn18] [--dtype=bfloat16] [--peer=expert]
 
 Every mode of both runs in a process of its own, in turn, round after round; after the first round only
 those go on that came within a tenth of the best of their kind. A row is a mode's fastest step; a ratio is the
@@ -65,11 +65,11 @@ def ours(what: str) -> list[Mode]:
     return modes
 
 
-def theirs(what: str) -> list[Mode]:
+def theirs(what: str, peers: Sequence[str]) -> list[Mode]:
     program = str(HERE / "peers" / "pytorch.py")
     modes = []
     for whose, dtype, compiled, order in itertools.product(
-        PEERS,
+        peers,
         TYPES if NETS[what] == "alexnet.py" else TYPES[:1],
         ("", "--compile"),
         ("", "--channels_last"),
@@ -92,9 +92,11 @@ def fastest_step(mode: Mode, batch_size: int, steps: int) -> float:
     return float(found[1])
 
 
-def compare(what: str, dtypes: Sequence[str], rounds: int, batch_size: int, steps: int) -> None:
+def compare(
+    what: str, peers: Sequence[str], dtypes: Sequence[str], rounds: int, batch_size: int, steps: int
+) -> None:
     """Runs the modes and prints their table."""
-    modes = [mode for mode in (*ours(what), *theirs(what)) if mode.dtype in dtypes]
+    modes = [mode for mode in (*ours(what), *theirs(what, peers)) if mode.dtype in dtypes]
     fastest: dict[Mode, float] = {}
     for number in range(rounds):
         for mode in modes:
@@ -106,11 +108,12 @@ def compare(what: str, dtypes: Sequence[str], rounds: int, batch_size: int, step
             fastest[mode] = min(seconds, fastest.get(mode, seconds))
     unit, count = ("patches", 10 * batch_size) if what == "evaluate" else ("images", batch_size)
     print(f"\n{what}, batch {batch_size}, {rounds} rounds of {steps}")
-    print(f"{'':8} {'':9} {'mode':40} {'s':>7} {unit + '/s':>10} {'/ PyTorch':>10} {'/ expert':>10}")
+    print(f"{'':8} {'':9} {'mode':40} {'s':>7} {unit + '/s':>10}", end="")
+    print("".join(f" {'/ ' + peer:>10}" for peer in peers))
     for mode, seconds in sorted(fastest.items(), key=lambda item: (item[0].dtype, item[0].whose, item[1])):
         ratios = [
             min(t for m, t in fastest.items() if (m.whose, m.dtype) == (peer, mode.dtype)) / seconds
-            for peer in PEERS * (mode.whose == "ours")
+            for peer in tuple(peers) * (mode.whose == "ours")
         ]
         print(f"{mode.whose:8} {mode.dtype:9} {mode.name:40} {seconds:7.3f} {count / seconds:10.1f}", end="")
         print("".join(f" {ratio:10.2f}" for ratio in ratios))
@@ -121,6 +124,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--what", choices=tuple(NETS), help="all of them by default")
+    parser.add_argument("--peer", choices=PEERS, help="both by default")
     parser.add_argument("--dtype", choices=TYPES, help="both by default; the small nets have but float32")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch_size", type=int, default=128)
@@ -130,7 +134,8 @@ def main() -> None:
     print(", ".join(versions), f"{os.cpu_count()} CPUs", sep=", ")
     for what in (args.what,) if args.what else NETS:
         dtypes = (args.dtype,) if args.dtype else TYPES
-        compare(what, dtypes, args.rounds, args.batch_size, args.steps)
+        peers = (args.peer,) if args.peer else PEERS
+        compare(what, peers, dtypes, args.rounds, args.batch_size, args.steps)
 
 
 if __name__ == "__main__":
