@@ -1,7 +1,7 @@
 """Ours beside PyTorch: training and ten views of the paper's net, training of CIFAR-10's two nets.
 
     pip install torch
-    python benchmarks/against_pytorch.py [--what=train|evaluate|quick|lrn18] [--dtype=bfloat16] [--peer=expert]
+    python benchmarks/against_pytorch.py [--what=train|evaluate|quick|lrn18] [--dtype=TYPE] [--peer=PEER]
 
 Every mode of both runs in a process of its own, in turn, round after round; after the first round only
 those go on that came within a tenth of the best of their kind. A row is a mode's fastest step; a ratio is the
