@@ -94,11 +94,8 @@ def window_sums(x: jax.Array, reach: tuple[int, int], first: int, maps: int) -> 
     All in one pass: LRN is bound by memory here, and a product with a matrix would be three.
     """
     before, after = reach
-    around = (
-        before - first,
-        first + maps + after - x.shape[-1],
-        0,
-    )  # beyond the first and the last, or cut off
+    # Beyond the first map and the last, or cut off.
+    around = (before - first, first + maps + after - x.shape[-1], 0)
     x = lax.pad(x.astype(jnp.float32), jnp.float32(0), [(0, 0, 0)] * (x.ndim - 1) + [around])
     return functools.reduce(
         jnp.add, [lax.slice_in_dim(x, i, i + maps, axis=-1) for i in range(before + 1 + after)]
