@@ -27,13 +27,9 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--copies", type=int, default=60)
     args = parser.parse_args()
-    photos = sorted(file for file in args.photos.rglob("*") if file.suffix.lower() in SUFFIXES)
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         folder = Path(directory) / "photos"
-        for photo in photos:
-            (folder / photo.parent.name).mkdir(parents=True, exist_ok=True)
-            for i in range(args.copies):
-                (folder / photo.parent.name / f"{i:03}_{photo.name}").symlink_to(photo.resolve())
+        photos = link_copies(args.photos, folder, args.copies)
         data = base().data
         data.source, data.cache_dir = f"folder:{folder}", f"{directory}/cache"
         for encoding in ("raw", "jpeg"):
@@ -48,6 +44,16 @@ def main() -> None:
                 f"{encoding}: {count:,} images in {seconds:.1f} s on {cores()} cores, {count / seconds:,.0f}"
                 f" images/s, {size / count / 1e3:.1f} kB an image; {differences(path, photos, folder)}"
             )
+
+
+def link_copies(originals: Path, folder: Path, copies: int) -> list[Path]:
+    """A folder of links to photographs, so many to each; returns the photographs."""
+    photos = sorted(file for file in originals.rglob("*") if file.suffix.lower() in SUFFIXES)
+    for photo in photos:
+        (folder / photo.parent.name).mkdir(parents=True, exist_ok=True)
+        for i in range(copies):
+            (folder / photo.parent.name / f"{i:03}_{photo.name}").symlink_to(photo.resolve())
+    return photos
 
 
 def differences(path: Path, photos: list[Path], folder: Path) -> str:

@@ -1,0 +1,101 @@
+"""Our preparation beside tf.data, which only decodes, shrinks and cuts out, on all cores.
+
+    pip install tensorflow
+    python benchmarks/against_tfdata.py PHOTOS [--copies=120] [--rounds=3]
+
+PHOTOS as in benchmarks/prepare.py. tf.data shrinks by the mean over areas, as ours does, and by bilinear
+interpolation, which most pipelines have; its batches are thrown away. Ours writes a cache, with statistics
+and checksums, and its time holds the start of its processes. In turns, each in a process of its own, tf.data
+with an epoch before that is not timed; the fastest counts. Above 1 ours is the quicker.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from prepare import link_copies
+
+from alexnet_jax.cache import cache_path
+from alexnet_jax.config import base
+from alexnet_jax.prepare import prepare
+from alexnet_jax.workers import cores
+
+SIZE = 256
+
+
+def ours(folder: Path, encoding: str) -> float:
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+        data = base().data
+        data.source, data.cache_dir, data.encoding = f"folder:{folder}", directory, encoding
+        began = time.perf_counter()
+        prepare(cache_path(data), data, lambda _: None)
+        return time.perf_counter() - began
+
+
+def tf_data(folder: Path, method: str) -> float:
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    import tensorflow as tf
+
+    def square(path: Any) -> Any:
+        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+        sides = tf.cast(tf.shape(image)[:2], tf.float64)
+        scaled = tf.cast(tf.round(sides * SIZE / tf.reduce_min(sides)), tf.int32)
+        pixels = tf.cast(tf.round(tf.image.resize(image, scaled, method)), tf.uint8)
+        top, left = tf.unstack((scaled - SIZE) // 2)
+        return pixels[top : top + SIZE, left : left + SIZE]
+
+    paths = tf.data.Dataset.from_tensor_slices(sorted(map(str, folder.rglob("*.*"))))
+    images = paths.map(square, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+    batches = images.batch(128).prefetch(tf.data.AUTOTUNE)
+    for _ in range(2):
+        began = time.perf_counter()
+        for _ in batches:
+            pass
+    return time.perf_counter() - began
+
+
+RUNS = {
+    "ours, raw": (ours, "raw"),
+    "ours, jpeg": (ours, "jpeg"),
+    "tf.data, mean over areas": (tf_data, "area"),
+    "tf.data, bilinear": (tf_data, "bilinear"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--copies", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--time", choices=RUNS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.time:
+        run, how = RUNS[args.time]
+        print(run(args.photos, how))
+        return
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+        photos = link_copies(args.photos, Path(directory), args.copies)
+        count = len(photos) * args.copies
+        seconds: dict[str, list[float]] = {name: [] for name in RUNS}
+        for _ in range(args.rounds):
+            for name, measured in seconds.items():
+                command = [sys.executable, __file__, directory, f"--time={name}"]
+                measured.append(float(subprocess.check_output(command, text=True).split()[-1]))
+    print(f"tensorflow {importlib.metadata.version('tensorflow')}, {count:,} photographs, {cores()} cores")
+    for name, measured in seconds.items():
+        print(f"  {name}: images/s {', '.join(f'{count / each:,.0f}' for each in measured)}")
+    for name in list(RUNS)[2:]:
+        ratios = (f"{min(seconds[name]) / min(seconds[f'ours, {x}']):.2f} ({x})" for x in ("raw", "jpeg"))
+        print(f"  ours / {name}: {', '.join(ratios)}")
+
+
+if __name__ == "__main__":
+    main()
