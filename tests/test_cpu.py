@@ -35,7 +35,7 @@ def test_the_gradient_by_the_kernel(batch, size, kernel, stride, padding, dtype)
 
 
 @pytest.mark.parametrize("maps", [1, 3, 9])
-@pytest.mark.parametrize(("stride", "padding"), [(1, (2, 1)), (1, (0, 0)), (2, (1, 1))])
+@pytest.mark.parametrize(("stride", "padding"), [(1, (2, 1)), (1, (0, 0)), (2, (1, 1)), (4, (0, 3))])
 def test_convolution(maps, stride, padding):
     draws = np.random.default_rng(0)
     x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, maps), (4, 3, maps, 5)])

@@ -22,19 +22,21 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """A convolution; with a stride of 1 over few maps, those of an image, it takes them for more columns.
+    """A convolution; over few maps, those of an image, it takes them for more columns.
 
-    So the numbers that are multiplied together are a row of the kernel, not the three of a place. In
-    bfloat16, with a stride of 1 over more maps, it is `products`.
+    So the numbers that are multiplied together are a row of the kernel, not the three of a place, with which
+    XLA is a tenth as quick where 17 to 39 maps come out. In bfloat16, with a stride of 1 over more maps, it
+    is `products`.
     """
     if _by_products(x_BxHxWxI, stride):
         return products.conv(x_BxHxWxI, kernel_HxWxIxO, padding)
     maps, size = x_BxHxWxI.shape[-1], kernel_HxWxIxO.shape
     strides, around = (stride, stride), (padding, padding)
-    if stride == 1 and maps < FEW:
+    if maps < FEW:
         x_BxHxWxI = x_BxHxWxI.reshape(*x_BxHxWxI.shape[:2], -1, 1)
         kernel_HxWxIxO = kernel_HxWxIxO.reshape(size[0], -1, 1, size[-1])
-        strides, around = (1, maps), (padding, (padding[0] * maps, padding[1] * maps))
+        strides = (stride, stride * maps)
+        around = (padding, (padding[0] * maps, padding[1] * maps))
     return lax.conv_general_dilated(x_BxHxWxI, kernel_HxWxIxO, strides, around, dimension_numbers=_NHWC)
 
 
