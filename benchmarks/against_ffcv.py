@@ -87,6 +87,7 @@ def time_one(which: str, path: Path, workers: int, epochs: int) -> None:
     runs = [our_batches(path, workers, epochs)] if which == "ours" else [ffcv_batches(path, workers)] * epochs
     count, seconds = 0, 0.0
     for run in runs:
+        began = time.perf_counter()
         for i, _ in enumerate(run, start=1):
             if i <= WARM:
                 began = time.perf_counter()
@@ -107,6 +108,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--time", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.images < (WARM + 1) * BATCH:
+        parser.error(f"--images must be {(WARM + 1) * BATCH} or more")
     if args.time:
         time_one(args.time[0], Path(args.time[1]), args.workers, args.epochs)
         return
