@@ -123,14 +123,14 @@ def main() -> None:
             write_beton(path, encoding)
             beton = (path / "train.beton").stat().st_size
             rates: dict[str, list[float]] = {"ours": [], "FFCV": []}
-            sizes = [f"--workers={args.workers}", f"--epochs={args.epochs}"]
-            command = [sys.executable, __file__, *sizes, "--time"]
+            settings = [f"--workers={args.workers}", f"--epochs={args.epochs}"]
+            command = [sys.executable, __file__, *settings, "--time"]
             for _ in range(args.rounds):
                 for which, measured in rates.items():
                     told = subprocess.check_output([*command, which, str(path)], text=True)
                     measured.append(float(told.split()[-1]))
-        each = (f"{size / args.images:,.0f}" for size in (stored, beton))
-        print("{}: {} bytes an image in ours, {} in FFCV's".format(encoding, *each))
+        sizes = (f"{size / args.images:,.0f}" for size in (stored, beton))
+        print("{}: {} bytes an image in ours, {} in FFCV's".format(encoding, *sizes))
         for which, measured in rates.items():
             print(f"  {which}: images/s {', '.join(f'{rate:,.0f}' for rate in measured)}")
         print(f"  ours / FFCV, the fastest of each: {max(rates['ours']) / max(rates['FFCV']):.2f}")
