@@ -1,7 +1,6 @@
-"""CIFAR-10 through cuda-convnet's nets: what the paper's authors had before ImageNet.
+"""CIFAR-10 through cuda-convnet's nets, what the paper's authors had before ImageNet, and a small AlexNet.
 
-A variant names the net: ``quick`` (the default) or ``lrn18``. Both see whole 32x32 images less the
-mean image, no crops, no flips. TFDS must have prepared cifar10 as array_record (see README).
+A variant names the net; ``quick`` is the default. TFDS must have prepared cifar10 as array_record (README).
 
     TFDS_DATA_DIR=... alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick
     alexnet-jax evaluate --workdir=runs/quick
@@ -11,14 +10,40 @@ quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file says nothing of 
     on 2 cores (JAX_NUM_CPU_DEVICES=2; see docs/results.md).
 lrn18: `layers-18pct.cfg`, "18 % error in 20 minutes": response normalization within each map after
     the first two pools, no hidden layer, 120 epochs and two cuts by ten of 10 epochs each. Reached
-    35.39 % after 10 epochs on 2026-11-23; the end of the recipe, 18 %, is expected (that file), and some
-    3 hours for it on the same 2 cores (quick's images per second).
+    35.39 % after 10 epochs on 2026-11-23; the end of the recipe, 18 %, is expected (that file).
+figure1_relu, figure1_tanh: the four-layer net of figure 1, lrn18's without normalization, decay or any
+    other regularization, at a constant rate: configs/figure1.py finds the best one and draws the figure.
+local13, local11: `layers-conv-local-13pct.cfg` and `-11pct.cfg`, section 3.3's 13 % and 11 %: two locally
+    connected layers, crops of 24 and mirror images; local11 has response normalization across maps, and
+    twice as many maps in local3. 500 epochs and two cuts by ten of 10 epochs each, as their notes say; for
+    a smaller budget, and for what is LRN's alone, configs/section33.py.
+towers: a small AlexNet with every ingredient of the big one: two towers that talk at conv3, fc6 and fc7,
+    LRN, overlapping pools, dropout, crops of 24, mirror images and colour.
+
+With ``towers`` go the ablations of configs/alexnet.py: ``one_tower``, ``silent_towers``, ``sixth_conv``,
+``no_lrn``, ``pool2``, ``no_color``, ``no_crops``, ``no_dropout``, ``no_decay``, ``without_conv3``,
+``without_conv4``, ``without_conv5``, ``tanh``, ``batch256``; configs/ablations.py:cifar10 runs them all.
+``no_lrn`` goes with lrn18 and local11 too.
 """
 
 from ml_collections import ConfigDict
 
+from alexnet_jax import variants as v
 from alexnet_jax.config import base, with_variants
-from alexnet_jax.layers import AvgPool, Classifier, Conv, Dense, MapNorm, MaxPool, ReLU
+from alexnet_jax.layers import (
+    LRN,
+    AvgPool,
+    Classifier,
+    Conv,
+    Dense,
+    Dropout,
+    Local,
+    MapNorm,
+    MaxPool,
+    ReLU,
+    replaced,
+    without,
+)
 
 QUICK = (
     Conv("conv1", maps=32, kernel=5, padding=(2, 2), std=1e-4),
@@ -51,6 +76,55 @@ LRN18 = (
 )
 
 
+LOCAL13 = (
+    Conv("conv1", maps=64, kernel=5, padding=(2, 2), std=1e-4),
+    ReLU("relu1"),
+    MaxPool("pool1", window=3, stride=2, ceil=True),  # 24 -> 12
+    Conv("conv2", maps=64, kernel=5, padding=(2, 2), std=0.01),
+    ReLU("relu2"),
+    MaxPool("pool2", window=3, stride=2, ceil=True),  # 12 -> 6
+    Local("local3", maps=32, kernel=3, padding=(1, 1), std=0.04),
+    ReLU("relu3"),
+    Local("local4", maps=32, kernel=3, padding=(1, 1), std=0.04),
+    ReLU("relu4"),
+    Classifier("fc10", classes=10, std=0.01),
+)
+
+# cuda-convnet's norms have k = 1, and its scale is divided by the window.
+LOCAL11 = (
+    *LOCAL13[:3],
+    LRN("norm1", window=9, alpha=1e-3, k=1.0, divide_alpha=True),
+    *LOCAL13[3:5],
+    LRN("norm2", window=9, alpha=1e-3, k=1.0, divide_alpha=True),
+    *replaced(LOCAL13[5:], "local3", maps=64),
+)
+
+TOWERS = (
+    Conv("conv1", maps=16, kernel=5, padding=(2, 2)),
+    ReLU("relu1"),
+    LRN("norm1"),
+    MaxPool("pool1", window=3, stride=2, ceil=True),  # 24 -> 12
+    Conv("conv2", maps=24, kernel=5, padding=(2, 2), std=0.03, bias=0.1),
+    ReLU("relu2"),
+    LRN("norm2"),
+    MaxPool("pool2", window=3, stride=2, ceil=True),  # 12 -> 6
+    Conv("conv3", maps=32, kernel=3, padding=(1, 1), reads="all", std=0.05),
+    ReLU("relu3"),
+    Conv("conv4", maps=32, kernel=3, padding=(1, 1), std=0.05, bias=0.1),
+    ReLU("relu4"),
+    Conv("conv5", maps=32, kernel=3, padding=(1, 1), std=0.05, bias=0.1),
+    ReLU("relu5"),
+    MaxPool("pool5", window=3, stride=2, ceil=True),  # 6 -> 3
+    Dense("fc6", units=128, reads="all", std=0.05, bias=0.1),
+    ReLU("relu6"),
+    Dropout("drop6"),
+    Dense("fc7", units=128, reads="all", std=0.05, bias=0.1),
+    ReLU("relu7"),
+    Dropout("drop7"),
+    Classifier("fc8", classes=10, std=0.05),
+)
+
+
 def quick(c: ConfigDict) -> None:
     c.net.layers = QUICK
     c.learning.layers = ConfigDict({"fc64": {"weight_decay": 0.03}, "fc10": {"weight_decay": 0.03}})
@@ -63,6 +137,48 @@ def lrn18(c: ConfigDict) -> None:
     c.learning.layers = ConfigDict({"fc10": {"weight_decay": 1.0}})
     c.learning.cuts = (120.0, 130.0)
     c.num_epochs = 140.0
+
+
+def figure1_relu(c: ConfigDict) -> None:
+    c.net.layers = without(LRN18, "norm1", "norm2")
+    c.learning.weight_decay = 0.0
+    c.learning.schedule = "constant"
+    c.num_epochs = 15.0
+
+
+def figure1_tanh(c: ConfigDict) -> None:
+    figure1_relu(c)
+    v.tanh(c)
+    c.num_epochs = 60.0
+
+
+def local13(c: ConfigDict) -> None:
+    c.net.layers = LOCAL13
+    c.data.crop_size = 24
+    c.data.flip = True
+    c.learning.weight_decay = 0.0
+    decayed = {name: {"weight_decay": 0.004} for name in ("local3", "local4", "fc10")}
+    c.learning.layers = ConfigDict(decayed)
+    c.learning.cuts = (500.0, 510.0)
+    c.num_epochs = 520.0
+
+
+def local11(c: ConfigDict) -> None:
+    local13(c)
+    c.net.layers = LOCAL11
+    c.learning.layers.fc10.weight_decay = 0.01
+
+
+def towers(c: ConfigDict) -> None:
+    c.net.towers, c.net.layers = 2, TOWERS
+    c.data.crop_size = 24
+    c.data.flip = True
+    c.data.color_noise = 0.1
+    c.learning.rate = 0.005
+    c.learning.bias_rate = c.learning.get_oneway_ref("rate")
+    c.learning.weight_decay = 5e-4
+    c.learning.cuts = (16.0, 18.0)
+    c.num_epochs = 20.0
 
 
 def get_config(variants: str = "") -> ConfigDict:
@@ -78,5 +194,20 @@ def get_config(variants: str = "") -> ConfigDict:
     c.learning.weight_decay = 0.004
     c.learning.bias_decay = 0.0
     c.learning.schedule = "steps"
-    nets = {"quick": quick, "lrn18": lrn18}
-    return with_variants(c, variants.strip(", ") or "quick", nets, [frozenset(nets)])
+    nets = [quick, lrn18, figure1_relu, figure1_tanh, local13, local11, towers]
+    known = {change.__name__: change for change in (*nets, *v.ABLATIONS, v.batch256)}
+    names = [net.__name__ for net in nets]
+    if not {name.strip() for name in variants.split(",")} & {*names}:
+        variants = f"quick,{variants}"
+    with_norms = {"lrn18", "local11", "towers"}
+    contradictions = [
+        frozenset(names),
+        *v.EXCLUSIVE,
+        *(
+            frozenset({name, other})
+            for name in names
+            for other in (*(change.__name__ for change in v.ABLATIONS), "batch256")
+            if name != "towers" and not (other == "no_lrn" and name in with_norms)
+        ),
+    ]
+    return with_variants(c, variants, known, contradictions)

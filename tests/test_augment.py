@@ -49,6 +49,12 @@ def test_nothing_is_mirrored_without_flip(data):
     assert not corners_and_mirrors(views(data))[2].any()
 
 
+def test_the_centre_alone_without_random_crops(data):
+    data.random_crops = False
+    top, left, _ = corners_and_mirrors(views(data))
+    assert (set(top), set(left)) == ({1}, {1})
+
+
 def test_draws_depend_on_the_position_and_the_step_alone(data):
     data.color_noise = 0.1
     stats = Statistics(ZERO.mean_HxWx3, np.eye(3, dtype=np.float32))

@@ -12,13 +12,14 @@ from alexnet_jax.layers import (
     Conv,
     Dense,
     Dropout,
+    Local,
     MapNorm,
     MaxPool,
     ReLU,
     from_json,
     to_json,
-    trace,
 )
+from alexnet_jax.trace import trace
 from tests.conftest import CONFIGS
 
 
@@ -82,7 +83,10 @@ def test_neurons_as_the_paper_counts_them():
 
 @pytest.mark.parametrize(
     ("variants", "count"),
-    [("", 60_965_224), ("source", 60_965_224), ("no_lrn,bf16", 60_965_224), ("owt", 61_100_840)],
+    [
+        *(("", 60_965_224), ("source", 60_965_224), ("no_lrn,bf16", 60_965_224), ("owt", 61_100_840)),
+        ("silent_towers", 60_714_408),  # the code's #150
+    ],
 )
 def test_parameters(variants, count):
     assert parameters(traced(f"alexnet.py:{variants}")[0]) == count
@@ -116,6 +120,24 @@ def test_no_lrn_takes_every_normalization_out_of_source_too():
     assert not [t for t in net.values() if isinstance(t.layer, LRN | MapNorm)]
 
 
+def test_locally_connected_nets_of_section_3_3():
+    """cuda-convnet's `layers-conv-local-13pct.cfg` and `-11pct.cfg`."""
+    (net13, config13), (net11, config11) = traced("cifar10.py:local13"), traced("cifar10.py:local11")
+    for net, maps in ((net13, 32), (net11, 64)):
+        assert [net[n].outputs[0] for n in ("conv1", "pool1", "pool2", "local4")] == [24, 12, 6, 6]
+        # A kernel of 3x3 and a bias for each of 6x6 places and each map.
+        assert net["local3"].params == {"kernel": (1, 6, 6, 9 * 64, maps), "bias": (1, 6, 6, maps)}
+        assert net["local3"].fan_in == 9 * 64
+        assert net["local4"].params["kernel"] == (1, 6, 6, 9 * maps, 32)
+    assert [n for n in net11 if n not in net13] == ["norm1", "norm2"]
+    assert list(net11)[2:4] == ["pool1", "norm1"]  # after the first pool
+    assert list(net11)[6:8] == ["norm2", "pool2"]  # and before the second
+    decays = [c.learning.layers.to_dict() for c in (config13, config11)]
+    assert [d["fc10"]["weight_decay"] for d in decays] == [0.004, 0.01]
+    assert [d["local3"]["weight_decay"] for d in decays] == [0.004, 0.004]
+    assert (config11.learning.weight_decay, config11.learning.bias_rate) == (0, 0.002)
+
+
 @pytest.mark.parametrize(("variant", "last"), [("quick", 64), ("lrn18", 4 * 4 * 64)])
 def test_cifar_pools_reach_over_the_edge(variant, last):
     net, _ = traced(f"cifar10.py:{variant}")
@@ -145,6 +167,8 @@ def test_layers_survive_json():
         ((Conv("a", 2, 3, std=float("nan")), Classifier("b", 2)), "a.std is nan"),
         ((Conv("a", 2, 3, reads="both"), Classifier("b", 2)), "a.reads is both, but must be own or all"),
         ((Conv("a", 2, 3, padding=(-1, 0)), Classifier("b", 2)), r"a.padding is \(-1, 0\)"),
+        ((Local("a", 2, 9), Classifier("b", 2)), "a has a window of 9"),
+        ((Dense("a", 2), Local("b", 2, 3), Classifier("c", 2)), "b needs maps"),
         ((Dropout("a", rate=1.0), Classifier("b", 2)), "a.rate is 1.0"),
         ((Conv("a", 2, 9), Classifier("b", 2)), "a has a window of 9"),
         ((MaxPool("a", 9, 2), Classifier("b", 2)), "a has a window of 9"),

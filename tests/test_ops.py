@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from alexnet_jax import ops
-from alexnet_jax.layers import LRN, AvgPool, MapNorm, MaxPool
+from alexnet_jax.layers import LRN, AvgPool, Local, MapNorm, MaxPool
 
 X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
 
@@ -120,3 +120,35 @@ def test_a_bias_gets_the_sum_in_float32():
     gradient = jax.grad(lambda bias: jnp.sum(ops.add_bias(x, bias), dtype=jnp.float32))(bias)
     assert gradient.dtype == jnp.bfloat16
     np.testing.assert_array_equal(gradient, 1000)  # in bfloat16, 256 ones and one are 256
+
+
+@pytest.mark.parametrize(("window", "padding"), [(3, (1, 1)), (2, (0, 1)), (3, (0, 0))])
+def test_local(window, padding):
+    """Each place has a kernel of its own; rows, columns and maps of its window, in this order."""
+    random = np.random.default_rng(2)
+    padded = np.pad(X, [(0, 0), padding, padding, (0, 0)])
+    height, width = (size - window + 1 for size in padded.shape[1:3])
+    kernel = random.normal(size=(height, width, window * window * 6, 5)).astype(np.float32)
+    g = random.normal(size=(2, height, width, 5)).astype(np.float32)
+    expected, by_x, by_kernel = np.zeros_like(g), np.zeros_like(padded), np.zeros_like(kernel)
+    for n, i, j in np.ndindex(2, height, width):
+        place = padded[n, i : i + window, j : j + window]
+        expected[n, i, j] = place.reshape(-1) @ kernel[i, j]
+        by_kernel[i, j] += np.outer(place.reshape(-1), g[n, i, j])
+        by_x[n, i : i + window, j : j + window] += (kernel[i, j] @ g[n, i, j]).reshape(place.shape)
+    layer = Local("l", maps=5, kernel=window, padding=padding)
+    found, gradient = jax.vjp(lambda x, kernel: ops.local(x, kernel, layer), X, kernel)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    inside = [slice(padding[0], padding[0] + size) for size in X.shape[1:3]]
+    np.testing.assert_allclose(gradient(g)[0], by_x[:, inside[0], inside[1]], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(gradient(g)[1], by_kernel, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(6,), (9, 7, 6)])
+def test_bias_of_maps_or_of_places(shape):
+    bias = np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    found, gradient = jax.vjp(ops.add_bias, X, bias)
+    np.testing.assert_allclose(found, X + bias)
+    by_x, by_bias = gradient(X)
+    np.testing.assert_array_equal(by_x, X)
+    np.testing.assert_allclose(by_bias, X.sum(axis=(0, 1, 2) if len(shape) == 1 else 0), rtol=1e-4)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import get_config, step
+from alexnet_jax.layers import Local, Tanh, after, without
 from tests.conftest import RECIPES, launch
 from tests.ten_steps import ten_steps
 
@@ -29,6 +30,16 @@ def test_same_numbers_on_every_mesh(tiny, one_device, shape, parallelism):
     tiny.parallelism = parallelism
     losses, state, _ = ten_steps(tiny, shape)
     expected_losses, expected, _ = one_device
+    same_but_for_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+
+
+@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
+def test_locally_connected_towers_that_talk_on_a_mesh(tiny, parallelism):
+    local = Local("local2", maps=4, kernel=3, padding=(1, 1), reads="all", std=0.1)
+    tiny.net.layers = after(without(tiny.net.layers, "conv2", "relu2"), "pool1", local, Tanh("tanh2"))
+    expected_losses, expected, _ = ten_steps(tiny, (1, 1))
+    tiny.parallelism = parallelism
+    losses, state, _ = ten_steps(tiny, (2, 2))
     same_but_for_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
 
 

@@ -98,8 +98,11 @@ def random_views(
         boxes_Bx4 = _random_boxes(named_key(key, "box"), crops, height, width, data.crop_scale)
         resized = jax.vmap(partial(_resized_view, statistics=statistics, size=data.crop_size))
         return in_another_light(resized(images_BxHxWx3, boxes_Bx4[crop_B], mirrored_B[crop_B]))
-    last = jnp.array([height - data.crop_size + 1, width - data.crop_size + 1])
-    corners_Bx2 = jax.random.randint(named_key(key, "corner"), (crops, 2), 0, last)
+    last = jnp.array([height - data.crop_size, width - data.crop_size])
+    if data.random_crops:
+        corners_Bx2 = jax.random.randint(named_key(key, "corner"), (crops, 2), 0, last + 1)
+    else:
+        corners_Bx2 = jnp.broadcast_to(last // 2, (crops, 2))
 
     def sliced(images_BxHxWx3: jax.Array, corners_Bx2: jax.Array, mirrored_B: jax.Array) -> jax.Array:
         view = jax.vmap(partial(_view, statistics=statistics, size=data.crop_size))

@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.layers import LRN, Classifier, Conv, Dense, trace
+from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Local
+from alexnet_jax.trace import trace
 
 Pass: TypeAlias = Literal["forward", "backward", "update"]
 
@@ -83,7 +84,7 @@ def expected(
         if isinstance(layer, LRN) and traced.gathers and tower > 1:
             edges = math.prod(traced.inputs[:-1]) * (layer.window - 1) * towers
             gather("tower", name, batch * edges)
-        if not isinstance(layer, Conv | Dense | Classifier):
+        if not isinstance(layer, Conv | Local | Dense | Classifier):
             continue
         # What a device holds of the layer's input: of its own towers, or of all, once it is gathered.
         inputs = math.prod(traced.inputs)

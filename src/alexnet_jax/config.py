@@ -17,6 +17,7 @@ from ml_collections.config_dict import placeholder
 
 from alexnet_jax import layers as layers_lib
 from alexnet_jax.errors import UserError
+from alexnet_jax.trace import trace
 
 
 def base() -> ConfigDict:
@@ -38,6 +39,7 @@ def base() -> ConfigDict:
     data.validation = 0.0  # taken from training: below 1 a fraction, else so many examples
     data.image_size = 256
     data.crop_size = 224
+    data.random_crops = True  # False: the centre of every training image
     data.crop_scale = ()  # (0.08, 1.0): crops of a random area and shape, torchvision's RandomResizedCrop
     data.flip = True
     data.color_noise = 0.1  # deviation of the alphas in section 4.1; 0: none
@@ -259,7 +261,7 @@ def validate(config: ConfigDict) -> None:
         raise UserError(f"config.mesh is {mesh}, but must be (data, tower), each positive or -1")
     if not _is_rising(learning.cuts):
         raise UserError(f"config.learning.cuts is {learning.cuts}, but must be rising epochs")
-    traced = layers_lib.trace(config.net.layers, config.net.towers, (data.crop_size, data.crop_size, 3))
+    traced = trace(config.net.layers, config.net.towers, (data.crop_size, data.crop_size, 3))
     with_params = [t.layer.name for t in traced if t.params]
     for name, overrides in learning.layers.items():
         if name not in with_params:

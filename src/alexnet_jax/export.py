@@ -4,8 +4,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MapNorm, trace
+from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, Local, MapNorm
 from alexnet_jax.model import Params
+from alexnet_jax.trace import trace
 
 
 def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
@@ -26,7 +27,8 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
       ``{"conv1.weight": ..., "conv1.bias": ..., ..., "fc8.bias": ...}``, float32.
 
     Raises:
-      UserError: a dropout whose factor can't be folded, since a normalization follows it.
+      UserError: a dropout whose factor can't be folded, since a normalization follows it, or a locally
+        connected layer, which PyTorch has not.
     """
     towers, size = config.net.towers, config.data.crop_size
     arrays: dict[str, np.ndarray] = {}
@@ -38,6 +40,8 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
             scale *= 1 - layer.rate
         elif isinstance(layer, LRN | MapNorm) and scale != 1:
             raise UserError(f"the dropout before {name} can't be folded into weights")
+        elif isinstance(layer, Local):
+            raise UserError(f"{name} is locally connected, which PyTorch has no layer for")
         elif isinstance(layer, Conv | Dense | Classifier):
             kernel = scale * np.asarray(params[name]["kernel"], np.float32)
             reads_all = first or isinstance(layer, Classifier) or layer.reads == "all"

@@ -1,21 +1,18 @@
 """The network as data: frozen dataclasses that a config puts in a tuple.
 
-Nothing here computes (``model`` does) and nothing imports JAX, so that a config
-is read in no time. ``maps`` and ``units`` are counted per tower, as in figure 2 of
-the paper; a layer reads its ``own`` tower or, where the towers talk, ``all`` of
-them. Shapes are per tower and per example: ``(height, width, maps)`` or ``(units,)``.
+Nothing here computes (``model`` does) and nothing imports JAX, so that a config is read in no time;
+``trace`` says which shapes follow. ``maps`` and ``units`` are counted per tower, as in figure 2 of
+the paper; a layer reads its ``own`` tower or, where the towers talk, ``all`` of them.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from alexnet_jax.errors import UserError
 
 Reads: TypeAlias = Literal["own", "all"]
 Std: TypeAlias = float | Literal["fan_in"]
-Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +27,22 @@ class Conv:
     maps: int
     kernel: int
     stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    reads: Reads = "own"
+    std: Std = 0.01
+    bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Local:
+    """A convolution whose weights are not shared: each place has a kernel and biases of its own.
+
+    Its stride is 1. Locally connected layers are cuda-convnet's, of the nets that section 3.3 speaks of.
+    """
+
+    name: str
+    maps: int
+    kernel: int
     padding: tuple[int, int] = (0, 0)
     reads: Reads = "own"
     std: Std = 0.01
@@ -63,6 +76,13 @@ class Classifier:
 @dataclasses.dataclass(frozen=True)
 class ReLU:
     """max(0, x), section 3.1."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tanh:
+    """tanh(x), what neurons were before: figure 1."""
 
     name: str
 
@@ -141,131 +161,12 @@ class Dropout:
     scale_at: Literal["test", "training"] = "test"
 
 
-Layer: TypeAlias = Conv | Dense | Classifier | ReLU | LRN | MapNorm | MaxPool | AvgPool | Dropout
+Layer: TypeAlias = (
+    Conv | Local | Dense | Classifier | ReLU | Tanh | LRN | MapNorm | MaxPool | AvgPool | Dropout
+)
 Layers: TypeAlias = tuple[Layer, ...]
 
-TYPES: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (Conv, Dense, Classifier, ReLU, LRN, MapNorm, MaxPool, AvgPool, Dropout)
-}
-
-
-_WORDS = {"reads": ("own", "all"), "std": ("fan_in",), "scale_at": ("test", "training")}
-
-
-@dataclasses.dataclass(frozen=True)
-class Traced:
-    """A layer at its place in a net.
-
-    Attributes:
-      layer: what it is.
-      inputs: the shape of what it reads, per tower.
-      outputs: the shape of what it makes, per tower.
-      gathers: whether it reads other towers than its own. (The image is the same for all of them:
-        from the first weights on they hold different things.)
-      shared: whether what it reads is still the same for all towers, the image.
-      params: the shapes of the whole net's arrays, with their leading tower axis. A classifier's
-        bias belongs to no tower: its axis has size 1.
-    """
-
-    layer: Layer
-    inputs: Shape
-    outputs: Shape
-    gathers: bool
-    shared: bool
-    params: dict[str, Shape]
-
-    @property
-    def fan_in(self) -> int:
-        """How many numbers each output is computed from."""
-        towers, *inputs, _ = self.params["kernel"]
-        return math.prod(inputs) * (towers if isinstance(self.layer, Classifier) else 1)
-
-
-def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Traced]:
-    """Follows the shapes through a net of ``towers`` towers that all read the image.
-
-    Raises:
-      UserError: a name that stands twice, a window larger than its input, a layer that reads
-        maps where there are only units, a net that does not end in its one classifier.
-    """
-    traced: list[Traced] = []
-    shape = image_shape
-    names: set[str] = set()
-    split = False  # whether the towers hold different things yet
-    for layer in layers:
-        if layer.name in names:
-            raise UserError(f"net.layers: two layers are named {layer.name}")
-        names.add(layer.name)
-        _check_fields(layer)
-        if traced and isinstance(traced[-1].layer, Classifier):
-            raise UserError(f"net.layers: {layer.name} comes after the classifier")
-        inputs = shape
-        gathers = towers > 1 and split and getattr(layer, "reads", "own") == "all"
-        if isinstance(layer, LRN) and gathers and inputs[-1] < max(layer.reach):
-            raise UserError(f"net.layers: {layer.name} reaches beyond the next tower's {inputs[-1]} maps")
-        read = towers if gathers else 1
-        params: dict[str, Shape] = {}
-        if isinstance(layer, Conv | LRN | MapNorm | MaxPool | AvgPool) and len(shape) != 3:
-            raise UserError(f"net.layers: {layer.name} needs maps, but its input has the shape {shape}")
-        match layer:
-            case Conv():
-                height, width = (
-                    _windows(layer, size + sum(layer.padding), layer.kernel, layer.stride, False)
-                    for size in inputs[:2]
-                )
-                shape = (height, width, layer.maps)
-                params["kernel"] = (towers, layer.kernel, layer.kernel, inputs[-1] * read, layer.maps)
-                params["bias"] = (towers, layer.maps)
-            case Dense():
-                shape = (layer.units,)
-                params["kernel"] = (towers, math.prod(inputs) * read, layer.units)
-                params["bias"] = (towers, layer.units)
-            case Classifier():
-                shape = (layer.classes,)
-                params["kernel"] = (towers, math.prod(inputs), layer.classes)
-                params["bias"] = (1, layer.classes)
-            case MaxPool() | AvgPool():
-                height, width = (
-                    _windows(layer, size, layer.window, layer.stride, layer.ceil) for size in inputs[:2]
-                )
-                shape = (height, width, inputs[-1])
-        traced.append(Traced(layer, inputs, shape, gathers, not split, params))
-        split = split or bool(params)
-    if not traced or not isinstance(traced[-1].layer, Classifier):
-        raise UserError("net.layers: the last layer must be a Classifier")
-    return traced
-
-
-def _check_fields(layer: Layer) -> None:
-    """Whether each number can be one of its kind: sizes from 1, fractions below 1, the rest finite."""
-    for field, value in dataclasses.asdict(layer).items():
-        if field == "classes":
-            holds, meaning = isinstance(value, int) and value >= 0, "a whole number, 0: as the data has"
-        elif field in ("maps", "units", "kernel", "stride", "window"):
-            holds, meaning = isinstance(value, int) and value > 0, "a positive whole number"
-        elif field == "padding":
-            holds, meaning = len(value) == 2 and min(value) >= 0, "(before, after), not negative"
-        elif field == "rate":
-            holds, meaning = 0 <= value < 1, "at least 0 and below 1"
-        elif isinstance(value, float | int):
-            holds, meaning = (
-                math.isfinite(value) and (value >= 0 or field == "bias"),
-                "finite and not negative",
-            )
-        elif field in _WORDS:
-            holds, meaning = value in _WORDS[field], " or ".join(_WORDS[field])
-        else:
-            continue
-        if not holds:
-            raise UserError(f"net.layers: {layer.name}.{field} is {value}, but must be {meaning}")
-
-
-def _windows(layer: Conv | MaxPool | AvgPool, size: int, window: int, stride: int, ceil: bool) -> int:
-    """How many windows fit along one direction."""
-    if size < window:
-        raise UserError(f"net.layers: {layer.name} has a window of {window}, but its input has only {size}")
-    extra = stride - 1 if ceil else 0
-    return (size - window + extra) // stride + 1
+TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in get_args(Layer)}
 
 
 def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
@@ -273,6 +174,12 @@ def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
     if name not in {layer.name for layer in layers}:
         raise UserError(f"net.layers: there is no layer {name}")
     return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
+
+
+def after(layers: Sequence[Layer], name: str, *new: Layer) -> Layers:
+    """The same layers, with new ones behind the one called ``name``."""
+    place = [layer.name for layer in layers].index(name) + 1
+    return (*layers[:place], *new, *layers[place:])
 
 
 def with_classes(layers: Sequence[Layer], classes: int) -> Layers:

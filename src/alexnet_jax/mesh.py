@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.collectives import expected, sent_by_each
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers import Classifier, Conv, Dense, trace
+from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.model import Net, Params, abstract_params
+from alexnet_jax.trace import trace
 
 DATA, TOWER = "data", "tower"
 
@@ -118,7 +119,7 @@ def param_specs(model: Net, parallelism: str) -> Params:
     specs: Params = {}
     for traced in trace(model.layers, model.towers, model.image_shape):
         match traced.layer:
-            case Conv():
+            case Conv() | Local():
                 specs[traced.layer.name] = {"kernel": P(TOWER), "bias": P(TOWER)}
             case Dense():
                 specs[traced.layer.name] = {"kernel": P(TOWER, None, units), "bias": P(TOWER, units)}

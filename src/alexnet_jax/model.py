@@ -34,13 +34,13 @@ from alexnet_jax.layers import (
     Dropout,
     Layer,
     Layers,
+    Local,
     MapNorm,
     MaxPool,
     ReLU,
-    Shape,
-    Traced,
-    trace,
+    Tanh,
 )
+from alexnet_jax.trace import Shape, Traced, trace
 
 Params: TypeAlias = dict[str, dict[str, Any]]
 """``{"conv1": {"kernel": array, "bias": array}, ...}``; or the same tree of anything else."""
@@ -118,12 +118,18 @@ class Net(nnx.Module):
             case Conv():
                 xs, biases = self._convolved(layer, xs)
                 return [ops.add_bias(x, bias) for x, bias in zip(xs, biases, strict=True)]
+            case Local():
+                kernels, biases = self._towers(layer, "kernel"), self._towers(layer, "bias")
+                triples = zip(xs, kernels, biases, strict=True)
+                return [ops.add_bias(ops.local(x, kernel, layer), bias) for x, kernel, bias in triples]
             case Dense():
                 products = dense.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
                 biases = self._towers(layer, "bias")
                 return [ops.add_bias(x, bias) for x, bias in zip(products, biases, strict=True)]
             case ReLU():
                 return [ops.relu(x) for x in xs]
+            case Tanh():
+                return [jnp.tanh(x) for x in xs]
             case LRN():
                 return [ops.lrn(x, layer) for x in xs]
             case MapNorm():
@@ -140,7 +146,7 @@ class Net(nnx.Module):
         convolved = [ops.conv(x, kernel, layer.stride, layer.padding) for x, kernel in pairs]
         return convolved, self._towers(layer, "bias")
 
-    def _towers(self, layer: Conv | Dense, name: str) -> list[jax.Array]:
+    def _towers(self, layer: Conv | Local | Dense, name: str) -> list[jax.Array]:
         """Unstacking has a cheaper gradient than indexing; cast after it, as float32 is stacked quicker."""
         return [x.astype(self.dtype) for x in jnp.unstack(self.weights[layer.name][name][...])]
 
@@ -318,7 +324,7 @@ def _dropout(
 def _initial(traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
     """A layer's initial weights, each tower's from a key of its own."""
     layer = traced.layer
-    assert isinstance(layer, Conv | Dense | Classifier)
+    assert isinstance(layer, Conv | Local | Dense | Classifier)
 
     def draw(name: str) -> jax.Array:
         shape = traced.params[name]

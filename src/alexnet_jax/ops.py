@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax import cpu, tpu
-from alexnet_jax.layers import LRN, AvgPool, MapNorm, MaxPool, ReLU
+from alexnet_jax.layers import LRN, AvgPool, Local, MapNorm, MaxPool, ReLU
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -60,17 +60,37 @@ def _conv_backward(
 conv.defvjp(_conv_forward, _conv_backward)
 
 
+def local(x: jax.Array, kernel_HxWxIxO: jax.Array, layer: Local) -> jax.Array:
+    """A convolution with a kernel for each place; I counts a window's rows, columns and maps."""
+    height, width = kernel_HxWxIxO.shape[:2]
+    # The places in front: each is a product of its own.
+    padded_HxWxBxC = jnp.pad(x, [(0, 0), layer.padding, layer.padding, (0, 0)]).transpose(1, 2, 0, 3)
+    windows_HxWxBxI = jnp.concatenate(
+        [
+            padded_HxWxBxC[i : i + height, j : j + width]
+            for i in range(layer.kernel)
+            for j in range(layer.kernel)
+        ],
+        axis=-1,
+    )
+    return jnp.matmul(windows_HxWxBxI, kernel_HxWxIxO).transpose(2, 0, 1, 3)
+
+
 @jax.custom_vjp
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """X + bias, to each map or unit its own; the bias's gradient is summed in float32."""
+    """X + bias, to each map, unit or place its own; the bias's gradient is summed in float32."""
     return x + bias
 
 
-def _add_bias_backward(_: None, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return g, jnp.sum(g, axis=range(g.ndim - 1), dtype=jnp.float32).astype(g.dtype)
+def _add_bias_forward(x: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return add_bias(x, bias), bias
 
 
-add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
+def _add_bias_backward(bias: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return g, jnp.sum(g, axis=range(g.ndim - bias.ndim), dtype=jnp.float32).astype(g.dtype)
+
+
+add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 
 @jax.custom_vjp

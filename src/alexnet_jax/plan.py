@@ -19,10 +19,11 @@ from alexnet_jax.cache import DataInfo, cache_path
 from alexnet_jax.chips import Chip
 from alexnet_jax.collectives import Collective
 from alexnet_jax.errors import RunError, UserError
-from alexnet_jax.layers import Classifier, Conv, Dense, trace
+from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.mesh import DATA, TOWER, local_params, make_mesh, possible_shapes
 from alexnet_jax.model import Net, build
 from alexnet_jax.step import lower_train_step
+from alexnet_jax.trace import trace
 
 # What a host's loader reads from a raw cache in memory: per thread as benchmarks/loader.py measured it with
 # two threads (docs/pods.md), times the threads that it has on a host of eight cores and more.
@@ -232,7 +233,7 @@ def products(config: ConfigDict) -> float:
     size, total = config.data.crop_size, 0.0
     passes = 2  # of the first layer: images need no gradient
     for traced in trace(config.net.layers, config.net.towers, (size, size, 3)):
-        if isinstance(traced.layer, Conv | Dense | Classifier):
+        if isinstance(traced.layer, Conv | Local | Dense | Classifier):
             kernel = traced.params["kernel"]
             places = traced.outputs[0] * traced.outputs[1] if isinstance(traced.layer, Conv) else 1
             forward = 2 * places

@@ -7,9 +7,10 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from alexnet_jax.layers import Classifier, trace
+from alexnet_jax.layers import Classifier
 from alexnet_jax.mesh import DATA, TOWER, local_params, param_specs
 from alexnet_jax.model import Net, abstract_params
+from alexnet_jax.trace import trace
 
 
 def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:

@@ -1,0 +1,95 @@
+"""The ablations, as the nets that they make."""
+
+import numpy as np
+import pytest
+
+from alexnet_jax import UserError, get_config
+from alexnet_jax.layers import LRN, Dropout, MaxPool, ReLU, Tanh
+from alexnet_jax.trace import trace
+from alexnet_jax.variants import ABLATIONS
+from tests.conftest import CONFIGS
+
+
+def layers(path):
+    return {layer.name: layer for layer in get_config(f"{CONFIGS}/{path}").net.layers}
+
+
+def outputs(path):
+    config = get_config(f"{CONFIGS}/{path}")
+    size = config.data.crop_size
+    return {t.layer.name: t.outputs for t in trace(config.net.layers, config.net.towers, (size, size, 3))}
+
+
+@pytest.mark.parametrize("recipe", ["alexnet.py:", "cifar10.py:towers,", "alexnet.py:source,"])
+@pytest.mark.parametrize("ablation", [change.__name__ for change in ABLATIONS])
+def test_every_ablation_makes_a_net_that_fits(recipe, ablation):
+    assert outputs(recipe + ablation)
+
+
+@pytest.mark.parametrize("recipe", ["alexnet.py:", "cifar10.py:towers,"])
+def test_pools_that_do_not_overlap_make_maps_of_the_same_size(recipe):
+    """Section 3.4: "an output of equivalent dimensions"."""
+    before, after = outputs(recipe), outputs(f"{recipe}pool2")
+    assert {layer.window for layer in layers(f"{recipe}pool2").values() if isinstance(layer, MaxPool)} == {2}
+    assert after == before
+
+
+def test_silent_towers_meet_at_the_classifier_alone():
+    net = layers("alexnet.py:silent_towers")
+    assert {getattr(layer, "reads", "own") for layer in net.values()} == {"own"}
+    assert (net["conv2"].maps, net["fc6"].units, net["fc7"].units) == (160, 4096, 2048)
+
+
+@pytest.mark.parametrize("which", [3, 4, 5])
+def test_a_convolution_less(which):
+    net = layers(f"alexnet.py:without_conv{which}")
+    assert set(layers("alexnet.py:")) - set(net) == {f"conv{which}", f"relu{which}"}
+    assert next(name for name in net if getattr(net[name], "reads", "own") == "all") == (
+        "conv4" if which == 3 else "conv3"
+    )  # the towers still talk before the dense layers
+
+
+def test_tanh_for_every_relu():
+    net, paper = layers("alexnet.py:tanh"), layers("alexnet.py:")
+    assert not [x for x in net.values() if isinstance(x, ReLU)]
+    places = [isinstance(x, Tanh) for x in net.values()]
+    assert places == [isinstance(x, ReLU) for x in paper.values()]
+
+
+def test_the_sixth_convolution_reads_the_last_pool_of_both_towers():
+    net = layers("alexnet.py:sixth_conv")
+    names = list(net)
+    assert names[names.index("pool5") : names.index("fc6")] == ["pool5", "conv6", "relu6c"]
+    assert (net["conv6"].maps, net["conv6"].kernel, net["conv6"].reads) == (128, 3, "all")
+    assert outputs("alexnet.py:sixth_conv")["conv6"] == (6, 6, 128)
+
+
+def test_what_is_left_out_is_out():
+    assert not [x for x in layers("cifar10.py:towers,no_lrn").values() if isinstance(x, LRN)]
+    assert not [x for x in layers("cifar10.py:towers,no_dropout").values() if isinstance(x, Dropout)]
+    assert get_config(f"{CONFIGS}/cifar10.py:towers,no_color").data.color_noise == 0
+    learning = get_config(f"{CONFIGS}/cifar10.py:towers,no_decay").learning
+    assert (learning.weight_decay, learning.bias_decay) == (0, 0)
+    crops = get_config(f"{CONFIGS}/cifar10.py:towers,no_crops").data
+    assert (crops.random_crops, crops.flip) == (False, False)
+
+
+@pytest.mark.parametrize("recipe", ["alexnet.py:", "cifar10.py:towers,"])
+def test_twice_the_batch_at_twice_the_rate(recipe):
+    one, two = (get_config(f"{CONFIGS}/{recipe}{name}") for name in ("", "batch256"))
+    assert (one.batch_size, two.batch_size) == (128, 256)
+    np.testing.assert_allclose(
+        [two.learning.rate, two.learning.bias_rate], [2 * one.learning.rate, 2 * one.learning.bias_rate]
+    )
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        *("alexnet.py:owt,no_lrn", "alexnet.py:silent_towers,one_tower", "cifar10.py:quick,pool2"),
+        *("cifar10.py:pool2", "cifar10.py:quick,lrn18", "cifar10.py:local13,no_lrn"),
+    ],
+)
+def test_variants_that_contradict_each_other_are_refused(variants):
+    with pytest.raises(UserError, match="contradict each other"):
+        get_config(f"{CONFIGS}/{variants}")
