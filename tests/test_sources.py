@@ -44,6 +44,15 @@ def test_a_folder_of_classes_is_split_80_10_10_for_ever(tmp_path):
     assert all(everything(again.splits[name]) == everything(source.splits[name]) for name in counts)
 
 
+def test_half_of_a_folder_without_splits_for_testing(tmp_path):
+    """ImageNet of Fall 2009: "half of the images for training and half for testing"."""
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 50)
+    splits = open_source(f"folder:{tmp_path}", 0.1, 0.5).splits
+    assert {name: len(split) for name, split in splits.items()} == {"train": 40, "validation": 10, "test": 50}
+    assert len({example for split in splits.values() for example in everything(split)}) == 100
+
+
 def test_a_folder_of_splits_keeps_them(tmp_path):
     for split, count in (("train", 20), ("val", 5), ("test", 7)):
         fill(tmp_path / split / "cat" / "at_night", count)

@@ -150,20 +150,6 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(restore(tmp_path).params)))
 
 
-@pytest.mark.parametrize("mesh", [(1, 1), (2, 2)])
-def test_init_from_begins_with_another_runs_parameters(tiny, trained, tmp_path, mesh):
-    tiny.mesh = mesh
-    tiny.init_from = str(trained)
-    tiny.num_steps, tiny.learning.rate = 1, 0.0
-    train(tiny, str(tmp_path / "w"))
-    before, after = restore(trained), restore(tmp_path / "w")
-    for ours, theirs in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    tiny.net.towers = 1
-    with pytest.raises(UserError, match=r"init_from = .*its conv1 bias is \(2, 6\), here \(1, 6\)"):
-        train(tiny, str(tmp_path / "v"))
-
-
 def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, capsys):
     """Its memory is in the checkpoint: cuts come where they would have come."""
     tiny.learning.schedule, tiny.learning.patience, tiny.learning.min_improvement = "plateau", 1, 0.9

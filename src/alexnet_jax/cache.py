@@ -108,6 +108,8 @@ def cache_path(data: ConfigDict) -> Path:
     """Where the cache for ``config.data`` lies: settings that make other bytes make another name."""
     root = full_path(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax"))
     settings = [FORMAT, absolute(data.source), data.encoding, data.image_size, data.validation]
+    if data.test != 0.1:  # a cache from before there was another
+        settings.append(data.test)
     kind, _, rest = absolute(data.source).partition(":")
     name = f"{kind}-{Path(rest).name}" if kind == "folder" else data.source
     short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
@@ -144,7 +146,7 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
       UserError: it is of another.
     """
     try:
-        version = open_source(data.source, data.validation).version
+        version = open_source(data.source, data.validation, data.test).version
     except UserError:
         return
     if version != info.version:
@@ -160,7 +162,7 @@ def class_count(data: ConfigDict) -> int:
     path = cache_path(data)
     if path.exists():
         return len(load(path).info.class_names)
-    return len(open_source(data.source, data.validation).class_names)
+    return len(open_source(data.source, data.validation, data.test).class_names)
 
 
 def load(path: Path, whole: bool = False) -> Cache:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -18,6 +18,8 @@ from ml_collections.config_dict import placeholder
 from alexnet_jax import layers as layers_lib
 from alexnet_jax.errors import UserError
 from alexnet_jax.trace import trace
+
+T = TypeVar("T")
 
 
 def base() -> ConfigDict:
@@ -37,6 +39,7 @@ def base() -> ConfigDict:
     data.encoding = "raw"  # or "jpeg": a sixth of the bytes, and more work for the host
     data.max_broken = 1e-3  # images that may be left out because they can't be read: a fraction of all
     data.validation = 0.0  # taken from training: below 1 a fraction, else so many examples
+    data.test = 0.1  # of a set that comes without any splits: a fraction, of all its images
     data.image_size = 256
     data.crop_size = 224
     data.random_crops = True  # False: the centre of every training image
@@ -116,6 +119,15 @@ def get_config(path: str) -> ConfigDict:
 
 def load(path: str) -> ConfigDict:
     """As `get_config`, before anything is checked (settings may still be overridden)."""
+    return call(path, "get_config", ConfigDict)
+
+
+def call(path: str, function: str, kind: type[T]) -> T:
+    """What a function of ``FILE.py[:VARIANT,...]`` makes of the variants.
+
+    Raises:
+      UserError: no such file or function, one that fails, or that makes something else.
+    """
     name, _, variants = path.partition(":")
     file = Path(name)
     if not file.is_file():
@@ -127,14 +139,16 @@ def load(path: str) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = module.get_config(variants)
+        if not hasattr(module, function):
+            raise UserError(f"{name} has no {function}()")
+        made = getattr(module, function)(variants)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{name} can't be read: {type(error).__name__}: {error}") from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"{name}: get_config() must return an ml_collections ConfigDict")
-    return config
+    if not isinstance(made, kind):
+        raise UserError(f"{name}: {function}() must return a {kind.__name__}")
+    return made
 
 
 def with_variants(
@@ -187,6 +201,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a fraction below 1 or a whole number",
         lambda x: 0 <= x < math.inf and (x < 1 or x == int(x)),
     ),
+    "data.test": ("above 0 and below 1", lambda x: 0 < x < 1),
     "data.image_size": _POSITIVE,
     "data.crop_size": _POSITIVE,
     "data.max_broken": _FRACTION,

@@ -5,16 +5,14 @@ shard: those that are written stay, and what is written does not depend on how o
 on how many processes were at work.
 """
 
-import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import files
 from alexnet_jax.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.locks import locked
 from alexnet_jax.shards import Shard
 from alexnet_jax.sources import Source, open_source
 from alexnet_jax.words import words_of
@@ -49,7 +48,7 @@ def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: boo
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(_beside(path, "lock"), say):
+        with locked(_beside(path, "lock"), lambda: say(f"another process prepares {path}: waiting for it")):
             if force or not path.exists():
                 _prepare(path, data, say)
             for directory in left:
@@ -67,25 +66,14 @@ def _beside(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name}.{name}")
 
 
-@contextlib.contextmanager
-def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds an advisory lock, which the system takes back from a process that dies."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process prepares {path.with_suffix('')}: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     if data.source.startswith("tfds:"):
         from alexnet_jax.tfds_source import prepare_tfds
 
-        with _locked(path.parent / "tfds.lock", say):
+        busy = "another process has TFDS prepare something: waiting for it"
+        with locked(path.parent / "tfds.lock", lambda: say(busy)):
             prepare_tfds(data.source.removeprefix("tfds:"), say)
-    source = open_source(data.source, data.validation)
+    source = open_source(data.source, data.validation, data.test)
     building, parts = _beside(path, "building"), _beside(path, "parts")
     identity = _identity(source, data)
     if _begun(parts) != [identity, source.stamp]:  # nothing, or of images that have changed since

@@ -83,13 +83,14 @@ def full_path(path: str) -> Path:
     return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
 
 
-def open_source(name: str, validation: float) -> Source:
+def open_source(name: str, validation: float, test: float = 0.1) -> Source:
     """Opens ``tfds:NAME[/CONFIG][:VERSION]``, ``folder:DIR`` or ``sklearn:digits``.
 
     Args:
       name: ``config.data.source``.
       validation: ``config.data.validation``: what to take from the training set where the data
         set has no validation split of its own; below 1 a fraction, else so many examples.
+      test: ``config.data.test``: the fraction of a folder without splits that is for testing.
 
     Raises:
       UserError: no such source, TFDS has not prepared it, or a folder without classes of images.
@@ -102,7 +103,7 @@ def open_source(name: str, validation: float) -> Source:
 
         source = open_tfds(rest)
     elif kind == "folder" and rest:
-        source = _folder(full_path(rest))
+        source = _folder(full_path(rest), test)
     else:
         raise UserError(
             f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
@@ -151,7 +152,7 @@ def _array(images_NxHxWx3: np.ndarray, labels_N: np.ndarray, i: int) -> Example:
 _SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 
 
-def _folder(root: Path) -> Source:
+def _folder(root: Path, test: float) -> Source:
     """A folder for each class, below ``train/``, ``val/`` and ``test/`` or, split by a seed, alone."""
     if not root.is_dir():
         raise UserError(f"{root} is no folder: --config.data.source=folder:DIR says where the images are")
@@ -201,8 +202,9 @@ def _folder(root: Path) -> Source:
     else:
         everything = split_of(whole)
         order = permutation(len(everything), seed=0)
-        tenth = len(order) // 10
-        parts = {"train": order[2 * tenth :], "validation": order[:tenth], "test": order[tenth : 2 * tenth]}
+        tenth, tested = len(order) // 10, int(test * len(order))
+        ends = tenth, tenth + tested
+        parts = {"train": order[ends[1] :], "validation": order[: ends[0]], "test": order[ends[0] : ends[1]]}
         splits = {name: everything.subset(np.sort(rows)) for name, rows in parts.items() if len(rows)}
     return Source(version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest())
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import config as config_lib
-from alexnet_jax import hosts
+from alexnet_jax import hosts, transfer
 from alexnet_jax import learning as learning_lib
 from alexnet_jax import step as step_lib
 from alexnet_jax.augment import statistics
@@ -23,13 +23,14 @@ from alexnet_jax.evaluate import evaluate
 from alexnet_jax.layers import with_classes
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
+from alexnet_jax.locks import locked
 from alexnet_jax.mesh import mesh_for, on_devices
-from alexnet_jax.model import Net, Params, abstract_params, build
+from alexnet_jax.model import Net, build
 from alexnet_jax.progress import Meter, Progress, Watch
 from alexnet_jax.sources import absolute as absolute_source
 from alexnet_jax.sources import full_path
 from alexnet_jax.summary import layers_table
-from alexnet_jax.workdir import absolute, read_workdir, restore, write_workdir
+from alexnet_jax.workdir import absolute, read_workdir, write_workdir
 
 
 def describe(config: ConfigDict) -> tuple[Mesh, Net]:
@@ -95,7 +96,11 @@ def train(config: ConfigDict, workdir: str) -> None:
     update = step_lib.train_step(model, config, mesh)
     predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
 
-    with hosts.Signals() as signals, Checkpoints(path, config.keep_checkpoints) as checkpoints:
+    with (
+        _alone(path),
+        hosts.Signals() as signals,
+        Checkpoints(path, config.keep_checkpoints) as checkpoints,
+    ):
         # ---- State: where a checkpoint is, or from the beginning -------------------------------
         restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
@@ -103,7 +108,8 @@ def train(config: ConfigDict, workdir: str) -> None:
             if step < total_steps:
                 hosts.say(f"going on at step {step} of {total_steps}")
         else:
-            state = step_lib.new_state(model, config, mesh, _initial_params(model, config, mesh))
+            begin = transfer.initial_params(model, config, info, mesh) if config.init_from else None
+            state = step_lib.new_state(model, config, mesh, begin)
             step, plateau = 0, Plateau()
         for line in changed:
             hosts.say(f"  changed: {line}")
@@ -167,6 +173,18 @@ def train(config: ConfigDict, workdir: str) -> None:
     hosts.say(f"done: {step} steps; alexnet-jax evaluate --workdir={workdir}")
 
 
+def _alone(path: epath.Path) -> contextlib.AbstractContextManager[None]:
+    """One run at a time in a workdir, of which the first process holds the lock; buckets have none."""
+    if "://" in str(path) or not hosts.is_first():
+        return contextlib.nullcontext()
+
+    def busy() -> None:
+        raise UserError(f"another process trains in {path}: take another --workdir, or wait for it")
+
+    path.mkdir(parents=True, exist_ok=True)
+    return locked(path / "lock", busy)
+
+
 def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
     """What changed since the workdir's run, if there is one; refuses what would make it another run.
 
@@ -178,7 +196,7 @@ def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
     if "://" not in str(path) and not (there.is_dir() and os.access(there, os.W_OK)):
         raise UserError(f"the workdir {path} can't be written: {there} is no folder that can be written")
     if config.init_from is not None:
-        _check_initial_params(config)
+        transfer.check(config)
     return []
 
 
@@ -205,26 +223,6 @@ def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:
                 f"{path} was trained on other data ({before}) than the cache holds ({info.fingerprint}):"
                 " take another --workdir"
             )
-
-
-def _check_initial_params(config: ConfigDict) -> None:
-    """The net of ``config.init_from`` has every array of ours, of the same shape."""
-    ours, theirs = (abstract_params(build(c)) for c in (config, read_workdir(config.init_from)[0]))
-    for name, arrays in ours.items():
-        for kind, array in arrays.items():
-            found = theirs[name][kind].shape if name in theirs else "missing"
-            if found != array.shape:
-                raise UserError(
-                    f"config.init_from = {config.init_from}: its {name} {kind} is {found}, here {array.shape}"
-                )
-
-
-def _initial_params(model: Net, config: ConfigDict, mesh: Mesh) -> Params | None:
-    """Those of another workdir, where ``config.init_from`` names one."""
-    if config.init_from is None:
-        return None
-    theirs = restore(config.init_from, mesh=mesh).params
-    return {name: theirs[name] for name in abstract_params(model)}
 
 
 def _end(config: ConfigDict) -> str:

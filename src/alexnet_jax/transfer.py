@@ -1,0 +1,74 @@
+"""Beginning with what another net has learned: ``config.init_from``, section 6's pre-training.
+
+Every layer is taken from the other net but the classifier, which begins anew where the classes are others.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax import hosts
+from alexnet_jax.cache import DataInfo
+from alexnet_jax.errors import UserError
+from alexnet_jax.mesh import param_specs, shardings
+from alexnet_jax.model import Net, Params, abstract_params, build, init, named_key
+from alexnet_jax.workdir import read_workdir, restore
+
+
+def check(config: ConfigDict) -> None:
+    """Whether the net of ``config.init_from`` has our layers in our shapes, but for the classifier.
+
+    Raises:
+      UserError: it has not, or is no workdir.
+    """
+    ours, theirs = (abstract_params(build(c)) for c in (config, read_workdir(config.init_from)[0]))
+    classifier = config.net.layers[-1].name
+    for name, arrays in ours.items():
+        shape = arrays["kernel"].shape  # from which the bias's follows
+        found = theirs[name]["kernel"].shape if name in theirs else "missing"
+        if found != shape and name != classifier:
+            raise UserError(
+                f"config.init_from = {config.init_from}: its {name} is {found}, here {shape};"
+                f" only {classifier} may differ"
+            )
+
+
+def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh) -> Params:
+    """The parameters that a run with ``config.init_from`` begins with, on the mesh; tells which are new.
+
+    Args:
+      model: our net.
+      config: checked, as by `check`.
+      info: of the data that it is to learn.
+      mesh: where to put them.
+    """
+    net = restore(config.init_from, mesh=mesh)
+    ours, theirs, classifier = abstract_params(model), abstract_params(net.model), config.net.layers[-1].name
+    params = {name: net.params[name] for name in ours if name in net.params}
+    there, here = net.data.class_names, info.class_names
+    new = ""
+    if there != here or theirs.get(classifier) != ours[classifier]:
+        places = shardings(mesh, param_specs(model, "towers"))[classifier]
+        params.pop(classifier, None)
+        taken = ", ".join(params)
+        params[classifier] = _classifier(model, config, places)
+        why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
+        new = f"; {classifier} begins anew ({why})"
+    else:
+        taken = ", ".join(params)
+    hosts.say(f"begins with {config.init_from}, step {net.step}: {taken} taken{new}")
+    return params
+
+
+def _classifier(model: Net, config: ConfigDict, places: Any) -> dict[str, jax.Array]:
+    """Its new parameters, as a net from nothing with this seed would have them."""
+    name = config.net.layers[-1].name
+
+    @partial(jax.jit, out_shardings=places)
+    def draw() -> dict[str, jax.Array]:
+        return init(model, named_key(jax.random.key(config.seed), "init"))[name]
+
+    return draw()

@@ -1,0 +1,90 @@
+"""Beginning with another net's layers: which are taken, which are new, and what is refused."""
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import UserError, init, restore
+from alexnet_jax.layers import replaced, without
+from alexnet_jax.model import named_key
+from alexnet_jax.train import train
+
+
+def begin(config, workdir):
+    """The parameters of a run before it has learned anything."""
+    config.num_steps, config.learning.rate = 1, 0.0
+    train(config, str(workdir))
+    return restore(workdir)
+
+
+@pytest.fixture
+def five_classes(tmp_path):
+    """A folder with photographs of half as many classes as the digits have."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name in "abcde":
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photographs" / name / f"{i}.png")
+    return f"folder:{tmp_path / 'photographs'}"
+
+
+def test_the_same_classes_take_every_layer(tiny, trained, tmp_path, capsys):
+    tiny.init_from = str(trained)
+    before, after = restore(trained).params, begin(tiny, tmp_path / "w").params
+    for ours, theirs in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert f"begins with {trained}, step 40: conv1, conv2, fc6, fc8 taken\n" in capsys.readouterr().out
+
+
+def test_other_classes_begin_a_new_last_layer(tiny, trained, five_classes, tmp_path, capsys):
+    tiny.mesh, tiny.init_from, tiny.data.source, tiny.seed = (2, 2), str(trained), five_classes, 7
+    tiny.net.layers = replaced(tiny.net.layers, "fc8", classes=0)
+    before, after = restore(trained).params, begin(tiny, tmp_path / "w")
+    for name in ("conv1", "conv2", "fc6"):
+        for kind in ("kernel", "bias"):
+            np.testing.assert_array_equal(before[name][kind], after.params[name][kind])
+    assert after.params["fc8"]["kernel"].shape == (2, 16, 5)
+    anew = init(after.model, named_key(jax.random.key(7), "init"))["fc8"]
+    np.testing.assert_array_equal(after.params["fc8"]["kernel"], anew["kernel"])
+    said = capsys.readouterr().out
+    assert "conv1, conv2, fc6 taken; fc8 begins anew (5 classes, there 10)\n" in said
+
+
+def test_as_many_classes_of_another_kind_begin_a_new_last_layer(
+    tiny, trained, five_classes, tmp_path, capsys
+):
+    tiny.init_from, tiny.data.source = str(trained), five_classes  # fc8 has ten outputs still
+    after = begin(tiny, tmp_path / "w").params
+    assert not np.array_equal(after["fc8"]["kernel"], restore(trained).params["fc8"]["kernel"])
+    assert "fc8 begins anew" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_from_its_own_checkpoint_and_not_from_the_other_net(tiny, trained, tmp_path, capsys):
+    tiny.init_from, tiny.num_steps = str(trained), 10
+    train(tiny, str(tmp_path / "w"))
+    tiny.num_steps = 20
+    capsys.readouterr()
+    train(tiny, str(tmp_path / "w"))
+    said = capsys.readouterr().out
+    assert "going on at step 10" in said
+    assert "begins with" not in said
+
+
+def test_a_mismatch_elsewhere_is_refused(tiny, trained, tmp_path):
+    tiny.init_from = str(trained)
+    tiny.net.layers = replaced(tiny.net.layers, "fc6", units=8)
+    with pytest.raises(UserError, match=r"its fc6 is \(2, 64, 16\), here \(2, 64, 8\); only fc8 may"):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_layer_that_the_other_net_has_not_is_refused(tiny, trained, tmp_path):
+    tiny.net.layers = without(tiny.net.layers, "conv2", "relu2")
+    begin(tiny, tmp_path / "smaller")
+    tiny.net.layers = restore(trained).config.net.layers
+    tiny.init_from = str(tmp_path / "smaller")
+    with pytest.raises(UserError, match="its conv2 is missing"):
+        train(tiny, str(tmp_path / "w"))
