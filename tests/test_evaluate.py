@@ -58,6 +58,22 @@ def test_any_number_of_images_on_any_mesh(trained, net, cache):
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (4, 1), (2, 2)])
+def test_features_are_those_of_the_centre_on_any_mesh(trained, net, cache, shape):
+    images = cache.images["test"][:9]
+    centres = ((images.astype(np.float32) - net.data.mean_image) / 64)[:, :7, :7]
+    expected = apply(net.model, net.params, centres, features=True)
+    found = restore(trained, mesh=make_mesh(*shape)).features(images)
+    assert (found.shape, found.dtype) == ((9, 32), np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_have_no_rows(net):
+    none = np.zeros((0, 8, 8, 3), np.uint8)
+    assert net.predict_proba(none).shape == (0, 10)
+    assert net.features(none).shape == (0, 32)
+
+
 @pytest.mark.parametrize(
     ("images", "views", "message"),
     [

@@ -179,6 +179,18 @@ def test_any_number_of_towers(tiny):
     )
 
 
+@pytest.mark.parametrize("towers", [1, 2])
+def test_features_are_what_the_classifier_reads(tiny, towers):
+    tiny.net.towers = towers
+    model = build(tiny)
+    params, images = init(model, KEY), jax.random.normal(KEY, (5, 7, 7, 3))
+    params["fc8"]["bias"] = jax.random.normal(KEY, (1, 10))
+    features = apply(model, params, images, features=True)
+    assert (features.shape, features.dtype) == ((5, towers * 16), jnp.float32)
+    logits = features @ params["fc8"]["kernel"].reshape(towers * 16, 10) + params["fc8"]["bias"]
+    np.testing.assert_allclose(apply(model, params, images), logits, rtol=1e-5, atol=1e-6)
+
+
 def test_layers_can_be_replaced_by_field(tiny):
     changed = replaced(tiny.net.layers, "norm1", k=1.0)
     assert changed[2] == dataclasses.replace(tiny.net.layers[2], k=1.0)

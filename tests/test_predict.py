@@ -13,6 +13,7 @@ from PIL import Image
 from alexnet_jax import restore
 from alexnet_jax.cache import open_cache
 from alexnet_jax.cli import main
+from alexnet_jax.predict import predict_examples
 from tests import odd_images
 
 
@@ -70,8 +71,23 @@ def test_any_kind_of_image_has_a_name(trained, tmp_path, capfd):
     assert len(capfd.readouterr().out.splitlines()) == 6 * len(odd_images.good())
 
 
+def test_examples_of_a_data_set_have_a_right_class(trained):
+    net = restore(trained)
+    cache = open_cache(net.config.data, print)
+    rows = np.array([7, 3, 200])
+    found = predict_examples(net, cache, "test", rows, views=10)
+    assert [prediction.path for prediction in found] == ["test[7]", "test[3]", "test[200]"]
+    labels = cache.labels["test"][rows]
+    probabilities = net.predict_proba(cache.images["test"][rows], views=10)
+    for prediction, label, expected in zip(found, labels, probabilities, strict=True):
+        assert (prediction.right.label, prediction.right.name) == (label, str(label))
+        assert prediction.right.probability == expected[label]
+        assert [guess.label for guess in prediction.guesses] == np.argsort(-expected)[:5].tolist()
+
+
 def test_a_picture_of_images_and_bars(trained, digits, tmp_path, capfd):
     folder, _ = digits
+    (folder / "0" / "00.png").rename(folder / "0" / r"a name $\that is$ no formula.png")
     assert main(["predict", f"--workdir={trained}", f"--save={tmp_path}/p.png", f"{folder}/0"]) == 0
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"

@@ -7,7 +7,8 @@ import jax
 from alexnet_jax import build, get_config
 from alexnet_jax.mesh import make_mesh
 from alexnet_jax.step import new_state
-from alexnet_jax.summary import layers_table, size_in_words
+from alexnet_jax.summary import layers_table
+from alexnet_jax.tables import size_in_words
 from tests.conftest import CONFIGS
 
 

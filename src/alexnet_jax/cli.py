@@ -36,6 +36,8 @@ usage: alexnet-jax VERB [--flag=value ...]
             the five most probable classes of images: of files, and of all that are in folders
   prepare   --config=FILE.py[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
             builds the cache that training reads, or checks every byte of the one that is there
+  sweep     --config=FILE.py[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
+            trains and tests what the file's sweep() names, in turn or one by index, and compares it
   plan      --config=FILE.py[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
             [--config.KEY=VALUE ...]
             compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
@@ -258,6 +260,39 @@ def _plan(args: list[str]) -> None:
         Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
 
 
+def _sweep(args: list[str]) -> int:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string(
+            "workdir", None, "Where the sweep lies, a folder for each net.", flag_values=values
+        )
+        flags.DEFINE_integer("index", None, "The only one to do, for array jobs.", flag_values=values)
+        flags.DEFINE_bool("dry_run", False, "List what there is to do, and what is done.", flag_values=values)
+
+    values, overrides = _flags("sweep", args, config_flag, define)
+    path = required(values.config, "--config=FILE.py")
+
+    from alexnet_jax import sweep as sweep_lib
+    from alexnet_jax import sweep_run, sweep_table
+    from alexnet_jax.workdir import absolute
+
+    sweep = sweep_lib.load(path)
+    workdir = absolute(required(values.workdir, "--workdir=DIR"))
+    tasks = sweep_lib.tasks(path, sweep, workdir, overrides)
+    if values.index is not None and not 0 <= values.index < len(tasks):
+        raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
+    if values.dry_run:
+        for number, task in enumerate(tasks):
+            verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
+            done = "done" if sweep_lib.is_done(task) else "to do"
+            print(f"{number}  {done}  {sweep_run.command_line(verb, arguments)}")
+        print(sweep_table.table(workdir, sweep).text())
+        return 0
+    sweep_run.begin(path, sweep, workdir, overrides)
+    table = sweep_run.run(tasks, values.index, sweep, workdir, partial(print, flush=True))
+    print(f"{table.text()}\n{workdir / 'table.md'} and table.json hold it")
+    return RunError.status if table.failures else 0
+
+
 def _predict(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
@@ -277,7 +312,7 @@ def _predict(args: list[str]) -> int:
     if values.save and not values.save.lower().endswith(".png"):
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
-    from alexnet_jax.predict import MOST_IN_A_PICTURE, predict, save_picture
+    from alexnet_jax.predict import MOST_IN_A_PICTURE, predict
     from alexnet_jax.workdir import restore
 
     left_out = 0
@@ -299,7 +334,9 @@ def _predict(args: list[str]) -> int:
     if values.json:
         Path(values.json).write_text(json.dumps(records, indent=1) + "\n")
     if drawn:
-        save_picture(drawn, values.save)
+        from alexnet_jax.figures import draw_predictions
+
+        draw_predictions(drawn).savefig(values.save, dpi=120)
     return UserError.status if left_out else 0
 
 
@@ -348,4 +385,5 @@ _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "predict": _predict,
     "prepare": _prepare,
     "plan": _plan,
+    "sweep": _sweep,
 }

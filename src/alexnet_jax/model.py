@@ -81,8 +81,9 @@ class Net(nnx.Module):
         first: jax.Array | int = 0,
         tower_axis: str | None = None,
         batch_axis: str | None = None,
+        features: bool = False,
     ) -> jax.Array:
-        """Logits, float32, of shape (batch, classes).
+        """Logits, float32, of shape (batch, classes); or ``features``, the last hidden layer.
 
         Args:
           images_BxHxWxC: cropped, the mean subtracted, float.
@@ -90,6 +91,7 @@ class Net(nnx.Module):
           first: the position of the first image in the whole batch.
           tower_axis: the mesh axis over which the towers are split, inside a ``shard_map``.
           batch_axis: the mesh axis over which the batch is split, if the dense layers' units are too.
+          features: return what the classifier reads, float32 of shape (batch, towers here x units).
         """
         towers = self.weights[self.layers[-1].name]["kernel"].shape[0]  # that this device holds
         xs = [images_BxHxWxC.astype(self.dtype)] * towers
@@ -99,6 +101,9 @@ class Net(nnx.Module):
                 xs = _gathered(traced, xs, tower_axis, batch_axis)
                 split_units = batch_axis if xs[0].ndim == 2 else None
                 if isinstance(layer, Classifier):
+                    if features:
+                        flat = [x.reshape(len(x), -1) for x in xs]
+                        return jnp.concatenate(flat, axis=-1).astype(jnp.float32)
                     return self._logits(layer, xs, tower_axis, split_units)
                 if isinstance(layer, Dropout):
                     xs = _dropout(layer, xs, dropout_key, first, tower_axis, split_units)
@@ -198,7 +203,7 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
       model: from `build`.
       params: from `init` or `restore`.
       images_BxHxWxC: as the net sees them: cropped, the mean subtracted, float.
-      **kwargs: ``dropout_key``, ``first``, ``tower_axis`` and ``batch_axis``.
+      **kwargs: ``dropout_key``, ``first``, ``tower_axis``, ``batch_axis`` and ``features``.
     """
     graphdef, state = nnx.split(model)
     nnx.replace_by_pure_dict(state, {"weights": params})

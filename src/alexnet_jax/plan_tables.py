@@ -2,7 +2,7 @@
 
 from alexnet_jax.mesh import DATA, TOWER
 from alexnet_jax.plan import Plan, best_of
-from alexnet_jax.summary import aligned, size_in_words
+from alexnet_jax.tables import aligned, size_in_words
 
 _NO_PEAKS = "no estimate of time: nobody publishes this device's peaks"
 

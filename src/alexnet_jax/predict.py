@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_jax.cache import Cache, DataInfo
 from alexnet_jax.images import BadImage, square
 from alexnet_jax.sources import image_files
 from alexnet_jax.workdir import Restored
@@ -14,7 +15,7 @@ from alexnet_jax.workdir import Restored
 TOP = 5
 _AT_ONCE = 16  # images in a batch
 _BAR = 24  # characters of a bar that means 100 %
-_COLUMNS, MOST_IN_A_PICTURE = 4, 48
+MOST_IN_A_PICTURE = 48
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +40,16 @@ class Prediction:
     """What a net makes of an image.
 
     Attributes:
-      path: of the file.
+      path: of the file; of an example of a data set, ``test[7]``.
       image: what was looked at, uint8 of shape (height, width, 3).
       guesses: the most probable classes, the first one first.
+      right: the right class, where it is known.
     """
 
     path: str
     image: np.ndarray
     guesses: tuple[Guess, ...]
+    right: Guess | None = None
 
     def text(self, bars: bool) -> str:
         """For people: the path, and a line for each guess, with a bar where that can be seen."""
@@ -91,12 +94,41 @@ def predict(
         batch = np.zeros((min(_AT_ONCE, len(files)), size, size, 3), np.uint8)
         batch[: len(seen)] = [image for _, image in seen]
         for (path, image), probabilities in zip(seen, net.predict_proba(batch, views), strict=False):
-            known = probabilities[: len(net.data.class_names)]  # a net may have more outputs than its data
-            guesses = (
-                Guess(int(i), net.data.class_names[i], net.data.class_words[i], float(known[i]))
-                for i in np.argsort(-known, kind="stable")[:TOP]
-            )
-            yield Prediction(path, image, tuple(guesses))
+            yield Prediction(path, image, _best(net.data, probabilities))
+
+
+def predict_examples(
+    net: Restored, cache: Cache, split: str, rows: np.ndarray, views: int
+) -> list[Prediction]:
+    """Looks at examples of a data set, whose right classes are known.
+
+    Args:
+      net: from `workdir.restore`.
+      cache: of the images.
+      split: ``train``, ``validation`` or ``test``.
+      rows: (examples,), which of the split.
+      views: of each image, 1 or 10.
+    """
+    images, labels = cache.images[split][rows], cache.labels[split][rows].tolist()
+    return [
+        Prediction(
+            f"{split}[{row}]", image, _best(net.data, probabilities), _guess(net.data, probabilities, label)
+        )
+        for row, image, label, probabilities in zip(
+            rows, images, labels, net.predict_proba(images, views), strict=True
+        )
+    ]
+
+
+def _best(info: DataInfo, probabilities_C: np.ndarray) -> tuple[Guess, ...]:
+    known = probabilities_C[: len(info.class_names)]  # a net may have more outputs than its data
+    return tuple(
+        _guess(info, probabilities_C, label) for label in np.argsort(-known, kind="stable")[:TOP].tolist()
+    )
+
+
+def _guess(info: DataInfo, probabilities_C: np.ndarray, label: int) -> Guess:
+    return Guess(label, info.class_names[label], info.class_words[label], float(probabilities_C[label]))
 
 
 def _files(paths: Iterable[str], complain: Callable[[str], None]) -> Iterator[str]:
@@ -120,36 +152,3 @@ def _bar(probability: float) -> str:
     eighths = round(probability * _BAR * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(_BAR)
-
-
-def save_picture(predictions: list[Prediction], path: str) -> None:
-    """Draws each image above the bars of its guesses.
-
-    Args:
-      predictions: one at least, `MOST_IN_A_PICTURE` at most.
-      path: of the picture.
-    """
-    from matplotlib.figure import Figure
-
-    columns = min(_COLUMNS, len(predictions))
-    rows = -(-len(predictions) // columns)
-    figure = Figure(figsize=(3.2 * columns, 4.6 * rows), layout="constrained")
-    cells = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 1.4] * rows)
-    for ax in cells.flat:
-        ax.set_axis_off()
-    for i, prediction in enumerate(predictions):
-        row, column = divmod(i, columns)
-        picture, bars = cells[2 * row, column], cells[2 * row + 1, column]
-        picture.imshow(prediction.image)
-        picture.set_title(_short(Path(prediction.path).name, 34), fontsize=9)
-        places = np.arange(len(prediction.guesses))
-        bars.barh(places, [guess.probability for guess in prediction.guesses], color="#9ec5e8", height=0.8)
-        for place, guess in zip(places, prediction.guesses, strict=True):
-            bars.text(0.01, place, _short(guess.name, 30), va="center", fontsize=9)
-            bars.text(0.99, place, f"{guess.probability:.1%}", va="center", ha="right", fontsize=9)
-        bars.set(xlim=(0, 1), ylim=(len(places) - 0.5, -0.5))
-    figure.savefig(path, dpi=120)
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

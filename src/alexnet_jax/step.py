@@ -5,7 +5,7 @@ parameters and activations of a tower live on that tower's devices.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import learning as learning_lib
 from alexnet_jax.augment import Statistics, fixed_views, random_views, test_view
-from alexnet_jax.mesh import DATA, net_axes, param_specs, shardings
+from alexnet_jax.mesh import DATA, TOWER, net_axes, param_specs, shardings
 from alexnet_jax.model import Net, Params, abstract_params, apply, init, named_key
 
 Metrics: TypeAlias = dict[str, jax.Array]
@@ -145,6 +145,36 @@ def log_probabilities(
     views is 1, the centre, or 10: see `fixed_views`. The parameters lie as ``parallelism`` has them.
     """
 
+    def averaged(logits_NxBxC: jax.Array) -> jax.Array:
+        return mean_log_probabilities(jax.nn.log_softmax(logits_NxBxC))
+
+    return _of_views(averaged, P(DATA), model, data, mesh, parallelism)
+
+
+def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array]:
+    """Compiles ``(params, images, statistics) -> the last hidden layer``, of the images' centres.
+
+    Images are as in `log_probabilities`, the result is what the classifier reads: float32 of shape
+    (batch, towers x units), a tower's units after the other's.
+    """
+
+    def only(features_1xBxU: jax.Array) -> jax.Array:
+        return features_1xBxU[0]
+
+    return partial(_of_views(only, P(DATA, TOWER), model, data, mesh, "towers", features=True), views=1)
+
+
+def _of_views(
+    joined: Callable[[jax.Array], jax.Array],
+    places: P,
+    model: Net,
+    data: ConfigDict,
+    mesh: Mesh,
+    parallelism: str,
+    **kwargs: Any,
+) -> jax.stages.Wrapped:
+    """Compiles what the net makes of test views, ``joined`` from an array with an axis of views before."""
+
     @partial(jax.jit, static_argnames="views")
     def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
         _, height, width, _ = images_BxHxWx3.shape
@@ -154,14 +184,14 @@ def log_probabilities(
             jax.shard_map,
             mesh=mesh,
             in_specs=(param_specs(model, parallelism), P(DATA), P()),
-            out_specs=P(DATA),
+            out_specs=places,
         )
         def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:
             def one_view(view_3: jax.Array) -> jax.Array:
                 view = test_view(images, view_3, statistics, data)
-                return jax.nn.log_softmax(apply(model, params, view, **net_axes(parallelism)))
+                return apply(model, params, view, **net_axes(parallelism), **kwargs)
 
-            return mean_log_probabilities(lax.map(one_view, jnp.asarray(table)))
+            return joined(lax.map(one_view, jnp.asarray(table)))
 
         return on_each_device(params, images_BxHxWx3, statistics)
 

@@ -1,7 +1,6 @@
 """What lies where: each layer with its shapes, its place on the mesh, its parameters and bytes."""
 
 import math
-from collections.abc import Sequence
 
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.layers import Classifier
 from alexnet_jax.mesh import DATA, TOWER, local_params, param_specs
 from alexnet_jax.model import Net, abstract_params
+from alexnet_jax.tables import aligned, size_in_words
 from alexnet_jax.trace import trace
 
 
@@ -58,28 +58,6 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         )
     rows.append(("in all", "", "", "", "", f"{count:,}", size_in_words(weights), size_in_words(outputs)))
     return aligned(rows)
-
-
-def size_in_words(count: float) -> str:
-    """``1.5 GB``, of 10^9 bytes."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table as text: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = [any(row[i][:1].isdigit() for row in rows[1:]) and i >= 1 for i in range(len(widths))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in rows
-    )
 
 
 def _axes(spec: P, mesh: Mesh) -> str:

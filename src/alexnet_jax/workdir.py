@@ -20,7 +20,7 @@ from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import UserError
 from alexnet_jax.mesh import DATA, local_mesh
 from alexnet_jax.model import Net, Params, build
-from alexnet_jax.step import log_probabilities
+from alexnet_jax.step import features, log_probabilities
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +57,27 @@ class Restored:
         Raises:
           ValueError: images of another type or size, or another number of views.
         """
+        if views not in (1, 10):
+            raise ValueError(f"views must be 1 or 10, not {views}")
+        return np.exp(self._on_mesh(functools.partial(self.log_probabilities, views=views), images_uint8))
+
+    def features(self, images_uint8: np.ndarray) -> np.ndarray:
+        """The last hidden layer, which the classifier reads, of the images' centres.
+
+        Args:
+          images_uint8: as in `predict_proba`.
+
+        Returns:
+          Float32 of shape (batch, units), a tower's units after the other's.
+
+        Raises:
+          ValueError: images of another type or size.
+        """
+        compute = functools.partial(self._compiled_features, self.params, statistics=self._statistics)
+        return self._on_mesh(compute, images_uint8)
+
+    def _on_mesh(self, compute: Callable[[jax.Array], jax.Array], images_uint8: np.ndarray) -> np.ndarray:
+        """Of any number of images, filled up to what the mesh can split."""
         images_uint8 = np.asarray(images_uint8)
         expected = (*self.data.image_size, 3)
         if images_uint8.dtype != np.uint8 or images_uint8.shape[1:] != expected:
@@ -64,14 +85,11 @@ class Restored:
                 f"images must be uint8 of shape (batch, {', '.join(map(str, expected))}),"
                 f" not {images_uint8.dtype} of shape {images_uint8.shape}"
             )
-        if views not in (1, 10):
-            raise ValueError(f"views must be 1 or 10, not {views}")
-        batch = len(images_uint8)
-        if not batch:
-            return np.zeros((0, self.config.net.layers[-1].classes), np.float32)
-        full = np.pad(images_uint8, [(0, -batch % self.mesh.shape[DATA]), (0, 0), (0, 0), (0, 0)])
+        batch, shards = len(images_uint8), self.mesh.shape[DATA]
+        filled = shards * max(1, -(-batch // shards))
+        full = np.pad(images_uint8, [(0, filled - batch), (0, 0), (0, 0), (0, 0)])
         images = jax.device_put(full, NamedSharding(self.mesh, P(DATA)))
-        return np.exp(np.asarray(self.log_probabilities(images, views))[:batch])
+        return np.asarray(compute(images))[:batch]
 
     def log_probabilities(self, images_BxHxWx3: jax.Array, views: int) -> jax.Array:
         """As `predict_proba`, of uint8 images that are on the mesh already, and logarithms."""
@@ -80,6 +98,10 @@ class Restored:
     @functools.cached_property
     def _compiled(self) -> Callable[..., jax.Array]:
         return log_probabilities(self.model, self.config.data, self.mesh)
+
+    @functools.cached_property
+    def _compiled_features(self) -> Callable[..., jax.Array]:
+        return features(self.model, self.config.data, self.mesh)
 
     @functools.cached_property
     def _statistics(self) -> Statistics:

@@ -1,0 +1,53 @@
+"""What each of the paper's ideas is worth: its ablations beside the whole net, and the paper's own figures.
+
+    alexnet-jax sweep --config=configs/ablations.py:cifar10 --workdir=runs/ablations
+    alexnet-jax sweep --config=configs/ablations.py --workdir=runs/imagenet_ablations
+
+``--index=N`` does one net of them, for array jobs; ``--dry_run`` lists them. The paper's changes are points
+worse than its whole net, on the sets named beside them, and on CIFAR-10 no more than a hint.
+
+imagenet (the default): configs/alexnet.py's, ten views. Not run; 10 trainings of 90 epochs.
+cifar10: the small AlexNet of configs/cifar10.py, three seeds each, ten views.
+"""
+
+from alexnet_jax.sweep import Member, Published, Sweep, one_of
+
+_2012 = "ILSVRC-2012 validation"
+_WORSE = {
+    "one_tower": Published("ILSVRC-2010 test", 1.7, 1.2, worse=True),
+    "silent_towers": Published(f"{_2012} (the code's #150)", 1.16, 1.12, worse=True),
+    "no_lrn": Published(_2012, 1.4, 1.2, worse=True),
+    "pool2": Published(_2012, 0.4, 0.3, worse=True),
+    "no_color": Published("set not said; over 1", 1.0, worse=True),
+    "without_conv3": Published("set not said; about 2, of any middle layer", 2.0, worse=True),
+    "without_conv4": Published("set not said; about 2, of any middle layer", 2.0, worse=True),
+    "without_conv5": Published("set not said; about 2, of any middle layer", 2.0, worse=True),
+    "no_crops": None,
+    "no_dropout": None,
+    "no_decay": None,
+    "tanh": None,
+    "batch256": Published(f"{_2012} (the code's #170)", 0.0, 0.0, worse=True),
+}
+
+
+def imagenet() -> Sweep:
+    members = [
+        Member(name, f"alexnet.py:{name}", published=published)
+        for name, published in _WORSE.items()
+        if published is not None
+    ]
+    whole = Member("whole", "alexnet.py", published=Published(_2012, 40.7, 18.2))
+    return Sweep((whole, *members), baseline="whole", views=10)
+
+
+def cifar10() -> Sweep:
+    members = [
+        Member(name, f"cifar10.py:towers,{name}", published=published) for name, published in _WORSE.items()
+    ]
+    return Sweep(
+        (Member("whole", "cifar10.py:towers"), *members), baseline="whole", seeds=(0, 1, 2), views=10
+    )
+
+
+def sweep(variants: str = "") -> Sweep:
+    return one_of(variants, {"imagenet": imagenet, "cifar10": cifar10})

@@ -1,0 +1,190 @@
+"""Runs a sweep's tasks: each training and each test is a command of its own, which may fail alone."""
+
+import contextlib
+import ctypes
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+from etils import epath
+
+from alexnet_jax import files, sweep_table
+from alexnet_jax import sweep as sweep_lib
+from alexnet_jax.errors import Interrupted, UserError
+from alexnet_jax.locks import locked
+from alexnet_jax.sweep import Sweep, Task
+from alexnet_jax.sweep_table import Table
+
+
+def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> None:
+    """Makes the sweep's directory, or finds that it is this sweep's.
+
+    Raises:
+      UserError: it is another's, or can't be written.
+    """
+    try:
+        _refuse_another(path, overrides, workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        with _alone(workdir):
+            files.write(workdir / "sweep.json", sweep_lib.to_json(path, sweep, overrides).encode())
+    except OSError as error:
+        raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
+
+
+def _refuse_another(path: str, overrides: Sequence[str], workdir: epath.Path) -> None:
+    if not (workdir / "sweep.json").exists():
+        if (workdir / "config.json").exists():
+            raise UserError(f"{workdir} holds a training, not a sweep: take another --workdir")
+        return
+    before = json.loads((workdir / "sweep.json").read_text())
+    if any(before[key] != value for key, value in sweep_lib.identity(path, overrides).items()):
+        settings = "".join(f" {word}" for word in before["overrides"])
+        raise UserError(
+            f"{workdir} holds another sweep, {before['config']}{' with' if settings else ''}{settings}:"
+            " take another --workdir"
+        )
+
+
+def run(
+    tasks: Sequence[Task], index: int | None, sweep: Sweep, workdir: epath.Path, say: Callable[[str], None]
+) -> Table:
+    """Does what is not done yet; a task that fails is noted, and the others go on.
+
+    Args:
+      tasks: from `sweep.tasks`.
+      index: of the only one to do; None for all, in turn.
+      sweep: that they are of.
+      workdir: where it lies.
+      say: takes a line for the user.
+
+    Returns:
+      The table of what is done then, which is also written.
+
+    Raises:
+      UserError: no such index, or one that needs others that are not done.
+      Interrupted: SIGTERM or Ctrl-C came; what was trained is saved.
+    """
+    numbers = range(len(tasks)) if index is None else [index]
+    by_directory = {task.directory: task for task in tasks}
+    for number in numbers:
+        task, where = tasks[number], f"[{number + 1} of {len(tasks)}] {tasks[number].name}"
+        missing = [net.name for net in task.needs if not sweep_lib.is_done(by_directory[net])]
+        problem = None
+        if sweep_lib.is_done(task):
+            say(f"{where}: done before")
+        elif missing and index is not None:
+            raise UserError(f"--index={index}, {task.name}, needs {', '.join(missing)}: run those first")
+        else:
+            task.directory.mkdir(parents=True, exist_ok=True)
+            (task.directory / "evaluation.json").unlink(missing_ok=True)  # of what was asked for before
+            needs = f"needs {', '.join(missing)}, not trained" if missing else None
+            problem = needs or _obstacle(task) or _do(task, where, say)
+        note = task.directory / "failed.txt"
+        if problem is None:
+            note.unlink(missing_ok=True)
+        else:
+            say(f"{where}: failed: {problem}")
+            files.write(note, f"{problem}\n".encode())
+    with _alone(workdir):
+        found = sweep_table.table(workdir, sweep)
+        sweep_table.write(workdir, found)
+    return found
+
+
+def _obstacle(task: Task) -> str | None:
+    """Why what was trained can't become what is asked for; None if it can: a later end goes on."""
+    if task.config is None or not any((task.directory / "checkpoints").glob("[0-9]*")):
+        return None
+    for key, old, new in sweep_lib.changes(task.directory, task.config):
+        later = key in ("num_epochs", "num_steps") and (new is None or (old is not None and new > old))
+        if not later:
+            return (
+                f"{task.directory} holds a net with {key} = {old}, not {new}: delete it, or name the new one"
+            )
+    return None
+
+
+def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
+    """Trains and tests; returns why that failed, if it did."""
+    for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
+        if arguments:
+            say(f"{where}: {command_line(verb, arguments)}")
+            status, complaint = _command(verb, arguments)
+            if status:
+                return complaint or f"{verb} ended with status {status}"
+    return None
+
+
+def command_line(verb: str, arguments: Sequence[str]) -> str:
+    """What a user would type."""
+    return f"alexnet-jax {verb} {shlex.join(arguments)}"
+
+
+def _command(verb: str, arguments: Sequence[str]) -> tuple[int, str]:
+    """Runs a verb to its end: its status, and what it said was wrong.
+
+    Raises:
+      Interrupted: this process was asked to stop, and the command has.
+    """
+    received: list[int] = []
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(reading, errors="backslashreplace") as said,
+        # Of a group of its own, so that a terminal's Ctrl-C comes to it once, from here. It holds both ends
+        # of the pipe, so that it can still write to it, and save, when we were killed.
+        subprocess.Popen(
+            [sys.executable, "-m", "alexnet_jax", verb, *arguments],
+            stderr=writing,
+            pass_fds=[reading],
+            process_group=0,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        ) as process,
+    ):
+        os.close(writing)
+
+        def pass_on(signum: int, frame: FrameType | None) -> None:
+            received.append(signum)
+            # A scheduler's SIGTERM goes to every process: a second one would end the training unsaved.
+            process.send_signal(signal.SIGINT)
+
+        complaint = ""
+        with _handling(pass_on):
+            for line in said:
+                sys.stderr.write(line)
+                sys.stderr.flush()
+                if line.startswith("alexnet-jax: "):
+                    complaint = line.removeprefix("alexnet-jax: ").strip()
+            status = process.wait()
+    if received:
+        raise Interrupted(received[0], f"{verb} has stopped with status {status}; what is done stays")
+    if status < 0:
+        complaint = f"{verb} was ended by {signal.Signals(-status).name}"
+    return status, complaint
+
+
+def _end_with_parent() -> None:
+    """A training whose sweep is killed saves and ends too, or the next sweep would find it at work."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, old in before.items():
+            signal.signal(signum, old)
+
+
+def _alone(workdir: epath.Path) -> contextlib.AbstractContextManager[None]:
+    """Array jobs of one sweep write its files in turn; buckets have no locks, and need none."""
+    if "://" in str(workdir):
+        return contextlib.nullcontext()
+    return locked(workdir / "sweep.lock", lambda: None)

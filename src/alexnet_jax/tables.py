@@ -1,0 +1,31 @@
+"""Tables as text, for terminals and for Markdown."""
+
+from collections.abc import Sequence
+
+
+def size_in_words(count: float) -> str:
+    """``1.5 GB``, of 10^9 bytes."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = [any(row[i][:1].isdigit() for row in rows[1:]) and i >= 1 for i in range(len(widths))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown; its first row is the head."""
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
