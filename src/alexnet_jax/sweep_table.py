@@ -23,6 +23,9 @@ class Errors:
 
     each: tuple[float, ...]
 
+    def __str__(self) -> str:
+        return _plus_minus(self.mean, self.deviation)
+
     @property
     def mean(self) -> float:
         """Over the seeds."""
@@ -131,7 +134,7 @@ class Table:
         for name in ("top1", "top5"):
             errors: Errors | None = getattr(row, name)
             base = self._base(name, row)
-            words.append("not run" if errors is None else _plus_minus(errors.mean, errors.deviation))
+            words.append("not run" if errors is None else str(errors))
             words.append(_plus_minus(*errors.change(base), "+") if errors and base else "")
         return [*words, *_published(row.published)]
 
