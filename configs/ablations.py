@@ -7,10 +7,11 @@
 worse than its whole net, on the sets named beside them, and on CIFAR-10 no more than a hint.
 
 imagenet (the default): configs/alexnet.py's, ten views. Not run; 10 trainings of 90 epochs.
-cifar10: the small AlexNet of configs/cifar10.py, three seeds each, ten views.
+cifar10: the small AlexNet of configs/cifar10.py, three seeds each, ten views; of the whole net five, and
+    all five together.
 """
 
-from alexnet_jax.sweep import Member, Published, Sweep, one_of
+from alexnet_jax.sweep import Ensemble, Member, Published, Sweep, one_of
 
 _2012 = "ILSVRC-2012 validation"
 _WORSE = {
@@ -44,9 +45,9 @@ def cifar10() -> Sweep:
     members = [
         Member(name, f"cifar10.py:towers,{name}", published=published) for name, published in _WORSE.items()
     ]
-    return Sweep(
-        (Member("whole", "cifar10.py:towers"), *members), baseline="whole", seeds=(0, 1, 2), views=10
-    )
+    whole = Member("whole", "cifar10.py:towers", seeds=(0, 1, 2, 3, 4))
+    five = Ensemble("five whole nets", ("whole",))
+    return Sweep((whole, *members), baseline="whole", seeds=(0, 1, 2), views=10, ensembles=(five,))
 
 
 def sweep(variants: str = "") -> Sweep:

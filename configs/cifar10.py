@@ -143,13 +143,13 @@ def figure1_relu(c: ConfigDict) -> None:
     c.net.layers = without(LRN18, "norm1", "norm2")
     c.learning.weight_decay = 0.0
     c.learning.schedule = "constant"
-    c.num_epochs = 15.0
+    c.num_epochs = 10.0
 
 
 def figure1_tanh(c: ConfigDict) -> None:
     figure1_relu(c)
     v.tanh(c)
-    c.num_epochs = 60.0
+    c.num_epochs = 40.0
 
 
 def local13(c: ConfigDict) -> None:
@@ -174,11 +174,11 @@ def towers(c: ConfigDict) -> None:
     c.data.crop_size = 24
     c.data.flip = True
     c.data.color_noise = 0.1
-    c.learning.rate = 0.005
+    c.learning.rate = 0.01
     c.learning.bias_rate = c.learning.get_oneway_ref("rate")
     c.learning.weight_decay = 5e-4
-    c.learning.cuts = (16.0, 18.0)
-    c.num_epochs = 20.0
+    c.learning.cuts = (12.0, 14.0)
+    c.num_epochs = 15.0
 
 
 def get_config(variants: str = "") -> ConfigDict:

@@ -10,10 +10,10 @@ import pytest
 from alexnet_jax import UserError, build, restore
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import RunError
+from alexnet_jax.files import absolute
 from alexnet_jax.learning import Plateau
 from alexnet_jax.mesh import make_mesh
 from alexnet_jax.step import TrainState, new_state
-from alexnet_jax.workdir import absolute
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 from alexnet_jax import UserError, config, restore
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import RunError
+from alexnet_jax.files import absolute
 from alexnet_jax.progress import Watch
 from alexnet_jax.train import train
-from alexnet_jax.workdir import absolute
 from tests.conftest import RECIPES
 
 
@@ -42,6 +42,7 @@ def test_a_workdir_holds_what_the_contract_says(trained):
         "checkpoints",
         "metrics.jsonl",
         "events.out",
+        "lock",
     }
     (*_, last) = lines(trained, "train")
     assert set(last) == {

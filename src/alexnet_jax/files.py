@@ -1,6 +1,13 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and where they are."""
+
+import os
 
 from etils import epath
+
+
+def absolute(path: str | os.PathLike[str]) -> epath.Path:
+    """A path as Orbax wants it, of a disk or of a bucket."""
+    return epath.Path(path).expanduser().resolve()
 
 
 def write(path: epath.Path, content: bytes) -> None:

@@ -165,7 +165,8 @@ class Signals:
         self._received = signum
         signal.signal(signum, signal.SIG_DFL)
         # Not print: the signal may have come in the middle of one.
-        os.write(2, f"{signal.Signals(signum).name}: saving; again to stop at once\n".encode())
+        with contextlib.suppress(OSError):  # nobody listens any more
+            os.write(2, f"{signal.Signals(signum).name}: saving; again to stop at once\n".encode())
         if jax.process_count() > 1:
             # What the service's own handler for SIGTERM does, which hears no Ctrl-C and is out of a job
             # since `start`; there is no public way to say it.

@@ -185,9 +185,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
     of_member: dict[str, list[epath.Path]] = {member.name: [] for member in sweep.members}
     found: list[Task] = []
     for seed in sorted({seed for member in sweep.members for seed in sweep.seeds_of(member)}):
-        for member in sweep.members:
-            if seed not in sweep.seeds_of(member):
-                continue
+        for member in (each for each in sweep.members if seed in sweep.seeds_of(each)):
             directory = workdir / f"{_slug(member.name)}-seed{seed}"
             settings = {**member.settings, "seed": seed}
             needs: tuple[epath.Path, ...] = ()
@@ -207,23 +205,25 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
             except UserError as error:
                 raise UserError(f"{path}: {member.name}: {error}") from error
             train = (f"--config={config}", f"--workdir={directory}", *words)
-            name = f"{member.name}, seed {seed}"
-            found.append(
-                Task(name, directory, train, _evaluation(directory, [directory], sweep), needs, wanted)
-            )
+            evaluate = _evaluation(directory, [directory], sweep, overrides)
+            found.append(Task(f"{member.name}, seed {seed}", directory, train, evaluate, needs, wanted))
             of_member[member.name].append(directory)
     for ensemble in sweep.ensembles:
         directory = workdir / _slug(ensemble.name)
         nets = [each for name in ensemble.members for each in of_member[name]]
-        found.append(
-            Task(ensemble.name, directory, (), _evaluation(directory, nets, sweep), tuple(nets), None)
-        )
+        evaluate = _evaluation(directory, nets, sweep, overrides)
+        found.append(Task(ensemble.name, directory, (), evaluate, tuple(nets), None))
     return found
 
 
-def _evaluation(directory: epath.Path, nets: Sequence[epath.Path], sweep: Sweep) -> tuple[str, ...]:
+def _evaluation(
+    directory: epath.Path, nets: Sequence[epath.Path], sweep: Sweep, overrides: Sequence[str]
+) -> tuple[str, ...]:
     workdirs = (f"--workdir={net}" for net in nets)
-    return (*workdirs, f"--views={sweep.views}", f"--json={directory / 'evaluation.json'}")
+    data = (
+        word for word in overrides if word.startswith(("--config.data.source=", "--config.data.cache_dir="))
+    )
+    return (*workdirs, *data, f"--views={sweep.views}", f"--json={directory / 'evaluation.json'}")
 
 
 def evaluation(directory: epath.Path) -> dict[str, Any] | None:
@@ -286,12 +286,9 @@ def read(workdir: epath.Path) -> Sweep:
       UserError: none does.
     """
     try:
-        text = (workdir / "sweep.json").read_text()
-        fields = json.loads(text, object_hook=_with_tuples)["sweep"]
+        fields = json.loads((workdir / "sweep.json").read_text(), object_hook=_with_tuples)["sweep"]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{workdir} holds no sweep: it has no sweep.json; alexnet-jax sweep makes one"
-        ) from error
+        raise UserError(f"{workdir} holds no sweep, no sweep.json: alexnet-jax sweep makes one") from error
     for row in (*fields["members"], *fields["ensembles"]):
         row["published"] = row["published"] and Published(**row["published"])
     fields["members"] = tuple(Member(**row) for row in fields["members"])

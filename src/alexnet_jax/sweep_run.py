@@ -71,6 +71,9 @@ def run(
     """
     numbers = range(len(tasks)) if index is None else [index]
     by_directory = {task.directory: task for task in tasks}
+    for task in tasks:  # a table is not to hold what was asked for before
+        if sweep_lib.evaluation(task.directory) is not None and not sweep_lib.is_done(task):
+            (task.directory / "evaluation.json").unlink(missing_ok=True)
     for number in numbers:
         task, where = tasks[number], f"[{number + 1} of {len(tasks)}] {tasks[number].name}"
         missing = [net.name for net in task.needs if not sweep_lib.is_done(by_directory[net])]
@@ -81,7 +84,6 @@ def run(
             raise UserError(f"--index={index}, {task.name}, needs {', '.join(missing)}: run those first")
         else:
             task.directory.mkdir(parents=True, exist_ok=True)
-            (task.directory / "evaluation.json").unlink(missing_ok=True)  # of what was asked for before
             needs = f"needs {', '.join(missing)}, not trained" if missing else None
             problem = needs or _obstacle(task) or _do(task, where, say)
         note = task.directory / "failed.txt"

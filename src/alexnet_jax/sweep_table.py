@@ -139,8 +139,9 @@ class Table:
         return [*words, *_published(row.published)]
 
     def _base(self, name: str, row: Row) -> Errors | None:
-        """What a row's errors are compared with; the baseline is not, with itself."""
-        return None if row is self.baseline else getattr(self.baseline, name, None)
+        """What a row's errors are compared with: the baseline's on the same images, if it is another row."""
+        other = self.baseline is not None and self.baseline is not row and self.baseline.on == row.on
+        return getattr(self.baseline, name) if other else None
 
     def _notes(self) -> list[str]:
         notes = [f"Errors on {self.on}; ± is the deviation over seeds, of a change its standard error."]

@@ -20,6 +20,7 @@ from alexnet_jax.cache import DataInfo, class_count, open_cache
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.evaluate import evaluate
+from alexnet_jax.files import absolute
 from alexnet_jax.layers import with_classes
 from alexnet_jax.learning import Plateau
 from alexnet_jax.loader import training_batches
@@ -30,7 +31,7 @@ from alexnet_jax.progress import Meter, Progress, Watch
 from alexnet_jax.sources import absolute as absolute_source
 from alexnet_jax.sources import full_path
 from alexnet_jax.summary import layers_table
-from alexnet_jax.workdir import absolute, read_workdir, write_workdir
+from alexnet_jax.workdir import read_workdir, write_workdir
 
 
 def describe(config: ConfigDict) -> tuple[Mesh, Net]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from etils import epath
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
@@ -18,6 +17,7 @@ from alexnet_jax.augment import Statistics, statistics
 from alexnet_jax.cache import DataInfo
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import UserError
+from alexnet_jax.files import absolute
 from alexnet_jax.mesh import DATA, local_mesh
 from alexnet_jax.model import Net, Params, build
 from alexnet_jax.step import features, log_probabilities
@@ -107,11 +107,6 @@ class Restored:
     def _statistics(self) -> Statistics:
         info, reading = self.data, self.config.data.color_noise_reading
         return statistics(info.mean_image, info.color_covariance, reading, self.mesh)
-
-
-def absolute(workdir: str | os.PathLike[str]) -> epath.Path:
-    """A workdir's path, as Orbax wants it."""
-    return epath.Path(workdir).expanduser().resolve()
 
 
 def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mesh | None = None) -> Restored:
