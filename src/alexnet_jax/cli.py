@@ -21,7 +21,7 @@ from absl import flags, logging
 from alexnet_jax import compile_cache
 from alexnet_jax import config as config_lib
 from alexnet_jax.errors import Interrupted, RunError, UserError
-from alexnet_jax.overrides import config_flag, config_of, override, parse, required
+from alexnet_jax.overrides import config_flag, config_of, of_elsewhere, parse, required
 
 _USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
@@ -38,6 +38,9 @@ usage: alexnet-jax VERB [--flag=value ...]
             builds the cache that training reads, or checks every byte of the one that is there
   sweep     --config=FILE.py[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
             trains and tests what the file's sweep() names, in turn or one by index, and compares it
+  report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
+            [--config.data.KEY=VALUE ...] [--figure=1|3|4 --save=FILE.png] [--tables]
+            a page of a training or of a sweep; or a figure of the paper's, or its tables, alone
   plan      --config=FILE.py[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
             [--config.KEY=VALUE ...]
             compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
@@ -170,7 +173,7 @@ def _evaluate(args: list[str]) -> None:
 
     import jax
 
-    from alexnet_jax import hosts
+    from alexnet_jax import files, hosts
     from alexnet_jax.cache import open_cache
     from alexnet_jax.evaluate import evaluate
     from alexnet_jax.mesh import make_mesh
@@ -178,12 +181,7 @@ def _evaluate(args: list[str]) -> None:
 
     _check_file("--json", values.json)
     config, _ = read_workdir(workdirs[0])
-    elsewhere = ("data.source", "data.cache_dir", "data.encoding")
-    for key in (word.lstrip("-").removeprefix("config.").partition("=")[0] for word in overrides):
-        if key not in elsewhere:
-            raise UserError(f"config.{key} is the workdir's own; evaluate takes {', '.join(elsewhere)}")
-    config = override(config, overrides)
-    config_lib.validate(config)
+    config = of_elsewhere("evaluate", config, overrides)
     hosts.start()
     mesh = make_mesh(jax.device_count(), 1)
     members = [restore(workdir, values.step, mesh) for workdir in workdirs]
@@ -221,7 +219,7 @@ def _evaluate(args: list[str]) -> None:
         for checkpoint, weight in zip(checkpoints, weights or (), strict=False):
             checkpoint["weight"] = weight
         record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
-        Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
+        files.write(files.absolute(values.json), (json.dumps(record, indent=1) + "\n").encode())
 
 
 def _plan(args: list[str]) -> None:
@@ -273,7 +271,7 @@ def _sweep(args: list[str]) -> int:
 
     from alexnet_jax import sweep as sweep_lib
     from alexnet_jax import sweep_run, sweep_table
-    from alexnet_jax.workdir import absolute
+    from alexnet_jax.files import absolute
 
     sweep = sweep_lib.load(path)
     workdir = absolute(required(values.workdir, "--workdir=DIR"))
@@ -290,7 +288,46 @@ def _sweep(args: list[str]) -> int:
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, partial(print, flush=True))
     print(f"{table.text()}\n{workdir / 'table.md'} and table.json hold it")
+    if values.index is not None:  # of an array's jobs each answers for its own
+        return 0 if sweep_lib.is_done(tasks[values.index]) else RunError.status
     return RunError.status if table.failures else 0
+
+
+def _report(args: list[str]) -> int:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("workdir", None, "Of a training, or of a sweep.", flag_values=values)
+        flags.DEFINE_string("save", None, "The file, in the workdir by default.", flag_values=values)
+        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
+        flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
+        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
+        flags.DEFINE_integer("figure", None, "1 (of a sweep), 3 or 4, alone.", flag_values=values)
+        flags.DEFINE_bool("tables", False, "The paper's, of the sweeps in a folder.", flag_values=values)
+
+    values, overrides = _flags("report", args, define)
+    workdir = required(values.workdir, "--workdir=DIR")
+    _check_views(values.views)
+    if values.tables:
+        from alexnet_jax import paper_tables
+        from alexnet_jax.files import absolute
+
+        print(paper_tables.text(absolute(workdir)))
+        return 0
+
+    from alexnet_jax import report
+    from alexnet_jax.report_images import Asked
+
+    report.check(workdir, values.figure, values.save)
+    save = values.save or f"{workdir.rstrip('/')}/report.html"
+    _check_file("--save", None if "://" in save else save)
+    asked = Asked(workdir, values.step, values.split, values.views, tuple(overrides))
+    lacks: list[str] = []
+    if values.figure is None:
+        print(report.page(asked, save, lacks.append))
+    else:
+        print(*report.figure(values.figure, asked, save), sep="\n")
+    for line in lacks:
+        print(f"alexnet-jax: {line}", file=sys.stderr)
+    return UserError.status if lacks else 0
 
 
 def _predict(args: list[str]) -> int:
@@ -373,7 +410,11 @@ def _check_views(views: int) -> None:
 
 def _check_file(flag: str, path: str | None) -> None:
     """Before the work is done, not after it."""
-    if path and (Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK)):
+    if (
+        path
+        and "://" not in path
+        and (Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK))
+    ):
         raise UserError(
             f"{flag}={path} can't be written: there is no such folder, it is read-only, or it is one itself"
         )
@@ -386,4 +427,5 @@ _VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "prepare": _prepare,
     "plan": _plan,
     "sweep": _sweep,
+    "report": _report,
 }

@@ -1,14 +1,18 @@
-"""The paper's figures 3 and 4, of any net: drawn from arrays, without matplotlib's global state."""
+"""The paper's figures 1, 3 and 4, of any net: drawn from arrays, without matplotlib's global state."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import PercentFormatter
 
+from alexnet_jax import report_charts
 from alexnet_jax.errors import UserError
+from alexnet_jax.figure1 import LEVEL, Figure1
 from alexnet_jax.layers import Conv
 from alexnet_jax.neighbours import Neighbours
 from alexnet_jax.predict import Prediction
@@ -19,6 +23,34 @@ _COLUMNS = 4  # of images with bars
 _KERNELS_IN_A_ROW = 16
 _KERNEL = 0.5  # inches
 _BLUE, _PINK, _RED, _LIGHT = "#a9cce9", "#f4a3b4", "#b3263e", "#bbbbbb"
+
+
+def draw_figure1(facts: Figure1) -> Figure:
+    """Figure 1: each net's training error with the rate that is quickest; the other rates behind it.
+
+    Args:
+      facts: from `figure1.gather`.
+    """
+    figure = Figure(figsize=(4.4, 3.1), layout="constrained")
+    ax = figure.subplots()
+    ax.axhline(LEVEL, color=report_charts.MUTED, linewidth=0.8, linestyle=":")
+    for net, color in zip(facts.nets, cycle(report_charts.COLORS), strict=False):
+        dashes = "--" if net.saturating else "-"
+        for run in net.runs:
+            epochs = np.arange(1, len(run.errors) + 1)
+            if run is net.first and run.reached is not None:
+                name = f"{net.name}, rate {run.rate:g}: {run.reached:.1f} epochs"
+                ax.plot(epochs, run.errors, dashes, color=color, linewidth=2, zorder=3, label=name)
+                ax.plot(run.reached, LEVEL, "o", color=color, markersize=5, zorder=4)
+            else:
+                ax.plot(epochs, run.errors, dashes, color=color, linewidth=0.7)
+    ax.set(xlim=(0, None), ylim=(0, None))
+    report_charts.plain(ax)
+    ax.set_ylabel("training error", fontsize=9, color=report_charts.MUTED)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    if any(net.first for net in facts.nets):
+        ax.legend(frameon=False, fontsize=9, labelcolor=report_charts.INK)
+    return figure
 
 
 def first_kernels(net: Restored) -> np.ndarray:

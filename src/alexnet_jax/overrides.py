@@ -107,3 +107,20 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
             ) from error
         config = holder.value
     return config
+
+
+_ELSEWHERE = ("data.source", "data.cache_dir", "data.encoding")
+
+
+def of_elsewhere(verb: str, config: ConfigDict, overrides: list[str]) -> ConfigDict:
+    """A workdir's config with the place where its data lies on this machine, checked.
+
+    Raises:
+      UserError: anything else is to change.
+    """
+    for key in (word.lstrip("-").removeprefix("config.").partition("=")[0] for word in overrides):
+        if key not in _ELSEWHERE:
+            raise UserError(f"config.{key} is the workdir's own; {verb} takes {', '.join(_ELSEWHERE)}")
+    config = override(config, overrides)
+    config_lib.validate(config)
+    return config
