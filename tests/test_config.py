@@ -6,7 +6,10 @@ from alexnet_jax import UserError, build, config, get_config
 from tests.conftest import CONFIGS, RECIPES
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", RECIPES_THERE_ARE, ids=lambda path: path.stem)
 def test_recipes_load_and_survive_json(path):
     loaded = get_config(str(path))
     again = config.from_json(config.to_json(loaded))

@@ -140,7 +140,8 @@ def call(path: str, function: str, kind: type[T]) -> T:
     try:
         spec.loader.exec_module(module)
         if not hasattr(module, function):
-            raise UserError(f"{name} has no {function}()")
+            verb = "; it is for alexnet-jax sweep" if hasattr(module, "sweep") else ""
+            raise UserError(f"{name} has no {function}(){verb}")
         made = getattr(module, function)(variants)
     except UserError:
         raise

@@ -12,7 +12,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.figure1 import Figure1
 from alexnet_jax.report_charts import Chart, Series, curves, themed
 from alexnet_jax.sweep import Sweep
-from alexnet_jax.sweep_table import Row, Table
+from alexnet_jax.sweep_table import Errors, Row, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ def gather(workdir: str, path: epath.Path, beside: epath.Path) -> Facts:
 
 
 def _bars(table: Table) -> list[Bar | None]:
-    changes = [_change(row, table.baseline) for row in table.rows]
+    changes = [_change(row, table.compared_with("top1", row)) for row in table.rows]
     published = [
         row.published.top1 if row.published and row.published.worse and change else None
         for row, change in zip(table.rows, changes, strict=True)
@@ -150,10 +150,10 @@ def _bars(table: Table) -> list[Bar | None]:
     ]
 
 
-def _change(row: Row, baseline: Row | None) -> tuple[float, float] | None:
-    if row is baseline or row.top1 is None or baseline is None or baseline.top1 is None:
+def _change(row: Row, base: Errors | None) -> tuple[float, float] | None:
+    if row.top1 is None or base is None:
         return None
-    points, error = row.top1.change(baseline.top1)
+    points, error = row.top1.change(base)
     return points, error or 0.0
 
 

@@ -116,14 +116,19 @@ class Table:
                     "name": row.name,
                     "wanted": row.wanted,
                     "split_views_examples": row.on,
-                    "top1": _numbers(row.top1, self._base("top1", row)),
-                    "top5": _numbers(row.top5, self._base("top5", row)),
+                    "top1": _numbers(row.top1, self.compared_with("top1", row)),
+                    "top5": _numbers(row.top5, self.compared_with("top5", row)),
                     "failed": row.failed,
                     "published": row.published and dataclasses.asdict(row.published),
                 }
                 for row in self.rows
             ],
         }
+
+    def compared_with(self, name: str, row: Row) -> Errors | None:
+        """The baseline's ``top1`` or ``top5`` on the same images, for any row but its own."""
+        other = self.baseline is not None and self.baseline is not row and self.baseline.on == row.on
+        return getattr(self.baseline, name) if other else None
 
     def _words(self, row: Row) -> list[str]:
         done = 0 if row.top1 is None else len(row.top1.each)
@@ -133,15 +138,10 @@ class Table:
         words = [row.name, count]
         for name in ("top1", "top5"):
             errors: Errors | None = getattr(row, name)
-            base = self._base(name, row)
+            base = self.compared_with(name, row)
             words.append("not run" if errors is None else str(errors))
             words.append(_plus_minus(*errors.change(base), "+") if errors and base else "")
         return [*words, *_published(row.published)]
-
-    def _base(self, name: str, row: Row) -> Errors | None:
-        """What a row's errors are compared with: the baseline's on the same images, if it is another row."""
-        other = self.baseline is not None and self.baseline is not row and self.baseline.on == row.on
-        return getattr(self.baseline, name) if other else None
 
     def _notes(self) -> list[str]:
         notes = [f"Errors on {self.on}; ± is the deviation over seeds, of a change its standard error."]
