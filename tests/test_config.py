@@ -5,7 +5,6 @@ import pytest
 from alexnet_jax import UserError, build, config, get_config
 from tests.conftest import CONFIGS, RECIPES
 
-
 RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
 
 
