@@ -51,8 +51,9 @@ def test_nothing_is_mirrored_without_flip(data):
 
 def test_the_centre_alone_without_random_crops(data):
     data.random_crops = False
-    top, left, _ = corners_and_mirrors(views(data))
+    top, left, mirrored = corners_and_mirrors(views(data))
     assert (set(top), set(left)) == ({1}, {1})
+    assert not mirrored.any()
 
 
 def test_draws_depend_on_the_position_and_the_step_alone(data):

@@ -52,6 +52,21 @@ def test_convolutions_of_section_3_5(name, maps, kernel, stride, padding, reads,
     assert net[name].outputs == outputs
 
 
+def test_the_order_of_section_3_5():
+    """ReLU after every layer, then LRN after conv1 and conv2, pools after these and conv5, dropout twice."""
+    net, _ = traced("alexnet.py")
+    assert " ".join(net) == (
+        "conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 conv3 relu3 conv4 relu4 conv5 relu5 pool5"
+        " fc6 relu6 drop6 fc7 relu7 drop7 fc8"
+    )
+    kinds = {"relu": ReLU, "norm": LRN, "pool": MaxPool, "drop": Dropout}
+    for name, found in net.items():
+        if name[:4] in kinds:
+            assert isinstance(found.layer, kinds[name[:4]])
+    assert {net[n].layer.window for n in ("pool1", "pool2", "pool5")} == {3}
+    assert {net[n].layer.rate for n in ("drop6", "drop7")} == {0.5}
+
+
 def test_dense_layers_of_section_3_5():
     net, _ = traced("alexnet.py")
     assert [(net[n].layer.units, net[n].layer.reads, net[n].layer.bias) for n in ("fc6", "fc7")] == [

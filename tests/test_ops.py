@@ -144,6 +144,22 @@ def test_local(window, padding):
     np.testing.assert_allclose(gradient(g)[1], by_kernel, rtol=1e-4, atol=1e-3)
 
 
+def test_local_gradient_in_bfloat16():
+    """The parts of all windows that a place is in are added up in float32."""
+    layer = Local("l", maps=8, kernel=3, padding=(1, 1))
+    random = np.random.default_rng(4)
+    x, g = (random.normal(size=(2, 6, 6, maps)).astype(jnp.bfloat16) for maps in (16, 8))
+    kernel = random.normal(size=(6, 6, 144, 8)).astype(jnp.bfloat16)
+
+    def gradient(kind):
+        by_x = jax.vjp(lambda x: ops.local(x, kernel.astype(kind), layer), x.astype(kind))[1]
+        return by_x(g.astype(kind))[0].astype(np.float32)
+
+    found, expected = gradient(jnp.bfloat16), gradient(jnp.float32)
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert error < 0.003  # rounding each product and the sum to 8 bits; sums in bfloat16 have 0.004
+
+
 @pytest.mark.parametrize("shape", [(6,), (9, 7, 6)])
 def test_bias_of_maps_or_of_places(shape):
     bias = np.random.default_rng(3).normal(size=shape).astype(np.float32)

@@ -53,6 +53,13 @@ def test_half_of_a_folder_without_splits_for_testing(tmp_path):
     assert len({example for split in splits.values() for example in everything(split)}) == 100
 
 
+def test_a_folder_of_which_nothing_is_left_to_train_on(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 10)
+    with pytest.raises(UserError, match=r"data.test = 0\.95 leaves nothing of .* to train on"):
+        open_source(f"folder:{tmp_path}", 0.1, 0.95)
+
+
 def test_a_folder_of_splits_keeps_them(tmp_path):
     for split, count in (("train", 20), ("val", 5), ("test", 7)):
         fill(tmp_path / split / "cat" / "at_night", count)

@@ -71,7 +71,7 @@ def test_what_is_left_out_is_out():
     learning = get_config(f"{CONFIGS}/cifar10.py:towers,no_decay").learning
     assert (learning.weight_decay, learning.bias_decay) == (0, 0)
     crops = get_config(f"{CONFIGS}/cifar10.py:towers,no_crops").data
-    assert (crops.random_crops, crops.flip) == (False, False)
+    assert (crops.random_crops, crops.flip) == (False, True)  # ten views at the test, as the others have
 
 
 @pytest.mark.parametrize("recipe", ["alexnet.py:", "cifar10.py:towers,"])
@@ -88,6 +88,7 @@ def test_twice_the_batch_at_twice_the_rate(recipe):
     [
         *("alexnet.py:owt,no_lrn", "alexnet.py:silent_towers,one_tower", "cifar10.py:quick,pool2"),
         *("cifar10.py:pool2", "cifar10.py:quick,lrn18", "cifar10.py:local13,no_lrn"),
+        "alexnet.py:without_conv3,without_conv4",
     ],
 )
 def test_variants_that_contradict_each_other_are_refused(variants):

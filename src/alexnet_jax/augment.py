@@ -80,7 +80,8 @@ def random_views(
     positions_B = first + jnp.arange(len(images_BxHxWx3))
     height, width = images_BxHxWx3.shape[1:3]
     crops = -(-batch_size // data.images_per_crop)
-    mirrored_B = jax.random.bernoulli(named_key(key, "mirror"), 0.5 if data.flip else 0.0, (crops,))
+    mirrors = data.flip and data.random_crops
+    mirrored_B = jax.random.bernoulli(named_key(key, "mirror"), 0.5 if mirrors else 0.0, (crops,))
     crop_B = positions_B // data.images_per_crop
 
     def in_another_light(views: jax.Array) -> jax.Array:

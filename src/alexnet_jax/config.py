@@ -39,10 +39,10 @@ def base() -> ConfigDict:
     data.encoding = "raw"  # or "jpeg": a sixth of the bytes, and more work for the host
     data.max_broken = 1e-3  # images that may be left out because they can't be read: a fraction of all
     data.validation = 0.0  # taken from training: below 1 a fraction, else so many examples
-    data.test = 0.1  # of a set that comes without any splits: a fraction, of all its images
+    data.test = 0.1  # of a set that comes without any splits: the fraction that is for testing
     data.image_size = 256
     data.crop_size = 224
-    data.random_crops = True  # False: the centre of every training image
+    data.random_crops = True  # False: the centre of every training image, and not mirrored
     data.crop_scale = ()  # (0.08, 1.0): crops of a random area and shape, torchvision's RandomResizedCrop
     data.flip = True
     data.color_noise = 0.1  # deviation of the alphas in section 4.1; 0: none
@@ -99,6 +99,7 @@ MAY_CHANGE = frozenset(
         "keep_checkpoints",
         "mesh",
         "parallelism",
+        "init_from",  # it has begun
         "data.source",  # it may have moved: the data's fingerprint says whether it is the same
         "data.cache_dir",
         "data.max_broken",
@@ -272,6 +273,8 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             f"config.data.crop_size is {data.crop_size}: larger than image_size, {data.image_size}"
         )
+    if data.crop_scale and not data.random_crops:
+        raise UserError("config.data.crop_scale and config.data.random_crops=False contradict each other")
     mesh = config.mesh
     if len(mesh) != 2 or not all(isinstance(n, int) and (n > 0 or n == -1) for n in mesh):
         raise UserError(f"config.mesh is {mesh}, but must be (data, tower), each positive or -1")

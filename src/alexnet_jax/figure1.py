@@ -60,7 +60,10 @@ class Net:
         of = f"of {count} runs" if count > 1 else "its only run"
         if self.first is None:
             return f"{self.name}: never {_LEVEL}, in {epochs} epochs ({of})"
-        return f"{self.name}: {_LEVEL} after {self.first.reached:.1f} epochs (rate {self.first.rate:g}, {of})"
+        rates = sorted(run.rate for run in self.runs)
+        edge = {rates[0]: ", the smallest tried", rates[-1]: ", the largest tried"} if count > 1 else {}
+        rate = f"rate {self.first.rate:g}{edge.get(self.first.rate, '')}"
+        return f"{self.name}: {_LEVEL} after {self.first.reached:.1f} epochs ({rate}, {of})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,7 +117,7 @@ def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
         there = [run for run in of_net if run.reached is not None]
         first = min(there, key=lambda run: run.reached or 0.0, default=None)
         if of_net:
-            nets.append(Net(_name(config), "tanh" in config, tuple(of_net), first))
+            nets.append(Net(_name(config), "tanh" in config.partition(":")[2], tuple(of_net), first))
     if not nets:
         raise UserError(f"figure 1 shows training errors, and no net in {workdir} has trained for an epoch")
     return Figure1(tuple(nets))

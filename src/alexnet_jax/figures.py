@@ -87,14 +87,12 @@ def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
     Args:
       kernel_TxHxWx3xM: from `first_kernels`.
     """
-    towers, maps = len(kernel_TxHxWx3xM), kernel_TxHxWx3xM.shape[-1]
-    rows = -(-maps // _KERNELS_IN_A_ROW)
-    columns = -(-maps // rows)
+    towers, (rows, columns) = len(kernel_TxHxWx3xM), _grid(kernel_TxHxWx3xM.shape[-1])
     size = (max(6.0, _KERNEL * columns), towers * (_KERNEL * rows + 0.35))
     figure = Figure(figsize=size, layout="constrained")
     cells = figure.subplots(towers, 1, squeeze=False)[:, 0]
     for i, (ax, shares_M) in enumerate(zip(cells, color_shares(kernel_TxHxWx3xM), strict=True)):
-        ax.imshow(_mosaic(kernel_TxHxWx3xM[i], rows, columns), interpolation="nearest")
+        ax.imshow(mosaic(kernel_TxHxWx3xM[i]), interpolation="nearest")
         ax.set_axis_off()
         start = f"Tower {i + 1}: colour" if towers > 1 else "Colour"
         mean, least, largest = (f"{share:.0%}" for share in (shares_M.mean(), shares_M.min(), shares_M.max()))
@@ -104,8 +102,15 @@ def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
     return figure
 
 
-def _mosaic(kernel_HxWx3xM: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Kernels in rows on white, each scaled by its own largest weight and enlarged, between 0 and 1."""
+def _grid(maps: int) -> tuple[int, int]:
+    """Rows and columns for so many kernels."""
+    rows = -(-maps // _KERNELS_IN_A_ROW)
+    return rows, -(-maps // rows)
+
+
+def mosaic(kernel_HxWx3xM: np.ndarray) -> np.ndarray:
+    """A tower's kernels in rows on white, enlarged, each scaled by its own largest weight: 0 to 1."""
+    rows, columns = _grid(kernel_HxWx3xM.shape[-1])
     largest_M = np.abs(kernel_HxWx3xM).max(axis=(0, 1, 2))
     scaled = 0.5 + kernel_HxWx3xM / (2 * np.where(largest_M == 0, 1, largest_M))
     enlarge = -(-66 // len(scaled))

@@ -17,12 +17,14 @@ class Mistakes:
     Attributes:
       result: the error rates, of the same pass.
       confusion: (classes, classes), how many of each class (row) were taken for each class (column).
+      unknown: how many were taken for an output of the net that is no class of the data.
       hardest: (mistakes,), which of the split: those whose right class is least probable, the worst first.
       surest: (mistakes,), which of the split: those whose wrong class is most probable, the surest first.
     """
 
     result: Result
     confusion: np.ndarray
+    unknown: int
     hardest: np.ndarray
     surest: np.ndarray
 
@@ -49,7 +51,8 @@ def find(net: Restored, cache: Cache, split: str, views: int, most: int = 12) ->
     """
     looking = _Looking(net, cache.labels[split], views, most)
     result = evaluate([looking], cache, split, views, net.config.batch_size, net.mesh)
-    return Mistakes(result, looking.confusion, looking.hardest.rows, looking.surest.rows)
+    unknown = result.examples - int(looking.confusion.sum())
+    return Mistakes(result, looking.confusion, unknown, looking.hardest.rows, looking.surest.rows)
 
 
 class _Looking:
@@ -57,19 +60,20 @@ class _Looking:
 
     def __init__(self, net: Restored, labels: np.ndarray, views: int, most: int) -> None:
         self._net, self._labels, self._views, self._seen = net, labels, views, 0
-        self._classes = len(net.data.class_names)  # a net may have more outputs than its data
-        self.confusion = np.zeros((self._classes, self._classes), np.int64)
+        classes = len(net.data.class_names)
+        self.confusion = np.zeros((classes, classes), np.int64)
         self.hardest, self.surest = _Lowest(most), _Lowest(most)
 
     def __call__(self, images_BxHxWx3: jax.Array) -> jax.Array:
         log_probs = self._net.log_probabilities(images_BxHxWx3, views=self._views)
         right_B = self._labels[self._seen :][: len(images_BxHxWx3)]  # the last batch is filled up
-        known_BxC = np.asarray(log_probs)[: len(right_B), : self._classes]
-        guess_B = known_BxC.argmax(axis=1)
-        np.add.at(self.confusion, (right_B, guess_B), 1)
+        ours_BxC = np.asarray(log_probs)[: len(right_B)]
+        guess_B = ours_BxC.argmax(axis=1)
+        known = guess_B < len(self.confusion)  # a net may have more outputs than its data
+        np.add.at(self.confusion, (right_B[known], guess_B[known]), 1)
         wrong = np.flatnonzero(guess_B != right_B)
-        self.hardest.add(self._seen + wrong, known_BxC[wrong, right_B[wrong]])
-        self.surest.add(self._seen + wrong, -known_BxC[wrong, guess_B[wrong]])
+        self.hardest.add(self._seen + wrong, ours_BxC[wrong, right_B[wrong]])
+        self.surest.add(self._seen + wrong, -ours_BxC[wrong, guess_B[wrong]])
         self._seen += len(right_B)
         return log_probs
 

@@ -63,8 +63,9 @@ conv.defvjp(_conv_forward, _conv_backward)
 def local(x: jax.Array, kernel_HxWxIxO: jax.Array, layer: Local) -> jax.Array:
     """A convolution with a kernel for each place; I counts a window's rows, columns and maps."""
     height, width = kernel_HxWxIxO.shape[:2]
-    # The places in front: each is a product of its own.
-    padded_HxWxBxC = jnp.pad(x, [(0, 0), layer.padding, layer.padding, (0, 0)]).transpose(1, 2, 0, 3)
+    # The places in front: each is a product of its own. Float32, as the gradient is a sum over windows.
+    around = [(0, 0), layer.padding, layer.padding, (0, 0)]
+    padded_HxWxBxC = jnp.pad(x.astype(jnp.float32), around).transpose(1, 2, 0, 3)
     windows_HxWxBxI = jnp.concatenate(
         [
             padded_HxWxBxC[i : i + height, j : j + width]
@@ -72,7 +73,7 @@ def local(x: jax.Array, kernel_HxWxIxO: jax.Array, layer: Local) -> jax.Array:
             for j in range(layer.kernel)
         ],
         axis=-1,
-    )
+    ).astype(x.dtype)
     return jnp.matmul(windows_HxWxBxI, kernel_HxWxIxO).transpose(2, 0, 1, 3)
 
 

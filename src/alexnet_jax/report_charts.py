@@ -92,7 +92,7 @@ def curves(
             marker="o" if each.points and len(each.x) <= 20 else None,
             markersize=3,
         )
-    if log:
+    if log and any(value > 0 for each in series for value in each.y):
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

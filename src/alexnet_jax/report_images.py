@@ -47,15 +47,15 @@ class Tested:
       mistakes: on the split that is tested.
       hardest: of these, those whose right class is least probable.
       surest: of these, those whose wrong class is most probable.
-      guesses: figure 4, left.
-      neighbours: figure 4, right.
+      guesses: figure 4, left; empty where there are no images beside the training's.
+      neighbours: figure 4, right; None there.
     """
 
     mistakes: Mistakes
     hardest: list[Prediction]
     surest: list[Prediction]
     guesses: list[Prediction]
-    neighbours: Neighbours
+    neighbours: Neighbours | None
 
     @property
     def matrix(self) -> list[list[tuple[int, float]]]:
@@ -88,7 +88,7 @@ class Figure3:
 
 
 class NoImages(UserError):
-    """The data of a workdir is not prepared on this machine."""
+    """The data of a workdir is not prepared on this machine, or has none to test on."""
 
 
 def config_of(asked: Asked) -> ConfigDict:
@@ -122,11 +122,14 @@ def test(asked: Asked, net: Restored, cache: Cache) -> Tested:
       UserError: no such split.
       RunError: a loss that is not finite.
     """
-    split = asked.split or ("test" if "test" in cache.info.splits else "validation")
+    beside = [split for split in ("test", "validation") if split in cache.info.splits]
+    if asked.split is None and not beside:
+        raise NoImages(f"{cache.info.source} has images for training alone; --split=train tests on those")
+    split = asked.split or beside[0]
     if split not in cache.info.splits:
         raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
     found = mistakes.find(net, cache, split, asked.views)
-    guesses, near = figure4(net, cache, asked.views)
+    guesses, near = figure4(net, cache, asked.views) if beside else ([], None)
     return Tested(
         found,
         predict.predict_examples(net, cache, split, found.hardest, asked.views),
@@ -149,6 +152,6 @@ def figure3(net: Restored) -> Figure3 | None:
         kernels = figures.first_kernels(net)
     except UserError:  # a net without such a layer
         return None
-    mosaics = [np.asarray(ax.images[0].get_array()) for ax in figures.draw_kernels(kernels).axes]
+    mosaics = [figures.mosaic(kernel) for kernel in kernels]
     shares = figures.color_shares(kernels)
     return Figure3(mosaics, [(float(s.mean()), float(s.min()), float(s.max())) for s in shares])

@@ -110,9 +110,7 @@ def gather(workdir: str, path: epath.Path, beside: epath.Path) -> Facts:
     ]
     return Facts(
         name=path.name,
-        command=shlex.join(
-            ["alexnet-jax", "sweep", f"--config={made['config']}", f"--workdir={workdir}", *made["overrides"]]
-        ),
+        command=shlex.join(["alexnet-jax", "sweep", f"--workdir={workdir}", *made["typed"]]),
         sweep=sweep,
         table=table,
         rows=table.cells(),

@@ -90,7 +90,8 @@ def open_source(name: str, validation: float, test: float = 0.1) -> Source:
       name: ``config.data.source``.
       validation: ``config.data.validation``: what to take from the training set where the data
         set has no validation split of its own; below 1 a fraction, else so many examples.
-      test: ``config.data.test``: the fraction of a folder without splits that is for testing.
+      test: ``config.data.test``: the fraction that is for testing of a folder without splits, and of what
+        TFDS has for training alone.
 
     Raises:
       UserError: no such source, TFDS has not prepared it, or a folder without classes of images.
@@ -101,7 +102,7 @@ def open_source(name: str, validation: float, test: float = 0.1) -> Source:
     elif kind == "tfds" and rest:
         from alexnet_jax.tfds_source import open_tfds
 
-        source = open_tfds(rest)
+        source = _with_test(open_tfds(rest), test)
     elif kind == "folder" and rest:
         source = _folder(full_path(rest), test)
     else:
@@ -124,6 +125,17 @@ def _with_validation(source: Source, validation: float, name: str) -> Source:
     order = permutation(len(train), seed=0)
     held_out = {"train": train.subset(order[:-count]), "validation": train.subset(order[-count:])}
     return dataclasses.replace(source, splits=source.splits | held_out)
+
+
+def _with_test(source: Source, test: float) -> Source:
+    """Of a set that is all for training the first of a shuffle, the same for every run, are for testing."""
+    if list(source.splits) != ["train"]:
+        return source
+    train = source.splits["train"]
+    order = permutation(len(train), seed=1)
+    count = int(test * len(order))
+    splits = {"train": train.subset(order[count:]), "test": train.subset(order[:count])}
+    return dataclasses.replace(source, splits={name: split for name, split in splits.items() if len(split)})
 
 
 # ---- scikit-learn -----------------------------------------------------------------------------------
@@ -202,10 +214,12 @@ def _folder(root: Path, test: float) -> Source:
     else:
         everything = split_of(whole)
         order = permutation(len(everything), seed=0)
-        tenth, tested = len(order) // 10, int(test * len(order))
-        ends = tenth, tenth + tested
+        tenth = len(order) // 10
+        ends = tenth, tenth + int(test * len(order))
         parts = {"train": order[ends[1] :], "validation": order[: ends[0]], "test": order[ends[0] : ends[1]]}
         splits = {name: everything.subset(np.sort(rows)) for name, rows in parts.items() if len(rows)}
+        if "train" not in splits:
+            raise UserError(f"config.data.test = {test} leaves nothing of {root} to train on: take less")
     return Source(version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest())
 
 

@@ -127,7 +127,7 @@ def directories(of: Member | Ensemble, sweep: Sweep) -> list[str]:
     """The names of the directories that a row of the table is made of."""
     if isinstance(of, Ensemble):
         return [_slug(of.name)]
-    return [f"{_slug(of.name)}-seed{seed}" for seed in sweep.seeds_of(of)]
+    return [_directory(of.name, seed) for seed in sweep.seeds_of(of)]
 
 
 def one_of(name: str, known: Mapping[str, Callable[[], Sweep]]) -> Sweep:
@@ -148,6 +148,9 @@ def load(path: str) -> Sweep:
       UserError: no such file, or nothing in it that would make a sweep.
     """
     found = config_lib.call(path, "sweep", Sweep)
+    for member in found.members:
+        if own := {"seed", "init_from"} & {*member.settings}:
+            raise UserError(f"{path}: {member.name}: {min(own)} is no setting of a member, but a field of it")
     names = [member.name for member in found.members]
     slugs = [_slug(name) for name in (*names, *(ensemble.name for ensemble in found.ensembles))]
     slugs += [name for member in found.members for name in directories(member, found)]
@@ -183,14 +186,15 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
             raise UserError(f"{word}: the sweep sets it for each net")
     folder = Path(path.partition(":")[0]).parent
     of_member: dict[str, list[epath.Path]] = {member.name: [] for member in sweep.members}
+    sources: set[str] = set()
     found: list[Task] = []
     for seed in sorted({seed for member in sweep.members for seed in sweep.seeds_of(member)}):
         for member in (each for each in sweep.members if seed in sweep.seeds_of(each)):
-            directory = workdir / f"{_slug(member.name)}-seed{seed}"
+            directory = workdir / _directory(member.name, seed)
             settings = {**member.settings, "seed": seed}
             needs: tuple[epath.Path, ...] = ()
             if member.init_from is not None:
-                needs = (workdir / f"{_slug(member.init_from)}-seed{seed}",)
+                needs = (workdir / _directory(member.init_from, seed),)
                 settings["init_from"] = str(needs[0])
                 if needs[0] not in of_member[member.init_from]:
                     raise UserError(
@@ -200,6 +204,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
             config = str(folder / member.config)
             words = [*(f"--config.{key}={value}" for key, value in settings.items()), *overrides]
             try:
+                sources.add(override(config_lib.load(config), words[: len(settings)]).data.source)
                 wanted = override(config_lib.load(config), words)
                 config_lib.validate(wanted)
             except UserError as error:
@@ -208,6 +213,11 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
             evaluate = _evaluation(directory, [directory], sweep, overrides)
             found.append(Task(f"{member.name}, seed {seed}", directory, train, evaluate, needs, wanted))
             of_member[member.name].append(directory)
+    if len(sources) > 1 and any("config.data.source=" in word for word in overrides):
+        raise UserError(
+            f"--config.data.source would be every net's, but they have {', '.join(sorted(sources))}:"
+            " make links of these names"
+        )
     for ensemble in sweep.ensembles:
         directory = workdir / _slug(ensemble.name)
         nets = [each for name in ensemble.members for each in of_member[name]]
@@ -235,7 +245,7 @@ def evaluation(directory: epath.Path) -> dict[str, Any] | None:
 
 
 # What may differ between what was trained and what is asked for: where things lie, and on what it ran.
-_ELSEWHERE = config_lib.MAY_CHANGE - {"num_epochs", "num_steps"}
+_ELSEWHERE = config_lib.MAY_CHANGE - {"num_epochs", "num_steps", "init_from", "data.source"}
 
 
 def is_done(task: Task) -> bool:
@@ -257,8 +267,12 @@ def changes(directory: epath.Path, config: ConfigDict) -> list[tuple[str, Any, A
         for key, old, new in config_lib.changes(trained, config)
         if key not in _ELSEWHERE
         and not (key.endswith(".classes") and not new)
-        and not (key == "init_from" and old and new and Path(old).name == Path(new).name)
+        and not (key in ("init_from", "data.source") and old and new and Path(old).name == Path(new).name)
     ]
+
+
+def _directory(member: str, seed: int) -> str:
+    return f"{_slug(member)}-seed{seed}"
 
 
 def _slug(name: str) -> str:
@@ -268,13 +282,14 @@ def _slug(name: str) -> str:
 
 def to_json(path: str, sweep: Sweep, overrides: Sequence[str]) -> str:
     """The text of a ``sweep.json``."""
-    return json.dumps(identity(path, overrides) | {"sweep": dataclasses.asdict(sweep)}, indent=1) + "\n"
+    typed = {"typed": [f"--config={path}", *overrides], "sweep": dataclasses.asdict(sweep)}
+    return json.dumps(identity(path, overrides) | typed, indent=1) + "\n"
 
 
 def identity(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What makes a sweep this one: its file's name, its variants and settings, wherever things lie."""
     name, colon, variants = path.partition(":")
-    free = {f"--config.{key}" for key in _ELSEWHERE - {"data.source"}}
+    free = {f"--config.{key}" for key in _ELSEWHERE}
     settings = sorted(word for word in overrides if word.partition("=")[0] not in free)
     return {"config": Path(name).name + colon + variants, "overrides": settings}
 

@@ -28,9 +28,10 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
       UserError: it is another's, or can't be written.
     """
     try:
-        _refuse_another(path, overrides, workdir)
+        _refuse_another(path, overrides, workdir)  # before anything is written in what is another's
         workdir.mkdir(parents=True, exist_ok=True)
         with _alone(workdir):
+            _refuse_another(path, overrides, workdir)  # that has come meanwhile
             files.write(workdir / "sweep.json", sweep_lib.to_json(path, sweep, overrides).encode())
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
@@ -41,7 +42,10 @@ def _refuse_another(path: str, overrides: Sequence[str], workdir: epath.Path) ->
         if (workdir / "config.json").exists():
             raise UserError(f"{workdir} holds a training, not a sweep: take another --workdir")
         return
-    before = json.loads((workdir / "sweep.json").read_text())
+    try:
+        before = json.loads((workdir / "sweep.json").read_text())
+    except ValueError as error:
+        raise UserError(f"{workdir} holds a sweep.json that can't be read ({error}): delete it") from error
     if any(before[key] != value for key, value in sweep_lib.identity(path, overrides).items()):
         settings = "".join(f" {word}" for word in before["overrides"])
         raise UserError(
@@ -75,7 +79,7 @@ def run(
         if sweep_lib.evaluation(task.directory) is not None and not sweep_lib.is_done(task):
             (task.directory / "evaluation.json").unlink(missing_ok=True)
     for number in numbers:
-        task, where = tasks[number], f"[{number + 1} of {len(tasks)}] {tasks[number].name}"
+        task, where = tasks[number], f"[--index={number} of {len(tasks)}] {tasks[number].name}"
         missing = [net.name for net in task.needs if not sweep_lib.is_done(by_directory[net])]
         problem = None
         if sweep_lib.is_done(task):
@@ -113,6 +117,8 @@ def _obstacle(task: Task) -> str | None:
 
 def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
     """Trains and tests; returns why that failed, if it did."""
+    with _alone(task.directory, "lock"):  # that a training holds which was killed with its sweep, and saves
+        pass
     for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
         if arguments:
             say(f"{where}: {command_line(verb, arguments)}")
@@ -185,8 +191,8 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
             signal.signal(signum, old)
 
 
-def _alone(workdir: epath.Path) -> contextlib.AbstractContextManager[None]:
+def _alone(directory: epath.Path, lock: str = "sweep.lock") -> contextlib.AbstractContextManager[None]:
     """Array jobs of one sweep write its files in turn; buckets have no locks, and need none."""
-    if "://" in str(workdir):
+    if "://" in str(directory):
         return contextlib.nullcontext()
-    return locked(workdir / "sweep.lock", lambda: None)
+    return locked(directory / lock, lambda: None)

@@ -27,5 +27,5 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table of Markdown; its first row is the head."""
-    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -52,6 +53,8 @@ def settle(config: ConfigDict) -> None:
     """Sets what follows from where we are and from the data: full paths, and the number of classes."""
     data = config.data
     data.source = absolute_source(data.source)
+    if config.init_from is not None:
+        config.init_from = str(absolute(config.init_from))
     if data.cache_dir is not None:
         data.cache_dir = str(full_path(data.cache_dir))
     if not config.net.layers[-1].classes:
@@ -73,7 +76,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     path = absolute(workdir)
     settle(config)
     hosts.same(config_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
-    changed = _check_workdir(path, config)
+    _check_workdir(path, config)
 
     # ---- Mesh and model -------------------------------------------------------------------------
     mesh, model = describe(config)
@@ -102,6 +105,9 @@ def train(config: ConfigDict, workdir: str) -> None:
         hosts.Signals() as signals,
         Checkpoints(path, config.keep_checkpoints) as checkpoints,
     ):
+        changed = _check_workdir(path, config)  # another run may have been here meanwhile
+        _check_data(path, config, info)
+
         # ---- State: where a checkpoint is, or from the beginning -------------------------------
         restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
@@ -174,16 +180,25 @@ def train(config: ConfigDict, workdir: str) -> None:
     hosts.say(f"done: {step} steps; alexnet-jax evaluate --workdir={workdir}")
 
 
-def _alone(path: epath.Path) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _alone(path: epath.Path) -> Iterator[None]:
     """One run at a time in a workdir, of which the first process holds the lock; buckets have none."""
-    if "://" in str(path) or not hosts.is_first():
-        return contextlib.nullcontext()
+    busy = UserError(f"another process trains in {path}: take another --workdir, or wait for it")
 
-    def busy() -> None:
-        raise UserError(f"another process trains in {path}: take another --workdir, or wait for it")
+    def complain() -> None:
+        raise busy
 
-    path.mkdir(parents=True, exist_ok=True)
-    return locked(path / "lock", busy)
+    with contextlib.ExitStack() as held:
+        free = True
+        if "://" not in str(path) and hosts.is_first():
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(locked(path / "lock", complain))
+            except UserError:
+                free = False
+        if not hosts.all_true(free):  # all alike
+            raise busy
+        yield
 
 
 def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:

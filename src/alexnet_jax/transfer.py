@@ -3,6 +3,7 @@
 Every layer is taken from the other net but the classifier, which begins anew where the classes are others.
 """
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -13,20 +14,29 @@ from ml_collections import ConfigDict
 from alexnet_jax import hosts
 from alexnet_jax.cache import DataInfo
 from alexnet_jax.errors import UserError
+from alexnet_jax.layers import Dropout, Layers, replaced
 from alexnet_jax.mesh import param_specs, shardings
 from alexnet_jax.model import Net, Params, abstract_params, build, init, named_key
 from alexnet_jax.workdir import read_workdir, restore
 
 
 def check(config: ConfigDict) -> None:
-    """Whether the net of ``config.init_from`` has our layers in our shapes, but for the classifier.
+    """Whether the net of ``config.init_from`` is ours, but for the classifier and how it is trained.
 
     Raises:
-      UserError: it has not, or is no workdir.
+      UserError: it is not, or there is no such workdir.
     """
-    ours, theirs = (abstract_params(build(c)) for c in (config, read_workdir(config.init_from)[0]))
+    other = read_workdir(config.init_from)[0]
+    ours, theirs = (abstract_params(build(c)) for c in (config, other))
     classifier = config.net.layers[-1].name
-    for name, arrays in ours.items():
+    here, there = (_functions(c.net.layers) for c in (config, other))
+    for mine, its in itertools.zip_longest(here, there, fillvalue="nothing"):
+        if mine != its:
+            raise UserError(
+                f"config.init_from = {config.init_from}: it has {its}, here {mine};"
+                f" only {classifier} may differ"
+            )
+    for name, arrays in ours.items():  # whose images may have other sizes
         shape = arrays["kernel"].shape  # from which the bias's follows
         found = theirs[name]["kernel"].shape if name in theirs else "missing"
         if found != shape and name != classifier:
@@ -61,6 +71,15 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh) -
         taken = ", ".join(params)
     hosts.say(f"begins with {config.init_from}, step {net.step}: {taken} taken{new}")
     return params
+
+
+def _functions(layers: Layers) -> list[str]:
+    """Each layer but dropout and the classifier, without what it begins with."""
+    return [
+        repr(replaced([layer], layer.name, std=0.0, bias=0.0)[0] if hasattr(layer, "std") else layer)
+        for layer in layers[:-1]
+        if not isinstance(layer, Dropout)
+    ]
 
 
 def _classifier(model: Net, config: ConfigDict, places: Any) -> dict[str, jax.Array]:

@@ -59,9 +59,8 @@ def no_color(c: ConfigDict) -> None:
 
 
 def no_crops(c: ConfigDict) -> None:
-    """Section 4.1: without the first form, crops and mirror images: the centre of each image alone."""
+    """Section 4.1: without the first form, crops and mirror images; the views of the test stay."""
     c.data.random_crops = False
-    c.data.flip = False
 
 
 def no_dropout(c: ConfigDict) -> None:
@@ -123,8 +122,9 @@ ABLATIONS = (
     *(one_tower, silent_towers, sixth_conv, no_lrn, pool2, no_color, no_crops, no_dropout, no_decay),
     *(without_conv3, without_conv4, without_conv5, tanh),
 )
-EXCLUSIVE = tuple(
-    frozenset({"silent_towers", other}) for other in ("one_tower", "without_conv3", "sixth_conv")
+EXCLUSIVE = (
+    *(frozenset({"silent_towers", other}) for other in ("one_tower", "without_conv3", "sixth_conv")),
+    frozenset({"without_conv3", "without_conv4"}),  # of which one talks where the other is gone
 )
 
 

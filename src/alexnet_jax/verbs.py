@@ -201,6 +201,8 @@ def _sweep(args: list[str]) -> int:
 
     values, overrides = _flags("sweep", args, config_flag, define)
     path = required(values.config, "--config=FILE.py")
+    if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+        raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
 
     from alexnet_jax import sweep as sweep_lib
     from alexnet_jax import sweep_run, sweep_table
@@ -239,6 +241,8 @@ def _report(args: list[str]) -> int:
     values, overrides = _flags("report", args, define)
     workdir = required(values.workdir, "--workdir=DIR")
     _check_views(values.views)
+    if values.tables and (values.figure or values.save):
+        raise UserError("--tables are printed: they take --workdir alone")
     if values.tables:
         from alexnet_jax import paper_tables
         from alexnet_jax.files import absolute

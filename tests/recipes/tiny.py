@@ -2,8 +2,6 @@
 
 from alexnet_jax.config import base, with_variants
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU
-from alexnet_jax.sweep import Ensemble, Member, Published, Sweep
-from alexnet_jax.variants import no_lrn
 
 LAYERS = (
     Conv("conv1", maps=6, kernel=3, padding=(0, 1), std=0.1),
@@ -38,17 +36,4 @@ def get_config(variants=""):
     c.learning.schedule = "steps"
     c.learning.cuts = (0.3,)
     c.log_every, c.eval_every, c.checkpoint_every = 10, 20, 10
-    return with_variants(c, variants, {"plateau": plateau, "no_lrn": no_lrn})
-
-
-def sweep(variants=""):
-    members = (
-        Member("base", "tiny.py", published=Published("a set", 40.7, 18.2)),
-        Member("no LRN", "tiny.py:no_lrn", published=Published("a set", 1.4, 1.2, worse=True)),
-        Member("too fast", "tiny.py", {"learning.rate": 1e9}, seeds=(0,)),
-    )
-    if variants == "unknown":
-        members = (*members, Member("another", "tiny.py:no_such_variant"))
-    if variants == "one":
-        return Sweep(members[:1], "base")
-    return Sweep(members, "base", seeds=(0, 1), ensembles=(Ensemble("all of them", ("base", "no LRN")),))
+    return with_variants(c, variants, {"plateau": plateau})
