@@ -1,14 +1,13 @@
-r"""Tables 1 and 2 of the paper: every net of them, trained, and every ensemble.
+"""Tables 1 and 2 of the paper: every net of them, trained, and every ensemble.
 
-    alexnet-jax sweep --config=configs/tables.py:ilsvrc2010 --workdir=runs/tables/ilsvrc2010 \
-        --config.data.source=folder:DIR
+    alexnet-jax sweep --config=configs/tables.py:ilsvrc2010 --workdir=runs/tables/ilsvrc2010
     alexnet-jax sweep --config=configs/tables.py:ilsvrc2012 --workdir=runs/tables/ilsvrc2012
     alexnet-jax sweep --config=configs/tables.py:fall2009 --workdir=runs/tables/fall2009
     alexnet-jax report --tables --workdir=runs/tables
 
 The last prints both tables, our figures beside the paper's; a cell that nobody ran says so. Not run yet.
-The folders of Fall 2009 and Fall 2011 are ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``, where the command
-is given (links will do).
+The folders of images are ``ILSVRC2010``, ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``, where the command is
+given (links will do); TFDS has ILSVRC-2012.
 
 ilsvrc2012 (the default): five CNNs; two with a sixth convolution that learned from Fall 2011 first; all
     seven together. 9 trainings.

@@ -34,6 +34,6 @@ def test_one_pass_finds_what_all_probabilities_say(trained, devices, views, most
 
 def test_the_pairs_that_are_confused_most():
     confusion = np.array([[9, 1, 0], [3, 5, 0], [2, 1, 7]])
-    found = mistakes.Mistakes(Result("test", 1, 28, 0.5, 0.25, 0.0), confusion, np.empty(0), np.empty(0))
+    found = mistakes.Mistakes(Result("test", 1, 28, 0.5, 0.25, 0.0), confusion, 0, np.empty(0), np.empty(0))
     assert found.pairs(3) == [(1, 0, 3), (2, 0, 2), (0, 1, 1)]
     assert len(found.pairs(20)) == 4

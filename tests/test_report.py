@@ -179,7 +179,7 @@ def test_more_classes_than_a_matrix_has_room_for_are_a_list(trained):
     facts = report_workdir.gather(Asked(str(trained)), print)
     confusion = np.diag(np.full(31, 50))
     confusion[3, 30], confusion[2, 1] = 7, 4
-    found = Mistakes(Result("test", 1, 1561, 0.5, 0.1, 0.0), confusion, np.empty(0, int), np.empty(0, int))
+    found = Mistakes(Result("test", 1, 1561, 0.5, 0.1, 0.0), confusion, 0, np.empty(0, int), np.empty(0, int))
     names = tuple(f"<class {i}>" for i in range(31))
     facts = dataclasses.replace(
         facts,

@@ -91,7 +91,7 @@ def test_changes_are_bars_with_their_standard_error(ablations):
     assert no_lrn.published - no_lrn.zero == pytest.approx(1.4 * scale, abs=0.02)
     assert pool2.end - pool2.zero == pytest.approx(-2 * scale, abs=0.02)
     assert (pool2.low, pool2.high, pool2.published) == (None, None, None)
-    assert facts.command == "alexnet-jax sweep --config=a.py:some --workdir=W --config.num_epochs=3.0"
+    assert facts.command == "alexnet-jax sweep --workdir=W --config=configs/a.py:some --config.num_epochs=3.0"
 
 
 def test_each_net_has_a_state_and_an_address(ablations):
@@ -151,8 +151,8 @@ def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
     assert tanh.runs[0].reached is None
     assert facts.ratio == (pytest.approx(4), "tanh", "ReLU")
     assert facts.text().splitlines() == [
-        "ReLU: 25 % training error after 1.5 epochs (rate 0.002, of 2 runs)",
-        "tanh: 25 % training error after 6.0 epochs (rate 0.002, of 2 runs)",
+        "ReLU: 25 % training error after 1.5 epochs (rate 0.002, the largest tried, of 2 runs)",
+        "tanh: 25 % training error after 6.0 epochs (rate 0.002, the largest tried, of 2 runs)",
         "tanh takes 4.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
         "never there: tanh-0.001-seed0 (3 epochs)",
     ]

@@ -30,12 +30,12 @@ SWEEP = """
     (
         Member("base", TINY, {"num_steps": 10}, published=Published("a set", 40.7, 18.2)),
         Member(
-            "no LRN*", TINY + ":no_lrn", {"num_steps": 1, "learning.rate": 0.0},
+            "tuned*", TINY + ":no_dropout", {"num_steps": 1, "learning.rate": 0.0},
             init_from="base", published=Published("another", 1.4, worse=True),
         ),
         Member("too fast", TINY, {"learning.rate": 1e9}, seeds=(0,)),
     ),
-    "base", seeds=(0, 1), ensembles=(Ensemble("all of them", ("base", "no LRN*")),),
+    "base", seeds=(0, 1), ensembles=(Ensemble("all of them", ("base", "tuned*")),),
 """
 
 
@@ -104,7 +104,9 @@ def swept(tmp_path_factory, cache_dir):
 
 
 def test_by_index_one_is_done_alone_and_not_again_with_the_others(swept):
-    for job, line in zip(swept.jobs, ("[1 of 6] base, seed 0", "[4 of 6] base, seed 1"), strict=True):
+    for job, line in zip(
+        swept.jobs, ("[--index=0 of 6] base, seed 0", "[--index=3 of 6] base, seed 1"), strict=True
+    ):
         assert (job.status, job.err) == (0, "")
         assert f"{line}: alexnet-jax train --config=" in job.out
         assert job.out.count(" of 6] ") == 2  # to train, and to test
@@ -117,22 +119,22 @@ def test_by_index_one_is_done_alone_and_not_again_with_the_others(swept):
 def test_the_table_is_of_the_evaluations(swept):
     found = json.loads((swept.workdir / "table.json").read_text())
     rows = {row["name"]: row for row in found["rows"]}
-    assert list(rows) == ["base", "no LRN*", "too fast", "all of them"]
+    assert list(rows) == ["base", "tuned*", "too fast", "all of them"]
     assert found["baseline"] == "base"
     for key in ("top1", "top5"):
         errors = {
             name: np.array(
                 [100 * evaluation(swept.workdir, f"{name}-seed{s}")[f"{key}_error"] for s in (0, 1)]
             )
-            for name in ("base", "no-LRN-star")
+            for name in ("base", "tuned-star")
         }
-        base, other = errors["base"], errors["no-LRN-star"]
+        base, other = errors["base"], errors["tuned-star"]
         assert rows["base"][key]["each"] == base.tolist()
         assert rows["base"][key]["mean"] == pytest.approx(base.mean())
         assert rows["base"][key]["deviation"] == pytest.approx(base.std(ddof=1))
         assert rows["base"][key]["change"] is rows["base"][key]["change_standard_error"] is None
-        assert rows["no LRN*"][key]["change"] == pytest.approx(other.mean() - base.mean())
-        assert rows["no LRN*"][key]["change_standard_error"] == pytest.approx(
+        assert rows["tuned*"][key]["change"] == pytest.approx(other.mean() - base.mean())
+        assert rows["tuned*"][key]["change_standard_error"] == pytest.approx(
             np.sqrt(other.var(ddof=1) / 2 + base.var(ddof=1) / 2)
         )
         ensemble = 100 * evaluation(swept.workdir, "all-of-them")[f"{key}_error"]
@@ -141,7 +143,7 @@ def test_the_table_is_of_the_evaluations(swept):
         assert rows["all of them"][key]["change_standard_error"] is None
     assert rows["base"]["split_views_examples"] == ["test", 1, 360]
     nets = [Path(net["workdir"]).name for net in evaluation(swept.workdir, "all-of-them")["checkpoints"]]
-    assert nets == ["base-seed0", "base-seed1", "no-LRN-star-seed0", "no-LRN-star-seed1"]
+    assert nets == ["base-seed0", "base-seed1", "tuned-star-seed0", "tuned-star-seed1"]
 
 
 def test_the_terminal_and_the_document_say_the_same(swept):
@@ -160,7 +162,7 @@ def test_the_terminal_and_the_document_say_the_same(swept):
 
 def test_a_net_that_fails_is_said_and_the_others_go_on(swept):
     assert swept.whole.status == 1
-    assert "[3 of 6] too fast, seed 0: failed: the loss is nan at step" in swept.whole.out
+    assert "[--index=2 of 6] too fast, seed 0: failed: the loss is nan at step" in swept.whole.out
     assert "failed: too-fast-seed0: the loss is nan at step" in (swept.workdir / "table.md").read_text()
     (row,) = [x for x in json.loads((swept.workdir / "table.json").read_text())["rows"] if x["failed"]]
     assert row["name"] == "too fast"
@@ -171,7 +173,7 @@ def test_a_net_that_fails_is_said_and_the_others_go_on(swept):
 
 def test_a_net_begins_with_anothers_parameters_of_its_own_seed(swept):
     for seed in (0, 1):
-        base, tuned = (restore(swept.workdir / f"{name}-seed{seed}") for name in ("base", "no-LRN-star"))
+        base, tuned = (restore(swept.workdir / f"{name}-seed{seed}") for name in ("base", "tuned-star"))
         assert tuned.config.init_from == str(swept.workdir / f"base-seed{seed}")
         assert tuned.config.seed == base.config.seed == seed
         for ours, theirs in zip(jax.tree.leaves(tuned.params), jax.tree.leaves(base.params), strict=True):
@@ -183,7 +185,7 @@ def test_what_is_done_is_not_done_again_and_what_failed_is_tried_again(swept):
     again = run(swept.args)
     assert again.status == 1
     assert again.out.count("done before") == 5
-    assert "[3 of 6] too fast, seed 0: alexnet-jax train" in again.out
+    assert "[--index=2 of 6] too fast, seed 0: alexnet-jax train" in again.out
     after = bytes_of(swept.workdir)
     assert {path for path in after if before.get(path) != after[path]} <= {
         *(swept.workdir / "too-fast-seed0").glob("*")
@@ -193,7 +195,7 @@ def test_what_is_done_is_not_done_again_and_what_failed_is_tried_again(swept):
 def test_where_the_data_lies_makes_no_other_sweep(swept, tmp_path, capfd):
     """As array jobs have it, each on a disk of its own machine."""
     main([*swept.args, f"--config.data.cache_dir={tmp_path}", "--index=0"])
-    assert "[1 of 6] base, seed 0: done before" in capfd.readouterr().out
+    assert "[--index=0 of 6] base, seed 0: done before" in capfd.readouterr().out
 
 
 @pytest.fixture
@@ -275,10 +277,10 @@ def test_a_trainings_workdir_is_refused(trained, tmp_path, cache_dir, capfd):
 
 def test_what_needs_others_waits_for_them(tmp_path, cache_dir, capfd):
     args = words(write_sweep(tmp_path / "mine.py", SWEEP), tmp_path / "sweep", cache_dir)
-    assert "--index=1, no LRN*, seed 0, needs base-seed0: run those first" in refused(
+    assert "--index=1, tuned*, seed 0, needs base-seed0: run those first" in refused(
         capfd, [*args, "--index=1"]
     )
-    needs = "base-seed0, base-seed1, no-LRN-star-seed0, no-LRN-star-seed1"
+    needs = "base-seed0, base-seed1, tuned-star-seed0, tuned-star-seed1"
     assert f"--index=5, all of them, needs {needs}: run those first" in refused(capfd, [*args, "--index=5"])
 
 

@@ -2,6 +2,7 @@
 
 from alexnet_jax.config import base, with_variants
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU
+from alexnet_jax.variants import no_dropout
 
 LAYERS = (
     Conv("conv1", maps=6, kernel=3, padding=(0, 1), std=0.1),
@@ -36,4 +37,4 @@ def get_config(variants=""):
     c.learning.schedule = "steps"
     c.learning.cuts = (0.3,)
     c.log_every, c.eval_every, c.checkpoint_every = 10, 20, 10
-    return with_variants(c, variants, {"plateau": plateau})
+    return with_variants(c, variants, {"plateau": plateau, "no_dropout": no_dropout})
