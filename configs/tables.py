@@ -6,7 +6,7 @@
     alexnet-jax report --tables --workdir=runs/tables
 
 The last prints both tables, our figures beside the paper's; a cell that nobody ran says so. Not run yet.
-The folders of images are ``ILSVRC2010``, ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``, where the command is
+The folders of images are ``ILSVRC2010``, ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``, where a command is
 given (links will do); TFDS has ILSVRC-2012.
 
 ilsvrc2012 (the default): five CNNs; two with a sixth convolution that learned from Fall 2011 first; all

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from PIL import Image
 
 # One compilation for all tests, and for the processes they start, that run the same program.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -67,6 +69,18 @@ def trained(tmp_path_factory, cache_dir):
     workdir = tmp_path_factory.mktemp("trained")
     train(config, str(workdir))
     return workdir
+
+
+@pytest.fixture
+def five_classes(tmp_path):
+    """A folder with photographs of half as many classes as the digits have, all of them to train on."""
+    random = np.random.default_rng(0)
+    for name in "abcde":
+        (tmp_path / "photographs" / "train" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photographs" / "train" / name / f"{i}.png")
+    return f"folder:{tmp_path / 'photographs'}"
 
 
 @pytest.fixture

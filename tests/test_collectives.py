@@ -13,7 +13,7 @@ from alexnet_jax import build, get_config, hlo, ops, step
 from alexnet_jax import model as model_lib
 from alexnet_jax.chips import devices_of
 from alexnet_jax.collectives import Collective, expected, sent_by_each
-from alexnet_jax.layers import replaced
+from alexnet_jax.layers import Local, after, replaced, without
 from alexnet_jax.mesh import TOWER, local_params, make_mesh, shardings
 from alexnet_jax.plan import compile_step
 from tests.conftest import CONFIGS, RECIPES
@@ -69,6 +69,16 @@ def test_the_papers_net_on_a_tpu_v5e(libtpu):
     found = sent(paper(), make_mesh(4, 2, devices_of("v5e:2x4")))
     assert found == Counter([*towers_talk(2, 4), GRADIENTS])
     assert found == Counter(expected(paper(), 4, 2, gathered_itemsize=2))
+
+
+@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
+def test_locally_connected_towers_talk_like_others(parallelism):
+    layers = get_config(f"{RECIPES / 'tiny.py'}").net.layers
+    local = Local("local2", maps=4, kernel=3, padding=(1, 1), reads="all")
+    config = small(parallelism, after(without(layers, "conv2", "relu2"), "pool1", local))
+    found = sent(config, make_mesh(2, 2))
+    assert found == Counter(expected(config, 2, 2))
+    assert Collective("all-gather", ("tower",), ("local2",), "forward", 16 * 2 * 2 * 12 * 4) in found
 
 
 def one_weird_trick(gathered, scattered):

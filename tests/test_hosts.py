@@ -19,6 +19,7 @@ import pytest
 from etils import epath
 
 from alexnet_jax import UserError, hosts, restore
+from alexnet_jax.locks import locked
 from alexnet_jax.train import train
 from tests.conftest import RECIPES, ROOT, launch
 
@@ -285,3 +286,26 @@ def test_a_timeout_that_is_no_number(monkeypatch):
 
 def test_totals_are_added_in_float64():
     assert hosts.total(np.array([1e9 + 0.25])) == [1e9 + 0.25]
+
+
+def test_two_processes_begin_with_another_net_and_one_new_layer(trained, five_classes, cache_dir, tmp_path):
+    """A tower each; what is new is the same as in one process."""
+    settings = (
+        *(f"--config.data.cache_dir={cache_dir}", f"--config.init_from={trained}", "--config.num_steps=1"),
+        *(f"--config.data.source={five_classes}", "--config.learning.rate=0.0"),
+    )
+    for name, processes in (("one", 1), ("two", 2)):
+        command = (*TRAIN, f"--workdir={tmp_path / name}", f"--config.mesh=(1, {processes})", *settings)
+        told = launch(processes, *command, devices=processes)
+        assert told.count("fc8 begins anew (5 classes, there 10)") == 1
+    one, two = (restore(tmp_path / name).params for name in ("one", "two"))
+    for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(two["conv1"]["kernel"], restore(trained).params["conv1"]["kernel"])
+
+
+def test_a_busy_workdir_is_refused_by_all_processes_alike(cache_dir, tmp_path):
+    flags = (f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}", "--config.mesh=(2, 1)")
+    with locked(tmp_path / "lock", lambda: None):
+        told = launch(2, *TRAIN, *flags, devices=2, status=2)
+    assert told.count(f"another process trains in {tmp_path}") == 2

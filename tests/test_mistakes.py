@@ -7,6 +7,7 @@ from alexnet_jax import mistakes, restore
 from alexnet_jax.cache import open_cache
 from alexnet_jax.evaluate import Result
 from alexnet_jax.mesh import make_mesh
+from alexnet_jax.train import train
 
 
 @pytest.mark.parametrize(("devices", "views", "most"), [(1, 1, 5), (8, 10, 1000)])
@@ -30,6 +31,22 @@ def test_one_pass_finds_what_all_probabilities_say(trained, devices, views, most
     assert found.result.top1_error == pytest.approx(len(wrong) / 360)
     assert found.result.examples == found.confusion.sum() == 360
     assert found.result.loss == pytest.approx(-np.log(right).mean(), rel=1e-4)
+
+
+def test_a_net_with_more_outputs_than_the_data_has_classes(tiny, five_classes, tmp_path):
+    """Its errors are those of the test, of which some are no confusion of classes."""
+    tiny.data.source, tiny.num_steps = five_classes, 1
+    train(tiny, str(tmp_path / "w"))
+    net = restore(tmp_path / "w")
+    cache = open_cache(net.config.data, print)
+    found = mistakes.find(net, cache, "train", 1, 100)
+    labels, probs = cache.labels["train"], net.predict_proba(cache.images["train"][:])
+    guesses = probs.argmax(axis=1)
+    assert found.unknown == np.sum(guesses >= 5)
+    assert found.confusion.shape == (5, 5)
+    assert found.confusion.sum() + found.unknown == len(labels)
+    assert found.result.top1_error == pytest.approx(np.mean(guesses != labels))
+    assert set(found.hardest) == set(np.flatnonzero(guesses != labels))
 
 
 def test_the_pairs_that_are_confused_most():

@@ -17,6 +17,7 @@ from alexnet_jax.evaluate import Result
 from alexnet_jax.files import absolute
 from alexnet_jax.mistakes import Mistakes
 from alexnet_jax.report_images import Asked
+from alexnet_jax.train import train
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +285,26 @@ def test_a_folder_that_is_none_or_empty_is_one_line(tmp_path, capfd):
     assert "holds neither a training nor a sweep" in capfd.readouterr().err
     assert main(["report"]) == 2
     assert "--workdir=DIR is missing" in capfd.readouterr().err
+
+
+def test_a_set_without_images_to_test_on_has_a_page_without_a_test(tiny, five_classes, tmp_path, capsys):
+    tiny.data.source, tiny.data.validation, tiny.num_steps = five_classes, 0.0, 1
+    train(tiny, str(tmp_path / "w"))
+    capsys.readouterr()
+    assert main(["report", f"--workdir={tmp_path / 'w'}"]) == 2
+    assert "has images for training alone; --split=train tests on those" in capsys.readouterr().err
+    text = (tmp_path / "w" / "report.html").read_text()
+    assert "Figure 3" in text
+    assert "Figure 4" not in text
+    assert main(["report", f"--workdir={tmp_path / 'w'}", "--split=train"]) == 0
+    assert "The hardest" in (tmp_path / "w" / "report.html").read_text()
+
+
+def test_names_of_classes_are_text_in_the_page(copy):
+    info = json.loads((copy / "data.json").read_text())
+    info["class_words"] = ['"><img src=x onerror=alert(1)>'] * 10
+    (copy / "data.json").write_text(json.dumps(info))
+    assert main(["report", f"--workdir={copy}"]) == 0
+    text = (copy / "report.html").read_text()
+    assert "onerror" in text
+    assert "<img src=x" not in text

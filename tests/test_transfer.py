@@ -17,20 +17,6 @@ def begin(config, workdir):
     return restore(workdir)
 
 
-@pytest.fixture
-def five_classes(tmp_path):
-    """A folder with photographs of half as many classes as the digits have."""
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    for name in "abcde":
-        (tmp_path / "photographs" / name).mkdir(parents=True)
-        for i in range(10):
-            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photographs" / name / f"{i}.png")
-    return f"folder:{tmp_path / 'photographs'}"
-
-
 def test_the_same_classes_take_every_layer(tiny, trained, tmp_path, capsys):
     tiny.init_from = str(trained)
     before, after = restore(trained).params, begin(tiny, tmp_path / "w").params
