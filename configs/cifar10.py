@@ -13,6 +13,7 @@ lrn18: `layers-18pct.cfg`, "18 % error in 20 minutes": response normalization wi
     18.60 % test error with one view on 2026-11-24, in 88 minutes on 2 cores (JAX_NUM_CPU_DEVICES=2).
 figure1_relu, figure1_tanh: the four-layer net of figure 1, lrn18's without normalization, decay or any
     other regularization, at a constant rate: configs/figure1.py finds the best one and draws the figure.
+    With ``unit_pixels`` the images are divided by 64, to a deviation of about 1.
 local13, local11: `layers-conv-local-13pct.cfg` and `-11pct.cfg`, section 3.3's 13 % and 11 %: two locally
     connected layers, crops of 24 and mirror images; local11 has response normalization across maps, and
     twice as many maps in local3. 500 epochs and two cuts by ten of 10 epochs each, as their notes say; for
@@ -152,6 +153,11 @@ def figure1_tanh(c: ConfigDict) -> None:
     c.num_epochs = 40.0
 
 
+def unit_pixels(c: ConfigDict) -> None:
+    c.data.pixel_std = 64.0
+    c.net.layers = replaced(c.net.layers, "conv1", std=0.05)
+
+
 def local13(c: ConfigDict) -> None:
     c.net.layers = LOCAL13
     c.data.crop_size = 24
@@ -195,7 +201,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.learning.bias_decay = 0.0
     c.learning.schedule = "steps"
     nets = [quick, lrn18, figure1_relu, figure1_tanh, local13, local11, towers]
-    known = {change.__name__: change for change in (*nets, *v.ABLATIONS, v.batch256)}
+    known = {change.__name__: change for change in (*nets, unit_pixels, *v.ABLATIONS, v.batch256)}
     names = [net.__name__ for net in nets]
     if not {name.strip() for name in variants.split(",")} & {*names}:
         variants = f"quick,{variants}"
@@ -203,6 +209,7 @@ def get_config(variants: str = "") -> ConfigDict:
     contradictions = [
         frozenset(names),
         *v.EXCLUSIVE,
+        *(frozenset({name, "unit_pixels"}) for name in names if not name.startswith("figure1")),
         *(
             frozenset({name, other})
             for name in names

@@ -133,7 +133,7 @@ def _runs(workdir: epath.Path, member: Member, sweep: Sweep) -> Iterator[Run]:
 
 def _name(config: str) -> str:
     path, _, variants = config.partition(":")
-    name = (variants or Path(path).stem).removeprefix("figure1_")
+    name = (variants.partition(",")[0] or Path(path).stem).removeprefix("figure1_")
     return {"relu": "ReLU"}.get(name, name)
 
 
