@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax import UserError, build, config, get_config
+from alexnet_jax import UserError, build, config, get_config, settings
 from tests.conftest import CONFIGS, RECIPES
 
 RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
@@ -11,14 +11,14 @@ RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_c
 @pytest.mark.parametrize("path", RECIPES_THERE_ARE, ids=lambda path: path.stem)
 def test_recipes_load_and_survive_json(path):
     loaded = get_config(str(path))
-    again = config.from_json(config.to_json(loaded))
-    assert config.changes(loaded, again) == []
-    assert config.to_json(again) == config.to_json(loaded)
+    again = settings.from_json(settings.to_json(loaded))
+    assert settings.changes(loaded, again) == []
+    assert settings.to_json(again) == settings.to_json(loaded)
 
 
 def test_variants_combine_in_any_order():
     a, b = (get_config(f"{CONFIGS}/alexnet.py:{v}") for v in ("no_lrn,source,bf16", "bf16,source,no_lrn"))
-    assert config.changes(a, b) == []
+    assert settings.changes(a, b) == []
     assert (a.dtype, a.learning.cuts) == ("bfloat16", (25, 51, 79))
 
 
@@ -149,7 +149,7 @@ def changed(key, value):
     old, new = (get_config(f"{RECIPES / 'tiny.py'}") for _ in range(2))
     section, _, name = key.rpartition(".")
     (new[section] if section else new)[name] = value
-    return config.refuse_changes(old, new, "runs/x")
+    return settings.refuse_changes(old, new, "runs/x")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import time
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from alexnet_jax import UserError, config, restore
+from alexnet_jax import UserError, restore, settings
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
@@ -186,7 +187,7 @@ def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
     train(tiny, str(tmp_path))
     before = restore(tmp_path).params
     tiny.num_steps = 20
-    tiny.learning.layers = config.ConfigDict({"conv1": {"rate": 0.0, "bias_rate": 0.0}})
+    tiny.learning.layers = ConfigDict({"conv1": {"rate": 0.0, "bias_rate": 0.0}})
     tiny.learning.momentum = 0.0
     train(tiny, str(tmp_path))
     after = restore(tmp_path).params
@@ -289,5 +290,5 @@ def lines_of_a_killed_run(workdir):
 
 
 def test_a_workdir_names_the_config_it_was_made_with(trained, tiny):
-    saved = config.from_json((trained / "config.json").read_text())
-    assert config.changes(saved, tiny) == []
+    saved = settings.from_json((trained / "config.json").read_text())
+    assert settings.changes(saved, tiny) == []

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import config as config_lib
 from alexnet_jax import metrics, report_images
+from alexnet_jax import settings as settings_lib
 from alexnet_jax.cache import DataInfo
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import RunError
@@ -140,10 +141,10 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
         lacks=tuple(lacks),
         changed=[
             (key, words(new), words(old))
-            for key, old, new in config_lib.changes(config_lib.base(), config)
+            for key, old, new in settings_lib.changes(config_lib.base(), config)
             if not key.startswith("net.layers")
         ],
-        settings=[(key, words(value)) for key, value in sorted(config_lib.settings(config).items())],
+        settings=[(key, words(value)) for key, value in sorted(settings_lib.settings(config).items())],
         charts=_charts(told),
         layers=_layers(config),
         figure3=figure3,

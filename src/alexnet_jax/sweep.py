@@ -22,6 +22,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax import config as config_lib
+from alexnet_jax import settings as settings_lib
 from alexnet_jax.errors import UserError
 from alexnet_jax.overrides import override
 
@@ -245,7 +246,7 @@ def evaluation(directory: epath.Path) -> dict[str, Any] | None:
 
 
 # What may differ between what was trained and what is asked for: where things lie, and on what it ran.
-_ELSEWHERE = config_lib.MAY_CHANGE - {"num_epochs", "num_steps", "init_from", "data.source"}
+_ELSEWHERE = settings_lib.MAY_CHANGE - {"num_epochs", "num_steps", "init_from", "data.source"}
 
 
 def is_done(task: Task) -> bool:
@@ -261,10 +262,10 @@ def is_done(task: Task) -> bool:
 
 def changes(directory: epath.Path, config: ConfigDict) -> list[tuple[str, Any, Any]]:
     """(key, old, new) of what was trained there otherwise than is asked for."""
-    trained = config_lib.from_json((directory / "config.json").read_text())
+    trained = settings_lib.from_json((directory / "config.json").read_text())
     return [
         (key, old, new)
-        for key, old, new in config_lib.changes(trained, config)
+        for key, old, new in settings_lib.changes(trained, config)
         if key not in _ELSEWHERE
         and not (key.endswith(".classes") and not new)
         and not (key in ("init_from", "data.source") and old and new and Path(old).name == Path(new).name)

@@ -12,9 +12,9 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import config as config_lib
 from alexnet_jax import hosts, transfer
 from alexnet_jax import learning as learning_lib
+from alexnet_jax import settings as settings_lib
 from alexnet_jax import step as step_lib
 from alexnet_jax.augment import statistics
 from alexnet_jax.cache import DataInfo, class_count, open_cache
@@ -75,7 +75,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     """
     path = absolute(workdir)
     settle(config)
-    hosts.same(config_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
+    hosts.same(settings_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
     _check_workdir(path, config)
 
     # ---- Mesh and model -------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
     All that can be said before the data is prepared, which may take hours.
     """
     if (path / "config.json").exists():
-        return config_lib.refuse_changes(read_workdir(path)[0], config, path)
+        return settings_lib.refuse_changes(read_workdir(path)[0], config, path)
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     if "://" not in str(path) and not (there.is_dir() and os.access(there, os.W_OK)):
         raise UserError(f"the workdir {path} can't be written: {there} is no folder that can be written")

@@ -11,8 +11,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from alexnet_jax import config as config_lib
 from alexnet_jax import files
+from alexnet_jax import settings as settings_lib
 from alexnet_jax.augment import Statistics, statistics
 from alexnet_jax.cache import DataInfo
 from alexnet_jax.checkpoint import Checkpoints
@@ -134,7 +134,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     if not (path / "config.json").exists():
         raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
     try:
-        return config_lib.from_json((path / "config.json").read_text()), DataInfo.load(path)
+        return settings_lib.from_json((path / "config.json").read_text()), DataInfo.load(path)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{workdir} is damaged: config.json or data.json can't be read ({error})") from error
 
@@ -150,7 +150,7 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
         path.mkdir(parents=True, exist_ok=True)
         info.save(path)
         files.write(
-            path / "config.json", config_lib.to_json(config).encode()
+            path / "config.json", settings_lib.to_json(config).encode()
         )  # the last: now it is a workdir
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
