@@ -109,7 +109,7 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     return config
 
 
-_ELSEWHERE = ("data.source", "data.cache_dir", "data.encoding")
+_PLACES_OF_DATA = ("data.source", "data.cache_dir", "data.encoding")
 
 
 def of_elsewhere(verb: str, config: ConfigDict, overrides: list[str]) -> ConfigDict:
@@ -119,8 +119,8 @@ def of_elsewhere(verb: str, config: ConfigDict, overrides: list[str]) -> ConfigD
       UserError: anything else is to change.
     """
     for key in (word.lstrip("-").removeprefix("config.").partition("=")[0] for word in overrides):
-        if key not in _ELSEWHERE:
-            raise UserError(f"config.{key} is the workdir's own; {verb} takes {', '.join(_ELSEWHERE)}")
+        if key not in _PLACES_OF_DATA:
+            raise UserError(f"config.{key} is the workdir's own; {verb} takes {', '.join(_PLACES_OF_DATA)}")
     config = override(config, overrides)
     config_lib.validate(config)
     return config
