@@ -8,7 +8,7 @@ worse than its whole net, on the sets named beside them, and on CIFAR-10 no more
 
 imagenet (the default): configs/alexnet.py's, ten views. Not run; 10 trainings of 90 epochs.
 cifar10: the small AlexNet of configs/cifar10.py, three seeds each, ten views; of the whole net five, and
-    all five together.
+    all five together. Not run yet.
 """
 
 from alexnet_jax.sweep import Ensemble, Member, Published, Sweep, one_of

@@ -27,8 +27,8 @@ no_crops, no_dropout  without random crops and mirror images; without dropout. T
 no_decay   without weight decay, which lowers the training error too, the paper says.
 without_conv3, without_conv4, without_conv5  one convolution less. Worse by some 2 points, top 1
            (expected, the paper, of any middle layer). Without conv3 it is conv4 that reads both towers.
-tanh       tanh for ReLU: figure 1. No figure was published for this net; the paper says that it could not
-           have been trained in the time that there was.
+tanh       tanh for ReLU: figure 1. No figure was published for this net; the paper says that
+           nets as large would not have been tried with it.
 sixth_conv a sixth convolution over the last pool, of the models with an asterisk in table 2: 128 maps a
            tower, 3x3, which read both towers, deviation 0.03 and bias 1 (the code's #141).
 owt        torchvision's ``alexnet``, of "One weird trick": one tower, no LRN, 61,100,840 parameters,

@@ -11,8 +11,8 @@ as_published (the default): pixels of 0 to 255 less their mean and initial value
     On 2026-11-24 ReLUs were there after 6.6 epochs (rate 0.004); tanh was not after 40 (rate 0.001): not run
     to its end yet.
 unit_pixels: pixels of a deviation of about 1. Those of the default drive a tanh far into saturation, which a
-    ReLU does not know. ReLUs 5.8 epochs, tanh 9.0 (both at 0.03): 1.5 times as many, in 35 minutes on
-    2 cores, a net on each (2026-11-24; docs/results.md).
+    ReLU does not know. ReLUs 5.8 epochs, tanh 9.0 (both at 0.03): 1.5 times as many, in half an hour
+    on 2 cores, a net on each (2026-11-24; docs/results.md).
 """
 
 from alexnet_jax.sweep import Member, Sweep, one_of

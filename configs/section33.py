@@ -7,6 +7,8 @@ recipe (the default): both nets as their authors' notes have them, 520 epochs. E
 budget: the same for 40 epochs, the last two times 4 at a tenth of the rate each.
 lrn: the 11 % net with and without its two normalizations and nothing else changed, three seeds, 12 epochs.
     The two nets of the paper differ in more than LRN: one has twice the maps in local3.
+
+Not run yet.
 """
 
 from typing import Any

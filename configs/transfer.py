@@ -5,7 +5,7 @@
 As in section 6 a net learns from a larger set first and then, with a new last layer, from the one that
 counts: here CIFAR-10's 45,000 images of 32x32, and then 1,200 photographs of ten ImageNet classes at the same
 size, in the folder ``$ALEXNET_JAX_IMAGES/imagenette_small``. Beside it the same net from nothing, at the same
-rates.
+rates. Not run yet.
 """
 
 import os

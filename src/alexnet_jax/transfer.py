@@ -36,10 +36,9 @@ def check(config: ConfigDict) -> None:
                 f"config.init_from = {config.init_from}: it has {its}, here {mine};"
                 f" only {classifier} may differ"
             )
-    for name, arrays in ours.items():  # whose images may have other sizes
-        shape = arrays["kernel"].shape  # from which the bias's follows
-        found = theirs[name]["kernel"].shape if name in theirs else "missing"
-        if found != shape and name != classifier:
+    for name in (name for name in ours if name != classifier):
+        shape, found = (params[name]["kernel"].shape for params in (ours, theirs))
+        if found != shape:  # of images of another size
             raise UserError(
                 f"config.init_from = {config.init_from}: its {name} is {found}, here {shape};"
                 f" only {classifier} may differ"
@@ -57,19 +56,16 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh) -
     """
     net = restore(config.init_from, mesh=mesh)
     ours, theirs, classifier = abstract_params(model), abstract_params(net.model), config.net.layers[-1].name
-    params = {name: net.params[name] for name in ours if name in net.params}
     there, here = net.data.class_names, info.class_names
-    new = ""
-    if there != here or theirs.get(classifier) != ours[classifier]:
+    anew = there != here or theirs.get(classifier) != ours[classifier]
+    params = {name: net.params[name] for name in ours if not (anew and name == classifier)}
+    line = f"begins with {config.init_from}, step {net.step}: {', '.join(params)} taken"
+    if anew:
         places = shardings(mesh, param_specs(model, "towers"))[classifier]
-        params.pop(classifier, None)
-        taken = ", ".join(params)
         params[classifier] = _classifier(model, config, places)
         why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
-        new = f"; {classifier} begins anew ({why})"
-    else:
-        taken = ", ".join(params)
-    hosts.say(f"begins with {config.init_from}, step {net.step}: {taken} taken{new}")
+        line += f"; {classifier} begins anew ({why})"
+    hosts.say(line)
     return params
 
 
