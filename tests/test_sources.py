@@ -53,6 +53,17 @@ def test_half_of_a_folder_without_splits_for_testing(tmp_path):
     assert len({example for split in splits.values() for example in everything(split)}) == 100
 
 
+def test_half_of_what_tfds_has_for_training_alone_for_testing(tmp_path, monkeypatch):
+    for name in ("cat", "dog"):
+        fill(tmp_path / "train" / name, 50)
+    everything_of = open_source(f"folder:{tmp_path}", 0.0)
+    monkeypatch.setattr(tfds_source, "open_tfds", lambda name: everything_of)
+    splits, again = (open_source("tfds:fall2009", 0.1, 0.5).splits for _ in range(2))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 45, "validation": 5, "test": 50}
+    assert len({example for split in splits.values() for example in everything(split)}) == 100
+    assert all(everything(splits[name]) == everything(again[name]) for name in splits)
+
+
 def test_a_folder_of_which_nothing_is_left_to_train_on(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 10)
