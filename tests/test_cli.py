@@ -1,6 +1,7 @@
 """The command line: what a user can do wrong is one line, status 2, and nothing is overwritten."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -163,6 +164,15 @@ def test_help_does_not_wait_for_the_libraries():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: alexnet-jax VERB")
+
+
+def test_a_reader_that_is_gone_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does when it has its lines
+    command = [sys.executable, "-m", "alexnet_jax", "train", "--help"]
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_no_verb_is_usage_with_status_2():

@@ -4,6 +4,7 @@ import gc
 import io
 import os
 import shlex
+import signal
 import sys
 import time
 import traceback
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # of files' names that are no text
     try:
         if not args or args[0] in ("--help", "-h", "help"):
-            print(USAGE)
+            print(USAGE, flush=True)
             return 0 if args else 2
         if args[0] not in VERBS:
             raise UserError(
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         compile_cache.use()
         gc.set_threshold(100_000)  # for good: a start makes half a million objects, a step next to none
-        return VERBS[args[0]](args[1:]) or 0
+        status = VERBS[args[0]](args[1:]) or 0
+        sys.stdout.flush()
+        return status
     except (UserError, RunError) as error:
         status, message = error.status, str(error)
     except Interrupted as error:  # on all processes alike
@@ -43,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.status
     except KeyboardInterrupt:
         status, message = 130, "stopped"
+    except BrokenPipeError:  # as with `| head`: not ours to complain of
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+        return 128 + signal.SIGPIPE
     except OSError as error:
         status, message = 1, f"{error.strerror or error}: {error.filename}"
     except SystemExit as done:  # --help

@@ -31,7 +31,7 @@ def parse(
     for each in define:
         each(values)
     if "--help" in args or "-h" in args:
-        print(f"alexnet-jax {verb}\n{values.get_help(include_special_flags=False)}\n\n{usage}")
+        print(f"alexnet-jax {verb}\n{values.get_help(include_special_flags=False)}\n\n{usage}", flush=True)
         raise SystemExit(0)
     overrides, others = [], []
     remaining = list(args)
