@@ -227,8 +227,8 @@ def get_config(variants: str = "") -> ConfigDict:
     c.net.layers = PAPER
     c.data.encoding = "jpeg"
     c.log_every = 50
-    known = [owt, source, caffe, *v.ABLATIONS, v.small_bias, std03, v.batch256]
-    known += [ilsvrc2010, fall2009, fall2011, fine_tune, bf16]
+    known = [owt, source, caffe, *v.ABLATIONS, v.small_bias, std03]
+    known += [ilsvrc2010, fall2009, fall2011, fine_tune, v.batch256, bf16]  # in this order
     for_any_net = (v.pool2, v.no_dropout, v.no_decay, v.tanh, v.batch256, ilsvrc2010, bf16)
     contradictions = [
         *v.EXCLUSIVE,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from alexnet_jax import UserError, get_config, restore
+from alexnet_jax import UserError, get_config, restore, sweep_tasks
 from alexnet_jax import sweep as sweep_lib
 from alexnet_jax.cli import main
 from alexnet_jax.config import validate
@@ -25,12 +26,12 @@ from tests.conftest import CONFIGS, RECIPES
 
 TINY = str(RECIPES / "tiny.py")
 
-# A net with the parameters of another, which it keeps; one that fails; and an ensemble.
+# A net with the parameters of another, which it keeps (its rate is 0); one that fails; and an ensemble.
 SWEEP = """
     (
         Member("base", TINY, {"num_steps": 10}, published=Published("a set", 40.7, 18.2)),
         Member(
-            "tuned*", TINY + ":no_dropout", {"num_steps": 1, "learning.rate": 0.0},
+            "tuned*", TINY, {"num_steps": 1, "learning.rate": 0.0},
             init_from="base", published=Published("another", 1.4, worse=True),
         ),
         Member("too fast", TINY, {"learning.rate": 1e9}, seeds=(0,)),
@@ -216,16 +217,22 @@ def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
     args = words(moved, tmp_path / "sweep", cache_dir)
     assert listed(args, capfd) == ["done", "done", "to do", "done", "done", "done"]
     moved.write_text(moved.read_text().replace('"num_steps": 10', '"num_steps": 20'))
-    assert listed(args, capfd) == ["to do", "done", "to do", "to do", "done", "done"]
+    assert listed(args, capfd) == ["to do"] * 6  # the others began with base, or are of it
     longer = run([*args, "--index=0"])
     assert "going on at step 10 of 20" in longer.out
     assert evaluation(tmp_path / "sweep", "base-seed0")["checkpoints"][0]["step"] == 20
-    # the net of the other seed is still to go on, and the ensemble was of other nets
-    assert listed(args, capfd) == ["done", "done", "to do", "to do", "done", "to do"]
-    rows = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
-    assert rows[0]["top1"]["each"] == [100 * evaluation(tmp_path / "sweep", "base-seed0")["top1_error"]]
-    assert rows[-1]["top1"] is None
-    assert "needs base-seed1: run those first" in refused(capfd, [*args, "--index=5"])
+    assert listed(args, capfd) == ["done", "to do", "to do", "to do", "to do", "to do"]
+    base, tuned, _, ensemble = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
+    assert base["top1"]["each"] == [100 * evaluation(tmp_path / "sweep", "base-seed0")["top1_error"]]
+    assert base["failed"] == {"base-seed1": "it has num_steps = 10, not 20"}
+    assert tuned["top1"] is None
+    assert ensemble["top1"] is None
+    assert "needs base-seed1, tuned-star-seed0, tuned-star-seed1: run those first" in refused(
+        capfd, [*args, "--index=5"]
+    )
+    assert main([*args, "--index=1"]) == 1  # and trains nothing
+    began = "began with base-seed0 at step 10, which is at step 20 now"
+    assert f"tuned-star-seed0 holds a net that {began}: delete it" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -245,13 +252,16 @@ def test_a_net_that_was_trained_otherwise_is_not_passed_off(
     assert main(words(moved, tmp_path / "sweep", cache_dir)) == 1
     out = capfd.readouterr().out
     assert f"base-seed0 holds a net with {said}: delete it, or name the new one" in out
-    assert "all of them: failed: needs base-seed0, base-seed1, not trained" in out
+    nets = ", ".join(f"{name}-seed{seed}" for name in ("base", "tuned-star") for seed in (0, 1))
+    assert f"all of them: failed: needs {nets}, not trained" in out
     base, tuned, ensemble = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
     assert base["top1"] is None
     assert list(base["failed"]) == ["base-seed0", "base-seed1"]
     assert list(ensemble["failed"]) == ["all-of-them"]
-    assert len(tuned["top1"]["each"]) == 2
+    assert len(tuned["failed"]) == 2  # they began with others, too
     assert restore(tmp_path / "sweep" / "base-seed0").step == trained.step
+    write_sweep(moved, SWEEP)  # what was there is there still
+    assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "done"
 
 
 def test_another_sweep_is_refused(moved, tmp_path, cache_dir, capfd):
@@ -304,11 +314,11 @@ def sweeps():
 @pytest.mark.parametrize("path", list(sweeps()), ids=lambda path: Path(path).name)
 def test_every_sweep_of_ours_can_be_listed_and_is_kept_whole(path, tmp_path):
     sweep = sweep_lib.load(path)
-    tasks = sweep_lib.tasks(path, sweep, epath.Path(tmp_path), [])
+    tasks = sweep_tasks.tasks(path, sweep, epath.Path(tmp_path), [])
     assert len({task.directory for task in tasks}) == len(tasks) > 0
     for task in tasks:
         seen = tasks[: tasks.index(task)]
-        assert set(task.needs) <= {other.directory for other in seen}
+        assert all(net in seen for net in task.needs)
         if task.config is not None:
             validate(task.config)
             assert task.directory.name.endswith(f"-seed{task.config.seed}")
@@ -320,22 +330,71 @@ def test_the_commands_are_what_the_tasks_say(tmp_path):
     """Someone may type them: the config of each is the one that is listed."""
     path, data = f"{CONFIGS / 'tables.py'}", "--config.data.cache_dir=/elsewhere"
     overrides = ["--config.batch_size=64", data]
-    for task in sweep_lib.tasks(path, sweep_lib.load(path), epath.Path(tmp_path), overrides):
+    for task in sweep_tasks.tasks(path, sweep_lib.load(path), epath.Path(tmp_path), overrides):
         if task.config is not None:
             assert task.config.batch_size == 64
-            assert task.config.init_from == (str(task.needs[0]) if task.needs else None)
+            assert task.config.init_from == (str(task.needs[0].directory) if task.needs else None)
             assert f"--config.seed={task.config.seed}" in task.train
             assert data in task.train
-        nets = task.needs if task.config is None else [task.directory]
+        nets = task.needs if task.config is None else [task]
         assert task.evaluate == (
-            *(f"--workdir={net}" for net in nets), data, "--views=10",
+            *(f"--workdir={net.directory}" for net in nets), data, "--views=10",
             f"--json={task.directory / 'evaluation.json'}",
         )  # fmt: skip
 
 
-def test_no_sweep_in_a_directory_is_a_line(tmp_path):
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"sweep": {}}'])
+def test_no_sweep_in_a_directory_is_a_line(text, tmp_path, cache_dir, capfd):
+    if text is not None:
+        (tmp_path / "sweep.json").write_text(text)
+        file = write_sweep(tmp_path / "mine.py", SWEEP)
+        assert "sweep.json that can't be read" in refused(capfd, words(file, tmp_path, cache_dir))
     with pytest.raises(UserError, match=r"holds no sweep, no sweep\.json"):
         sweep_lib.read(epath.Path(tmp_path))
+
+
+@pytest.mark.parametrize("what", ["evaluation.json", "config.json"])
+@pytest.mark.parametrize("text", ["", "{}", "[]", None])
+def test_what_tells_nothing_is_not_done(what, text, moved, tmp_path, cache_dir, capfd):
+    file = tmp_path / "sweep" / "base-seed0" / what
+    file.unlink() if text is None else file.write_text(text)
+    assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "to do"
+
+
+def test_a_folder_that_is_named_another_way_is_the_same_data(
+    five_classes, tmp_path, cache_dir, monkeypatch, capfd
+):
+    """As configs/tables.py has its sets: by a name that may be a link, from where the command is typed."""
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("photographs")
+    settings = {"num_steps": 2, "data.source": "folder:link", "net.towers": 2}
+    text = f"(Member('base', TINY, {settings}), Member('tuned', TINY, {settings}, init_from='base'))"
+    args = words(write_sweep(tmp_path / "mine.py", text), "sweep", cache_dir)
+    assert run(args).status == 0
+    before = bytes_of(tmp_path / "sweep")
+    assert listed(args, capfd) == ["done", "done"]
+    assert run(args).status == 0
+    assert bytes_of(tmp_path / "sweep") == before
+    shutil.move("photographs", "moved")
+    Path("link").unlink()
+    Path("link").symlink_to("moved")
+    assert listed(args, capfd) == ["to do", "to do"]
+    assert "base-seed0 is trained to its end, step 2" in run([*args, "--index=0"]).out
+    (Path("moved") / "train" / "a" / "0.png").unlink()
+    Path("moved").rename("fewer")
+    Path("link").unlink()
+    Path("link").symlink_to("fewer")
+    assert "was trained on other data" in run([*args, "--index=0"]).err
+
+
+def test_two_sweeps_at_once_train_a_net_once(tmp_path, cache_dir):
+    text = "(Member('base', TINY), Member('tuned', TINY, {'num_steps': 1}, init_from='base'))"
+    args = words(write_sweep(tmp_path / "mine.py", text), tmp_path / "sweep", cache_dir)
+    both = [ended(sweep) for sweep in [start(args), start(args)]]
+    assert [sweep.status for sweep in both] == [0, 0], both
+    said = "".join(sweep.out for sweep in both)
+    assert said.count(": alexnet-jax train --config=") == 2
+    assert "failed" not in said
 
 
 @pytest.mark.parametrize(
@@ -373,6 +432,8 @@ def test_a_sweep_that_cannot_be_is_one_line_and_leaves_nothing(text, message, tm
         (["--config.seed=3"], "--config.seed=3: the sweep sets it for each net"),
         (["--config.seed", "3"], "--config.seed=3: the sweep sets it for each net"),
         (["--config.init_from=x"], "the sweep sets it for each net"),
+        (["-config.seed=3"], "--config.seed=3: the sweep sets it for each net"),
+        (["--config.learning.rate=0.5"], "rate=0.5 would be every net's, but they have 0.0, 0.02, 10000"),
         (["--config.batch_sise=3"], "did you mean batch_size"),
         (["--config.batch_size=many"], "takes a whole number, not 'many'"),
         (["--index=6"], "--index is 6, but must be between 0 and 5"),
@@ -436,14 +497,10 @@ def test_a_sweep_that_is_stopped_or_killed_goes_on_to_the_same_bits(tmp_path, ca
     sweep = start(args)
     wait_for_step(net, saved + 10, sweep)
     sweep.kill()
+    done = run(args)  # while the training of the other one may be saving still
     sweep.communicate()
-    with locked(net / "lock", lambda: None):  # until its training has ended, too
-        saved, before = restore(net).step, saved
-    assert before < saved < 1000
-
-    done = run(args)
     assert done.status == 0, done.err
-    assert f"going on at step {saved} of 1000" in done.out
+    assert saved < int(re.search(r"going on at step (\d+) of 1000", done.out)[1]) < 1000
     config = get_config(TINY)
     config.update_from_flattened_dict(settings | {"data.cache_dir": cache_dir})
     train(config, str(tmp_path / "undisturbed"))

@@ -1,5 +1,8 @@
 """Beginning with another net's layers: which are taken, which are new, and what is refused."""
 
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -76,10 +79,41 @@ def test_a_mismatch_elsewhere_is_refused(tiny, trained, tmp_path, layers, messag
     assert not (tmp_path / "w").exists()
 
 
-def test_what_a_net_begins_with_and_its_dropout_may_differ(tiny, trained, tmp_path):
+def test_what_a_net_begins_with_may_differ(tiny, trained, tmp_path):
     tiny.init_from = str(trained)
-    tiny.net.layers = without(replaced(tiny.net.layers, "conv1", std=0.5), "drop6")
-    begin(tiny, tmp_path / "w")
+    tiny.net.layers = replaced(tiny.net.layers, "conv1", std=0.5)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    found = begin(tiny, tmp_path / "w").predict_proba(images)
+    np.testing.assert_array_equal(found, restore(trained).predict_proba(images))
+
+
+@pytest.mark.parametrize("scale_at", [None, "training"])
+def test_dropout_that_would_make_it_another_function_at_test_is_refused(tiny, trained, tmp_path, scale_at):
+    """The trained net halves what fc8 reads when it is tested; these would not."""
+    tiny.init_from = str(trained)
+    net = tiny.net.layers
+    tiny.net.layers = without(net, "drop6") if scale_at is None else replaced(net, "drop6", scale_at=scale_at)
+    with pytest.raises(UserError, match=r"it has drop6's factor of 0\.5 at test, here nothing; only fc8"):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("again", [None, "another"])
+def test_a_run_that_was_killed_before_its_first_checkpoint_does_not_begin_otherwise(
+    tiny, trained, tmp_path, again
+):
+    tiny.init_from = str(trained)
+    workdir, other = tmp_path / "w", tmp_path / "another"
+    begin(tiny, workdir)
+    assert json.loads((workdir / "init_from.json").read_text()) == {"workdir": str(trained), "step": 40}
+    shutil.rmtree(workdir / "checkpoints")
+    shutil.copytree(trained, other)
+    tiny.init_from = again and str(other)
+    with pytest.raises(UserError, match=f"that begins with {trained}: take the same --config.init_from"):
+        train(tiny, str(workdir))
+    tiny.init_from = str(trained)
+    train(tiny, str(workdir))
+    assert restore(workdir).step == 1
 
 
 def test_another_size_of_images_is_refused(tiny, trained, tmp_path):

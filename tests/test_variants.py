@@ -20,10 +20,33 @@ def outputs(path):
     return {t.layer.name: t.outputs for t in trace(config.net.layers, config.net.towers, (size, size, 3))}
 
 
-@pytest.mark.parametrize("recipe", ["alexnet.py:", "cifar10.py:towers,", "alexnet.py:source,"])
+@pytest.mark.parametrize("recipe", ["cifar10.py:towers,", "alexnet.py:source,"])
 @pytest.mark.parametrize("ablation", [change.__name__ for change in ABLATIONS])
 def test_every_ablation_makes_a_net_that_fits(recipe, ablation):
-    assert outputs(recipe + ablation)
+    assert list(outputs(recipe + ablation))[-1] == "fc8"
+
+
+PAPERS = 60_965_224
+CONV4, CONV5, CONV6 = (2 * maps * (9 * reads + 1) for maps, reads in ((192, 192), (128, 192), (128, 256)))
+
+
+@pytest.mark.parametrize(
+    ("ablation", "parameters"),
+    [
+        *((name, PAPERS) for name in ("no_lrn", "pool2", "no_color", "no_crops")),
+        *((name, PAPERS) for name in ("no_dropout", "no_decay", "tanh")),
+        ("one_tower", 59_798_312),
+        ("silent_towers", 60_714_408),  # the code's own count of its #150
+        ("sixth_conv", PAPERS + CONV6),
+        ("without_conv3", PAPERS - CONV4),  # conv4 reads both towers' conv2, as conv3 did
+        ("without_conv4", PAPERS - CONV4),
+        ("without_conv5", PAPERS - CONV5 + 4096 * 6 * 6 * 2 * (192 - 128)),  # fc6 reads conv4's maps
+    ],
+)
+def test_parameters_of_every_ablation(ablation, parameters):
+    config = get_config(f"{CONFIGS}/alexnet.py:{ablation}")
+    traced = trace(config.net.layers, config.net.towers, (224, 224, 3))
+    assert sum(int(np.prod(shape)) for layer in traced for shape in layer.params.values()) == parameters
 
 
 @pytest.mark.parametrize("recipe", ["alexnet.py:", "cifar10.py:towers,"])
@@ -81,6 +104,15 @@ def test_twice_the_batch_at_twice_the_rate(recipe):
     np.testing.assert_allclose(
         [two.learning.rate, two.learning.bias_rate], [2 * one.learning.rate, 2 * one.learning.bias_rate]
     )
+
+
+def test_twice_the_batch_at_twice_the_rates_of_single_layers_too():
+    one, two = (get_config(f"{CONFIGS}/alexnet.py:fine_tune{name}").learning for name in ("", ",batch256"))
+    assert (two.rate, two.bias_rate) == (0.002, 0.002)
+    for layer in ("conv1", "fc8"):
+        for key in ("rate", "bias_rate"):
+            assert two.layers[layer][key] == 2 * one.layers[layer][key]
+        assert two.layers[layer].cuts == one.layers[layer].cuts
 
 
 @pytest.mark.parametrize(

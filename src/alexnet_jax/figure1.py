@@ -4,7 +4,6 @@ As in the paper, a net's learning rate is the one that gets there first.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +21,21 @@ PAPER = "the paper: six times, on CIFAR-10 with four layers"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """One training.
+    """A net with one learning rate.
 
     Attributes:
-      name: of its directory.
+      name: of the sweep's member.
       rate: its learning rate at the start.
-      errors: (epochs,), the mean training error of each whole epoch, a fraction.
-      reached: the first epoch at which that is 25 %, between two epochs on a straight line; None: never.
+      errors: (epochs,), the training error in each whole epoch, the mean over its seeds, a fraction.
+      reached: the first epoch at which that is 25 %, between two epochs on a straight line; None: not yet.
+      ended: whether all its seeds are trained to their end.
     """
 
     name: str
     rate: float
     errors: np.ndarray
     reached: float | None
+    ended: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Net:
     Attributes:
       name: for people.
       saturating: whether it is the one with tanh, drawn dashed in the paper.
-      runs: in the sweep's order.
+      runs: in the sweep's order, a learning rate each.
       first: of its runs the one that gets to 25 % first; None if none does.
     """
 
@@ -57,9 +58,10 @@ class Net:
     def words(self) -> str:
         """What came out, in a line."""
         count, epochs = len(self.runs), max(len(run.errors) for run in self.runs)
-        of = f"of {count} runs" if count > 1 else "its only run"
+        of = f"of {count}" if count > 1 else "the only one"
         if self.first is None:
-            return f"{self.name}: never {_LEVEL}, in {epochs} epochs ({of})"
+            never = "never" if all(run.ended for run in self.runs) else "not yet at"
+            return f"{self.name}: {never} {_LEVEL}, in {epochs} epochs ({count} rate{'s' * (count > 1)})"
         rates = sorted(run.rate for run in self.runs)
         edge = {rates[0]: ", the smallest tried", rates[-1]: ", the largest tried"} if count > 1 else {}
         rate = f"rate {self.first.rate:g}{edge.get(self.first.rate, '')}"
@@ -72,9 +74,11 @@ class Figure1:
 
     Attributes:
       nets: in the sweep's order.
+      under_way: names of the sweep's members that are not trained to their end.
     """
 
     nets: tuple[Net, ...]
+    under_way: tuple[str, ...]
 
     @property
     def ratio(self) -> tuple[float, str, str] | None:
@@ -91,15 +95,19 @@ class Figure1:
         return times[slow] / times[quick], slow, quick
 
     def text(self) -> str:
-        """For people: a line for each net, one for the ratio, and one for the runs that never get there."""
+        """For people: a line for each net, for the ratio, and for what does not get there or may yet."""
         lines = [net.words for net in self.nets]
         if self.ratio:
             times, slow, quick = self.ratio
             lines.append(f"{slow} takes {times:.1f} times as many epochs as {quick} ({PAPER})")
-        late = [run for net in self.nets if net.first for run in net.runs if run.reached is None]
+        late = [
+            run for net in self.nets if net.first for run in net.runs if run.reached is None and run.ended
+        ]
         if late:
             each = ", ".join(f"{run.name} ({len(run.errors)} epochs)" for run in late)
             lines.append(f"never there: {each}")
+        if self.under_way:
+            lines.append(f"not trained to the end, so all this may change: {', '.join(self.under_way)}")
         return "\n".join(lines)
 
 
@@ -110,8 +118,12 @@ def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
       UserError: no member has trained for an epoch.
     """
     runs: dict[str, list[Run]] = {}
+    under_way: list[str] = []
     for member in sweep.members:
-        runs.setdefault(member.config, []).extend(_runs(workdir, member, sweep))
+        run = _run(workdir, member, sweep)
+        runs.setdefault(member.config, []).extend([run] if run else [])
+        if run is None or not run.ended:
+            under_way.append(member.name)
     nets = []
     for config, of_net in runs.items():
         there = [run for run in of_net if run.reached is not None]
@@ -120,15 +132,23 @@ def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
             nets.append(Net(_name(config), "tanh" in config.partition(":")[2], tuple(of_net), first))
     if not nets:
         raise UserError(f"figure 1 shows training errors, and no net in {workdir} has trained for an epoch")
-    return Figure1(tuple(nets))
+    return Figure1(tuple(nets), tuple(under_way))
 
 
-def _runs(workdir: epath.Path, member: Member, sweep: Sweep) -> Iterator[Run]:
-    for name in sweep_lib.directories(member, sweep):
-        train = metrics.read(workdir / name).train
-        errors = epoch_means([line["epoch"] for line in train], [line["top1_error"] for line in train])
-        if len(errors):
-            yield Run(name, train[0]["learning_rate"], errors, first_at(errors, LEVEL))
+def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
+    """None before each seed has trained for an epoch."""
+    directories = [workdir / name for name in sweep_lib.directories(member, sweep)]
+    trained = [metrics.read(directory).train for directory in directories]
+    curves = [
+        epoch_means([line["epoch"] for line in train], [line["top1_error"] for line in train])
+        for train in trained
+    ]
+    epochs = min(map(len, curves))
+    if not epochs:
+        return None
+    errors = np.mean([curve[:epochs] for curve in curves], axis=0)
+    ended = all(sweep_lib.evaluation(directory) is not None for directory in directories)
+    return Run(member.name, trained[0][0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
 
 
 def _name(config: str) -> str:

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,8 +37,8 @@ def parse(
     overrides, others = [], []
     remaining = list(args)
     while remaining:
-        arg = remaining.pop(0)
-        if not arg.startswith(("--config.", "-config.")):
+        arg = re.sub(r"^-(?=config\.)", "--", remaining.pop(0))  # absl takes one dash, too
+        if not arg.startswith("--config."):
             others.append(arg)
         elif "=" not in arg and remaining and not remaining[0].startswith("--"):
             overrides.append(f"{arg}={remaining.pop(0)}")  # --config.KEY VALUE
@@ -81,7 +82,7 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     """
     known = dict(config_lib.flat(config))
     for word in overrides:
-        key, _, value = word.lstrip("-").removeprefix("config.").partition("=")
+        key, _, value = word.removeprefix("--config.").partition("=")
         if key.startswith("net.layers"):
             raise UserError(f"{word}: layers change by variant, --config=FILE.py:VARIANT")
         if key.startswith("learning.layers.") and key.count(".") == 3:
@@ -118,7 +119,7 @@ def of_elsewhere(verb: str, config: ConfigDict, overrides: list[str]) -> ConfigD
     Raises:
       UserError: anything else is to change.
     """
-    for key in (word.lstrip("-").removeprefix("config.").partition("=")[0] for word in overrides):
+    for key in (word.removeprefix("--config.").partition("=")[0] for word in overrides):
         if key not in _PLACES_OF_DATA:
             raise UserError(f"config.{key} is the workdir's own; {verb} takes {', '.join(_PLACES_OF_DATA)}")
     config = override(config, overrides)

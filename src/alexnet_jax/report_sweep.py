@@ -159,10 +159,10 @@ def _run(directory: epath.Path, beside: epath.Path) -> Run:
     told = metrics.read(directory)
     last = max((*told.train, *told.evaluations), key=lambda line: line["step"], default={"epoch": 0.0})
     tested = told.evaluations[-1] if told.evaluations else None
-    if sweep_lib.evaluation(directory) is not None:
-        state = "tested"
-    elif (directory / "failed.txt").exists():
+    if (directory / "failed.txt").exists():
         state = "failed"
+    elif sweep_lib.evaluation(directory) is not None:
+        state = "tested"
     else:
         state = "trained in part" if told.train else "to do"
     page = directory / "report.html"

@@ -1,13 +1,13 @@
 """Sweeps: variants of a recipe, each with several seeds, beside a baseline; and ensembles of what they learn.
 
-A recipe may have a function ``sweep(variants: str = "") -> Sweep`` beside its ``get_config``. `tasks` makes
-a list of it: what there is to do, in which directory, by which commands. Nothing here imports JAX.
+A recipe may have a function ``sweep(variants: str = "") -> Sweep`` beside its ``get_config``. What there is
+to do for it, by which commands, is in `sweep_tasks`. Nothing here imports JAX.
 
     <workdir>/sweep.json              what the sweep is: its table is made from the directory alone
     <workdir>/<member>-seed<N>/       a workdir as of any training
     <workdir>/<ensemble>/
         evaluation.json               the last to be written: with it a task is done
-        failed.txt                    why it is not
+        failed.txt                    why it is not, or not any more
     <workdir>/table.md, table.json    what came out; see `sweep_table`
 """
 
@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from alexnet_jax import config as config_lib
 from alexnet_jax import settings as settings_lib
 from alexnet_jax.errors import UserError
-from alexnet_jax.overrides import override
+
+# What may differ between two commands of the same sweep, and between what was trained and what is asked for:
+# where things lie, and on what it runs.
+ELSEWHERE = settings_lib.MAY_CHANGE - {"num_epochs", "num_steps", "init_from", "data.source"}
+
+_RESULT = {"split", "views", "examples", "top1_error", "top5_error", "checkpoints"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,32 +107,11 @@ class Sweep:
         return self.seeds if member.seeds is None else member.seeds
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A net to train and to test, or an ensemble to test.
-
-    Attributes:
-      name: for people.
-      directory: where its files lie.
-      train: the arguments of ``alexnet-jax train``; none for an ensemble.
-      evaluate: the arguments of ``alexnet-jax evaluate``.
-      needs: directories of the tasks that must be done before.
-      config: that it is trained with.
-    """
-
-    name: str
-    directory: epath.Path
-    train: tuple[str, ...]
-    evaluate: tuple[str, ...]
-    needs: tuple[epath.Path, ...]
-    config: ConfigDict | None
-
-
 def directories(of: Member | Ensemble, sweep: Sweep) -> list[str]:
     """The names of the directories that a row of the table is made of."""
     if isinstance(of, Ensemble):
-        return [_slug(of.name)]
-    return [_directory(of.name, seed) for seed in sweep.seeds_of(of)]
+        return [slug(of.name)]
+    return [directory_of(of.name, seed) for seed in sweep.seeds_of(of)]
 
 
 def one_of(name: str, known: Mapping[str, Callable[[], Sweep]]) -> Sweep:
@@ -153,9 +136,9 @@ def load(path: str) -> Sweep:
         if own := {"seed", "init_from"} & {*member.settings}:
             raise UserError(f"{path}: {member.name}: {min(own)} is no setting of a member, but a field of it")
     names = [member.name for member in found.members]
-    slugs = [_slug(name) for name in (*names, *(ensemble.name for ensemble in found.ensembles))]
+    slugs = [slug(name) for name in (*names, *(ensemble.name for ensemble in found.ensembles))]
     slugs += [name for member in found.members for name in directories(member, found)]
-    if double := {slug for slug in slugs if slugs.count(slug) > 1}:
+    if double := {name for name in slugs if slugs.count(name) > 1}:
         raise UserError(f"{path}: two rows or nets of the sweep are named {min(double)}")
     if found.views not in (1, 10):
         raise UserError(f"{path}: the sweep's views are {found.views}, but must be 1 or 10")
@@ -170,113 +153,21 @@ def load(path: str) -> Sweep:
     return found
 
 
-def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> list[Task]:
-    """All there is to do, in the order in which it can be done: one seed after the other, then the ensembles.
-
-    Args:
-      path: of the sweep's file.
-      sweep: from `load`.
-      workdir: where the sweep lies.
-      overrides: ``--config.KEY=VALUE`` for every member.
-
-    Raises:
-      UserError: a member whose variant or setting does not exist, or that needs one that comes later.
-    """
-    for word in overrides:
-        if word.lstrip("-").startswith(("config.seed=", "config.init_from=")):
-            raise UserError(f"{word}: the sweep sets it for each net")
-    folder = Path(path.partition(":")[0]).parent
-    of_member: dict[str, list[epath.Path]] = {member.name: [] for member in sweep.members}
-    sources: set[str] = set()
-    found: list[Task] = []
-    for seed in sorted({seed for member in sweep.members for seed in sweep.seeds_of(member)}):
-        for member in (each for each in sweep.members if seed in sweep.seeds_of(each)):
-            directory = workdir / _directory(member.name, seed)
-            settings = {**member.settings, "seed": seed}
-            needs: tuple[epath.Path, ...] = ()
-            if member.init_from is not None:
-                needs = (workdir / _directory(member.init_from, seed),)
-                settings["init_from"] = str(needs[0])
-                if needs[0] not in of_member[member.init_from]:
-                    raise UserError(
-                        f"{path}: {member.name}, seed {seed}, begins with {member.init_from},"
-                        " which is not trained before it with this seed"
-                    )
-            config = str(folder / member.config)
-            words = [*(f"--config.{key}={value}" for key, value in settings.items()), *overrides]
-            try:
-                sources.add(override(config_lib.load(config), words[: len(settings)]).data.source)
-                wanted = override(config_lib.load(config), words)
-                config_lib.validate(wanted)
-            except UserError as error:
-                raise UserError(f"{path}: {member.name}: {error}") from error
-            train = (f"--config={config}", f"--workdir={directory}", *words)
-            evaluate = _evaluation(directory, [directory], sweep, overrides)
-            found.append(Task(f"{member.name}, seed {seed}", directory, train, evaluate, needs, wanted))
-            of_member[member.name].append(directory)
-    if len(sources) > 1 and any("config.data.source=" in word for word in overrides):
-        raise UserError(
-            f"--config.data.source would be every net's, but they have {', '.join(sorted(sources))}:"
-            " make links of these names"
-        )
-    for ensemble in sweep.ensembles:
-        directory = workdir / _slug(ensemble.name)
-        nets = [each for name in ensemble.members for each in of_member[name]]
-        evaluate = _evaluation(directory, nets, sweep, overrides)
-        found.append(Task(ensemble.name, directory, (), evaluate, tuple(nets), None))
-    return found
-
-
-def _evaluation(
-    directory: epath.Path, nets: Sequence[epath.Path], sweep: Sweep, overrides: Sequence[str]
-) -> tuple[str, ...]:
-    workdirs = (f"--workdir={net}" for net in nets)
-    data = (
-        word for word in overrides if word.startswith(("--config.data.source=", "--config.data.cache_dir="))
-    )
-    return (*workdirs, *data, f"--views={sweep.views}", f"--json={directory / 'evaluation.json'}")
-
-
 def evaluation(directory: epath.Path) -> dict[str, Any] | None:
     """What ``alexnet-jax evaluate`` found for a task; None where that is not done."""
     try:
-        return json.loads((directory / "evaluation.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((directory / "evaluation.json").read_text())
+        return found if found.keys() >= _RESULT else None
+    except (OSError, ValueError, AttributeError):
         return None
 
 
-# What may differ between what was trained and what is asked for: where things lie, and on what it ran.
-_ELSEWHERE = settings_lib.MAY_CHANGE - {"num_epochs", "num_steps", "init_from", "data.source"}
+def directory_of(member: str, seed: int) -> str:
+    """The name of a net's directory."""
+    return f"{slug(member)}-seed{seed}"
 
 
-def is_done(task: Task) -> bool:
-    """Whether it has its result, and this is still what is asked for."""
-    found = evaluation(task.directory)
-    if found is None or f"--views={found['views']}" not in task.evaluate:
-        return False
-    if task.config is None:  # an ensemble of the nets as they are now
-        now = [evaluation(net) for net in task.needs]
-        return found["checkpoints"] == [each["checkpoints"][0] for each in now if each is not None]
-    return not changes(task.directory, task.config)
-
-
-def changes(directory: epath.Path, config: ConfigDict) -> list[tuple[str, Any, Any]]:
-    """(key, old, new) of what was trained there otherwise than is asked for."""
-    trained = settings_lib.from_json((directory / "config.json").read_text())
-    return [
-        (key, old, new)
-        for key, old, new in settings_lib.changes(trained, config)
-        if key not in _ELSEWHERE
-        and not (key.endswith(".classes") and not new)
-        and not (key in ("init_from", "data.source") and old and new and Path(old).name == Path(new).name)
-    ]
-
-
-def _directory(member: str, seed: int) -> str:
-    return f"{_slug(member)}-seed{seed}"
-
-
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name for a directory; an asterisk says something, and stays a word."""
     return re.sub(r"[^\w.+-]+", "-", name.replace("*", " star")).strip("-")
 
@@ -290,7 +181,7 @@ def to_json(path: str, sweep: Sweep, overrides: Sequence[str]) -> str:
 def identity(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What makes a sweep this one: its file's name, its variants and settings, wherever things lie."""
     name, colon, variants = path.partition(":")
-    free = {f"--config.{key}" for key in _ELSEWHERE}
+    free = {f"--config.{key}" for key in ELSEWHERE}
     settings = sorted(word for word in overrides if word.partition("=")[0] not in free)
     return {"config": Path(name).name + colon + variants, "overrides": settings}
 
@@ -303,13 +194,13 @@ def read(workdir: epath.Path) -> Sweep:
     """
     try:
         fields = json.loads((workdir / "sweep.json").read_text(), object_hook=_with_tuples)["sweep"]
-    except (OSError, ValueError, KeyError) as error:
+        for row in (*fields["members"], *fields["ensembles"]):
+            row["published"] = row["published"] and Published(**row["published"])
+        fields["members"] = tuple(Member(**row) for row in fields["members"])
+        fields["ensembles"] = tuple(Ensemble(**row) for row in fields["ensembles"])
+        return Sweep(**fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{workdir} holds no sweep, no sweep.json: alexnet-jax sweep makes one") from error
-    for row in (*fields["members"], *fields["ensembles"]):
-        row["published"] = row["published"] and Published(**row["published"])
-    fields["members"] = tuple(Member(**row) for row in fields["members"])
-    fields["ensembles"] = tuple(Ensemble(**row) for row in fields["ensembles"])
-    return Sweep(**fields)
 
 
 def _with_tuples(found: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from alexnet_jax import files, sweep_table
 from alexnet_jax import sweep as sweep_lib
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.locks import locked
-from alexnet_jax.sweep import Sweep, Task
+from alexnet_jax.sweep import Sweep, evaluation
 from alexnet_jax.sweep_table import Table
+from alexnet_jax.sweep_tasks import Task, difference, is_done, obstacle
 
 
 def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> None:
@@ -44,12 +45,13 @@ def _refuse_another(path: str, overrides: Sequence[str], workdir: epath.Path) ->
         return
     try:
         before = json.loads((workdir / "sweep.json").read_text())
-    except ValueError as error:
+        there = {key: before[key] for key in ("config", "overrides")}
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{workdir} holds a sweep.json that can't be read ({error}): delete it") from error
-    if any(before[key] != value for key, value in sweep_lib.identity(path, overrides).items()):
-        settings = "".join(f" {word}" for word in before["overrides"])
+    if there != sweep_lib.identity(path, overrides):
+        settings = "".join(f" {word}" for word in there["overrides"])
         raise UserError(
-            f"{workdir} holds another sweep, {before['config']}{' with' if settings else ''}{settings}:"
+            f"{workdir} holds another sweep, {there['config']}{' with' if settings else ''}{settings}:"
             " take another --workdir"
         )
 
@@ -74,57 +76,52 @@ def run(
       Interrupted: SIGTERM or Ctrl-C came; what was trained is saved.
     """
     numbers = range(len(tasks)) if index is None else [index]
-    by_directory = {task.directory: task for task in tasks}
-    for task in tasks:  # a table is not to hold what was asked for before
-        if sweep_lib.evaluation(task.directory) is not None and not sweep_lib.is_done(task):
-            (task.directory / "evaluation.json").unlink(missing_ok=True)
     for number in numbers:
         task, where = tasks[number], f"[--index={number} of {len(tasks)}] {tasks[number].name}"
-        missing = [net.name for net in task.needs if not sweep_lib.is_done(by_directory[net])]
-        problem = None
-        if sweep_lib.is_done(task):
+        missing = [net.directory.name for net in task.needs if not is_done(net)]
+        if is_done(task):
             say(f"{where}: done before")
-        elif missing and index is not None:
+            continue
+        if missing and index is not None:
             raise UserError(f"--index={index}, {task.name}, needs {', '.join(missing)}: run those first")
-        else:
-            task.directory.mkdir(parents=True, exist_ok=True)
-            needs = f"needs {', '.join(missing)}, not trained" if missing else None
-            problem = needs or _obstacle(task) or _do(task, where, say)
-        note = task.directory / "failed.txt"
-        if problem is None:
-            note.unlink(missing_ok=True)
-        else:
+        task.directory.mkdir(parents=True, exist_ok=True)
+        needs = f"needs {', '.join(missing)}, not trained" if missing else None
+        problem = needs or obstacle(task) or _do(task, where, say)
+        _note(task, problem)
+        if problem is not None:
             say(f"{where}: failed: {problem}")
-            files.write(note, f"{problem}\n".encode())
+    for task in tasks:  # the table is not to hold what was asked for before
+        if evaluation(task.directory) is not None:
+            _note(task, obstacle(task) or difference(task))
     with _alone(workdir):
         found = sweep_table.table(workdir, sweep)
         sweep_table.write(workdir, found)
     return found
 
 
-def _obstacle(task: Task) -> str | None:
-    """Why what was trained can't become what is asked for; None if it can: a later end goes on."""
-    if task.config is None or not any((task.directory / "checkpoints").glob("[0-9]*")):
-        return None
-    for key, old, new in sweep_lib.changes(task.directory, task.config):
-        later = key in ("num_epochs", "num_steps") and (new is None or (old is not None and new > old))
-        if not later:
-            return (
-                f"{task.directory} holds a net with {key} = {old}, not {new}: delete it, or name the new one"
-            )
-    return None
+def _note(task: Task, problem: str | None) -> None:
+    """Why a task has no result that counts, for the table; None: it has one."""
+    note = task.directory / "failed.txt"
+    if problem is None:
+        note.unlink(missing_ok=True)
+    else:
+        files.write(note, f"{problem}\n".encode())
 
 
 def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
-    """Trains and tests; returns why that failed, if it did."""
-    with _alone(task.directory, "lock"):  # that a training holds which was killed with its sweep, and saves
-        pass
-    for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
-        if arguments:
-            say(f"{where}: {command_line(verb, arguments)}")
-            status, complaint = _command(verb, arguments)
-            if status:
-                return complaint or f"{verb} ended with status {status}"
+    """Trains and tests, once where two sweeps want it; returns why that failed, if it did."""
+    with _alone(task.directory, busy=lambda: say(f"{where}: waits for another sweep that does it")):
+        with _alone(task.directory, "lock"):  # of a training that was killed with its sweep, and saves
+            pass
+        if is_done(task):
+            return None
+        (task.directory / "evaluation.json").unlink(missing_ok=True)
+        for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
+            if arguments:
+                say(f"{where}: {command_line(verb, arguments)}")
+                status, complaint = _command(verb, arguments)
+                if status:
+                    return complaint or f"{verb} ended with status {status}"
     return None
 
 
@@ -191,8 +188,10 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
             signal.signal(signum, old)
 
 
-def _alone(directory: epath.Path, lock: str = "sweep.lock") -> contextlib.AbstractContextManager[None]:
-    """Array jobs of one sweep write its files in turn; buckets have no locks, and need none."""
+def _alone(
+    directory: epath.Path, lock: str = "sweep.lock", busy: Callable[[], None] = lambda: None
+) -> contextlib.AbstractContextManager[None]:
+    """One process at a time in a directory of the sweep; buckets have no locks."""
     if "://" in str(directory):
         return contextlib.nullcontext()
-    return locked(directory / lock, lambda: None)
+    return locked(directory / lock, busy)

@@ -166,12 +166,13 @@ def write(workdir: epath.Path, found: Table) -> None:
 
 
 def _row(of: Member | Ensemble, directories: list[epath.Path]) -> Row:
-    done = [x for x in map(sweep_lib.evaluation, directories) if x is not None]
     failed = {
         directory.name: (directory / "failed.txt").read_text().strip()
         for directory in directories
         if (directory / "failed.txt").exists()
     }
+    results = [sweep_lib.evaluation(each) for each in directories if each.name not in failed]
+    done = [result for result in results if result is not None]
     top1, top5 = (
         Errors(tuple(100 * x[key] for x in done)) if done else None for key in ("top1_error", "top5_error")
     )

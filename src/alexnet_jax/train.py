@@ -115,7 +115,8 @@ def train(config: ConfigDict, workdir: str) -> None:
             if step < total_steps:
                 hosts.say(f"going on at step {step} of {total_steps}")
         else:
-            begin = transfer.initial_params(model, config, info, mesh) if config.init_from else None
+            _check_beginning(path, config)
+            begin = transfer.initial_params(model, config, info, mesh, path) if config.init_from else None
             state = step_lib.new_state(model, config, mesh, begin)
             step, plateau = 0, Plateau()
         for line in changed:
@@ -214,6 +215,17 @@ def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
     if config.init_from is not None:
         transfer.check(config)
     return []
+
+
+def _check_beginning(path: epath.Path, config: ConfigDict) -> None:
+    """A run that was killed before its first checkpoint is not to begin otherwise the next time."""
+    if (path / "config.json").exists():
+        before = read_workdir(path)[0].init_from
+        if before != config.init_from:
+            raise UserError(
+                f"{path} holds a run without a checkpoint yet that begins with {before or 'nothing'}: take"
+                f" {'the same' if before else 'no'} --config.init_from, or another --workdir"
+            )
 
 
 def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:

@@ -4,14 +4,16 @@ Every layer is taken from the other net but the classifier, which begins anew wh
 """
 
 import itertools
+import json
 from functools import partial
 from typing import Any
 
 import jax
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import hosts
+from alexnet_jax import files, hosts
 from alexnet_jax.cache import DataInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Dropout, Layers, replaced
@@ -45,15 +47,22 @@ def check(config: ConfigDict) -> None:
             )
 
 
-def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh) -> Params:
+def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, workdir: epath.Path) -> Params:
     """The parameters that a run with ``config.init_from`` begins with, on the mesh; tells which are new.
+
+    ``init_from.json`` in its workdir keeps the step that the other net was at.
 
     Args:
       model: our net.
-      config: checked, as by `check`.
+      config: that names the other net.
       info: of the data that it is to learn.
       mesh: where to put them.
+      workdir: of the run.
+
+    Raises:
+      UserError: the other net is another, as in `check`, or has no checkpoint.
     """
+    check(config)
     net = restore(config.init_from, mesh=mesh)
     ours, theirs, classifier = abstract_params(model), abstract_params(net.model), config.net.layers[-1].name
     there, here = net.data.class_names, info.class_names
@@ -66,16 +75,24 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh) -
         why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
         line += f"; {classifier} begins anew ({why})"
     hosts.say(line)
+    if hosts.is_first():
+        record = {"workdir": config.init_from, "step": net.step}
+        files.write(workdir / "init_from.json", (json.dumps(record) + "\n").encode())
     return params
 
 
 def _functions(layers: Layers) -> list[str]:
-    """Each layer but dropout and the classifier, without what it begins with."""
-    return [
-        repr(replaced([layer], layer.name, std=0.0, bias=0.0)[0] if hasattr(layer, "std") else layer)
-        for layer in layers[:-1]
-        if not isinstance(layer, Dropout)
-    ]
+    """Each layer but the classifier, at test: dropout is a factor, others go without what they begin with."""
+    found = []
+    for layer in layers[:-1]:
+        if isinstance(layer, Dropout):
+            if layer.scale_at == "test":
+                found.append(f"{layer.name}'s factor of {1 - layer.rate:g} at test")
+        elif hasattr(layer, "std"):
+            found.append(repr(replaced([layer], layer.name, std=0.0, bias=0.0)[0]))
+        else:
+            found.append(repr(layer))
+    return found
 
 
 def _classifier(model: Net, config: ConfigDict, places: Any) -> dict[str, jax.Array]:

@@ -105,9 +105,13 @@ def sixth_conv(c: ConfigDict) -> None:
 
 
 def batch256(c: ConfigDict) -> None:
-    """The code's #170: twice the batch and twice the rate."""
+    """The code's #170: twice the batch and twice the rate, that of biases and of single layers too."""
     c.batch_size *= 2
-    c.learning.rate *= 2
+    for learning in (c.learning, *c.learning.layers.values()):
+        before = dict(learning)
+        for key in ("rate", "bias_rate"):
+            if key in learning and learning[key] == before[key]:  # else it follows the other one
+                learning[key] *= 2
 
 
 def small_bias(c: ConfigDict) -> None:

@@ -205,26 +205,25 @@ def _sweep(args: list[str]) -> int:
         raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
 
     from alexnet_jax import sweep as sweep_lib
-    from alexnet_jax import sweep_run, sweep_table
+    from alexnet_jax import sweep_run, sweep_tasks
     from alexnet_jax.files import absolute
 
     sweep = sweep_lib.load(path)
     workdir = absolute(required(values.workdir, "--workdir=DIR"))
-    tasks = sweep_lib.tasks(path, sweep, workdir, overrides)
+    tasks = sweep_tasks.tasks(path, sweep, workdir, overrides)
     if values.index is not None and not 0 <= values.index < len(tasks):
         raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
     if values.dry_run:
         for number, task in enumerate(tasks):
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
-            done = "done" if sweep_lib.is_done(task) else "to do"
+            done = "done" if sweep_tasks.is_done(task) else "to do"
             print(f"{number}  {done}  {sweep_run.command_line(verb, arguments)}")
-        print(sweep_table.table(workdir, sweep).text())
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, partial(print, flush=True))
     print(f"{table.text()}\n{workdir / 'table.md'} and table.json hold it")
     if values.index is not None:  # of an array's jobs each answers for its own
-        return 0 if sweep_lib.is_done(tasks[values.index]) else RunError.status
+        return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
     return RunError.status if table.failures else 0
 
 
