@@ -150,7 +150,7 @@ def figure1_relu(c: ConfigDict) -> None:
 def figure1_tanh(c: ConfigDict) -> None:
     figure1_relu(c)
     v.tanh(c)
-    c.num_epochs = 40.0
+    c.num_epochs = 50.0
 
 
 def unit_pixels(c: ConfigDict) -> None:

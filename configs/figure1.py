@@ -18,21 +18,24 @@ unit_pixels: pixels of a deviation of about 1. Those of the default drive a tanh
 from alexnet_jax.sweep import Member, Sweep, one_of
 
 
-def of_rates(rates: tuple[float, ...], variant: str = "", **settings: float) -> Sweep:
+def of_rates(
+    variant: str = "", *, relu: tuple[float, ...], tanh: tuple[float, ...], **settings: float
+) -> Sweep:
     members = [
         Member(f"{word} {rate:g}", f"cifar10.py:figure1_{word}{variant}", {"learning.rate": rate, **settings})
+        for word, rates in (("relu", relu), ("tanh", tanh))
         for rate in rates
-        for word in ("relu", "tanh")
     ]
     return Sweep(tuple(members))
 
 
 def as_published() -> Sweep:
-    return of_rates((0.001, 0.002, 0.004, 0.008))
+    return of_rates(relu=(0.002, 0.004, 0.008), tanh=(0.004, 0.008, 0.016))
 
 
 def unit_pixels() -> Sweep:
-    return of_rates((0.01, 0.03, 0.1), ",unit_pixels", num_epochs=12.0)
+    rates = (0.01, 0.03, 0.1)
+    return of_rates(",unit_pixels", relu=rates, tanh=rates, num_epochs=12.0)
 
 
 def sweep(variants: str = "") -> Sweep:
