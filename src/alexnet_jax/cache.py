@@ -73,7 +73,7 @@ class DataInfo:
         mean_image = io.BytesIO()
         np.save(mean_image, self.mean_image)
         files.write(path / "mean_image.npy", mean_image.getvalue())
-        files.write(path / "data.json", (json.dumps(fields, indent=1) + "\n").encode())
+        files.write_json(path / "data.json", fields)
 
     @classmethod
     def load(cls, directory: os.PathLike[str]) -> "DataInfo":

@@ -1,6 +1,8 @@
 """Files that are whole or not there, and where they are."""
 
+import json
 import os
+from typing import Any
 
 from etils import epath
 
@@ -19,3 +21,8 @@ def write(path: epath.Path, content: bytes) -> None:
     except BaseException:  # a full disk is not to hold half a file
         beside.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """A result for programs, at a path as a user types it."""
+    write(absolute(path), (json.dumps(content, indent=1) + "\n").encode())

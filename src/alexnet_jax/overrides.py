@@ -3,8 +3,11 @@
 import ast
 import contextlib
 import functools
+import math
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -56,6 +59,44 @@ def required(value: Any, flag: str) -> Any:
     if not value:
         raise UserError(f"{flag} is missing")
     return value
+
+
+def weights_of(words: list[str] | None, workdirs: int) -> tuple[float, ...] | None:
+    """``--weights``, a number for each workdir.
+
+    Raises:
+      UserError: another count of them, none that counts, or what is no number.
+    """
+    if words is None:
+        return None
+    try:
+        weights = tuple(map(float, words))
+    except ValueError:
+        weights = ()
+    if len(weights) != workdirs or not all(w >= 0 for w in weights) or not 0 < sum(weights) < math.inf:
+        raise UserError(
+            f"--weights is {','.join(words)}, but must be {workdirs} numbers that are not negative,"
+            " one for each --workdir, and not all zero"
+        )
+    return weights
+
+
+def check_views(views: int) -> None:
+    """``--views`` is one or ten."""
+    if views not in (1, 10):
+        raise UserError(f"--views is {views}, but must be 1 or 10")
+
+
+def check_file(flag: str, path: str | None) -> None:
+    """A file that a flag names can be written: said before the work is done, not after it."""
+    if (
+        path
+        and "://" not in path
+        and (Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK))
+    ):
+        raise UserError(
+            f"{flag}={path} can't be written: there is no such folder, it is read-only, or it is one itself"
+        )
 
 
 def config_of(values: flags.FlagValues, overrides: list[str]) -> ConfigDict:

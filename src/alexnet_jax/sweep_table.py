@@ -1,7 +1,6 @@
 """What came out of a sweep, as a table: made from its directory alone, at any time."""
 
 import dataclasses
-import json
 import statistics
 from typing import Any
 
@@ -162,7 +161,7 @@ def table(workdir: epath.Path, sweep: Sweep) -> Table:
 def write(workdir: epath.Path, found: Table) -> None:
     """``table.md`` and ``table.json``."""
     files.write(workdir / "table.md", found.markdown().encode())
-    files.write(workdir / "table.json", (json.dumps(found.to_json(), indent=1) + "\n").encode())
+    files.write_json(workdir / "table.json", found.to_json())
 
 
 def _row(of: Member | Ensemble, directories: list[epath.Path]) -> Row:

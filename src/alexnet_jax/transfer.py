@@ -4,7 +4,6 @@ Every layer is taken from the other net but the classifier, which begins anew wh
 """
 
 import itertools
-import json
 from functools import partial
 from typing import Any
 
@@ -76,8 +75,7 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
         line += f"; {classifier} begins anew ({why})"
     hosts.say(line)
     if hosts.is_first():
-        record = {"workdir": config.init_from, "step": net.step}
-        files.write(workdir / "init_from.json", (json.dumps(record) + "\n").encode())
+        files.write_json(workdir / "init_from.json", {"workdir": config.init_from, "step": net.step})
     return params
 
 

@@ -1,20 +1,26 @@
 """The verbs of the command line, with their flags. They import what they need when they run."""
 
 import dataclasses
-import json
-import math
 import os
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 from absl import flags
 
 from alexnet_jax.errors import Interrupted, RunError, UserError
-from alexnet_jax.overrides import config_flag, config_of, of_elsewhere, parse, required
+from alexnet_jax.overrides import (
+    check_file,
+    check_views,
+    config_flag,
+    config_of,
+    of_elsewhere,
+    parse,
+    required,
+    weights_of,
+)
 
 USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
@@ -101,8 +107,8 @@ def _evaluate(args: list[str]) -> None:
 
     values, overrides = _flags("evaluate", args, define)
     workdirs = required(values.workdir, "--workdir=DIR")
-    _check_views(values.views)
-    weights = _weights(values.weights, len(workdirs))
+    check_views(values.views)
+    weights = weights_of(values.weights, len(workdirs))
 
     import jax
 
@@ -110,24 +116,16 @@ def _evaluate(args: list[str]) -> None:
     from alexnet_jax.cache import open_cache
     from alexnet_jax.evaluate import evaluate
     from alexnet_jax.mesh import make_mesh
-    from alexnet_jax.workdir import read_workdir, restore
+    from alexnet_jax.workdir import check_alike, read_workdir, restore
 
-    _check_file("--json", values.json)
+    check_file("--json", values.json)
     config, _ = read_workdir(workdirs[0])
     config = of_elsewhere("evaluate", config, overrides)
     hosts.start()
     mesh = make_mesh(jax.device_count(), 1)
     members = [restore(workdir, values.step, mesh) for workdir in workdirs]
     cache = open_cache(config.data, hosts.say)
-    for workdir, member in zip(workdirs, members, strict=True):
-        if member.data.class_names != cache.info.class_names:
-            raise UserError(f"{workdir} was trained on other classes than {config.data.source} has")
-        if member.config.net.layers[-1].classes != members[0].config.net.layers[-1].classes:
-            raise UserError(f"{workdir} has another number of outputs than {workdirs[0]}")
-        if member.data.image_size != cache.info.image_size:
-            raise UserError(
-                f"{workdir} takes images of {member.data.image_size}, not {cache.info.image_size}"
-            )
+    check_alike(workdirs, members, cache.info)
     split = values.split or ("test" if "test" in cache.info.splits else "validation")
     if split not in cache.info.splits:
         raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
@@ -152,7 +150,7 @@ def _evaluate(args: list[str]) -> None:
         for checkpoint, weight in zip(checkpoints, weights or (), strict=False):
             checkpoint["weight"] = weight
         record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
-        files.write(files.absolute(values.json), (json.dumps(record, indent=1) + "\n").encode())
+        files.write_json(values.json, record)
 
 
 def _plan(args: list[str]) -> None:
@@ -164,9 +162,9 @@ def _plan(args: list[str]) -> None:
     values, overrides = _flags("plan", args, config_flag, define)
     config = config_of(values, overrides)
     topology = required(values.topology, "--topology=SLICE (v5e:2x4, v5p:4x4x8, h100:8, cpu:8 ...)")
-    _check_file("--json", values.json)
+    check_file("--json", values.json)
 
-    from alexnet_jax import chips, plan, plan_tables
+    from alexnet_jax import chips, files, plan, plan_tables
     from alexnet_jax.mesh import mesh_for
     from alexnet_jax.train import settle
 
@@ -188,7 +186,7 @@ def _plan(args: list[str]) -> None:
         print(f"{why}\n{plan_tables.table(found)}")
         record = found.to_json()
     if values.json:
-        Path(values.json).write_text(json.dumps(record, indent=1) + "\n")
+        files.write_json(values.json, record)
 
 
 def _sweep(args: list[str]) -> int:
@@ -239,7 +237,7 @@ def _report(args: list[str]) -> int:
 
     values, overrides = _flags("report", args, define)
     workdir = required(values.workdir, "--workdir=DIR")
-    _check_views(values.views)
+    check_views(values.views)
     if values.tables and (values.figure or values.save):
         raise UserError("--tables are printed: they take --workdir alone")
     if values.tables:
@@ -254,7 +252,7 @@ def _report(args: list[str]) -> int:
 
     report.check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
-    _check_file("--save", save)
+    check_file("--save", save)
     asked = Asked(workdir, values.step, values.split, values.views, tuple(overrides))
     lacks: list[str] = []
     if values.figure is None:
@@ -279,12 +277,13 @@ def _predict(args: list[str]) -> int:
         raise UserError(f"predict takes no --config: it is the workdir's own ({overrides[0]})")
     workdir = required(values.workdir, "--workdir=DIR")
     required(paths and all(paths), "PATH of an image or a folder of images")
-    _check_views(values.views)
-    _check_file("--json", values.json)
-    _check_file("--save", values.save)
+    check_views(values.views)
+    check_file("--json", values.json)
+    check_file("--save", values.save)
     if values.save and not values.save.lower().endswith(".png"):
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
+    from alexnet_jax import files
     from alexnet_jax.predict import MOST_IN_A_PICTURE, predict
     from alexnet_jax.workdir import restore
 
@@ -305,7 +304,7 @@ def _predict(args: list[str]) -> int:
             if len(drawn) > MOST_IN_A_PICTURE:
                 raise UserError(f"--save draws {MOST_IN_A_PICTURE} images at most: name fewer")
     if values.json:
-        Path(values.json).write_text(json.dumps(records, indent=1) + "\n")
+        files.write_json(values.json, records)
     if drawn:
         from alexnet_jax.figures import draw_predictions
 
@@ -321,39 +320,6 @@ def _flags(
     if rest:
         raise UserError(f"{verb} takes flags alone, not {rest[0]!r}")
     return values, overrides
-
-
-def _weights(words: list[str] | None, workdirs: int) -> tuple[float, ...] | None:
-    """A number for each workdir."""
-    if words is None:
-        return None
-    try:
-        weights = tuple(map(float, words))
-    except ValueError:
-        weights = ()
-    if len(weights) != workdirs or not all(w >= 0 for w in weights) or not 0 < sum(weights) < math.inf:
-        raise UserError(
-            f"--weights is {','.join(words)}, but must be {workdirs} numbers that are not negative,"
-            " one for each --workdir, and not all zero"
-        )
-    return weights
-
-
-def _check_views(views: int) -> None:
-    if views not in (1, 10):
-        raise UserError(f"--views is {views}, but must be 1 or 10")
-
-
-def _check_file(flag: str, path: str | None) -> None:
-    """Before the work is done, not after it."""
-    if (
-        path
-        and "://" not in path
-        and (Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK))
-    ):
-        raise UserError(
-            f"{flag}={path} can't be written: there is no such folder, it is read-only, or it is one itself"
-        )
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -126,6 +126,21 @@ def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mes
     with Checkpoints(absolute(workdir)) as checkpoints:
         number, params = checkpoints.restore_params(step, model, mesh)
     return Restored(model, params, config, number, data, mesh)
+
+
+def check_alike(workdirs: Sequence[str], nets: Sequence[Restored], info: DataInfo) -> None:
+    """Nets may be averaged, and tested on these images.
+
+    Raises:
+      UserError: one that has other classes, another number of outputs or takes other sizes.
+    """
+    for workdir, net in zip(workdirs, nets, strict=True):
+        if net.data.class_names != info.class_names:
+            raise UserError(f"{workdir} was trained on other classes than {info.source} has")
+        if net.config.net.layers[-1].classes != nets[0].config.net.layers[-1].classes:
+            raise UserError(f"{workdir} has another number of outputs than {workdirs[0]}")
+        if net.data.image_size != info.image_size:
+            raise UserError(f"{workdir} takes images of {net.data.image_size}, not {info.image_size}")
 
 
 def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]:
