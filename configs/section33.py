@@ -3,7 +3,9 @@
     alexnet-jax sweep --config=configs/section33.py:budget --workdir=runs/section33
     alexnet-jax sweep --config=configs/section33.py:lrn --workdir=runs/lrn
 
-recipe (the default): both nets as their authors' notes have them, 520 epochs. Expected from the paper.
+recipe (the default): both nets as their authors' notes have them, 520 epochs. The figures beside them are the
+    paper's, of nets that learned from all 50,000 images, tested with nine views (5,000 images are for
+    validation here, the views are ten; ``--config.data.validation=0.0`` learns from all).
 budget: the same for 40 epochs, the last two times 4 at a tenth of the rate each.
 lrn: the 11 % net with and without its two normalizations and nothing else changed, three seeds, 10 epochs.
     The two nets of the paper differ in more than LRN: one has twice the maps in local3.

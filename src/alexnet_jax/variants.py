@@ -84,7 +84,7 @@ def without_conv4(c: ConfigDict) -> None:
 
 
 def without_conv5(c: ConfigDict) -> None:
-    """Section 7: a middle layer less."""
+    """Section 7: a middle layer less; fc6 reads conv4's maps in its place, which are half as many again."""
     c.net.layers = without(c.net.layers, "conv5", "relu5")
 
 
