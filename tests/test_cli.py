@@ -81,7 +81,7 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
         (["--config.data.crop_size=5"], "config.data.crop_size is the workdir's own"),
         (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
         (["--json=/nowhere/r.json"], "can't be written"),
-        (["--weights=1,2"], "--weights is 1,2, but must be 1 numbers"),
+        (["--weights=1,2"], "--weights is 1,2, but must be a number for each --workdir (1)"),
         (["--weights=-1"], "--weights is -1"),
         (["--weights=0"], "not all zero"),
         (["--weights=many"], "--weights is many"),
@@ -182,4 +182,6 @@ def test_no_verb_is_usage_with_status_2():
 @pytest.mark.parametrize("verb", ["train", "evaluate", "prepare"])
 def test_help_lists_a_verbs_flags(verb, capfd):
     assert main([verb, "--help"]) == 0
-    assert "--config" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "--config: FILE.py" in said or verb == "evaluate"
+    assert ("--config.data.crop_size=224" in said) == (verb != "evaluate")

@@ -35,7 +35,9 @@ def parse(
     for each in define:
         each(values)
     if "--help" in args or "-h" in args:
-        print(f"alexnet-jax {verb}\n{values.get_help(include_special_flags=False)}\n\n{usage}", flush=True)
+        settings = f"{_settings()}\n\n" if "config" in values else ""
+        own = values.get_help(include_special_flags=False)
+        print(f"alexnet-jax {verb}\n{own}\n\n{settings}{usage}", flush=True)
         raise SystemExit(0)
     overrides, others = [], []
     remaining = list(args)
@@ -52,6 +54,13 @@ def parse(
     except flags.Error as error:
         raise UserError(f"{verb}: {error}") from error
     return values, overrides, rest
+
+
+def _settings() -> str:
+    """Every ``--config.KEY`` with its default, for help."""
+    known = [(key, value) for key, value in config_lib.flat(config_lib.base()) if key != "net.layers"]
+    lines = (f"  --config.{key}={'' if value is None else value}" for key, value in known)
+    return "\n".join(["settings, with what they are unless the recipe says otherwise:", *lines])
 
 
 def required(value: Any, flag: str) -> Any:
@@ -75,8 +84,8 @@ def weights_of(words: list[str] | None, workdirs: int) -> tuple[float, ...] | No
         weights = ()
     if len(weights) != workdirs or not all(w >= 0 for w in weights) or not 0 < sum(weights) < math.inf:
         raise UserError(
-            f"--weights is {','.join(words)}, but must be {workdirs} numbers that are not negative,"
-            " one for each --workdir, and not all zero"
+            f"--weights is {','.join(words)}, but must be a number for each --workdir ({workdirs}),"
+            " none negative, and not all zero"
         )
     return weights
 

@@ -44,7 +44,7 @@ usage: alexnet-jax VERB [--flag=value ...]
             [--config.KEY=VALUE ...]
             compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
 
-alexnet-jax VERB --help lists the flags of a verb."""
+alexnet-jax VERB --help lists the flags of a verb, and every setting with its default."""
 
 
 def _train(args: list[str]) -> None:
