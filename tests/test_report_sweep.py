@@ -231,8 +231,9 @@ def test_where_a_curve_comes_down_to_a_level(errors, at):
 def test_mistakes_are_one_line(ablations, tmp_path, capfd):
     write_sweep(tmp_path / "new", ABLATIONS)
     with pytest.raises(UserError, match="figure 1 shows training errors, and no net in"):
-        figure1.gather(epath.Path(tmp_path / "new"), ABLATIONS)
+        figure1.gather(epath.Path(tmp_path / "new"), FIGURE1)
     for args, message in (
+        (["--figure=1", "--save=1.png"], "holds another sweep than configs/figure1.py"),
         (["--figure=3", "--save=3.png"], "holds a sweep: figure 3 takes the workdir of one of its nets"),
         (["--config.data.cache_dir=x"], "the report of a sweep takes no --config"),
     ):

@@ -273,7 +273,7 @@ def test_another_sweep_is_refused(moved, tmp_path, cache_dir, capfd):
         words(write_sweep(tmp_path / "other.py", SWEEP), tmp_path / "sweep", cache_dir),
     ):
         err = refused(capfd, args)
-        assert f"{tmp_path / 'sweep'} holds another sweep, mine.py: take another --workdir" in err
+        assert f"{tmp_path / 'sweep'} holds another sweep, mine.py, not " in err
     assert before == (bytes_of(tmp_path), (tmp_path / "sweep" / "sweep.json").read_bytes())
 
 

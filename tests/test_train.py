@@ -100,6 +100,31 @@ def test_what_is_done_again_is_written_once(tiny, trained, tmp_path):
     same_bits(trained, tmp_path)
 
 
+def test_a_run_at_its_end_takes_no_settings_that_it_was_not_trained_with(tiny, trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "w")
+    before = (tmp_path / "w" / "config.json").read_bytes()
+    tiny.learning.rate = 0.5
+    train(tiny, str(tmp_path / "w"))
+    assert "is trained to its end, step 40" in capsys.readouterr().out
+    tiny.num_steps = 20
+    with pytest.raises(UserError, match=r"is at step 40, past the end that is asked for, 20: take a later"):
+        train(tiny, str(tmp_path / "w"))
+    assert (tmp_path / "w" / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("beginning", ["another", None])
+def test_a_run_that_goes_on_began_where_it_began(tiny, trained, tmp_path, beginning):
+    shutil.copytree(trained, tmp_path / "w")
+    shutil.copytree(trained, tmp_path / "another")
+    tiny.num_steps, tiny.init_from = 41, str(trained)
+    with pytest.raises(UserError, match="holds a run with init_from = None"):
+        train(tiny, str(tmp_path / "w"))
+    train(tiny, str(tmp_path / "tuned"))
+    tiny.num_steps, tiny.init_from = 42, beginning and str(tmp_path / "another")
+    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, the config says"):
+        train(tiny, str(tmp_path / "tuned"))
+
+
 @pytest.mark.parametrize(("key", "value"), [("batch_size", 8), ("seed", 3), ("data.validation", 0.2)])
 def test_another_run_is_refused_before_anything_is_overwritten(tiny, trained, key, value):
     section, _, name = key.rpartition(".")

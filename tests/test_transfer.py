@@ -65,16 +65,19 @@ def test_a_run_goes_on_from_its_own_checkpoint_and_not_from_the_other_net(tiny, 
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (lambda net: replaced(net, "fc6", units=8), r"it has Dense\(.*units=16.*here Dense\(.*units=8"),
-        (lambda net: without(net, "conv2"), r"it has Conv\(name='conv2'.*here ReLU\(name='relu2'"),
-        (lambda net: after(net, "relu2", Conv("conv3", 8, 1)), r"it has Dense\(.*here Conv\(name='conv3'"),
-        (lambda net: without(net, "norm1"), r"it has LRN\(.*here MaxPool\("),
+        (
+            lambda net: replaced(net, "fc6", units=8),
+            "Dense fc6 with units = 16, here Dense fc6 with units = 8",
+        ),
+        (lambda net: without(net, "conv2"), "it has Conv conv2, here ReLU relu2"),
+        (lambda net: after(net, "relu2", Conv("conv3", 8, 1)), "it has Dense fc6, here Conv conv3"),
+        (lambda net: without(net, "norm1"), "it has LRN norm1, here MaxPool pool1"),
     ],
 )
 def test_a_mismatch_elsewhere_is_refused(tiny, trained, tmp_path, layers, message):
     tiny.init_from = str(trained)
     tiny.net.layers = layers(tiny.net.layers)
-    with pytest.raises(UserError, match=message + ".*; only fc8 may differ"):
+    with pytest.raises(UserError, match=f"{message}; only fc8 may differ"):
         train(tiny, str(tmp_path / "w"))
     assert not (tmp_path / "w").exists()
 
@@ -93,7 +96,7 @@ def test_dropout_that_would_make_it_another_function_at_test_is_refused(tiny, tr
     tiny.init_from = str(trained)
     net = tiny.net.layers
     tiny.net.layers = without(net, "drop6") if scale_at is None else replaced(net, "drop6", scale_at=scale_at)
-    with pytest.raises(UserError, match=r"it has drop6's factor of 0\.5 at test, here nothing; only fc8"):
+    with pytest.raises(UserError, match="it has drop6's factor at test, here nothing; only fc8"):
         train(tiny, str(tmp_path / "w"))
     assert not (tmp_path / "w").exists()
 
@@ -109,7 +112,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_does_not_begin_otherw
     shutil.rmtree(workdir / "checkpoints")
     shutil.copytree(trained, other)
     tiny.init_from = again and str(other)
-    with pytest.raises(UserError, match=f"that begins with {trained}: take the same --config.init_from"):
+    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, the config says"):
         train(tiny, str(workdir))
     tiny.init_from = str(trained)
     train(tiny, str(workdir))

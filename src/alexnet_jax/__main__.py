@@ -8,9 +8,13 @@ from alexnet_jax import huge_pages
 def run() -> int:
     """`cli.main`, in a process that has asked for huge pages."""
     huge_pages.ask()
-    from alexnet_jax.cli import main
+    try:
+        from alexnet_jax.cli import main
 
-    return main()
+        return main()
+    except KeyboardInterrupt:  # while the command itself is still being read
+        print("alexnet-jax: stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

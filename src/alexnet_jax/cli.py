@@ -1,6 +1,7 @@
 """The command line: ``alexnet-jax VERB``, its exit status, and errors as one line."""
 
 import gc
+import importlib.metadata
 import io
 import os
 import shlex
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args or args[0] in ("--help", "-h", "help"):
             print(USAGE, flush=True)
             return 0 if args else 2
+        if args[0] == "--version":
+            print(f"alexnet-jax {importlib.metadata.version('alexnet-jax')}", flush=True)
+            return 0
         if args[0] not in VERBS:
             raise UserError(
                 f"no verb {args[0]}{config_lib.near(args[0], VERBS)}; there are {', '.join(VERBS)}"
@@ -50,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
         return 128 + signal.SIGPIPE
     except OSError as error:
-        status, message = 1, f"{error.strerror or error}: {error.filename}"
+        status, message = 1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except SystemExit as done:  # --help
         return int(done.code or 0)
     except Exception as error:

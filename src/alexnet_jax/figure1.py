@@ -111,12 +111,19 @@ class Figure1:
         return "\n".join(lines)
 
 
+def is_figure1(sweep: Sweep) -> bool:
+    """Whether its nets are those of figure 1."""
+    return all(":figure1_" in member.config for member in sweep.members)
+
+
 def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
     """The figure of what is trained until now.
 
     Raises:
-      UserError: no member has trained for an epoch.
+      UserError: a sweep of other nets, or no member has trained for an epoch.
     """
+    if not is_figure1(sweep):
+        raise UserError(f"{workdir} holds another sweep than configs/figure1.py, and figure 1 is of that one")
     runs: dict[str, list[Run]] = {}
     under_way: list[str] = []
     for member in sweep.members:

@@ -91,7 +91,8 @@ def text(root: epath.Path) -> str:
         if (root / name).exists()
         for row in table(root / name, sweep_lib.read(root / name)).rows
     }
-    return "\n\n".join(_text(of, root, found) for of in TABLES)
+    nothing = [] if root.exists() else [f"There is no folder {root} yet: nobody has run anything in it."]
+    return "\n\n".join([*nothing, *(_text(of, root, found) for of in TABLES)])
 
 
 def _text(of: PaperTable, root: epath.Path, found: dict[tuple[str, str], Row]) -> str:

@@ -192,7 +192,7 @@ class Watch:
         """
         if not math.isfinite(loss):
             raise RunError(
-                f"the loss is {loss} at step {step}; checkpoints are from before,"
+                f"the loss is {loss} at step {step}; checkpoints, if there are, are from before:"
                 " go on with a smaller --config.learning.rate"
             )
         self._recent.append(loss)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 INK, MUTED, GRID = "#1b1d21", "#5a606b", "#dfe2e8"
 COLORS = ("#1f5fa8", "#b8450f", "#1d7a46", "#8a3fa0", "#8a6a00", "#b3265e", "#0d7a85", "#5b5f6b")
@@ -89,7 +89,7 @@ def curves(
             color=COLORS[color],
             linestyle="--" if dashed else "-",
             linewidth=0.9 if each.thin else 1.5,
-            marker="o" if each.points and len(each.x) <= 20 else None,
+            marker="o" if (each.points and len(each.x) <= 20) or len(each.x) == 1 else None,
             markersize=3,
         )
     if log and any(value > 0 for each in series for value in each.y):
@@ -100,7 +100,7 @@ def curves(
     else:
         ax.set_ylim(bottom=0)
     if percent:
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None if not log else 0, symbol=" %"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     ax.set_xlim(left=0)
     plain(ax)
     for epoch, rate in cuts:

@@ -99,7 +99,7 @@ def gather(workdir: str, path: epath.Path, beside: epath.Path) -> Facts:
     made = json.loads((path / "sweep.json").read_text())
     table = sweep_table.table(path, sweep)
     facts1, drawing = None, None
-    if all(":figure1_" in member.config for member in sweep.members):
+    if figure1.is_figure1(sweep):
         try:
             facts1 = figure1.gather(path, sweep)
             drawing = themed(figures.draw_figure1(facts1), "figureone", "Figure 1", facts1.text())
@@ -188,5 +188,5 @@ def _curves(path: epath.Path, sweep: Sweep) -> Chart | None:
                 series.append(Series(member.name, epochs, errors, number, thin=several, points=True))
     if not series:
         return None
-    title = "Error while training, top 1, logarithmic" + (", each seed a line" if several else "")
+    title = "Error of tests while training, top 1, logarithmic" + (", each seed a line" if several else "")
     return curves("members", title, series, percent=True, log=True)

@@ -1,6 +1,7 @@
 """Configs kept in workdirs: as JSON, and what may change when a run goes on. Nothing here imports JAX."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -23,7 +24,6 @@ MAY_CHANGE = frozenset(
         "keep_checkpoints",
         "mesh",
         "parallelism",
-        "init_from",  # it has begun
         "data.source",  # it may have moved: the data's fingerprint says whether it is the same
         "data.cache_dir",
         "data.max_broken",
@@ -77,7 +77,8 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
     """
     changed = changes(old, new)
     for key, before, after in changed:
-        if key not in MAY_CHANGE and not key.startswith("learning."):
+        moved = key == "init_from" and before and after and Path(before).name == Path(after).name
+        if key not in MAY_CHANGE and not key.startswith("learning.") and not moved:
             raise UserError(
                 f"{workdir} holds a run with {key} = {before}, the config says {after}:"
                 " take another --workdir, or the same setting"

@@ -26,7 +26,7 @@ from alexnet_jax.errors import UserError
 
 # What may differ between two commands of the same sweep, and between what was trained and what is asked for:
 # where things lie, and on what it runs.
-ELSEWHERE = settings_lib.MAY_CHANGE - {"num_epochs", "num_steps", "init_from", "data.source"}
+ELSEWHERE = settings_lib.MAY_CHANGE - {"num_epochs", "num_steps", "data.source"}
 
 _RESULT = {"split", "views", "examples", "top1_error", "top5_error", "checkpoints"}
 

@@ -29,16 +29,21 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
       UserError: it is another's, or can't be written.
     """
     try:
-        _refuse_another(path, overrides, workdir)  # before anything is written in what is another's
+        refuse_another(path, overrides, workdir)  # before anything is written in what is another's
         workdir.mkdir(parents=True, exist_ok=True)
         with _alone(workdir):
-            _refuse_another(path, overrides, workdir)  # that has come meanwhile
+            refuse_another(path, overrides, workdir)  # that has come meanwhile
             files.write(workdir / "sweep.json", sweep_lib.to_json(path, sweep, overrides).encode())
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
 
 
-def _refuse_another(path: str, overrides: Sequence[str], workdir: epath.Path) -> None:
+def refuse_another(path: str, overrides: Sequence[str], workdir: epath.Path) -> None:
+    """Does nothing where the sweep's directory is new, or its own.
+
+    Raises:
+      UserError: it is another sweep's, or a training's.
+    """
     if not (workdir / "sweep.json").exists():
         if (workdir / "config.json").exists():
             raise UserError(f"{workdir} holds a training, not a sweep: take another --workdir")
@@ -48,12 +53,10 @@ def _refuse_another(path: str, overrides: Sequence[str], workdir: epath.Path) ->
         there = {key: before[key] for key in ("config", "overrides")}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{workdir} holds a sweep.json that can't be read ({error}): delete it") from error
-    if there != sweep_lib.identity(path, overrides):
-        settings = "".join(f" {word}" for word in there["overrides"])
-        raise UserError(
-            f"{workdir} holds another sweep, {there['config']}{' with' if settings else ''}{settings}:"
-            " take another --workdir"
-        )
+    asked = sweep_lib.identity(path, overrides)
+    if there != asked:
+        before, now = (" ".join([each["config"], *each["overrides"]]) for each in (there, asked))
+        raise UserError(f"{workdir} holds another sweep, {before}, not {now}: take another --workdir")
 
 
 def run(

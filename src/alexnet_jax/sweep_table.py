@@ -56,6 +56,7 @@ class Row:
       failed: by seed, or the ensemble, why one is not.
       published: what to compare it with.
       on: (split, views, examples) that they were tested on.
+      averaged: how many nets an ensemble is of; None of a member.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Row:
     failed: dict[str, str]
     published: Published | None
     on: tuple[str, int, int] | None
+    averaged: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,13 +134,15 @@ class Table:
     def _words(self, row: Row) -> list[str]:
         done = 0 if row.top1 is None else len(row.top1.each)
         count = f"{done} of {row.wanted}" if done < row.wanted else str(done)
+        if row.averaged:
+            count = f"{row.averaged} averaged"
         if row.failed:
             count += f", {len(row.failed)} failed"
         words = [row.name, count]
         for name in ("top1", "top5"):
             errors: Errors | None = getattr(row, name)
             base = self.compared_with(name, row)
-            words.append("not run" if errors is None else str(errors))
+            words.append(("failed" if row.failed else "not run") if errors is None else str(errors))
             words.append(_plus_minus(*errors.change(base), "+") if errors and base else "")
         return [*words, *_published(row.published)]
 
@@ -150,10 +154,7 @@ class Table:
 def table(workdir: epath.Path, sweep: Sweep) -> Table:
     """The table of what is done until now."""
     members_and_ensembles: list[Member | Ensemble] = [*sweep.members, *sweep.ensembles]
-    rows = [
-        _row(each, [workdir / name for name in sweep_lib.directories(each, sweep)])
-        for each in members_and_ensembles
-    ]
+    rows = [_row(each, workdir, sweep) for each in members_and_ensembles]
     baseline = next((row for row in rows if row.name == sweep.baseline and row.top1 is not None), None)
     return Table(tuple(rows), baseline)
 
@@ -164,7 +165,8 @@ def write(workdir: epath.Path, found: Table) -> None:
     files.write_json(workdir / "table.json", found.to_json())
 
 
-def _row(of: Member | Ensemble, directories: list[epath.Path]) -> Row:
+def _row(of: Member | Ensemble, workdir: epath.Path, sweep: Sweep) -> Row:
+    directories = [workdir / name for name in sweep_lib.directories(of, sweep)]
     failed = {
         directory.name: (directory / "failed.txt").read_text().strip()
         for directory in directories
@@ -176,7 +178,10 @@ def _row(of: Member | Ensemble, directories: list[epath.Path]) -> Row:
         Errors(tuple(100 * x[key] for x in done)) if done else None for key in ("top1_error", "top5_error")
     )
     on = (done[0]["split"], done[0]["views"], done[0]["examples"]) if done else None
-    return Row(of.name, len(directories), top1, top5, failed, of.published, on)
+    averaged = None
+    if isinstance(of, Ensemble):
+        averaged = sum(len(sweep.seeds_of(m)) for m in sweep.members if m.name in of.members)
+    return Row(of.name, len(directories), top1, top5, failed, of.published, on, averaged)
 
 
 def _numbers(errors: Errors | None, base: Errors | None) -> dict[str, Any] | None:

@@ -86,6 +86,9 @@ def train(config: ConfigDict, workdir: str) -> None:
     info = cache.info
     hosts.same({"the data's fingerprint": info.fingerprint})
     _check_data(path, config, info)
+    classifier = config.net.layers[-1]
+    if (classes := len(info.class_names)) < classifier.classes:
+        hosts.say(f"note: {classifier.name} has {classifier.classes} outputs, and the data {classes} classes")
     stats = statistics(info.mean_image, info.color_covariance, config.data.color_noise_reading, mesh)
     steps_per_epoch = info.splits["train"] // config.batch_size
     total_steps = config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
@@ -115,22 +118,25 @@ def train(config: ConfigDict, workdir: str) -> None:
             if step < total_steps:
                 hosts.say(f"going on at step {step} of {total_steps}")
         else:
-            _check_beginning(path, config)
             begin = transfer.initial_params(model, config, info, mesh, path) if config.init_from else None
             state = step_lib.new_state(model, config, mesh, begin)
             step, plateau = 0, Plateau()
+        if step > total_steps:
+            raise UserError(
+                f"{workdir} is at step {step}, past the end that is asked for, {total_steps}: take a later"
+                f" {_end(config)}, or another --workdir"
+            )
+        ended = plateau.ended(config.learning) or step == total_steps
+        if hosts.is_first():
+            write_workdir(path, _moved(path, config) if ended else config, info)
+        if ended:
+            end, later = "end", f"a later end goes on: {_end(config)}"
+            if step < total_steps:
+                end, later = "plateaus' end", "other --config.learning.* go on"
+            hosts.say(f"{workdir} is trained to its {end}, step {step}; {later}")
+            return
         for line in changed:
             hosts.say(f"  changed: {line}")
-        if hosts.is_first():
-            write_workdir(path, config, info)
-        if plateau.ended(config.learning):
-            hosts.say(
-                f"{workdir} is trained to its plateaus' end, step {step}; other --config.learning.* go on"
-            )
-            return
-        if step >= total_steps:
-            hosts.say(f"{workdir} is trained to its end, step {step}; a later end goes on: {_end(config)}")
-            return
         best = checkpoints.best()
         lowest = math.inf if best is None else best[1]
 
@@ -217,15 +223,11 @@ def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
     return []
 
 
-def _check_beginning(path: epath.Path, config: ConfigDict) -> None:
-    """A run that was killed before its first checkpoint is not to begin otherwise the next time."""
-    if (path / "config.json").exists():
-        before = read_workdir(path)[0].init_from
-        if before != config.init_from:
-            raise UserError(
-                f"{path} holds a run without a checkpoint yet that begins with {before or 'nothing'}: take"
-                f" {'the same' if before else 'no'} --config.init_from, or another --workdir"
-            )
+def _moved(path: epath.Path, config: ConfigDict) -> ConfigDict:
+    """The config that a workdir's run was trained with, and where its data lies now."""
+    trained, _ = read_workdir(path)
+    trained.data.source, trained.data.cache_dir = config.data.source, config.data.cache_dir
+    return trained
 
 
 def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:

@@ -3,6 +3,7 @@
 Every layer is taken from the other net but the classifier, which begins anew where the classes are others.
 """
 
+import dataclasses
 import itertools
 from functools import partial
 from typing import Any
@@ -15,10 +16,12 @@ from ml_collections import ConfigDict
 from alexnet_jax import files, hosts
 from alexnet_jax.cache import DataInfo
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers import Dropout, Layers, replaced
+from alexnet_jax.layers import Dropout, Layers
 from alexnet_jax.mesh import param_specs, shardings
 from alexnet_jax.model import Net, Params, abstract_params, build, init, named_key
 from alexnet_jax.workdir import read_workdir, restore
+
+_NOTHING: tuple[str, dict[str, Any]] = ("nothing", {})
 
 
 def check(config: ConfigDict) -> None:
@@ -31,10 +34,15 @@ def check(config: ConfigDict) -> None:
     ours, theirs = (abstract_params(build(c)) for c in (config, other))
     classifier = config.net.layers[-1].name
     here, there = (_functions(c.net.layers) for c in (config, other))
-    for mine, its in itertools.zip_longest(here, there, fillvalue="nothing"):
+    for mine, its in itertools.zip_longest(here, there, fillvalue=_NOTHING):
         if mine != its:
+            fields = [key for key in its[1] if mine[0] == its[0] and mine[1][key] != its[1][key]]
+            its_words, words = (
+                " ".join([name, *(f"with {key} = {values[key]}" for key in fields)])
+                for name, values in (its, mine)
+            )
             raise UserError(
-                f"config.init_from = {config.init_from}: it has {its}, here {mine};"
+                f"config.init_from = {config.init_from}: it has {its_words}, here {words};"
                 f" only {classifier} may differ"
             )
     for name in (name for name in ours if name != classifier):
@@ -79,17 +87,21 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
     return params
 
 
-def _functions(layers: Layers) -> list[str]:
-    """Each layer but the classifier, at test: dropout is a factor, others go without what they begin with."""
-    found = []
+def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
+    """Each layer but the classifier as it is at test, its name and its fields.
+
+    Dropout is a factor there, and what a layer began with is no matter.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
     for layer in layers[:-1]:
+        fields = dataclasses.asdict(layer)
+        name = fields.pop("name")
         if isinstance(layer, Dropout):
             if layer.scale_at == "test":
-                found.append(f"{layer.name}'s factor of {1 - layer.rate:g} at test")
-        elif hasattr(layer, "std"):
-            found.append(repr(replaced([layer], layer.name, std=0.0, bias=0.0)[0]))
+                found.append((f"{name}'s factor at test", {"factor": 1 - layer.rate}))
         else:
-            found.append(repr(layer))
+            of = {key: value for key, value in fields.items() if key not in ("std", "bias")}
+            found.append((f"{type(layer).__name__} {name}", of))
     return found
 
 

@@ -212,6 +212,7 @@ def _sweep(args: list[str]) -> int:
     if values.index is not None and not 0 <= values.index < len(tasks):
         raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
     if values.dry_run:
+        sweep_run.refuse_another(path, overrides, workdir)
         for number, task in enumerate(tasks):
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
             done = "done" if sweep_tasks.is_done(task) else "to do"
