@@ -213,6 +213,15 @@ def listed(args, capfd):
     return [line[1] for line in lines if line[0].isdigit()]
 
 
+def test_a_sweep_that_was_moved_is_still_done(moved, tmp_path, cache_dir, capfd):
+    net = tmp_path / "sweep" / "base-seed0" / "evaluation.json"
+    args = words(moved, tmp_path / "sweep", cache_dir)
+    net.unlink()
+    assert run([*args, "--index=0"]).status == 0  # tested anew, from here
+    assert str(tmp_path) in net.read_text()
+    assert listed(args, capfd) == ["done", "done", "to do", "done", "done", "done"]
+
+
 def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
     args = words(moved, tmp_path / "sweep", cache_dir)
     assert listed(args, capfd) == ["done", "done", "to do", "done", "done", "done"]

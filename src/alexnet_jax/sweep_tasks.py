@@ -135,9 +135,9 @@ def difference(task: Task) -> str | None:
         if problem := difference(net):
             return f"it needs {net.directory.name}, and {problem}"
     if task.config is None:  # an ensemble of the nets as they are now
-        now = [evaluation(net.directory) for net in task.needs]
-        known = [each["checkpoints"][0] for each in now if each is not None]
-        return None if found["checkpoints"] == known else "its nets are not what they were"
+        now = [result for net in task.needs if (result := evaluation(net.directory)) is not None]
+        same = _names_and_steps([found]) == _names_and_steps(now)
+        return None if same else "its nets are not what they were"
     changed = changes(task)
     if changed is None:
         return "its config.json can't be read"
@@ -178,6 +178,11 @@ def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
         and not (key.endswith(".classes") and not new)
         and not (key == "init_from" and old and new and Path(old).name == Path(new).name)  # it was moved
     ]
+
+
+def _names_and_steps(results: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Of the checkpoints of results, wherever the sweep has lain then."""
+    return [(Path(net["workdir"]).name, net["step"]) for result in results for net in result["checkpoints"]]
 
 
 def _other_beginning(task: Task) -> str | None:
