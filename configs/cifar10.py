@@ -183,8 +183,8 @@ def towers(c: ConfigDict) -> None:
     c.learning.rate = 0.01
     c.learning.bias_rate = c.learning.get_oneway_ref("rate")
     c.learning.weight_decay = 5e-4
-    c.learning.cuts = (8.0, 9.0)
-    c.num_epochs = 10.0
+    c.learning.cuts = (10.0, 11.0)
+    c.num_epochs = 12.0
 
 
 def get_config(variants: str = "") -> ConfigDict:
