@@ -268,6 +268,7 @@ def test_a_net_that_was_trained_otherwise_is_not_passed_off(
     assert list(base["failed"]) == ["base-seed0", "base-seed1"]
     assert list(ensemble["failed"]) == ["all-of-them"]
     assert len(tuned["failed"]) == 2  # they began with others, too
+    assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "holds another net"
     assert restore(tmp_path / "sweep" / "base-seed0").step == trained.step
     write_sweep(moved, SWEEP)  # what was there is there still
     assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "done"

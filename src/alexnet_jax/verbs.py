@@ -215,8 +215,9 @@ def _sweep(args: list[str]) -> int:
         sweep_run.refuse_another(path, overrides, workdir)
         for number, task in enumerate(tasks):
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
-            done = "done" if sweep_tasks.is_done(task) else "to do"
-            print(f"{number}  {done}  {sweep_run.command_line(verb, arguments)}")
+            done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)
+            state = "done" if done else "holds another net" if other else "to do"
+            print(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, partial(print, flush=True))
