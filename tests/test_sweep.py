@@ -230,7 +230,7 @@ def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
     longer = run([*args, "--index=0"])
     assert "going on at step 10 of 20" in longer.out
     assert evaluation(tmp_path / "sweep", "base-seed0")["checkpoints"][0]["step"] == 20
-    assert listed(args, capfd) == ["done", "to do", "to do", "to do", "to do", "to do"]
+    assert listed(args, capfd) == ["done", "holds another net", "to do", "to do", "to do", "to do"]
     base, tuned, _, ensemble = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
     assert base["top1"]["each"] == [100 * evaluation(tmp_path / "sweep", "base-seed0")["top1_error"]]
     assert base["failed"] == {"base-seed1": "it has num_steps = 10, not 20"}
@@ -394,7 +394,10 @@ def test_a_folder_that_is_named_another_way_is_the_same_data(
     Path("moved").rename("fewer")
     Path("link").unlink()
     Path("link").symlink_to("fewer")
+    before = (tmp_path / "sweep" / "base-seed0" / "evaluation.json").read_bytes()
     assert "was trained on other data" in run([*args, "--index=0"]).err
+    assert "failed: base-seed0:" in (tmp_path / "sweep" / "table.md").read_text()
+    assert (tmp_path / "sweep" / "base-seed0" / "evaluation.json").read_bytes() == before
 
 
 def test_two_sweeps_at_once_train_a_net_once(tmp_path, cache_dir):

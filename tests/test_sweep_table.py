@@ -123,13 +123,17 @@ def test_what_is_missing_or_failed_is_said(workdir, errors):
     (workdir / "both" / "evaluation.json").unlink()
     found = sweep_table.table(workdir, SWEEP)
     assert cell(found.markdown(), "other", "nets") == "2 of 3, 1 failed"
-    assert cell(found.markdown(), "both", "nets") == "7 averaged"
+    assert cell(found.markdown(), "both", "nets") == "0 of 1"
     assert cell(found.markdown(), "both", "top-1 error %") == "not run"
     assert found.failures == ["other-seed1: the loss is nan at step 3"]
     assert found.text().endswith("failed: other-seed1: the loss is nan at step 3")
     (row,) = [row for row in found.to_json()["rows"] if row["name"] == "other"]
     assert row["top1"]["each"] == pytest.approx((100 * errors["other"][[0, 2], 0]).tolist())
     assert row["wanted"] == 3
+
+
+def test_an_ensemble_tells_how_many_nets_it_averages(workdir):
+    assert cell(sweep_table.table(workdir, SWEEP).markdown(), "both", "nets") == "7 averaged"
 
 
 def test_what_was_tested_on_other_images_is_not_compared(workdir):

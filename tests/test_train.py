@@ -1,6 +1,7 @@
 """A run from beginning to end: what it writes, how it stops, and that going on is the same run."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -312,6 +313,16 @@ def lines_of_a_killed_run(workdir):
         except ValueError:
             break
     return records
+
+
+def test_a_reader_that_is_gone_does_not_stop_a_run(tmp_path, cache_dir):
+    """As `tee` is after Ctrl-C, which comes to both."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(command(tmp_path, cache_dir), stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert restore(tmp_path).step == 40
 
 
 def test_a_workdir_names_the_config_it_was_made_with(trained, tiny):

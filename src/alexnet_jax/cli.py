@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compile_cache.use()
         gc.set_threshold(100_000)  # for good: a start makes half a million objects, a step next to none
         status = VERBS[args[0]](args[1:]) or 0
-        sys.stdout.flush()
+        print(end="", flush=True)
         return status
     except (UserError, RunError) as error:
         status, message = error.status, str(error)
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, message = 130, "stopped"
     except BrokenPipeError:  # as with `| head`: not ours to complain of
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
-        return 128 + signal.SIGPIPE
+        status, message = 128 + signal.SIGPIPE, ""
     except OSError as error:
         status, message = 1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except SystemExit as done:  # --help
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             message = f"another process is gone ({message[:200]}); start all again, and they go on"
         else:
             traceback.print_exc()
-    print(f"alexnet-jax: {' '.join(message.split())}", file=sys.stderr)
+    if message:
+        print(f"alexnet-jax: {' '.join(message.split())}", file=sys.stderr)
     if _several():
         # At a usual exit JAX waits for every process to come to its end: the others would wait for us. The
         # first one, in which the coordinator lives, lets those that fail for the same reason go before it.

@@ -25,4 +25,9 @@ def write(path: epath.Path, content: bytes) -> None:
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """A result for programs, at a path as a user types it."""
-    write(absolute(path), (json.dumps(content, indent=1) + "\n").encode())
+    text = json.dumps(content, indent=1) + "\n"
+    place = absolute(path)
+    if place.exists() and not place.is_file():  # a pipe or a device
+        place.write_text(text)
+    else:
+        write(place, text.encode())

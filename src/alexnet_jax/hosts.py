@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -71,9 +72,15 @@ def is_first() -> bool:
 
 
 def say(line: str) -> None:
-    """A line for the user, from the first process alone."""
+    """A line for the user, from the first process alone.
+
+    A reader that is gone, as ``tee`` is after Ctrl-C, is not to cost a run what it would save.
+    """
     if is_first():
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def same(settings: dict[str, Any]) -> None:

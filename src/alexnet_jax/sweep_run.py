@@ -65,7 +65,7 @@ def run(
     """Does what is not done yet; a task that fails is noted, and the others go on.
 
     Args:
-      tasks: from `sweep.tasks`.
+      tasks: from `sweep_tasks.tasks`.
       index: of the only one to do; None for all, in turn.
       sweep: that they are of.
       workdir: where it lies.
@@ -79,6 +79,7 @@ def run(
       Interrupted: SIGTERM or Ctrl-C came; what was trained is saved.
     """
     numbers = range(len(tasks)) if index is None else [index]
+    problems: dict[epath.Path, str] = {}
     for number in numbers:
         task, where = tasks[number], f"[--index={number} of {len(tasks)}] {tasks[number].name}"
         missing = [net.directory.name for net in task.needs if not is_done(net)]
@@ -90,13 +91,14 @@ def run(
         task.directory.mkdir(parents=True, exist_ok=True)
         needs = f"needs {', '.join(missing)}, not trained" if missing else None
         problem = needs or obstacle(task) or _do(task, where, say)
-        _note(task, problem)
         if problem is not None:
+            problems[task.directory] = problem
+            _note(task, problem)
             say(f"{where}: failed: {problem}")
-    for task in tasks:  # the table is not to hold what was asked for before
-        if evaluation(task.directory) is not None:
-            _note(task, obstacle(task) or difference(task))
     with _alone(workdir):
+        for task in tasks:  # the table is not to hold what was asked for before
+            if evaluation(task.directory) is not None and task.directory not in problems:
+                _note(task, difference(task))
         found = sweep_table.table(workdir, sweep)
         sweep_table.write(workdir, found)
     return found
@@ -113,17 +115,23 @@ def _note(task: Task, problem: str | None) -> None:
 
 def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
     """Trains and tests, once where two sweeps want it; returns why that failed, if it did."""
+    result = task.directory / "evaluation.json"
     with _alone(task.directory, busy=lambda: say(f"{where}: waits for another sweep that does it")):
-        with _alone(task.directory, "lock"):  # of a training that was killed with its sweep, and saves
+        # Of a training that was killed with its sweep, and saves.
+        with _alone(task.directory, "lock", lambda: say(f"{where}: waits for a training that is under way")):
             pass
         if is_done(task):
             return None
-        (task.directory / "evaluation.json").unlink(missing_ok=True)
+        before = result.read_bytes() if result.exists() else None
+        result.unlink(missing_ok=True)
+        _note(task, None)
         for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
             if arguments:
                 say(f"{where}: {command_line(verb, arguments)}")
                 status, complaint = _command(verb, arguments)
                 if status:
+                    if status == UserError.status and before is not None:
+                        files.write(result, before)  # it was refused: what is there is what it was
                     return complaint or f"{verb} ended with status {status}"
     return None
 

@@ -134,7 +134,7 @@ class Table:
     def _words(self, row: Row) -> list[str]:
         done = 0 if row.top1 is None else len(row.top1.each)
         count = f"{done} of {row.wanted}" if done < row.wanted else str(done)
-        if row.averaged:
+        if row.averaged and done:
             count = f"{row.averaged} averaged"
         if row.failed:
             count += f", {len(row.failed)} failed"

@@ -106,7 +106,10 @@ def _refuse_what_differs(own: Sequence[dict[str, Any]], overrides: Sequence[str]
             raise UserError(f"{word}: the sweep sets it for each net")
         values = {json.dumps(settings.get(key)) for settings in own}
         if len(values) > 1 and key not in {*ELSEWHERE, "num_epochs", "num_steps"}:
-            raise UserError(f"{word} would be every net's, but they have {', '.join(sorted(values))}")
+            raise UserError(
+                f"{word} would be every net's, but they have {', '.join(sorted(values))}:"
+                " set it in the sweep's file"
+            )
 
 
 def _evaluation(
@@ -153,7 +156,8 @@ def obstacle(task: Task) -> str | None:
 
     A later end goes on, and whether data that has moved is the same is for the training to say.
     """
-    if task.config is None or not any((task.directory / "checkpoints").glob("[0-9]*")):
+    checkpoints = (task.directory / "checkpoints").glob("[0-9]*")
+    if task.config is None or not any(path.name.isdigit() for path in checkpoints):
         return None
     for key, old, new in changes(task) or ():
         later = key in ("num_epochs", "num_steps") and (new is None or (old is not None and new > old))

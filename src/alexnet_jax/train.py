@@ -115,8 +115,6 @@ def train(config: ConfigDict, workdir: str) -> None:
         restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
             step, state, plateau = restored
-            if step < total_steps:
-                hosts.say(f"going on at step {step} of {total_steps}")
         else:
             begin = transfer.initial_params(model, config, info, mesh, path) if config.init_from else None
             state = step_lib.new_state(model, config, mesh, begin)
@@ -135,6 +133,8 @@ def train(config: ConfigDict, workdir: str) -> None:
                 end, later = "plateaus' end", "other --config.learning.* go on"
             hosts.say(f"{workdir} is trained to its {end}, step {step}; {later}")
             return
+        if restored is not None:
+            hosts.say(f"going on at step {step} of {total_steps}")
         for line in changed:
             hosts.say(f"  changed: {line}")
         best = checkpoints.best()
@@ -224,9 +224,12 @@ def _check_workdir(path: epath.Path, config: ConfigDict) -> list[str]:
 
 
 def _moved(path: epath.Path, config: ConfigDict) -> ConfigDict:
-    """The config that a workdir's run was trained with, and where its data lies now."""
+    """What a run was trained with that has ended, where it ends now, and where its data lies."""
+    if not (path / "config.json").exists():
+        return config
     trained, _ = read_workdir(path)
     trained.data.source, trained.data.cache_dir = config.data.source, config.data.cache_dir
+    trained.num_epochs, trained.num_steps = config.num_epochs, config.num_steps
     return trained
 
 

@@ -97,7 +97,7 @@ def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
         fields = dataclasses.asdict(layer)
         name = fields.pop("name")
         if isinstance(layer, Dropout):
-            if layer.scale_at == "test":
+            if layer.scale_at == "test" and layer.rate:
                 found.append((f"{name}'s factor at test", {"factor": 1 - layer.rate}))
         else:
             of = {key: value for key, value in fields.items() if key not in ("std", "bias")}
