@@ -47,12 +47,14 @@ class Net:
       saturating: whether it is the one with tanh, drawn dashed in the paper.
       runs: in the sweep's order, a learning rate each.
       first: of its runs the one that gets to 25 % first; None if none does.
+      ended: whether all its rates are trained to their end.
     """
 
     name: str
     saturating: bool
     runs: tuple[Run, ...]
     first: Run | None
+    ended: bool
 
     @property
     def words(self) -> str:
@@ -60,7 +62,7 @@ class Net:
         count, epochs = len(self.runs), max(len(run.errors) for run in self.runs)
         of = f"of {count}" if count > 1 else "the only one"
         if self.first is None:
-            never = "never" if all(run.ended for run in self.runs) else "not yet at"
+            never = "never" if self.ended else "not yet at"
             return f"{self.name}: {never} {_LEVEL}, in {epochs} epochs ({count} rate{'s' * (count > 1)})"
         rates = sorted(run.rate for run in self.runs)
         edge = {rates[0]: ", the smallest tried", rates[-1]: ", the largest tried"} if count > 1 else {}
@@ -125,18 +127,19 @@ def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
     if not is_figure1(sweep):
         raise UserError(f"{workdir} holds another sweep than configs/figure1.py, and figure 1 is of that one")
     runs: dict[str, list[Run]] = {}
-    under_way: list[str] = []
+    under_way: dict[str, str] = {}  # by the member's name, its config
     for member in sweep.members:
         run = _run(workdir, member, sweep)
         runs.setdefault(member.config, []).extend([run] if run else [])
         if run is None or not run.ended:
-            under_way.append(member.name)
+            under_way[member.name] = member.config
     nets = []
     for config, of_net in runs.items():
         there = [run for run in of_net if run.reached is not None]
         first = min(there, key=lambda run: run.reached or 0.0, default=None)
         if of_net:
-            nets.append(Net(_name(config), "tanh" in config.partition(":")[2], tuple(of_net), first))
+            saturating, ended = "tanh" in config.partition(":")[2], config not in under_way.values()
+            nets.append(Net(_name(config), saturating, tuple(of_net), first, ended))
     if not nets:
         raise UserError(f"figure 1 shows training errors, and no net in {workdir} has trained for an epoch")
     return Figure1(tuple(nets), tuple(under_way))
@@ -154,7 +157,7 @@ def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
     if not epochs:
         return None
     errors = np.mean([curve[:epochs] for curve in curves], axis=0)
-    ended = all(sweep_lib.evaluation(directory) is not None for directory in directories)
+    ended = all(sweep_lib.counted(directory) is not None for directory in directories)
     return Run(member.name, trained[0][0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
 
 

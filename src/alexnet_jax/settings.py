@@ -77,10 +77,15 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
     """
     changed = changes(old, new)
     for key, before, after in changed:
-        moved = key == "init_from" and before and after and Path(before).name == Path(after).name
+        moved = key == "init_from" and before and after and _moved(Path(before), Path(after))
         if key not in MAY_CHANGE and not key.startswith("learning.") and not moved:
             raise UserError(
                 f"{workdir} holds a run with {key} = {before}, the config says {after}:"
                 " take another --workdir, or the same setting"
             )
     return [f"{key}: {before} -> {after}" for key, before, after in changed]
+
+
+def _moved(before: Path, after: Path) -> bool:
+    """Whether the second path is where a workdir lies now that lay at the first."""
+    return before.name == after.name and (not before.exists() or before.samefile(after))

@@ -162,6 +162,11 @@ def evaluation(directory: epath.Path) -> dict[str, Any] | None:
         return None
 
 
+def counted(directory: epath.Path) -> dict[str, Any] | None:
+    """The result of a task that tables count: none of one that failed, or that is asked for otherwise now."""
+    return None if (directory / "failed.txt").exists() else evaluation(directory)
+
+
 def directory_of(member: str, seed: int) -> str:
     """The name of a net's directory."""
     return f"{slug(member)}-seed{seed}"
@@ -200,7 +205,9 @@ def read(workdir: epath.Path) -> Sweep:
         fields["ensembles"] = tuple(Ensemble(**row) for row in fields["ensembles"])
         return Sweep(**fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{workdir} holds no sweep, no sweep.json: alexnet-jax sweep makes one") from error
+        raise UserError(
+            f"{workdir} holds no sweep, no sweep.json that can be read: alexnet-jax sweep makes one"
+        ) from error
 
 
 def _with_tuples(found: dict[str, Any]) -> dict[str, Any]:

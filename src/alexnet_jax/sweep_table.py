@@ -172,8 +172,7 @@ def _row(of: Member | Ensemble, workdir: epath.Path, sweep: Sweep) -> Row:
         for directory in directories
         if (directory / "failed.txt").exists()
     }
-    results = [sweep_lib.evaluation(each) for each in directories if each.name not in failed]
-    done = [result for result in results if result is not None]
+    done = [result for result in map(sweep_lib.counted, directories) if result is not None]
     top1, top5 = (
         Errors(tuple(100 * x[key] for x in done)) if done else None for key in ("top1_error", "top5_error")
     )

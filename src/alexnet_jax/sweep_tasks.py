@@ -156,8 +156,7 @@ def obstacle(task: Task) -> str | None:
 
     A later end goes on, and whether data that has moved is the same is for the training to say.
     """
-    checkpoints = (task.directory / "checkpoints").glob("[0-9]*")
-    if task.config is None or not any(path.name.isdigit() for path in checkpoints):
+    if task.config is None or not _steps(task.directory):
         return None
     for key, old, new in changes(task) or ():
         later = key in ("num_epochs", "num_steps") and (new is None or (old is not None and new > old))
@@ -184,6 +183,11 @@ def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
     ]
 
 
+def _steps(directory: epath.Path) -> list[int]:
+    """Of the checkpoints of a net."""
+    return [int(path.name) for path in (directory / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
+
+
 def _names_and_steps(results: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
     """Of the checkpoints of results, wherever the sweep has lain then."""
     return [(Path(net["workdir"]).name, net["step"]) for result in results for net in result["checkpoints"]]
@@ -196,8 +200,7 @@ def _other_beginning(task: Task) -> str | None:
             began = json.loads((task.directory / "init_from.json").read_text())["step"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        found = evaluation(net.directory)
-        now = None if found is None else found["checkpoints"][0]["step"]
-        if now is not None and now != began:
+        now = max(_steps(net.directory), default=began)
+        if now != began:
             return f"began with {net.directory.name} at step {began}, which is at step {now} now"
     return None
