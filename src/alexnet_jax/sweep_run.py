@@ -130,8 +130,8 @@ def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
                 say(f"{where}: {command_line(verb, arguments)}")
                 status, complaint = _command(verb, arguments)
                 if status:
-                    if status == UserError.status and before is not None:
-                        files.write(result, before)  # it was refused: what is there is what it was
+                    if verb == "train" and status == UserError.status and before is not None:
+                        files.write(result, before)  # it was refused: the net is what it was
                     return complaint or f"{verb} ended with status {status}"
     return None
 
