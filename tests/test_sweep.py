@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from alexnet_jax import UserError, get_config, restore, sweep_tasks
+from alexnet_jax import UserError, get_config, restore, sweep_run, sweep_tasks
 from alexnet_jax import sweep as sweep_lib
 from alexnet_jax.cli import main
 from alexnet_jax.config import validate
@@ -242,6 +242,23 @@ def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
     assert main([*args, "--index=1"]) == 1  # and trains nothing
     began = "began with base-seed0 at step 10, which is at step 20 now"
     assert f"tuned-star-seed0 holds a net that {began}: delete it" in capfd.readouterr().out
+
+
+def test_a_refused_training_keeps_its_result_and_a_refused_test_does_not(
+    moved, tmp_path, cache_dir, monkeypatch
+):
+    """What is left is always of the net that is there."""
+    moved.write_text(moved.read_text().replace('"num_steps": 10', '"num_steps": 20'))
+    args = words(moved, tmp_path / "sweep", cache_dir, "--index=0")
+    before = evaluation(tmp_path / "sweep", "base-seed0")
+    statuses = {"train": 2, "evaluate": 2}
+    monkeypatch.setattr(sweep_run, "_command", lambda verb, arguments: (statuses[verb], "not like this"))
+    assert main(args) == 1
+    assert evaluation(tmp_path / "sweep", "base-seed0") == before
+    statuses["train"] = 0
+    assert main(args) == 1
+    assert not (tmp_path / "sweep" / "base-seed0" / "evaluation.json").exists()
+    assert (tmp_path / "sweep" / "base-seed0" / "failed.txt").read_text() == "not like this\n"
 
 
 @pytest.mark.parametrize(
