@@ -9,9 +9,8 @@ recipe (the default): both nets as their authors' notes have them, 520 epochs. T
 budget: the same for 40 epochs, the last two times 4 at a tenth of the rate each. Reached 17.44 and 17.25 %
     test error with ten views on 2026-11-24, an hour on 2 cores, a net on each (docs/results.md).
 lrn: the 11 % net with and without its two normalizations and nothing else changed, three seeds, 10 epochs.
-    The two nets of the paper differ in more than LRN: one has twice the maps in local3.
-
-``lrn`` was not run yet.
+    The two nets of the paper differ in more than LRN: one has twice the maps in local3. Reached 25.29 % test
+    error with LRN and 25.65 % without (+0.36 +- 0.21) on 2026-11-24, some 45 minutes on 2 cores.
 """
 
 from typing import Any
