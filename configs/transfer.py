@@ -5,7 +5,8 @@
 As in section 6 a net learns from a larger set first and then, with a new last layer, from the one that
 counts: here CIFAR-10's 45,000 images of 32x32, and then 1,200 photographs of ten ImageNet classes at the same
 size, in the folder ``$ALEXNET_JAX_IMAGES/imagenette_small``. Beside it the same net from nothing, at the same
-rates. Not run yet.
+rates. 23 minutes on 2 cores, a net on each, on 2026-11-24; it reached 32.11 +- 1.50 % error from CIFAR-10
+and 40.67 +- 2.19 % from nothing, of 300 photographs with ten views, three seeds (docs/results.md).
 """
 
 import os
