@@ -214,13 +214,6 @@ def test_relus_are_solid_tanh_is_dashed_and_other_rates_are_thin(rates):
     np.testing.assert_array_equal(lines[1].get_xdata(), [1, 2, 3, 4])
 
 
-def test_an_epochs_mean_is_that_of_what_lies_in_it():
-    # Intervals of 0.4 epochs: the third one is half in the first epoch and half in the second.
-    means = figure1.epoch_means([0.4, 0.8, 1.2, 1.6, 2.0, 2.3], [0.9, 0.8, 0.7, 0.6, 0.5, 0.1])
-    np.testing.assert_allclose(means, [0.4 * 0.9 + 0.4 * 0.8 + 0.2 * 0.7, 0.2 * 0.7 + 0.4 * 0.6 + 0.4 * 0.5])
-    assert len(figure1.epoch_means([], [])) == len(figure1.epoch_means([0.9], [0.5])) == 0
-
-
 @pytest.mark.parametrize(
     ("errors", "at"), [([0.5, 0.2], 1 + 0.25 / 0.3), ([0.2], 1), ([0.5, 0.3], None), ([0.3, 0.25, 0.1], 2)]
 )

@@ -86,6 +86,26 @@ def test_every_number_is_that_of_numpy(workdir, errors):
                 assert cell(found.markdown(), row["name"], title) == f"{change:+.2f}"
 
 
+def test_the_error_of_the_last_epochs_updates_is_beside_it(workdir):
+    """With which a net that overfits, or learns less, can be told from one that generalizes less."""
+    lines = [{"kind": "train", "step": i, "epoch": i / 2, "top1_error": 1 / i} for i in range(1, 5)]
+    for name in ("base-seed0", "base-seed2", "other-seed1"):
+        (workdir / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        lines[-1]["top1_error"] += 0.1
+    found = sweep_table.table(workdir, SWEEP)
+    second = 100 * np.array([(1 / 3 + 1 / 4) / 2 + 0.05 * i for i in range(3)])
+    base, other, single, both = found.to_json()["rows"]
+    assert base["training"]["each"] == pytest.approx(second[:2])
+    assert (
+        cell(found.markdown(), "base", "training %")
+        == f"{second[:2].mean():.2f} ± {second[:2].std(ddof=1):.2f}"
+    )
+    assert cell(found.markdown(), "other", "training %") == f"{second[2]:.2f}"
+    assert other["training"]["change"] is single["training"] is both["training"] is None
+    (workdir / "other-seed1" / "failed.txt").write_text("it has num_steps = 10, not 20")
+    assert sweep_table.table(workdir, SWEEP).to_json()["rows"][1]["training"] is None
+
+
 def test_what_was_published_is_beside_it(workdir):
     found = sweep_table.table(workdir, SWEEP)
     text = found.markdown()

@@ -148,36 +148,20 @@ def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
 def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
     """None before each seed has trained for an epoch."""
     directories = [workdir / name for name in sweep_lib.directories(member, sweep)]
-    trained = [metrics.read(directory).train for directory in directories]
-    curves = [
-        epoch_means([line["epoch"] for line in train], [line["top1_error"] for line in train])
-        for train in trained
-    ]
+    trained = [metrics.read(directory) for directory in directories]
+    curves = [told.epoch_errors() for told in trained]
     epochs = min(map(len, curves))
     if not epochs:
         return None
     errors = np.mean([curve[:epochs] for curve in curves], axis=0)
     ended = all(sweep_lib.counted(directory) is not None for directory in directories)
-    return Run(member.name, trained[0][0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
+    return Run(member.name, trained[0].train[0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
 
 
 def _name(config: str) -> str:
     path, _, variants = config.partition(":")
     name = (variants.partition(",")[0] or Path(path).stem).removeprefix("figure1_")
     return {"relu": "ReLU"}.get(name, name)
-
-
-def epoch_means(ends: list[float], means: list[float]) -> np.ndarray:
-    """The mean of each whole epoch, of means over intervals, which may lie across two epochs.
-
-    Args:
-      ends: of the intervals, in epochs, rising; the first one begins at 0.
-      means: of what is between the end before and this one.
-    """
-    edges = np.array([0.0, *ends])
-    area = np.cumsum([0.0, *np.diff(edges) * means])
-    whole = np.arange(int(edges[-1] + 1e-9) + 1)
-    return np.diff(np.interp(whole, edges, area))
 
 
 def first_at(errors: np.ndarray, level: float) -> float | None:

@@ -5,6 +5,7 @@ import itertools
 import json
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 
@@ -31,6 +32,10 @@ class Metrics:
         last = max((*self.train, *self.evaluations), key=lambda line: line["step"], default=None)
         return last["step"] / last["epoch"] if last and last["epoch"] else None
 
+    def epoch_errors(self) -> np.ndarray:
+        """(epochs,), the mean training error in each whole epoch, a fraction."""
+        return _epoch_means(*([line[key] for line in self.train] for key in ("epoch", "top1_error")))
+
     def cuts(self) -> list[tuple[float, float]]:
         """(epoch, rate) of each change of the learning rate: the end of the last line with the one before."""
         return [
@@ -53,3 +58,16 @@ def read(workdir: epath.Path) -> Metrics:
             cut = number
             break
     return Metrics(tuple(found["train"]), tuple(found["eval"]), tuple(found["layers"]), cut)
+
+
+def _epoch_means(ends: list[float], means: list[float]) -> np.ndarray:
+    """The mean of each whole epoch, of means over intervals, which may lie across two epochs.
+
+    Args:
+      ends: of the intervals, in epochs, rising; the first one begins at 0.
+      means: of what is between the end before and this one.
+    """
+    edges = np.array([0.0, *ends])
+    area = np.cumsum([0.0, *np.diff(edges) * means])
+    whole = np.arange(int(edges[-1] + 1e-9) + 1)
+    return np.diff(np.interp(whole, edges, area))

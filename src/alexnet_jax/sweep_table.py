@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from alexnet_jax import files
+from alexnet_jax import files, metrics
 from alexnet_jax import sweep as sweep_lib
 from alexnet_jax.sweep import Ensemble, Member, Published, Sweep
 from alexnet_jax.tables import aligned, markdown
@@ -53,6 +53,8 @@ class Row:
       wanted: how many nets it should have.
       top1: top-1 errors of those that are done; None of none.
       top5: their top-5 errors.
+      training: top-1 errors of their last epoch's updates, with all that the training does to images and
+        units; None of an ensemble, or of less than an epoch.
       failed: by seed, or the ensemble, why one is not.
       published: what to compare it with.
       on: (split, views, examples) that they were tested on.
@@ -63,6 +65,7 @@ class Row:
     wanted: int
     top1: Errors | None
     top5: Errors | None
+    training: Errors | None
     failed: dict[str, str]
     published: Published | None
     on: tuple[str, int, int] | None
@@ -94,7 +97,8 @@ class Table:
 
     def cells(self) -> list[list[str]]:
         """The table as words, the head first."""
-        head = ["", "nets", "top-1 error %", "change", "top-5 error %", "change", "published", "on"]
+        head = ["", "nets", "top-1 error %", "change", "top-5 error %", "change", "training %"]
+        head += ["published", "on"]
         rows = [head, *map(self._words, self.rows)]
         if self.baseline is None:  # nothing to compare with: no empty columns
             rows = [[*row[:3], row[4], *row[6:]] for row in rows]
@@ -119,6 +123,7 @@ class Table:
                     "split_views_examples": row.on,
                     "top1": _numbers(row.top1, self.compared_with("top1", row)),
                     "top5": _numbers(row.top5, self.compared_with("top5", row)),
+                    "training": _numbers(row.training, None),
                     "failed": row.failed,
                     "published": row.published and dataclasses.asdict(row.published),
                 }
@@ -144,10 +149,13 @@ class Table:
             base = self.compared_with(name, row)
             words.append(("failed" if row.failed else "not run") if errors is None else str(errors))
             words.append(_plus_minus(*errors.change(base), "+") if errors and base else "")
-        return [*words, *_published(row.published)]
+        return [*words, str(row.training or ""), *_published(row.published)]
 
     def _notes(self) -> list[str]:
-        notes = [f"Errors on {self.on}; ± is the deviation over seeds, of a change its standard error."]
+        notes = [
+            f"Errors on {self.on}; ± is the deviation over seeds, of a change its standard error."
+            " Training is the error of the last epoch's updates, on the images as they are trained on."
+        ]
         return [*(notes if self.on else []), *(f"failed: {line}" for line in self.failures)]
 
 
@@ -172,7 +180,10 @@ def _row(of: Member | Ensemble, workdir: epath.Path, sweep: Sweep) -> Row:
         for directory in directories
         if (directory / "failed.txt").exists()
     }
-    done = [result for result in map(sweep_lib.counted, directories) if result is not None]
+    results = {directory: sweep_lib.counted(directory) for directory in directories}
+    done = [result for result in results.values() if result is not None]
+    learned = [metrics.read(directory).epoch_errors() for directory, found in results.items() if found]
+    last = tuple(100 * float(errors[-1]) for errors in learned if len(errors))
     top1, top5 = (
         Errors(tuple(100 * x[key] for x in done)) if done else None for key in ("top1_error", "top5_error")
     )
@@ -180,7 +191,8 @@ def _row(of: Member | Ensemble, workdir: epath.Path, sweep: Sweep) -> Row:
     averaged = None
     if isinstance(of, Ensemble):
         averaged = sum(len(sweep.seeds_of(m)) for m in sweep.members if m.name in of.members)
-    return Row(of.name, len(directories), top1, top5, failed, of.published, on, averaged)
+    training = Errors(last) if last else None
+    return Row(of.name, len(directories), top1, top5, training, failed, of.published, on, averaged)
 
 
 def _numbers(errors: Errors | None, base: Errors | None) -> dict[str, Any] | None:
