@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax import paper_tables, report, report_workdir
+from alexnet_jax import paper_tables, report, report_workdir, restore
 from alexnet_jax.cli import main
 from alexnet_jax.evaluate import Result
 from alexnet_jax.files import absolute
@@ -220,7 +220,10 @@ def test_figure_3_alone(trained, kind, tmp_path, capfd):
 
 def test_figure_4_alone_in_two_halves(trained, tmp_path, capfd):
     assert main(["report", f"--workdir={trained}", "--figure=4", f"--save={tmp_path}/4.png"]) == 0
-    assert capfd.readouterr().out.split() == [f"{tmp_path}/4-left.png", f"{tmp_path}/4-right.png"]
+    of, *files = capfd.readouterr().out.splitlines()
+    count = restore(trained).data.splits["train"]
+    assert of == f"the nearest of {count:,} of {count:,} training images"
+    assert files == [f"{tmp_path}/4-left.png", f"{tmp_path}/4-right.png"]
     for side in ("left", "right"):
         with Image.open(tmp_path / f"4-{side}.png") as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 50

@@ -65,19 +65,23 @@ def first_kernels(net: Restored) -> np.ndarray:
     raise UserError("figure 3 shows the kernels of a convolution of the image, and this net has none")
 
 
-def color_shares(kernel_TxHxWx3xM: np.ndarray) -> np.ndarray:
-    """How much of each kernel is colour: the share of its energy, sum(w^2), that is off the grey axis.
+def color_shares(kernel_TxHxWx3xM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of the kernels is colour: the share of their energy, sum(w^2), that is off the grey axis.
 
     0 of a kernel that is grey, 1 of one that answers to colour alone, 2/3 expected of random weights;
-    0 where all weights are zero.
+    0 where all weights are zero. In a tower's share kernels that learned little count as little.
 
     Returns:
-      Float64 of shape (towers, maps).
+      Float64 of shape (towers,), of all kernels of a tower, and (towers, maps), of each one.
     """
     w = kernel_TxHxWx3xM.astype(np.float64)
     energy_TxM = np.sum(w**2, axis=(1, 2, 3))
     grey_TxM = 3 * np.sum(w.mean(axis=3) ** 2, axis=(1, 2))
-    shares = 1 - np.divide(grey_TxM, energy_TxM, out=np.ones_like(energy_TxM), where=energy_TxM != 0)
+    return _off(grey_TxM.sum(axis=1), energy_TxM.sum(axis=1)), _off(grey_TxM, energy_TxM)
+
+
+def _off(grey: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    shares = 1 - np.divide(grey, energy, out=np.ones_like(energy), where=energy != 0)
     return np.maximum(shares, 0)  # rounding
 
 
@@ -91,13 +95,14 @@ def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
     size = (max(6.0, _KERNEL * columns), towers * (_KERNEL * rows + 0.35))
     figure = Figure(figsize=size, layout="constrained")
     cells = figure.subplots(towers, 1, squeeze=False)[:, 0]
-    for i, (ax, shares_M) in enumerate(zip(cells, color_shares(kernel_TxHxWx3xM), strict=True)):
+    of_towers, of_kernels = color_shares(kernel_TxHxWx3xM)
+    for i, (ax, share, shares_M) in enumerate(zip(cells, of_towers, of_kernels, strict=True)):
         ax.imshow(mosaic(kernel_TxHxWx3xM[i]), interpolation="nearest")
         ax.set_axis_off()
         start = f"Tower {i + 1}: colour" if towers > 1 else "Colour"
-        mean, least, largest = (f"{share:.0%}" for share in (shares_M.mean(), shares_M.min(), shares_M.max()))
         ax.set_title(
-            f"{start} is {mean} of a kernel's energy, on average ({least} to {largest})", fontsize=10
+            f"{start} is {share:.0%} of the kernels' energy ({shares_M.min():.0%} to {shares_M.max():.0%})",
+            fontsize=10,
         )
     return figure
 

@@ -86,7 +86,7 @@ def figure(number: int, asked: Asked, save: str) -> list[str]:
     """Writes figure 1, 3 or 4 of the paper as a picture; 4 as two, left and right.
 
     Returns:
-      Lines for the user: what figure 1 says, and the files' names.
+      Lines for the user: what figure 1 says, or of how many images figure 4 is, and the files' names.
 
     Raises:
       UserError: a file can't be written, or what the figure is of is not there.
@@ -103,6 +103,7 @@ def figure(number: int, asked: Asked, save: str) -> list[str]:
     name = Path(save)
     left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
     return [
+        f"the nearest of {near.searched:,} of {net.data.splits['train']:,} training images",
         _save(figures.draw_predictions(guesses), left),
         _save(figures.draw_neighbours(near, net.data.class_words), right),
     ]

@@ -80,7 +80,7 @@ class Figure3:
 
     Attributes:
       mosaics: an image of each tower's, values between 0 and 1.
-      shares: of each tower, how much of its kernels' energy is colour: (mean, least, largest).
+      shares: of each tower, how much of its kernels' energy is colour: (of all, least, largest).
     """
 
     mosaics: list[np.ndarray]
@@ -153,5 +153,5 @@ def figure3(net: Restored) -> Figure3 | None:
     except UserError:  # a net without such a layer
         return None
     mosaics = [figures.mosaic(kernel) for kernel in kernels]
-    shares = figures.color_shares(kernels)
-    return Figure3(mosaics, [(float(s.mean()), float(s.min()), float(s.max())) for s in shares])
+    shares = zip(*figures.color_shares(kernels), strict=True)
+    return Figure3(mosaics, [(float(share), float(each.min()), float(each.max())) for share, each in shares])
