@@ -54,6 +54,9 @@ def test_batch256_doubles_the_rate():
 def test_ilsvrc2010_has_the_cuts_of_its_run(variants, cuts, epochs):
     c = get_config(f"{CONFIGS}/alexnet.py:{variants}")
     assert (c.data.source, c.learning.cuts, c.num_epochs) == ("folder:ILSVRC2010", cuts, epochs)
+    if "source" in variants:
+        conv1 = c.learning.layers.conv1
+        assert (conv1.cuts, conv1.frozen_epochs, c.data.color_noise_epochs) == ((23, 51, 68), 72, 68)
 
 
 def test_a_folder_trains_the_papers_net_with_its_own_classes():

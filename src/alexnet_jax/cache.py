@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.shards import Images
-from alexnet_jax.sources import absolute, full_path, open_source
+from alexnet_jax.sources import USUAL_TEST, absolute, full_path, open_source
 
 FORMAT = 3  # of the files, and of the way from an image to its pixels; one of another is never opened
 _ANEW = "alexnet-jax prepare --force makes it anew, with the --config and --config.data.* it was made with"
@@ -108,7 +108,7 @@ def cache_path(data: ConfigDict) -> Path:
     """Where the cache for ``config.data`` lies: settings that make other bytes make another name."""
     root = full_path(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax"))
     settings = [FORMAT, absolute(data.source), data.encoding, data.image_size, data.validation]
-    if data.test != 0.1:  # a cache from before there was another
+    if data.test != USUAL_TEST:  # a cache from before there was another
         settings.append(data.test)
     kind, _, rest = absolute(data.source).partition(":")
     name = f"{kind}-{Path(rest).name}" if kind == "folder" else data.source

@@ -37,7 +37,7 @@ def base() -> ConfigDict:
     data.encoding = "raw"  # or "jpeg": a sixth of the bytes, and more work for the host
     data.max_broken = 1e-3  # images that may be left out because they can't be read: a fraction of all
     data.validation = 0.0  # taken from training: below 1 a fraction, else so many examples
-    data.test = 0.1  # of a set that comes without any splits: the fraction that is for testing
+    data.test = 0.1  # of a set without splits, for testing; while it is 0.1, a folder's for validation, too
     data.image_size = 256
     data.crop_size = 224
     data.random_crops = True  # False: the centre of every training image, and not mirrored

@@ -83,7 +83,11 @@ def full_path(path: str) -> Path:
     return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
 
 
-def open_source(name: str, validation: float, test: float = 0.1) -> Source:
+USUAL_TEST = 0.1
+"""The default of ``config.data.test``, with which a folder without splits is split 80/10/10."""
+
+
+def open_source(name: str, validation: float, test: float = USUAL_TEST) -> Source:
     """Opens ``tfds:NAME[/CONFIG][:VERSION]``, ``folder:DIR`` or ``sklearn:digits``.
 
     Args:
@@ -91,7 +95,8 @@ def open_source(name: str, validation: float, test: float = 0.1) -> Source:
       validation: ``config.data.validation``: what to take from the training set where the data
         set has no validation split of its own; below 1 a fraction, else so many examples.
       test: ``config.data.test``: the fraction that is for testing of a folder without splits, and of what
-        TFDS has for training alone.
+        TFDS has for training alone. By default a tenth of the folder is for validation, whatever
+        ``validation`` is.
 
     Raises:
       UserError: no such source, TFDS has not prepared it, or a folder without classes of images.
@@ -214,12 +219,10 @@ def _folder(root: Path, test: float) -> Source:
     else:
         everything = split_of(whole)
         order = permutation(len(everything), seed=0)
-        tenth = len(order) // 10
+        tenth = len(order) // 10 if test == USUAL_TEST else 0
         ends = tenth, tenth + int(test * len(order))
         parts = {"train": order[ends[1] :], "validation": order[: ends[0]], "test": order[ends[0] : ends[1]]}
         splits = {name: everything.subset(np.sort(rows)) for name, rows in parts.items() if len(rows)}
-        if "train" not in splits:
-            raise UserError(f"config.data.test = {test} leaves nothing of {root} to train on: take less")
     return Source(version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest())
 
 
