@@ -123,3 +123,11 @@ def test_another_size_of_images_is_refused(tiny, trained, tmp_path):
     tiny.init_from, tiny.data.crop_size = str(trained), 8
     with pytest.raises(UserError, match=r"its fc6 is \(2, \d+, 16\), here \(2, \d+, 16\); only fc8 may"):
         train(tiny, str(tmp_path / "w"))
+
+
+def test_a_net_that_learned_from_other_pixels_is_refused(tiny, trained, tmp_path):
+    tiny.init_from = str(trained)
+    tiny.data.pixel_std *= 2
+    with pytest.raises(UserError, match=r"it has data.pixel_std = .*its first layer knows no such pixels"):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()

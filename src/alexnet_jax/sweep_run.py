@@ -21,6 +21,8 @@ from alexnet_jax.sweep import Sweep, evaluation
 from alexnet_jax.sweep_table import Table
 from alexnet_jax.sweep_tasks import Task, difference, is_done, obstacle
 
+_NOTE = "failed.txt"
+
 
 def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> None:
     """Makes the sweep's directory, or finds that it is this sweep's.
@@ -93,7 +95,8 @@ def run(
         problem = needs or obstacle(task) or _do(task, where, say)
         if problem is not None:
             problems[task.directory] = problem
-            _note(task, problem)
+            with _alone(workdir):
+                _note(task, problem)
             say(f"{where}: failed: {problem}")
     with _alone(workdir):
         for task in tasks:  # the table is not to hold what was asked for before
@@ -105,8 +108,8 @@ def run(
 
 
 def _note(task: Task, problem: str | None) -> None:
-    """Why a task has no result that counts, for the table; None: it has one."""
-    note = task.directory / "failed.txt"
+    """Why a task has no result that counts, for the table; None: it has one. One process at a time."""
+    note = task.directory / _NOTE
     if problem is None:
         note.unlink(missing_ok=True)
     else:
@@ -124,7 +127,7 @@ def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
             return None
         before = result.read_bytes() if result.exists() else None
         result.unlink(missing_ok=True)
-        _note(task, None)
+        (task.directory / _NOTE).unlink(missing_ok=True)
         for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
             if arguments:
                 say(f"{where}: {command_line(verb, arguments)}")

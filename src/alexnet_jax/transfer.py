@@ -31,6 +31,11 @@ def check(config: ConfigDict) -> None:
       UserError: it is not, or there is no such workdir.
     """
     other = read_workdir(config.init_from)[0]
+    if other.data.pixel_std != config.data.pixel_std:
+        raise UserError(
+            f"config.init_from = {config.init_from}: it has data.pixel_std = {other.data.pixel_std}, here"
+            f" {config.data.pixel_std}: its first layer knows no such pixels"
+        )
     ours, theirs = (abstract_params(build(c)) for c in (config, other))
     classifier = config.net.layers[-1].name
     here, there = (_functions(c.net.layers) for c in (config, other))
