@@ -26,8 +26,9 @@ from alexnet_jax.step import lower_train_step
 from alexnet_jax.trace import trace
 
 # What a host's loader reads from a raw cache in memory: per thread as benchmarks/loader.py measured it with
-# two threads (docs/pods.md), times the threads that it has on a host of eight cores and more.
-LOADER_BYTES_PER_SECOND = 8 * 1.95e9
+# two threads (docs/performance.md, machine D, the slower one), times the threads that it has on a host of
+# eight cores and more.
+LOADER_BYTES_PER_SECOND = 8 * 5.1e9
 
 # Training images of the sets that the recipes name, and whether they have a validation split of their own,
 # for where no cache tells: tensorflow.org/datasets.
