@@ -4,7 +4,8 @@
     alexnet-jax predict --workdir=runs/mine PHOTOGRAPH.jpg
 
 DIR has a folder for each class in DIR/train, DIR/val and DIR/test, of which the last two may be missing
-(a tenth of train/ is then for validation); or a folder for each class itself, split 80/10/10.
+(a tenth of train/ is then for validation); or a folder for each class itself, split 80/10/10. Rates are cut
+at epochs 60 and 80, not by the plateau of a validation error.
 
 All variants of configs/alexnet.py are there. On a small set take ``small_bias,std03``: with the paper's
 initial values the loss can sit at ln(classes) for longer than one has patience.

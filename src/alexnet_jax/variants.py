@@ -84,7 +84,7 @@ def without_conv4(c: ConfigDict) -> None:
 
 
 def without_conv5(c: ConfigDict) -> None:
-    """Section 7: a middle layer less; fc6 reads conv4's maps in its place, which are half as many again."""
+    """Section 7: a middle layer less; fc6 reads conv4's maps, of which the paper's net has more."""
     c.net.layers = without(c.net.layers, "conv5", "relu5")
 
 
@@ -105,7 +105,7 @@ def sixth_conv(c: ConfigDict) -> None:
 
 
 def batch256(c: ConfigDict) -> None:
-    """The code's #170: twice the batch and twice the rate, that of biases and of single layers too."""
+    """The code's #170-256-double: twice the batch, twice the rate, of biases and single layers too."""
     c.batch_size *= 2
     for learning in (c.learning, *c.learning.layers.values()):
         before = dict(learning)

@@ -29,7 +29,7 @@ usage: alexnet-jax VERB [--flag=value ...]
             trains; goes on by itself where the workdir holds a checkpoint; with --dry_run
             only tells the mesh, and each layer with its shapes, its place and its bytes
   evaluate  --workdir=DIR [--workdir=DIR ...] [--weights=2,1,...] [--split=test] [--views=1|10]
-            [--step=last|best|N] [--json=FILE] [--config.data.KEY=VALUE ...]
+            [--step=last|best|N] [--json=FILE] [--config.data.cache_dir=DIR ...]
             error rates of a net, or of several whose probabilities are averaged
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
             the five most probable classes of images: of files, and of all that are in folders
@@ -38,13 +38,13 @@ usage: alexnet-jax VERB [--flag=value ...]
   sweep     --config=FILE.py[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
             trains and tests what the file's sweep() names, in turn or one by index, and compares it
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
-            [--config.data.KEY=VALUE ...] [--figure=1|3|4 --save=FILE.png] [--tables]
+            [--config.data.cache_dir=DIR ...] [--figure=1|3|4 --save=FILE.png] [--tables]
             a page of a training or of a sweep; or a figure of the paper's, or its tables, alone
   plan      --config=FILE.py[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
             [--config.KEY=VALUE ...]
             compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
 
-alexnet-jax VERB --help lists the flags of a verb, and every setting with its default."""
+alexnet-jax VERB --help lists the flags of a verb, and the settings that it takes."""
 
 
 def _train(args: list[str]) -> None:
