@@ -21,7 +21,8 @@ local13, local11: `layers-conv-local-13pct.cfg` and `-11pct.cfg`, section 3.3's 
     twice as many maps in local3. 500 epochs and two cuts by ten of 10 epochs each, as their notes say; for
     a smaller budget, and for what is LRN's alone, configs/section33.py.
 towers: a small AlexNet with every ingredient of the big one: two towers that talk at conv3, fc6 and fc7,
-    LRN, overlapping pools, dropout, crops of 24, mirror images and colour. Not run to its end yet.
+    LRN, overlapping pools, dropout, crops of 24, mirror images and colour, for 12 epochs. Reached 28.24 ±
+    0.30 % test error with ten views on 2026-11-24, in 8 to 10 minutes on one core (configs/ablations.py).
 
 With ``towers`` go the ablations of configs/alexnet.py: ``one_tower``, ``silent_towers``, ``sixth_conv``,
 ``no_lrn``, ``pool2``, ``no_color``, ``no_crops``, ``no_dropout``, ``no_decay``, ``without_conv3``,
