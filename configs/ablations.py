@@ -9,9 +9,9 @@ results they are no more than a hint.
 
 imagenet (the default): configs/alexnet.py's, ten views. Not run; 10 trainings of 90 epochs.
 cifar10: the small AlexNet of configs/cifar10.py, three seeds each, ten views; of the whole net five, and
-    all five together. 44 trainings of 8 to 10 minutes each on a core of its own (Zen 4; 16 on Zen 3), so
-    four hours on 2 cores. Reached on 2026-11-24 and 25: the whole net 28.24 ± 0.30 % test error, five of
-    them averaged 26.36 %, and the table of docs/results.md.
+    all five together. 44 trainings of 8 to 10 minutes each on a core of its own (Zen 4), so four hours on 2
+    cores; of 16 to 18 on Zen 3, so more than six. Reached on 2026-11-24 and 25: the whole net 28.24 ± 0.30 %
+    test error, five of them averaged 26.36 %, and the table of docs/results.md.
 """
 
 from alexnet_jax.sweep import Ensemble, Member, Published, Sweep, one_of
