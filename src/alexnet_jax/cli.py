@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from alexnet_jax import compile_cache
+from alexnet_jax import compile_cache, jax_compat
 from alexnet_jax import config as config_lib
 from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.verbs import USAGE, VERBS
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"no verb {args[0]}{config_lib.near(args[0], VERBS)}; there are {', '.join(VERBS)}"
             )
+        jax_compat.check_release()
         compile_cache.use()
         gc.set_threshold(100_000)  # for good: a start makes half a million objects, a step next to none
         status = VERBS[args[0]](args[1:]) or 0

@@ -14,16 +14,15 @@ import socket
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from jax._src import distributed
 from jax.experimental import multihost_utils
 
+from alexnet_jax import devices, jax_compat
 from alexnet_jax.errors import UserError
 
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -32,10 +31,10 @@ _HEARTBEAT = 30  # seconds after which a process that says nothing counts as dea
 
 
 def start() -> None:
-    """Joins the other processes, if there are any. Comes before any look at the devices.
+    """Join the other processes, if there are any, and start JAX on the devices.
 
     Raises:
-      UserError: the environment says too little, or not everybody came in time.
+      UserError: the environment is incomplete, a process did not come in time, or JAX cannot use the devices.
     """
     try:
         timeout = int(os.environ.get(_TIMEOUT, "300"))
@@ -59,11 +58,10 @@ def start() -> None:
         )
     elif any(int(os.environ.get(name, "1")) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")):
         jax.distributed.initialize(initialization_timeout=timeout, heartbeat_timeout_seconds=_HEARTBEAT)
-    else:
-        return
-    if threading.current_thread() is threading.main_thread():
+    if jax.distributed.is_initialized() and threading.current_thread() is threading.main_thread():
         # JAX's preemption service would swallow every SIGTERM from here on: `Signals` passes it on instead.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    devices.start()
 
 
 def is_first() -> bool:
@@ -151,6 +149,7 @@ class Signals:
     def __init__(self) -> None:
         self._received: int | None = None
         self._before: dict[int, Any] = {}
+        self._stop_all = jax_compat.preemption_request() if jax.process_count() > 1 else None
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():  # Python lets no other one hear signals
@@ -174,13 +173,8 @@ class Signals:
         # Not print: the signal may have come in the middle of one.
         with contextlib.suppress(OSError):  # nobody listens any more
             os.write(2, f"{signal.Signals(signum).name}: saving; again to stop at once\n".encode())
-        if jax.process_count() > 1:
-            # What the service's own handler for SIGTERM does, which hears no Ctrl-C and is out of a job
-            # since `start`; there is no public way to say it.
-            assert distributed.global_state.client is not None
-            distributed.global_state.client.key_value_set(
-                "RECEIVED_PREEMPTION_NOTICE", datetime.now(UTC).isoformat(), allow_overwrite=True
-            )
+        if self._stop_all is not None:
+            self._stop_all()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

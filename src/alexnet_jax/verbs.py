@@ -249,9 +249,10 @@ def _report(args: list[str]) -> int:
         print(paper_tables.text(absolute(workdir)))
         return 0
 
-    from alexnet_jax import report
+    from alexnet_jax import devices, report
     from alexnet_jax.report_images import Asked
 
+    devices.start()
     report.check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
     check_file("--save", save)
@@ -285,10 +286,11 @@ def _predict(args: list[str]) -> int:
     if values.save and not values.save.lower().endswith(".png"):
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
-    from alexnet_jax import files
+    from alexnet_jax import devices, files
     from alexnet_jax.predict import MOST_IN_A_PICTURE, predict
     from alexnet_jax.workdir import restore
 
+    devices.start()
     left_out = 0
 
     def complain(line: str) -> None:
