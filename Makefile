@@ -1,10 +1,12 @@
 # `make demo` and `make test` do all their own set-up: an environment in .venv with the pinned packages.
 
-PYTHON ?= $(firstword $(foreach p,python3.12 python3.13 python3.11 python3 python,$(shell $(p) -c 'import sys; print("$(p)") if (3, 11) <= sys.version_info[:2] <= (3, 13) else 0' 2>/dev/null)))
+# The newest supported Python that can make an environment. PYENV_VERSION lets pyenv find its own versions.
+PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11 3; do PYENV_VERSION=$$v python$$v -c \
+  'import ensurepip, sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-h100 lint bench
+.PHONY: demo test test-all test-h100 lint bench requirements
 
 demo: $(VENV)/installed
 	$(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo
@@ -16,17 +18,16 @@ demo: $(VENV)/installed
 	@echo '  $(BIN)/alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick                  # see README'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 
-test: $(VENV)/installed $(VENV)/libtpu
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -m 'not slow'
+
+# Everything, with kills, several processes, sweeps, compilation for TPUs and a browser (if it is installed).
+test-all: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
-# The same for H100s, which needs no CUDA and no GPU: XLA's compiler and NVIDIA's assembler, 250 MB.
+# Compilation for H100s. It needs no CUDA and no GPU, but 250 MB: XLA's compiler and NVIDIA's assembler.
 test-h100: $(VENV)/installed $(VENV)/plan-h100
 	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/test_plan.py -k h100s
-
-$(VENV)/plan-h100: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ jax-cuda13-plugin==0.10.2 jax-cuda13-pjrt==0.10.2 \
-	  nvidia-cuda-nvcc==13.5.37 nvidia-cuda-crt==13.5.37 nvidia-nvvm==13.5.37
-	@touch $@
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -48,16 +49,29 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py
 
-# What compiles for TPUs, for the proof of the collectives: the release that jax[tpu] asks for. Beside the
-# environment, not in it, where JAX would look for a TPU at every start and complain that there is none.
+# Pin the newest version of every package, for each supported Python.
+requirements: $(VENV)/installed
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-annotate --extra dev \
+	  --custom-compile-command 'make requirements' --output-file requirements.txt pyproject.toml
+
+# The compilers for TPUs and GPUs, in the versions that belong to the installed JAX. They lie beside the environment,
+# not in it: with libtpu in it, JAX would look for a TPU at every start and complain that there is none.
 $(VENV)/libtpu: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ libtpu==0.0.42.1
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ "$$($(BIN)/python -c \
+	  'import importlib.metadata as m; print(*(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))')"
+	@touch $@
+
+$(VENV)/plan-h100: $(VENV)/installed
+	version=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("jaxlib"))') && \
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ jax-cuda13-plugin==$$version \
+	  jax-cuda13-pjrt==$$version nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm
 	@touch $@
 
 $(VENV)/installed: requirements.txt pyproject.toml
-	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
-	  { echo 'alexnet-jax needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.12'; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(or $(PYTHON),false) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo 'alexnet-jax needs Python 3.11 or newer with venv (on Debian: apt install python3-venv).' \
+	    'Say which with: make PYTHON=/path/to/python3'; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

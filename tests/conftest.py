@@ -31,6 +31,13 @@ RECIPES = ROOT / "tests" / "recipes"
 CONFIGS = ROOT / "configs"
 
 
+def pytest_collection_modifyitems(items):
+    """What compiles for TPUs is slow, and needs a compiler that `make test` does not download."""
+    for item in items:
+        if "libtpu" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
     return str(tmp_path_factory.mktemp("cache"))
@@ -93,7 +100,7 @@ def libtpu():
 
 def _find_libtpu():
     if not os.environ.get("TPU_LIBRARY_PATH") and find_spec("libtpu") is None:
-        message = "libtpu is not there (make test brings it): what compiles for TPUs is left out"
+        message = "libtpu is not there (make test-all brings it): what compiles for TPUs is left out"
         if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
             pytest.fail(message)
         pytest.skip(message)

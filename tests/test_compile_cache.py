@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from alexnet_jax import compile_cache
 from tests.conftest import RECIPES
 
@@ -23,6 +25,42 @@ def test_a_run_keeps_its_programs_and_has_one_step(tmp_path, cache_dir):
     # One update: the state that it begins with has the types of the state that it returns.
     assert names.count("jit_update") == 1
     assert {"jit__create_state", "jit_predict", "jit_score"} < set(names)
+
+
+COUNT = """if True:
+    import sys
+    from alexnet_jax import compile_cache
+    compile_cache.use()  # before JAX is imported
+    import jax
+    from alexnet_jax.cli import main
+    counts = dict.fromkeys(["compile_requests_use_cache", "cache_hits", "cache_misses"], 0)
+    def count(event, **_):
+        if (name := event.removeprefix("/jax/compilation_cache/")) in counts:
+            counts[name] += 1
+    jax.monitoring.register_event_listener(count)
+    status = main(sys.argv[1:])
+    print(*counts.values())
+    sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_a_second_start_compiles_nothing(tmp_path, cache_dir, trained, verb):
+    def start(number):
+        workdir = trained if verb == "evaluate" else tmp_path / number
+        recipe = [f"--config={RECIPES / 'tiny.py'}", "--config.num_steps=3"] if verb == "train" else []
+        kept = {k: v for k, v in os.environ.items() if "CACHE" not in k}
+        done = subprocess.run(
+            [sys.executable, "-c", COUNT, verb, *recipe, f"--workdir={workdir}",
+             f"--config.data.cache_dir={cache_dir}"],
+            env=kept | {"XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return [int(word) for word in done.stdout.splitlines()[-1].split()]
+
+    requests, hits, misses = start("first")
+    assert misses > 0
+    assert hits + misses == requests
+    assert start("second") == [requests, requests, 0]
 
 
 def test_a_place_that_cannot_be_written_is_not_told(tmp_path, cache_dir):

@@ -23,6 +23,8 @@ from alexnet_jax.locks import locked
 from alexnet_jax.train import train
 from tests.conftest import RECIPES, ROOT, launch
 
+pytestmark = pytest.mark.slow
+
 TRAIN = (sys.executable, "-m", "alexnet_jax", "train", f"--config={RECIPES / 'tiny.py'}")
 EVALUATE = (sys.executable, "-m", "alexnet_jax", "evaluate")
 

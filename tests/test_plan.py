@@ -154,6 +154,7 @@ def test_a_batch_that_the_devices_cannot_split(capsys, libtpu):
     assert "can't be split over 256 devices: take a multiple of 256" in err
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_extra_is_named(tmp_path):
     """In an environment of its own, where neither libtpu nor the CUDA plugin can be found."""
     script = (
@@ -171,6 +172,7 @@ def test_without_a_compiler_the_extra_is_named(tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_h100s(wide):
     if find_spec("jax_cuda13_plugin") is None:
         message = "XLA's GPU compiler is not there: make test-h100 brings it"

@@ -204,6 +204,7 @@ def many(data, folder, tmp_path):
     return data
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_no_process_stays(many, tmp_path):
     """The command itself, with its processes, under SIGKILL; each time a little later."""
     killed = 0
@@ -227,6 +228,7 @@ def test_killed_at_any_moment_it_goes_on_and_no_process_stays(many, tmp_path):
     assert contents(one) == contents(other)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_goes_on(many, tmp_path):
     """To all processes of the terminal, as they start and at work."""
     for seconds in (0.0, 0.3, 1.0):

@@ -13,6 +13,8 @@ from selenium.webdriver.chrome.service import Service
 from alexnet_jax.cli import main
 from tests.test_report_sweep import write_ablations, write_rates
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("training", "figure1", "ablations")
 WIDTHS = {"phone": (360, 740), "desk": (1280, 800)}
 

@@ -70,6 +70,7 @@ SPREAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 def test_same_numbers_with_the_devices_spread_over_processes(one_device, cache_dir, tmp_path, processes):
     wanted = SPREAD[processes]

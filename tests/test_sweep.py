@@ -24,6 +24,8 @@ from alexnet_jax.locks import locked
 from alexnet_jax.train import train
 from tests.conftest import CONFIGS, RECIPES
 
+pytestmark = pytest.mark.slow
+
 TINY = str(RECIPES / "tiny.py")
 
 # A net with the parameters of another, which it keeps (its rate is 0); one that fails; and an ensemble.

@@ -103,6 +103,7 @@ def same_value_and_gradients(function, definition, *args):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_on_a_tpu_is_the_same(tiny, monkeypatch):
     """The whole step with what it would choose on a TPU, against what it chooses here."""
     tiny.batch_size, tiny.data.color_noise = 128, 0.1

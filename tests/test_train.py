@@ -273,6 +273,7 @@ def test_sigterm_and_ctrl_c_save_and_say_how_to_go_on(cache_dir, trained, tmp_pa
     assert step not in (0, 100000)
 
 
+@pytest.mark.slow
 def test_ten_kills_and_the_same_bits(cache_dir, tiny, tmp_path, monkeypatch):
     """SIGKILL at ten random moments, in the middle of whatever the run was doing."""
     monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # it runs for longer than it compiles
