@@ -71,7 +71,9 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@$(or $(PYTHON),false) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo 'alexnet-jax needs Python 3.11 or newer with venv (on Debian: apt install python3-venv).' \
 	    'Say which with: make PYTHON=/path/to/python3'; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@test ! -e $(VENV) || test -e $(VENV)/pyvenv.cfg || { echo '$(VENV) is not a virtual environment: VENV=DIR'; exit 1; }
+	@[ "$$($(BIN)/python -c 'import pip, sys; print(sys.version)' 2>/dev/null)" = \
+	   "$$($(PYTHON) -c 'import sys; print(sys.version)')" ] || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

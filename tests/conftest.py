@@ -32,7 +32,7 @@ CONFIGS = ROOT / "configs"
 
 
 def pytest_collection_modifyitems(items):
-    """What compiles for TPUs is slow, and needs a compiler that `make test` does not download."""
+    """Mark what compiles for TPUs as slow: `make test` does not download the compiler."""
     for item in items:
         if "libtpu" in item.fixturenames:
             item.add_marker(pytest.mark.slow)

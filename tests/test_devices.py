@@ -8,53 +8,66 @@ import jax
 import pytest
 
 from alexnet_jax import devices
-from tests.conftest import ROOT
+from tests.conftest import ROOT, launch
 
 INSTALL = f"pip install 'jax[cuda13]=={jax.__version__}'"
 DRY_RUN = ("train", "--dry_run", f"--config={ROOT / 'configs' / 'digits.py'}")
+HIDE_CUDA = "import sys; sys.modules['jax_cuda12_plugin'] = sys.modules['jax_cuda13_plugin'] = None\n"
+HAVE_CUDA = "import alexnet_jax.devices; alexnet_jax.devices._PLUGINS = ('json',)\n"
 
 
-def run(script, *args, **environment):
-    """Run a command in a process of its own, after the lines of ``script``."""
-    script += "\nimport sys; from alexnet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+def run(script, **environment):
+    """Run a dry run in a process of its own, after the lines of ``script``."""
+    script += "import sys; from alexnet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
     kept = {n: v for n, v in os.environ.items() if n not in ("JAX_PLATFORMS", "TPU_LIBRARY_PATH")}
-    return subprocess.run(
-        [sys.executable, "-c", script, *args],
-        env=kept | environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-c", script, *DRY_RUN]
+    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
     ("platforms", "message"),
     [
-        ("cuda", "JAX_PLATFORMS=cuda, but JAX is installed without CUDA: pip install 'jax[cuda13]=="),
-        ("gpu", "JAX_PLATFORMS=gpu, but JAX is installed without CUDA: pip install 'jax[cuda13]=="),
+        (
+            "cuda",
+            f"JAX_PLATFORMS=cuda, but JAX is installed without CUDA: {INSTALL}, or unset JAX_PLATFORMS\n",
+        ),
+        ("gpu", "JAX_PLATFORMS=gpu: Unable to initialize backend"),
         ("tpu", "JAX_PLATFORMS=tpu: Unable to initialize backend 'tpu'"),
         ("coda", "JAX_PLATFORMS=coda: Unable to initialize backend 'coda'"),
     ],
 )
 def test_devices_that_are_not_there_are_refused_in_one_line(platforms, message):
-    hide_plugins = "import sys; sys.modules['jax_cuda12_plugin'] = sys.modules['jax_cuda13_plugin'] = None"
-    done = run(hide_plugins, *DRY_RUN, JAX_PLATFORMS=platforms)
+    done = run(HIDE_CUDA, JAX_PLATFORMS=platforms)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"alexnet-jax: {message}")
 
 
+@pytest.mark.slow
+def test_several_processes_are_refused_alike():
+    command = ("env", "JAX_PLATFORMS=coda", sys.executable, "-m", "alexnet_jax", *DRY_RUN)
+    printed = launch(2, *command, status=2)
+    assert printed.count("JAX_PLATFORMS=coda: Unable to initialize backend 'coda'") == 2
+    assert "Traceback" not in printed
+
+
 def test_the_first_of_several_platforms_that_works_is_used():
-    done = run("", *DRY_RUN, JAX_PLATFORMS="cuda,cpu")
+    done = run(HIDE_CUDA, JAX_PLATFORMS="cuda,cpu")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Make this look like a machine with or without NVIDIA's device files and JAX's CUDA plugin."""
+    jax.devices()  # on the CPU, before JAX_PLATFORMS looks unset
 
-    def build(gpu, plugin):
+    def build(gpu, plugin, platforms=None):
         (tmp_path / "nvidia0").touch()
         monkeypatch.setattr(devices, "_NVIDIA_FILES", (str(tmp_path / "nvidia0"),) if gpu else ())
         monkeypatch.setattr(devices, "_PLUGINS", ("json",) if plugin else ())
-        jax.config.update("jax_platforms", None)
+        jax.config.update("jax_platforms", platforms)
+        devices.all_devices.cache_clear()
+        devices.all_devices()
 
     yield build
     jax.config.update("jax_platforms", "cpu")
@@ -63,18 +76,15 @@ def machine(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("gpu", "plugin", "message"),
     [
-        (
-            True,
-            False,
-            f"JAX does not use the GPU of this machine: {INSTALL}",
-        ),
-        (True, True, "JAX has CUDA, but runs on the CPU (JAX cannot use the GPU); nvidia-smi shows"),
-        (False, True, "JAX has CUDA, but runs on the CPU (there is no NVIDIA driver); nvidia-smi shows"),
+        (True, False, f"JAX does not use the GPU of this machine: {INSTALL}"),
+        (True, True, "JAX has CUDA, but runs on the CPU (JAX cannot use the GPU): run nvidia-smi;"),
+        (False, True, "JAX has CUDA, but runs on the CPU (there is no NVIDIA driver): run nvidia-smi;"),
     ],
 )
-def test_an_unused_gpu_is_reported(gpu, plugin, message, machine, capfd):
-    machine(gpu, plugin)
-    devices.start()
+@pytest.mark.parametrize("platforms", [None, "cuda,cpu"])
+def test_an_unused_gpu_is_reported_once(gpu, plugin, message, platforms, machine, capfd):
+    machine(gpu, plugin, platforms)
+    devices.all_devices()
     error = capfd.readouterr().err
     assert error.startswith(f"alexnet-jax: note: {message}")
     assert error.count("\n") == 1
@@ -82,43 +92,46 @@ def test_an_unused_gpu_is_reported(gpu, plugin, message, machine, capfd):
 
 def test_a_machine_without_a_gpu_needs_no_note(machine, capfd):
     machine(gpu=False, plugin=False)
-    devices.start()
     assert capfd.readouterr().err == ""
 
 
-def test_who_asks_for_the_cpu_gets_no_note(machine, capfd):
-    machine(gpu=True, plugin=False)
-    jax.config.update("jax_platforms", "cpu")
-    devices.start()
+@pytest.mark.parametrize("platforms", ["cpu", "tpu,cpu"])
+def test_who_asks_for_no_gpu_gets_no_note(platforms, machine, capfd):
+    machine(gpu=True, plugin=True, platforms=platforms)
     assert capfd.readouterr().err == ""
 
 
-# What a plugin without a driver does when JAX starts: it logs an exception, with its traceback.
-BROKEN_PLUGIN = """
-import logging
-import jax
-def start():
-    try:
-        raise RuntimeError("Unable to load cuPTI. Is it installed?")
-    except RuntimeError:
-        logging.getLogger("jax._src.xla_bridge").exception("Jax plugin configuration error")
-    return [type("Cpu", (), {"platform": "cpu"})]
-jax.local_devices = start
-from alexnet_jax import devices
-devices._PLUGINS = ("json",) if WITH_PLUGIN else ()
-devices._NVIDIA_FILES = ()
-devices.start()
-"""
+def broken_plugin(tmp_path, name, error):
+    """A plugin that JAX finds and that fails, as the CUDA plugin does without a driver."""
+    (tmp_path / "jax_plugins" / name).mkdir(parents=True)
+    (tmp_path / "jax_plugins" / name / "__init__.py").write_text(f"def initialize(): raise {error}\n")
+    return os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
 
 
-def test_the_traceback_of_a_plugin_without_a_driver_becomes_one_line():
-    done = run(f"WITH_PLUGIN = True\n{BROKEN_PLUGIN}", "--version")
-    assert done.stderr == (
-        "alexnet-jax: note: JAX has CUDA, but runs on the CPU (Unable to load cuPTI. Is it installed?);"
-        " nvidia-smi shows whether the driver works\n"
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            "RuntimeError('Unable to load cuPTI.\\nIs it installed?')",
+            "Unable to load cuPTI. Is it installed?",
+        ),
+        ("RuntimeError()", "RuntimeError"),
+    ],
+)
+def test_the_traceback_of_a_plugin_without_a_driver_becomes_one_line(tmp_path, error, reason):
+    path = broken_plugin(tmp_path, "xla_cuda99", error)
+    note = f"JAX has CUDA, but runs on the CPU ({reason}): run nvidia-smi; JAX_PLATFORMS=cpu hides this note"
+    assert run(HAVE_CUDA, PYTHONPATH=path).stderr == f"alexnet-jax: note: {note}\n"
+    refused = run(HAVE_CUDA, PYTHONPATH=path, JAX_PLATFORMS="cuda")
+    problem = f"JAX_PLATFORMS=cuda, but JAX cannot use a GPU ({reason}): run nvidia-smi, or unset it"
+    assert (refused.returncode, refused.stderr) == (2, f"alexnet-jax: {problem}\n")
+
+
+def test_what_jax_logs_about_other_plugins_is_printed(tmp_path):
+    path = broken_plugin(tmp_path, "another", "RuntimeError('boom')")
+    done = run(HAVE_CUDA, PYTHONPATH=path)
+    assert "alexnet-jax: note: JAX has CUDA, but runs on the CPU (there is no NVIDIA driver)" in done.stderr
+    assert done.stderr.count("RuntimeError: boom") == 1
+    assert (
+        run(HAVE_CUDA, PYTHONPATH=path, JAX_LOGGING_LEVEL="WARNING").stderr.count("RuntimeError: boom") == 2
     )
-
-
-def test_other_messages_of_jax_are_still_printed():
-    done = run(f"WITH_PLUGIN = False\n{BROKEN_PLUGIN}", "--version")
-    assert "Jax plugin configuration error" in done.stderr

@@ -1,6 +1,7 @@
-"""Start JAX on its devices, and say in one line what is wrong if they are not those of the machine."""
+"""Start JAX on its devices, and explain in one line why it cannot, or why it does not use a GPU."""
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import sys
@@ -11,54 +12,64 @@ import jax
 
 from alexnet_jax.errors import UserError
 
-# What NVIDIA's driver creates. A container may have one of them alone.
-_NVIDIA_FILES = ("/dev/nvidia0", "/dev/nvidiactl")
+# What NVIDIA's driver creates; a container may have one of them alone. The last is Windows' (WSL2).
+_NVIDIA_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
 _PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
 
-def start() -> None:
-    """Initialize JAX's backend. Print a note if JAX does not use the GPU of this machine.
+@functools.cache
+def all_devices() -> tuple[jax.Device, ...]:
+    """Return the devices of all processes; the first call initializes JAX's backend.
 
-    JAX's own messages are held back if ours says the same: without a driver its CUDA plugin prints a
-    traceback of some 40 lines.
+    If JAX runs on the CPU of a machine that has a GPU or the CUDA plugin, print a note. It replaces what
+    JAX itself logs about CUDA: without a driver, a traceback of some 40 lines.
 
     Raises:
       UserError: JAX cannot use the platforms that ``JAX_PLATFORMS`` names.
     """
-    with _jax_messages() as messages:
+    with _held_back() as records:
         try:
-            platforms = {device.platform for device in jax.local_devices()}
+            found = tuple(jax.devices())
         # With JAX_PLATFORMS=cuda and no GPU, JAX 0.10.2 to 0.12.0.1 fail in an assertion without a text.
         except (RuntimeError, AssertionError) as error:
-            raise UserError(_refusal(_reason(messages) or str(error))) from error
-    note = None if jax.config.jax_platforms or "gpu" in platforms else _unused_gpu(_reason(messages))
-    if note:
+            raise UserError(_refusal(str(error), _cuda_failure(records))) from error
+    platforms = {device.platform for device in jax.local_devices()}
+    note = _unused_gpu(_cuda_failure(records)) if platforms == {"cpu"} and _wants_gpu() else None
+    if note and jax.process_index() == 0:
         print(f"alexnet-jax: note: {note}", file=sys.stderr)
-    else:
-        for message in messages:
-            logging.getLogger(message.name).handle(message)
+    for record in records:
+        if not (note and _is_about_cuda(record)):
+            logging.getLogger(record.name).handle(record)
+    return found
 
 
-def _refusal(reason: str) -> str:
-    """Why JAX cannot start, and what to do."""
+def _wants_gpu() -> bool:
+    """Whether JAX would take a GPU if it could."""
+    wanted = jax.config.jax_platforms
+    return not wanted or bool({"cuda", "gpu"} & set(wanted.split(",")))
+
+
+def _refusal(error: str, cuda_failure: str) -> str:
+    """Describe why JAX cannot start, and what to do."""
     wanted = jax.config.jax_platforms
     if not wanted:
-        return f"JAX cannot use this machine's devices: {reason}"
-    if wanted not in ("cuda", "gpu"):
-        return f"JAX_PLATFORMS={wanted}: {reason or 'JAX found no such device'}"
-    if _has_plugin():
-        problem = f"JAX finds no NVIDIA GPU{f' ({reason})' if reason else ''}: run nvidia-smi"
-    else:
-        problem = f"JAX is installed without CUDA: {_install()}"
-    return f"JAX_PLATFORMS={wanted}, but {problem}, or unset JAX_PLATFORMS"
+        return f"JAX cannot use this machine's devices: {error}"
+    if wanted == "cuda" and not _has_plugin():
+        return f"JAX_PLATFORMS=cuda, but JAX is installed without CUDA: {_install()}, or unset JAX_PLATFORMS"
+    if wanted in ("cuda", "gpu") and _has_plugin():
+        reason = cuda_failure or error.partition(" (set JAX_PLATFORMS")[0] or "there is no NVIDIA driver"
+        return f"JAX_PLATFORMS={wanted}, but JAX cannot use a GPU ({reason}): run nvidia-smi, or unset it"
+    return f"JAX_PLATFORMS={wanted}: {error or 'JAX finds no such device'}"
 
 
-def _unused_gpu(reason: str) -> str | None:
-    """Why JAX does not use an NVIDIA GPU, and what to do; None if there is nothing to use."""
+def _unused_gpu(cuda_failure: str) -> str | None:
+    """Describe why JAX does not use a GPU, and what to do; None if the machine has neither GPU nor plugin."""
     has_gpu = any(Path(file).exists() for file in _NVIDIA_FILES)
     if _has_plugin():
-        cause = reason or ("JAX cannot use the GPU" if has_gpu else "there is no NVIDIA driver")
-        return f"JAX has CUDA, but runs on the CPU ({cause}); nvidia-smi shows whether the driver works"
+        reason = cuda_failure or ("JAX cannot use the GPU" if has_gpu else "there is no NVIDIA driver")
+        return (
+            f"JAX has CUDA, but runs on the CPU ({reason}): run nvidia-smi; JAX_PLATFORMS=cpu hides this note"
+        )
     return f"JAX does not use the GPU of this machine: {_install()}" if has_gpu else None
 
 
@@ -74,7 +85,7 @@ class _Collector(logging.Handler):
     """Keep log records instead of printing them."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -82,19 +93,22 @@ class _Collector(logging.Handler):
 
 
 @contextlib.contextmanager
-def _jax_messages() -> Iterator[list[logging.LogRecord]]:
+def _held_back() -> Iterator[list[logging.LogRecord]]:
     """Collect what JAX logs instead of printing it."""
     logger, collector = logging.getLogger("jax"), _Collector()
-    logger.addHandler(collector)
-    logger.propagate = False
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [collector], False
     try:
         yield collector.records
     finally:
-        logger.propagate = True
-        logger.removeHandler(collector)
+        logger.handlers, logger.propagate = handlers, propagate
 
 
-def _reason(messages: list[logging.LogRecord]) -> str:
-    """The first line of the last exception that JAX logged."""
-    errors = [str(message.exc_info[1]) for message in messages if message.exc_info]
-    return errors[-1].splitlines()[0] if errors else ""
+def _is_about_cuda(record: logging.LogRecord) -> bool:
+    return "cuda" in record.getMessage().lower()
+
+
+def _cuda_failure(records: list[logging.LogRecord]) -> str:
+    """The last exception that JAX logged about CUDA, in one line; empty if there is none."""
+    errors = [r.exc_info[1] for r in records if r.exc_info and r.exc_info[1] and _is_about_cuda(r)]
+    return " ".join(str(errors[-1]).split()) or type(errors[-1]).__name__ if errors else ""

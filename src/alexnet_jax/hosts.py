@@ -22,7 +22,8 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from alexnet_jax import devices, jax_compat
+from alexnet_jax import jax_compat
+from alexnet_jax.devices import all_devices
 from alexnet_jax.errors import UserError
 
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -61,7 +62,7 @@ def start() -> None:
     if jax.distributed.is_initialized() and threading.current_thread() is threading.main_thread():
         # JAX's preemption service would swallow every SIGTERM from here on: `Signals` passes it on instead.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    devices.start()
+    all_devices()
 
 
 def is_first() -> bool:

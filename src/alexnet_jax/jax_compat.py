@@ -32,6 +32,16 @@ def check_release() -> None:
         )
 
 
+def process_id() -> int:
+    """Return the number of this process, even if JAX cannot use its devices (`jax.process_index` needs them).
+
+    JAX 0.10.2 to 0.12.0.1 have no public function for that.
+    """
+    from jax._src import distributed
+
+    return int(distributed.global_state.process_id)
+
+
 def preemption_request() -> Callable[[], None]:
     """Return a function that asks JAX's preemption service to stop all processes at the same step.
 

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.collectives import expected, sent_by_each
+from alexnet_jax.devices import all_devices
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.model import Net, Params, abstract_params
@@ -21,7 +22,7 @@ DATA, TOWER = "data", "tower"
 
 def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh of the first ``data * tower`` devices, neighbours holding the towers of the same examples."""
-    there = list(jax.devices() if devices is None else devices)
+    there = list(all_devices() if devices is None else devices)
     chosen = there[: data * tower]
     if len(chosen) == len(there):
         # On a TPU's torus an axis of two may have to be half of a physical one.
@@ -41,7 +42,7 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
       UserError: a mesh that the devices can't hold, or that doesn't divide the batch, the towers or,
         with ``one_weird_trick``, the dense layers' units.
     """
-    devices = list(jax.devices() if devices is None else devices)
+    devices = list(all_devices() if devices is None else devices)
     shapes = possible_shapes(config, len(devices))
     sent = {shape: sent_by_each(expected(config, *shape), *shape) for shape in shapes}
     data, tower = best = min(sent, key=lambda shape: sent[shape])
@@ -106,7 +107,13 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
 
 def local_mesh() -> Mesh:
     """One device, the first of this process."""
+    all_devices()  # explains what JAX does not
     return make_mesh(1, 1, jax.local_devices())
+
+
+def data_mesh() -> Mesh:
+    """All devices, each with all towers and a part of the batch."""
+    return make_mesh(len(all_devices()), 1)
 
 
 def param_specs(model: Net, parallelism: str) -> Params:

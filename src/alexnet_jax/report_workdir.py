@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
@@ -18,7 +17,7 @@ from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.layers import Classifier
-from alexnet_jax.mesh import make_mesh
+from alexnet_jax.mesh import data_mesh
 from alexnet_jax.metrics import Metrics
 from alexnet_jax.report_charts import Chart, Series, curves
 from alexnet_jax.report_images import Asked, Figure3, Tested
@@ -111,7 +110,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
             f" every {_every(config)}"
         )
     else:
-        net = restore(asked.workdir, asked.step, make_mesh(jax.device_count(), 1))
+        net = restore(asked.workdir, asked.step, data_mesh())
         figure3 = report_images.figure3(net)
         try:
             cache = report_images.cache_of(asked, net, config)

@@ -176,7 +176,7 @@ def _command(verb: str, arguments: Sequence[str]) -> tuple[int, str]:
             for line in said:
                 sys.stderr.write(line)
                 sys.stderr.flush()
-                if line.startswith("alexnet-jax: "):
+                if line.startswith("alexnet-jax: ") and not line.startswith("alexnet-jax: note: "):
                     complaint = line.removeprefix("alexnet-jax: ").strip()
             status = process.wait()
     if received:

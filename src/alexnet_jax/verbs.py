@@ -110,19 +110,17 @@ def _evaluate(args: list[str]) -> None:
     check_views(values.views)
     weights = weights_of(values.weights, len(workdirs))
 
-    import jax
-
     from alexnet_jax import files, hosts
     from alexnet_jax.cache import open_cache
     from alexnet_jax.evaluate import evaluate
-    from alexnet_jax.mesh import make_mesh
+    from alexnet_jax.mesh import data_mesh
     from alexnet_jax.workdir import check_alike, read_workdir, restore
 
     check_file("--json", values.json)
     config, _ = read_workdir(workdirs[0])
     config = of_elsewhere("evaluate", config, overrides)
     hosts.start()
-    mesh = make_mesh(jax.device_count(), 1)
+    mesh = data_mesh()
     members = [restore(workdir, values.step, mesh) for workdir in workdirs]
     cache = open_cache(config.data, hosts.say)
     check_alike(workdirs, members, cache.info)
@@ -249,10 +247,9 @@ def _report(args: list[str]) -> int:
         print(paper_tables.text(absolute(workdir)))
         return 0
 
-    from alexnet_jax import devices, report
+    from alexnet_jax import report
     from alexnet_jax.report_images import Asked
 
-    devices.start()
     report.check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
     check_file("--save", save)
@@ -286,11 +283,10 @@ def _predict(args: list[str]) -> int:
     if values.save and not values.save.lower().endswith(".png"):
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
-    from alexnet_jax import devices, files
+    from alexnet_jax import files
     from alexnet_jax.predict import MOST_IN_A_PICTURE, predict
     from alexnet_jax.workdir import restore
 
-    devices.start()
     left_out = 0
 
     def complain(line: str) -> None:
