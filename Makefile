@@ -4,6 +4,7 @@
 PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11 3; do PYENV_VERSION=$$v python$$v -c \
   'import ensurepip, sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
 VENV ?= .venv
+REQUIREMENTS ?= requirements.txt
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-all test-h100 lint bench requirements
@@ -21,11 +22,11 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m 'not slow'
 
-# Everything, with kills, several processes, sweeps, compilation for TPUs and a browser (if it is installed).
+# All tests, the slow ones too. Without Chromium the browser tests are skipped.
 test-all: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
-# Compilation for H100s. It needs no CUDA and no GPU, but 250 MB: XLA's compiler and NVIDIA's assembler.
+# Needs neither CUDA nor a GPU. Downloads 250 MB: XLA's compiler and NVIDIA's assembler.
 test-h100: $(VENV)/installed $(VENV)/plan-h100
 	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/test_plan.py -k h100s
 
@@ -49,10 +50,13 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py
 
-# Pin the newest version of every package, for each supported Python.
+# Rewrite requirements.txt, the newest packages for each supported Python, and requirements-oldest.txt, the oldest that
+# pyproject.toml allows, for Python 3.11.
+PIN = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --extra dev \
+	--custom-compile-command 'make requirements' pyproject.toml
 requirements: $(VENV)/installed
-	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-annotate --extra dev \
-	  --custom-compile-command 'make requirements' --output-file requirements.txt pyproject.toml
+	$(PIN) --universal --output-file requirements.txt
+	$(PIN) --resolution lowest-direct --output-file requirements-oldest.txt
 
 # The compilers for TPUs and GPUs, in the versions that belong to the installed JAX. They lie beside the environment,
 # not in it: with libtpu in it, JAX would look for a TPU at every start and complain that there is none.
@@ -67,13 +71,11 @@ $(VENV)/plan-h100: $(VENV)/installed
 	  jax-cuda13-pjrt==$$version nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm
 	@touch $@
 
-$(VENV)/installed: requirements.txt pyproject.toml
+$(VENV)/installed: $(REQUIREMENTS) pyproject.toml
 	@$(or $(PYTHON),false) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo 'alexnet-jax needs Python 3.11 or newer with venv (on Debian: apt install python3-venv).' \
-	    'Say which with: make PYTHON=/path/to/python3'; exit 1; }
-	@test ! -e $(VENV) || test -e $(VENV)/pyvenv.cfg || { echo '$(VENV) is not a virtual environment: VENV=DIR'; exit 1; }
-	@[ "$$($(BIN)/python -c 'import pip, sys; print(sys.version)' 2>/dev/null)" = \
-	   "$$($(PYTHON) -c 'import sys; print(sys.version)')" ] || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	  { echo 'alexnet-jax needs Python 3.11 to 3.14 with the venv module (on Debian: apt install python3-venv).' \
+	    'Choose one with: make PYTHON=/path/to/python3'; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement $(REQUIREMENTS)
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

@@ -100,7 +100,7 @@ def libtpu():
 
 def _find_libtpu():
     if not os.environ.get("TPU_LIBRARY_PATH") and find_spec("libtpu") is None:
-        message = "libtpu is not there (make test-all brings it): what compiles for TPUs is left out"
+        message = "libtpu is not installed (make test-all downloads it): tests for TPUs are skipped"
         if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
             pytest.fail(message)
         pytest.skip(message)

@@ -90,5 +90,5 @@ def test_the_request_reaches_the_preemption_service():
 def test_a_release_without_the_private_api_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax._src", None)
     monkeypatch.delitem(sys.modules, "jax._src.distributed", raising=False)
-    with pytest.raises(UserError, match=r"cannot stop several processes together .* install jax 0\.10\.2"):
+    with pytest.raises(UserError, match=r"has changed the private API .* pip install 'jax>=0\.10\.2"):
         jax_compat.preemption_request()

@@ -86,4 +86,4 @@ def _several() -> bool:
 
 
 def _is_first() -> bool:
-    return not _several() or jax_compat.process_id() == 0
+    return not _several() or jax_compat.process_index() == 0

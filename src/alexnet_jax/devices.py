@@ -1,4 +1,4 @@
-"""Start JAX on its devices, and explain in one line why it cannot, or why it does not use a GPU."""
+"""Initialize JAX's devices. Report in one line why that fails, or why JAX does not use a GPU."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ import jax
 
 from alexnet_jax.errors import UserError
 
-# What NVIDIA's driver creates; a container may have one of them alone. The last is Windows' (WSL2).
+# NVIDIA's driver creates these. A container may have only one of them. /dev/dxg is WSL2's.
 _NVIDIA_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
 _PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
@@ -21,16 +21,17 @@ _PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 def all_devices() -> tuple[jax.Device, ...]:
     """Return the devices of all processes; the first call initializes JAX's backend.
 
-    If JAX runs on the CPU of a machine that has a GPU or the CUDA plugin, print a note. It replaces what
-    JAX itself logs about CUDA: without a driver, a traceback of some 40 lines.
+    If JAX runs on the CPU of a machine that has a GPU or the CUDA plugin, process 0 prints a note, unless
+    ``JAX_PLATFORMS`` excludes GPUs. The note replaces JAX's log about CUDA, a traceback of some 40 lines if
+    the driver is missing.
 
     Raises:
       UserError: JAX cannot use the platforms that ``JAX_PLATFORMS`` names.
     """
-    with _held_back() as records:
+    with _captured_records() as records:
         try:
             found = tuple(jax.devices())
-        # With JAX_PLATFORMS=cuda and no GPU, JAX 0.10.2 to 0.12.0.1 fail in an assertion without a text.
+        # If JAX_PLATFORMS=cuda and there is no GPU, JAX 0.10.2 to 0.12.0.1 raise an empty AssertionError.
         except (RuntimeError, AssertionError) as error:
             raise UserError(_refusal(str(error), _cuda_failure(records))) from error
     platforms = {device.platform for device in jax.local_devices()}
@@ -44,7 +45,7 @@ def all_devices() -> tuple[jax.Device, ...]:
 
 
 def _wants_gpu() -> bool:
-    """Whether JAX would take a GPU if it could."""
+    """Return whether ``JAX_PLATFORMS`` allows a GPU."""
     wanted = jax.config.jax_platforms
     return not wanted or bool({"cuda", "gpu"} & set(wanted.split(",")))
 
@@ -54,11 +55,16 @@ def _refusal(error: str, cuda_failure: str) -> str:
     wanted = jax.config.jax_platforms
     if not wanted:
         return f"JAX cannot use this machine's devices: {error}"
-    if wanted == "cuda" and not _has_plugin():
-        return f"JAX_PLATFORMS=cuda, but JAX is installed without CUDA: {_install()}, or unset JAX_PLATFORMS"
-    if wanted in ("cuda", "gpu") and _has_plugin():
+    if wanted in ("cuda", "gpu") and not _has_plugin():
+        return (
+            f"JAX_PLATFORMS={wanted}, but JAX is installed without CUDA: {_install()}, or unset JAX_PLATFORMS"
+        )
+    if wanted in ("cuda", "gpu"):
         reason = cuda_failure or error.partition(" (set JAX_PLATFORMS")[0] or "there is no NVIDIA driver"
-        return f"JAX_PLATFORMS={wanted}, but JAX cannot use a GPU ({reason}): run nvidia-smi, or unset it"
+        return (
+            f"JAX_PLATFORMS={wanted}, but JAX cannot use a GPU ({reason}): check that nvidia-smi lists it, or"
+            " unset JAX_PLATFORMS"
+        )
     return f"JAX_PLATFORMS={wanted}: {error or 'JAX finds no such device'}"
 
 
@@ -68,7 +74,8 @@ def _unused_gpu(cuda_failure: str) -> str | None:
     if _has_plugin():
         reason = cuda_failure or ("JAX cannot use the GPU" if has_gpu else "there is no NVIDIA driver")
         return (
-            f"JAX has CUDA, but runs on the CPU ({reason}): run nvidia-smi; JAX_PLATFORMS=cpu hides this note"
+            f"JAX's CUDA plugin is installed, but JAX runs on the CPU ({reason}): check that nvidia-smi lists"
+            " the GPU; JAX_PLATFORMS=cpu hides this note"
         )
     return f"JAX does not use the GPU of this machine: {_install()}" if has_gpu else None
 
@@ -78,7 +85,7 @@ def _has_plugin() -> bool:
 
 
 def _install() -> str:
-    return f"pip install 'jax[cuda13]=={jax.__version__}'"
+    return f"{sys.executable} -m pip install 'jax[cuda13]=={jax.__version__}'"
 
 
 class _Collector(logging.Handler):
@@ -93,8 +100,8 @@ class _Collector(logging.Handler):
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[list[logging.LogRecord]]:
-    """Collect what JAX logs instead of printing it."""
+def _captured_records() -> Iterator[list[logging.LogRecord]]:
+    """Collect JAX's log records instead of printing them."""
     logger, collector = logging.getLogger("jax"), _Collector()
     handlers, propagate = logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [collector], False

@@ -32,10 +32,11 @@ _HEARTBEAT = 30  # seconds after which a process that says nothing counts as dea
 
 
 def start() -> None:
-    """Join the other processes, if there are any, and start JAX on the devices.
+    """Join the other processes, if there are any, and initialize JAX's devices.
 
     Raises:
-      UserError: the environment is incomplete, a process did not come in time, or JAX cannot use the devices.
+      UserError: the environment is incomplete, a process did not connect in time, or JAX cannot use its
+        devices.
     """
     try:
         timeout = int(os.environ.get(_TIMEOUT, "300"))

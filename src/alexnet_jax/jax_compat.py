@@ -16,7 +16,7 @@ OLDEST, NEWEST = "0.10.2", "0.12.0.1"  # the test suite passes on both, and on 0
 
 
 def check_release() -> None:
-    """Refuse a JAX release that is too old. A newer one than `NEWEST` is allowed, but was not tested.
+    """Refuse a JAX release that is too old. Releases after `NEWEST` are accepted but untested.
 
     Raises:
       UserError: JAX is not installed, or is older than `OLDEST`.
@@ -32,8 +32,8 @@ def check_release() -> None:
         )
 
 
-def process_id() -> int:
-    """Return the number of this process, even if JAX cannot use its devices (`jax.process_index` needs them).
+def process_index() -> int:
+    """Return this process's index, even if JAX cannot use its devices, which `jax.process_index` needs.
 
     JAX 0.10.2 to 0.12.0.1 have no public function for that.
     """
@@ -59,7 +59,7 @@ def preemption_request() -> Callable[[], None]:
         set_key = client.key_value_set
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"jax {importlib.metadata.version('jax')} cannot stop several processes together ({error}):"
-            f" install jax {OLDEST} to {NEWEST}"
+            f"jax {importlib.metadata.version('jax')} has changed the private API that stops all"
+            f" processes at the same step ({error}): pip install 'jax>={OLDEST},<={NEWEST}'"
         ) from error
     return lambda: set_key("RECEIVED_PREEMPTION_NOTICE", datetime.now(UTC).isoformat(), allow_overwrite=True)

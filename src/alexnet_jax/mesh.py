@@ -107,12 +107,12 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
 
 def local_mesh() -> Mesh:
     """One device, the first of this process."""
-    all_devices()  # explains what JAX does not
+    all_devices()  # raises UserError if JAX cannot use its devices
     return make_mesh(1, 1, jax.local_devices())
 
 
 def data_mesh() -> Mesh:
-    """All devices, each with all towers and a part of the batch."""
+    """Make a mesh of all devices: each has all towers and a part of the batch."""
     return make_mesh(len(all_devices()), 1)
 
 
