@@ -28,7 +28,7 @@ test-all: $(VENV)/installed $(VENV)/libtpu
 
 # Needs neither CUDA nor a GPU. Downloads 250 MB: XLA's compiler and NVIDIA's assembler.
 test-h100: $(VENV)/installed $(VENV)/plan-h100
-	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/test_plan.py -k h100s
+	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/plan/test_plan.py -k h100s
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -25,10 +25,10 @@ import jax
 import numpy as np
 from loader import SIZE, make_cache
 
-from alexnet_jax import cache, loader
-from alexnet_jax.config import base
-from alexnet_jax.images import QUALITY
-from alexnet_jax.mesh import local_mesh
+from alexnet_jax.config.recipe import base
+from alexnet_jax.data import cache, loader
+from alexnet_jax.data.images import QUALITY
+from alexnet_jax.parallel.mesh import local_mesh
 
 BATCH, WARM = 128, 10  # batches that are not timed
 

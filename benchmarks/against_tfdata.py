@@ -21,10 +21,10 @@ from typing import Any
 
 from prepare import link_copies
 
-from alexnet_jax.cache import cache_path
-from alexnet_jax.config import base
-from alexnet_jax.prepare import prepare
-from alexnet_jax.workers import cores
+from alexnet_jax.config.recipe import base
+from alexnet_jax.data.build import prepare
+from alexnet_jax.data.build_pool import cores
+from alexnet_jax.data.cache import cache_path
 
 SIZE = 256
 

@@ -23,11 +23,13 @@ import optax
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from alexnet_jax import apply, build, get_config, init, learning, step, torch_layout
-from alexnet_jax.augment import statistics
+from alexnet_jax import apply, build, get_config, init, torch_layout
+from alexnet_jax.data.augment import statistics
 from alexnet_jax.layers import replaced
-from alexnet_jax.learning import Plateau
-from alexnet_jax.mesh import local_mesh
+from alexnet_jax.parallel.mesh import local_mesh
+from alexnet_jax.training import optimizer as learning
+from alexnet_jax.training import step
+from alexnet_jax.training.optimizer import Plateau
 
 CANDIDATES, BATCH, LIMIT = 24, 4, 1e-4
 CONFIG = Path(__file__).parent.parent / "configs" / "alexnet.py"

@@ -14,9 +14,10 @@ import jax
 from etils import epath
 from resident import options, recipe, resident_step
 
-from alexnet_jax import hosts, huge_pages
-from alexnet_jax.checkpoint import Checkpoints
-from alexnet_jax.learning import Plateau
+from alexnet_jax.parallel import hosts
+from alexnet_jax.runtime import huge_pages
+from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.optimizer import Plateau
 
 
 def main() -> None:

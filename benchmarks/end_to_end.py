@@ -21,9 +21,10 @@ from loader import make_cache
 from options import parser
 from resident import resident_step
 
-from alexnet_jax import get_config, huge_pages
-from alexnet_jax.cache import cache_path
-from alexnet_jax.train import settle
+from alexnet_jax import get_config
+from alexnet_jax.data.cache import cache_path
+from alexnet_jax.loops.train import settle
+from alexnet_jax.runtime import huge_pages
 
 FAR = 10**9  # steps
 

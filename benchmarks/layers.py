@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from resident import options, recipe, resident_step
 
-from alexnet_jax import huge_pages
+from alexnet_jax.runtime import huge_pages
 
 REST = "views, update, sums over devices"
 LAYER = re.compile(r"(transpose\()?jvp\((\w+)\)")

@@ -24,12 +24,12 @@ import jax
 import numpy as np
 import simplejpeg
 
-from alexnet_jax import images as images_lib
-from alexnet_jax.cache import Cache, DataInfo, load, write_manifest
-from alexnet_jax.config import base
-from alexnet_jax.loader import THREADS, training_batches
-from alexnet_jax.mesh import local_mesh
-from alexnet_jax.shards import parts
+from alexnet_jax.config.recipe import base
+from alexnet_jax.data import images as images_lib
+from alexnet_jax.data.cache import Cache, DataInfo, load, write_manifest
+from alexnet_jax.data.loader import THREADS, training_batches
+from alexnet_jax.data.shards import parts
+from alexnet_jax.parallel.mesh import local_mesh
 
 SIZE = 256
 OWN = 2**31  # bytes that a cache really has, much more than a processor's caches

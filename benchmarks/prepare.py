@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.cache import cache_path, load
-from alexnet_jax.config import base
-from alexnet_jax.images import SUFFIXES
-from alexnet_jax.prepare import prepare
-from alexnet_jax.workers import cores
+from alexnet_jax.config.recipe import base
+from alexnet_jax.data.build import prepare
+from alexnet_jax.data.build_pool import cores
+from alexnet_jax.data.cache import cache_path, load
+from alexnet_jax.data.images import SUFFIXES
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def link_copies(originals: Path, folder: Path, copies: int) -> list[Path]:
 
 def differences(path: Path, photos: list[Path], folder: Path) -> str:
     """Of the cache's images from what Pillow makes of the same photographs."""
-    from alexnet_jax.sources import open_source
+    from alexnet_jax.data.sources import open_source
 
     cache, source = load(path), open_source(f"folder:{folder}", 0.0)
     first: dict[tuple[str, str], tuple[str, int]] = {}  # one copy of each

@@ -9,11 +9,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from options import parser
 
-from alexnet_jax import build, get_config, learning, step
-from alexnet_jax.augment import Statistics, statistics
-from alexnet_jax.learning import Plateau
-from alexnet_jax.mesh import DATA, mesh_for, on_devices
-from alexnet_jax.model import Net
+from alexnet_jax import build, get_config
+from alexnet_jax.data.augment import Statistics, statistics
+from alexnet_jax.net.model import Net
+from alexnet_jax.parallel.mesh import DATA, mesh_for, on_devices
+from alexnet_jax.training import optimizer as learning
+from alexnet_jax.training import step
+from alexnet_jax.training.optimizer import Plateau
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from resident import options, recipe, resident_step
 
-from alexnet_jax import hosts, huge_pages
+from alexnet_jax.parallel import hosts
+from alexnet_jax.runtime import huge_pages
 
 
 def main() -> None:

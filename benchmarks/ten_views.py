@@ -9,7 +9,9 @@ import jax
 import numpy as np
 from resident import options, recipe, resident
 
-from alexnet_jax import hosts, huge_pages, step
+from alexnet_jax.parallel import hosts
+from alexnet_jax.runtime import huge_pages
+from alexnet_jax.training import step
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def cifar10_dir():
 def trained(tmp_path_factory, cache_dir):
     """A workdir in which the tiny recipe was trained to its end; tests only read it."""
     from alexnet_jax import get_config
-    from alexnet_jax.train import train
+    from alexnet_jax.loops.train import train
 
     config = get_config(f"{RECIPES / 'tiny.py'}")
     config.data.cache_dir = cache_dir

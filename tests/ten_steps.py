@@ -12,12 +12,15 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from alexnet_jax import build, get_config, hosts, learning, step
-from alexnet_jax.augment import statistics
-from alexnet_jax.cache import open_cache
-from alexnet_jax.learning import Plateau
-from alexnet_jax.loader import training_batches
-from alexnet_jax.mesh import make_mesh, on_devices
+from alexnet_jax import build, get_config
+from alexnet_jax.data.augment import statistics
+from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.loader import training_batches
+from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.mesh import make_mesh, on_devices
+from alexnet_jax.training import optimizer as learning
+from alexnet_jax.training import step
+from alexnet_jax.training.optimizer import Plateau
 from tests.conftest import RECIPES
 
 

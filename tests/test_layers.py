@@ -19,7 +19,7 @@ from alexnet_jax.layers import (
     from_json,
     to_json,
 )
-from alexnet_jax.trace import trace
+from alexnet_jax.net.shapes import trace
 from tests.conftest import CONFIGS
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_jax import UserError
 from alexnet_jax.locks import locked
-from alexnet_jax.train import train
+from alexnet_jax.loops.train import train
 
 HOLD = """
 import sys, pathlib

@@ -5,7 +5,7 @@ import pytest
 
 from alexnet_jax import UserError, get_config
 from alexnet_jax.layers import LRN, Dropout, MaxPool, ReLU, Tanh
-from alexnet_jax.trace import trace
+from alexnet_jax.net.shapes import trace
 from alexnet_jax.variants import ABLATIONS
 from tests.conftest import CONFIGS
 

@@ -8,21 +8,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alexnet_jax.config import get_config
+    from alexnet_jax.config.recipe import get_config
     from alexnet_jax.errors import UserError
-    from alexnet_jax.export import torch_layout
-    from alexnet_jax.model import apply, build, init
-    from alexnet_jax.workdir import Restored, restore
+    from alexnet_jax.net.model import apply, build, init
+    from alexnet_jax.net.torch_layout import torch_layout
+    from alexnet_jax.training.workdir import Restored, restore
 
 _HOME = {
-    "Restored": "workdir",
+    "Restored": "training.workdir",
     "UserError": "errors",
-    "apply": "model",
-    "build": "model",
-    "get_config": "config",
-    "init": "model",
-    "restore": "workdir",
-    "torch_layout": "export",
+    "apply": "net.model",
+    "build": "net.model",
+    "get_config": "config.recipe",
+    "init": "net.model",
+    "restore": "training.workdir",
+    "torch_layout": "net.torch_layout",
 }
 __all__ = ["Restored", "UserError", "apply", "build", "get_config", "init", "restore", "torch_layout"]
 

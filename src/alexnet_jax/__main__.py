@@ -2,14 +2,14 @@
 
 import sys
 
-from alexnet_jax import huge_pages
+from alexnet_jax.runtime import huge_pages
 
 
 def run() -> int:
     """`cli.main`, in a process that has asked for huge pages."""
     huge_pages.ask()
     try:
-        from alexnet_jax.cli import main
+        from alexnet_jax.cli.main import main
 
         return main()
     except KeyboardInterrupt:  # while the command itself is still being read

@@ -1,0 +1,337 @@
+"""The verbs of the command line, with their flags. They import what they need when they run."""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+
+from absl import flags
+
+from alexnet_jax.config.overrides import (
+    check_file,
+    check_views,
+    config_flag,
+    config_of,
+    of_elsewhere,
+    parse,
+    required,
+    weights_of,
+)
+from alexnet_jax.errors import Interrupted, RunError, UserError
+
+USAGE = """\
+usage: alexnet-jax VERB [--flag=value ...]
+
+  train     --config=FILE.py[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
+            trains; goes on by itself where the workdir holds a checkpoint; with --dry_run
+            only tells the mesh, and each layer with its shapes, its place and its bytes
+  evaluate  --workdir=DIR [--workdir=DIR ...] [--weights=2,1,...] [--split=test] [--views=1|10]
+            [--step=last|best|N] [--json=FILE] [--config.data.cache_dir=DIR ...]
+            error rates of a net, or of several whose probabilities are averaged
+  predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
+            the five most probable classes of images: of files, and of all that are in folders
+  prepare   --config=FILE.py[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
+            builds the cache that training reads, or checks every byte of the one that is there
+  sweep     --config=FILE.py[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
+            trains and tests what the file's sweep() names, in turn or one by index, and compares it
+  report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
+            [--config.data.cache_dir=DIR ...] [--figure=1|3|4 --save=FILE.png] [--tables]
+            a page of a training or of a sweep; or a figure of the paper's, or its tables, alone
+  plan      --config=FILE.py[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
+            [--config.KEY=VALUE ...]
+            compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
+
+alexnet-jax VERB --help lists the flags of a verb, and the settings that it takes."""
+
+
+def _train(args: list[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
+        flags.DEFINE_bool("dry_run", False, "Print the mesh and the layers, and stop.", flag_values=values)
+
+    values, overrides = _flags("train", args, config_flag, define)
+    config = config_of(values, overrides)
+    workdir = values.workdir if values.dry_run else required(values.workdir, "--workdir=DIR")
+
+    from alexnet_jax.loops.train import describe, train
+    from alexnet_jax.parallel import hosts
+
+    hosts.start()
+    if values.dry_run:
+        describe(config)
+    else:
+        train(config, workdir)
+
+
+def _prepare(args: list[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_bool("force", False, "Make it anew if it is there.", flag_values=values)
+
+    values, overrides = _flags("prepare", args, config_flag, define)
+    config = config_of(values, overrides)
+
+    from alexnet_jax.data.build import prepare
+    from alexnet_jax.data.cache import cache_path, check_source, load
+
+    path = cache_path(config.data)
+    was_there = path.exists() and not values.force
+    before = signal.signal(signal.SIGTERM, _stop_preparing)
+    try:
+        prepare(path, config.data, partial(print, flush=True), values.force)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    info = load(path, whole=was_there).info
+    if was_there:
+        check_source(info, config.data)
+        print("nothing to prepare: it is there, and every checksum holds")
+    sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
+    height, width = info.image_size
+    print(f"{path}: {sizes} images of {height}x{width}, {info.encoding}, {len(info.class_names)} classes")
+
+
+def _stop_preparing(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum, "what is prepared stays")
+
+
+def _evaluate(args: list[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_multi_string("workdir", [], "A workdir; several make an ensemble.", flag_values=values)
+        flags.DEFINE_list("weights", None, "Of each workdir in the average, as 2,1,1.", flag_values=values)
+        flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
+        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
+        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
+        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+
+    values, overrides = _flags("evaluate", args, define)
+    workdirs = required(values.workdir, "--workdir=DIR")
+    check_views(values.views)
+    weights = weights_of(values.weights, len(workdirs))
+
+    from alexnet_jax import files
+    from alexnet_jax.data.cache import open_cache
+    from alexnet_jax.loops.evaluate import evaluate
+    from alexnet_jax.parallel import hosts
+    from alexnet_jax.parallel.mesh import data_mesh
+    from alexnet_jax.training.workdir import check_alike, read_workdir, restore
+
+    check_file("--json", values.json)
+    config, _ = read_workdir(workdirs[0])
+    config = of_elsewhere("evaluate", config, overrides)
+    hosts.start()
+    mesh = data_mesh()
+    members = [restore(workdir, values.step, mesh) for workdir in workdirs]
+    cache = open_cache(config.data, hosts.say)
+    check_alike(workdirs, members, cache.info)
+    split = values.split or ("test" if "test" in cache.info.splits else "validation")
+    if split not in cache.info.splits:
+        raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
+    hosts.same(
+        {"--workdir": workdirs, "--step": [member.step for member in members], "--split": split}
+        | {"--views": values.views, "--weights": weights, "the data's fingerprint": cache.info.fingerprint}
+    )
+    for workdir, member in zip(workdirs, members, strict=True):
+        if member.data.fingerprint != cache.info.fingerprint:
+            hosts.say(f"note: this is not the data that {workdir} was trained on; its splits may overlap")
+    hosts.say(f"evaluating {cache.info.splits[split]:,} images of {split}, {values.views} view(s) of each")
+    result = evaluate(
+        [partial(member.log_probabilities, views=values.views) for member in members],
+        cache, split, values.views, config.batch_size, mesh, weights,
+    )  # fmt: skip
+    hosts.say(
+        f"{split}: {result.examples} examples, {values.views} view(s), {len(members)} net(s):"
+        f" loss {result.loss:.4f}, top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}"
+    )
+    if values.json and hosts.is_first():
+        checkpoints = [{"workdir": w, "step": m.step} for w, m in zip(workdirs, members, strict=True)]
+        for checkpoint, weight in zip(checkpoints, weights or (), strict=False):
+            checkpoint["weight"] = weight
+        record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
+        files.write_json(values.json, record)
+
+
+def _plan(args: list[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("topology", None, "v5e:16x16, v5p:4x4x8, h100:8, cpu:8 ...", flag_values=values)
+        flags.DEFINE_bool("compare", False, "Every mesh and strategy side by side.", flag_values=values)
+        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+
+    values, overrides = _flags("plan", args, config_flag, define)
+    config = config_of(values, overrides)
+    topology = required(values.topology, "--topology=SLICE (v5e:2x4, v5p:4x4x8, h100:8, cpu:8 ...)")
+    check_file("--json", values.json)
+
+    from alexnet_jax import files
+    from alexnet_jax.loops.train import settle
+    from alexnet_jax.parallel.mesh import mesh_for
+    from alexnet_jax.plan import chips, plan
+    from alexnet_jax.plan import tables as plan_tables
+
+    settle(config)
+    devices, chip = chips.devices_of(topology), chips.chip_of(topology)
+    if values.compare:
+        plans = plan.compare(config, topology, chip, devices)
+        best = plan.best_of(plans)
+        print(plan_tables.comparison(plans))
+        record = {"plans": [p.to_json() for p in plans], "best": None if best is None else plans.index(best)}
+    else:
+        mesh, why = mesh_for(config, devices)
+        if mesh.size < len(devices):
+            raise UserError(
+                f"config.mesh = {tuple(config.mesh)} takes {mesh.size} of {topology}'s {len(devices)}"
+                " devices: take --config.mesh='(-1, -1)', or a smaller topology"
+            )
+        found = plan.plan(config, topology, chip, mesh)
+        print(f"{why}\n{plan_tables.table(found)}")
+        record = found.to_json()
+    if values.json:
+        files.write_json(values.json, record)
+
+
+def _sweep(args: list[str]) -> int:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string(
+            "workdir", None, "Where the sweep lies, a folder for each net.", flag_values=values
+        )
+        flags.DEFINE_integer("index", None, "The only one to do, for array jobs.", flag_values=values)
+        flags.DEFINE_bool("dry_run", False, "List what there is to do, and what is done.", flag_values=values)
+
+    values, overrides = _flags("sweep", args, config_flag, define)
+    path = required(values.config, "--config=FILE.py")
+    if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+        raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
+
+    from alexnet_jax.files import absolute
+    from alexnet_jax.sweep import run as sweep_run
+    from alexnet_jax.sweep import spec as sweep_lib
+    from alexnet_jax.sweep import tasks as sweep_tasks
+
+    sweep = sweep_lib.load(path)
+    workdir = absolute(required(values.workdir, "--workdir=DIR"))
+    tasks = sweep_tasks.tasks(path, sweep, workdir, overrides)
+    if values.index is not None and not 0 <= values.index < len(tasks):
+        raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
+    if values.dry_run:
+        sweep_run.refuse_another(path, overrides, workdir)
+        for number, task in enumerate(tasks):
+            verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
+            done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)
+            state = "done" if done else "holds another net" if other else "to do"
+            print(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
+        return 0
+    sweep_run.begin(path, sweep, workdir, overrides)
+    table = sweep_run.run(tasks, values.index, sweep, workdir, partial(print, flush=True))
+    print(f"{table.text()}\n{workdir / 'table.md'} and table.json hold it")
+    if values.index is not None:  # of an array's jobs each answers for its own
+        return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
+    return RunError.status if table.failures else 0
+
+
+def _report(args: list[str]) -> int:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("workdir", None, "Of a training, or of a sweep.", flag_values=values)
+        flags.DEFINE_string("save", None, "The file, in the workdir by default.", flag_values=values)
+        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
+        flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
+        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
+        flags.DEFINE_integer("figure", None, "1 (of a sweep), 3 or 4, alone.", flag_values=values)
+        flags.DEFINE_bool("tables", False, "The paper's, of the sweeps in a folder.", flag_values=values)
+
+    values, overrides = _flags("report", args, define)
+    workdir = required(values.workdir, "--workdir=DIR")
+    check_views(values.views)
+    if values.tables and (values.figure or values.save):
+        raise UserError("--tables are printed: they take --workdir alone")
+    if values.tables:
+        from alexnet_jax.files import absolute
+        from alexnet_jax.paper import tables as paper_tables
+
+        print(paper_tables.text(absolute(workdir)))
+        return 0
+
+    from alexnet_jax.report import page as report
+    from alexnet_jax.report.images import Asked
+
+    report.check(workdir, values.figure, values.save)
+    save = values.save or f"{workdir.rstrip('/')}/report.html"
+    check_file("--save", save)
+    asked = Asked(workdir, values.step, values.split, values.views, tuple(overrides))
+    lacks: list[str] = []
+    if values.figure is None:
+        print(report.page(asked, save, lacks.append))
+    else:
+        print(*report.figure(values.figure, asked, save), sep="\n")
+    for line in lacks:
+        print(f"alexnet-jax: {line}", file=sys.stderr)
+    return UserError.status if lacks else 0
+
+
+def _predict(args: list[str]) -> int:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
+        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
+        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
+        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+        flags.DEFINE_string("save", None, "A .png for the images with their bars.", flag_values=values)
+
+    values, overrides, paths = parse("predict", args, USAGE, define)
+    if overrides:
+        raise UserError(f"predict takes no --config: it is the workdir's own ({overrides[0]})")
+    workdir = required(values.workdir, "--workdir=DIR")
+    required(paths and all(paths), "PATH of an image or a folder of images")
+    check_views(values.views)
+    check_file("--json", values.json)
+    check_file("--save", values.save)
+    if values.save and not values.save.lower().endswith(".png"):
+        raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
+
+    from alexnet_jax import files
+    from alexnet_jax.loops.predict import MOST_IN_A_PICTURE, predict
+    from alexnet_jax.training.workdir import restore
+
+    left_out = 0
+
+    def complain(line: str) -> None:
+        nonlocal left_out
+        left_out += 1
+        print(f"alexnet-jax: {line}", file=sys.stderr)
+
+    records, drawn = [], []
+    for prediction in predict(restore(workdir, values.step), paths, values.views, complain):
+        print(prediction.text(bars=sys.stdout.isatty()), flush=True)
+        if values.json:
+            records.append(prediction.to_json())
+        if values.save:
+            drawn.append(prediction)
+            if len(drawn) > MOST_IN_A_PICTURE:
+                raise UserError(f"--save draws {MOST_IN_A_PICTURE} images at most: name fewer")
+    if values.json:
+        files.write_json(values.json, records)
+    if drawn:
+        from alexnet_jax.paper.figures import draw_predictions
+
+        draw_predictions(drawn).savefig(values.save, dpi=120)
+    return UserError.status if left_out else 0
+
+
+def _flags(
+    verb: str, args: list[str], *define: Callable[[flags.FlagValues], None]
+) -> tuple[flags.FlagValues, list[str]]:
+    """Those of a verb that takes nothing else."""
+    values, overrides, rest = parse(verb, args, USAGE, *define)
+    if rest:
+        raise UserError(f"{verb} takes flags alone, not {rest[0]!r}")
+    return values, overrides
+
+
+VERBS: dict[str, Callable[[list[str]], int | None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "prepare": _prepare,
+    "plan": _plan,
+    "sweep": _sweep,
+    "report": _report,
+}

@@ -1,0 +1,178 @@
+"""Builds a cache, with several processes, in a directory of another name that is renamed when it is whole.
+
+One process at a time holds the cache's lock. A preparation that was cut off goes on with the next
+shard: those that are written stay, and what is written does not depend on how often it was cut off or
+on how many processes were at work.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from alexnet_jax import files
+from alexnet_jax.data.build_pool import Work, write_shards
+from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
+from alexnet_jax.data.class_words import words_of
+from alexnet_jax.data.shards import Shard
+from alexnet_jax.data.sources import Source, open_source
+from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.locks import locked
+
+
+def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
+    """Makes the cache at ``path``, unless another process has made it meanwhile.
+
+    Args:
+      path: from `cache.cache_path`.
+      data: ``config.data``.
+      say: takes a line for the user.
+      force: make it anew if it is there.
+
+    Raises:
+      UserError: no such source, no place to write it, or more broken images than
+        ``config.data.max_broken`` allows. The shards that are written stay, and are not written again.
+      RunError: a process that was at work was killed.
+    """
+    left = [_beside(path, name) for name in ("old", "building", "parts")]  # by a process that was killed
+    if path.exists() and not force and not any(directory.exists() for directory in left):
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(_beside(path, "lock"), lambda: say(f"another process prepares {path}: waiting for it")):
+            if force or not path.exists():
+                _prepare(path, data, say)
+            for directory in left:
+                shutil.rmtree(directory, ignore_errors=True)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room there, and the same command goes on, or " if full else ""
+        raise UserError(
+            f"the cache {path} can't be made ({error.strerror or error}):"
+            f" {advice}take another --config.data.cache_dir"
+        ) from error
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.name}.{name}")
+
+
+def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
+    if data.source.startswith("tfds:"):
+        from alexnet_jax.data.tfds import prepare_tfds
+
+        busy = "another process has TFDS prepare something: waiting for it"
+        with locked(path.parent / "tfds.lock", lambda: say(busy)):
+            prepare_tfds(data.source.removeprefix("tfds:"), say)
+    source = open_source(data.source, data.validation, data.test)
+    building, parts = _beside(path, "building"), _beside(path, "parts")
+    identity = _identity(source, data)
+    if _begun(parts) != [identity, source.stamp]:  # nothing, or of images that have changed since
+        for directory in (building, parts):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+        files.write(epath.Path(parts / "identity.json"), json.dumps([identity, source.stamp]).encode())
+    building.mkdir(exist_ok=True)  # it became a cache that was then removed, if only its results are left
+    for half_written in building.glob("*.writing"):
+        half_written.unlink()
+    work = Work(source, building, parts, data.image_size, data.encoding)
+    counts = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
+    names = ", ".join([*source.class_names[:3], "..."] if len(source.class_names) > 3 else source.class_names)
+    say(f"preparing {data.source} {source.version} in {path}")
+    say(f"{counts} images of {len(source.class_names):,} classes ({names})")
+    write_shards(work, data.max_broken, say)
+    _finish(work, data, identity, say)
+    if path.exists():
+        shutil.rmtree(_beside(path, "old"), ignore_errors=True)
+        path.rename(_beside(path, "old"))
+    building.rename(path)
+
+
+def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
+    """What the bytes of a cache follow from. A folder is known by what is in it, not by where it is."""
+    kind, _, rest = data.source.partition(":")
+    return {
+        "format": FORMAT,
+        "source": kind if kind == "folder" else f"{kind}:{rest.partition(':')[0]}",
+        "version": source.version,
+        "encoding": data.encoding,
+        "image_size": data.image_size,
+        "class_names": list(source.class_names),
+        "splits": {name: len(split) for name, split in source.splits.items()},
+    }
+
+
+def _begun(parts: Path) -> object:
+    """The identity of what was begun, or None."""
+    try:
+        return json.loads((parts / "identity.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Callable[[str], None]) -> None:
+    """Joins what is known of the shards, and makes a cache of them."""
+    building, size = work.building, work.image_size
+    found: dict[str, list[Shard]] = {name: [] for name in work.source.splits}
+    manifest = {}
+    for part in work.parts():
+        shard = work.written(part)
+        if shard is None:
+            raise RunError(f"{part.images_name} has changed while it was prepared: the same command goes on")
+        found[part.split].append(shard)
+        manifest[part.images_name] = (int(shard.sizes.sum()), shard.checksum)
+    everything = [shard for of_split in found.values() for shard in of_split]
+    for split, of_split in found.items():
+        labels = np.concatenate([shard.labels for shard in of_split])
+        if not len(labels):
+            raise UserError(
+                f"none of the images of {split} can be read: {building / 'broken.txt'} names them"
+            )
+        _save(building / f"{split}.labels.npy", labels)
+        sizes = np.concatenate([shard.sizes for shard in of_split])
+        _save(building / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(sizes)]))
+    images = sum(len(shard.labels) for shard in found["train"])
+    total = np.sum([shard.sum_image for shard in found["train"]], axis=0)
+    products = np.sum([shard.products for shard in found["train"]], axis=0)
+    mean = total / images
+    color = mean.mean(axis=(0, 1))
+    labels_checksums = [zlib.crc32(shard.labels.tobytes()) for shard in everything]
+    contents = json.dumps([identity, sorted(manifest.items()), labels_checksums])
+    info = DataInfo(
+        source=data.source,
+        version=work.source.version,
+        fingerprint=hashlib.sha256(contents.encode()).hexdigest()[:16],
+        encoding=work.encoding,
+        image_size=(size, size),
+        class_names=work.source.class_names,
+        class_words=words_of(work.source.class_names, work.source.folder),
+        splits={name: sum(len(shard.labels) for shard in of_split) for name, of_split in found.items()},
+        color_covariance=products / (images * size**2) - np.outer(color, color),
+        mean_image=mean.astype(np.float32),
+    )
+    info.save(building)
+    broken = [line for shard in everything for line in shard.broken]
+    enlarged = sum(shard.enlarged for shard in everything)
+    if broken:
+        say(f"{len(broken)} images can't be read and are left out: broken.txt in the cache names them")
+    if enlarged:
+        say(f"{enlarged:,} images are smaller than {size}x{size}, and were enlarged")
+    write_manifest(building, manifest)
+    for file in building.iterdir():  # a cache that has its name is whole, even after the power fails
+        with file.open("rb+") as opened:
+            os.fsync(opened)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, array)
+    files.write(epath.Path(path), content.getvalue())

@@ -1,0 +1,241 @@
+"""A cache's shards, written by several processes, each its own, with a bar for the user."""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from types import ModuleType
+
+from etils import epath
+from tqdm import tqdm
+
+from alexnet_jax import files
+from alexnet_jax.data import shards
+from alexnet_jax.data.shards import Part, Shard
+from alexnet_jax.data.sources import Source
+from alexnet_jax.errors import RunError, UserError
+
+_JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`: photographs of 256x256 have 0.5 on average
+_LINES_EVERY = 30.0  # seconds, where no terminal shows a bar
+_TELL_EVERY = 0.5  # seconds
+_WORTH_A_PROCESS = 2**24  # bytes of raw pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """All that a process must know to write shards."""
+
+    source: Source
+    building: Path
+    results: Path
+    image_size: int
+    encoding: str
+
+    def parts(self) -> list[Part]:
+        """What each shard is to hold."""
+        splits = self.source.splits.items()
+        return [part for name, split in splits for part in shards.parts(name, len(split), self.image_size)]
+
+    def written(self, part: Part) -> Shard | None:
+        """What is known of a shard, if it is written."""
+        return shards.written(self.building, self.results, part)
+
+    def write(self, part: Part, check: Callable[[], None]) -> tuple[str, ...]:
+        """Writes a shard; returns its broken images. ``check`` is called before each image."""
+        split, classes = self.source.splits[part.split], len(self.source.class_names)
+        places = (self.building, self.results, part)
+        return shards.write(*places, split, self.image_size, self.encoding, classes, check).broken
+
+
+def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> None:
+    """Writes the shards that are not there yet.
+
+    Args:
+      work: what to write.
+      max_broken: ``config.data.max_broken``.
+      say: takes a line for the user.
+
+    Raises:
+      UserError: more broken images than that, or too little room.
+      RunError: a process that was at work was killed.
+    """
+    parts = work.parts()
+    total = sum(len(part.examples) for part in parts)
+    before = {part: shard for part in parts if (shard := work.written(part)) is not None}
+    missing = [part for part in parts if part not in before]
+    done = sum(len(part.examples) for part in before)
+    broken = [line for shard in before.values() for line in shard.broken]
+    if done:
+        say(f"going on: {done:,} of {total:,} images are prepared")
+    _check_broken(work, broken, max_broken * total, max_broken)
+    _check_room(work, total - done)
+    with _Bar(done, total, say) as bar, contextlib.closing(_results(work, missing, bar.add)) as results:
+        for found in results:
+            if found:
+                broken += found
+                _check_broken(work, broken, max_broken * total, max_broken)
+
+
+def _results(
+    work: Work, missing: list[Part], add: Callable[[int], None]
+) -> Generator[tuple[str, ...], None, None]:
+    """The broken images of each shard, as it is written; ``add`` is told of images that are done."""
+    raw_bytes = sum(len(part.examples) for part in missing) * 3 * work.image_size**2
+    processes = min(cores(), len(missing), raw_bytes // _WORTH_A_PROCESS)
+    if processes < 2:
+        for part in missing:
+            yield work.write(part, lambda: add(1))
+        return
+    context = multiprocessing.get_context("spawn")  # a copy of a process in which JAX runs may hang
+    stop, counter = context.Event(), context.Value("q")
+    with ProcessPoolExecutor(processes, context, _begin, (work, stop, counter)) as pool:
+        try:
+            with _as_a_parent():
+                pending = {pool.submit(_write, part) for part in missing}
+            told = 0
+            while pending:
+                finished, pending = wait(pending, timeout=_TELL_EVERY, return_when=FIRST_COMPLETED)
+                seen = counter.value
+                add(seen - told)
+                told = seen
+                for future in finished:
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a process that prepared images ended unexpectedly, perhaps for want of memory:"
+                " the same command goes on"
+            ) from error
+        finally:
+            stop.set()  # those at work stop at their next image
+            pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _as_a_parent() -> Iterator[None]:
+    """Processes that are started here hear no Ctrl-C, and do not run the user's script once more.
+
+    Ctrl-C reaches all processes of a terminal, and the first one decides; what is done here needs nothing
+    of ``__main__``, which may be a script without a guard.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+_mine: tuple[Work, Event, Synchronized] | None = None  # in a process of the pool
+
+
+def _begin(work: Work, stop: Event, counter: Synchronized) -> None:
+    global _mine
+    _mine = work, stop, counter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pool's processes would wait for work for ever when the one that gives it is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _write(part: Part) -> tuple[str, ...]:
+    assert _mine is not None
+    work, stop, counter = _mine
+
+    def check() -> None:
+        if stop.is_set():
+            raise InterruptedError
+        with counter.get_lock():
+            counter.value += 1
+
+    return work.write(part, check)
+
+
+def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float) -> None:
+    """Names the broken images in a file.
+
+    Raises:
+      UserError: they are too many.
+    """
+    if not broken:
+        return
+    path = work.building / "broken.txt"
+    files.write(epath.Path(path), os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
+    if len(broken) > limit:
+        raise UserError(
+            f"{len(broken)} of the images can't be read, more than config.data.max_broken = {max_broken:g} of"
+            f" all ({sorted(broken)[0]}); {path} names them: mend or remove them, or allow more, as"
+            " --config.data.max_broken=0.1, and it goes on"
+        )
+
+
+def _check_room(work: Work, images: int) -> None:
+    """Whether the disk has room for so many more images.
+
+    Raises:
+      UserError: it has not.
+    """
+    a_pixel = 3.0 if work.encoding == "raw" else _JPEG_BYTES_A_PIXEL
+    needed, free = images * work.image_size**2 * a_pixel, shutil.disk_usage(work.building).free
+    if needed > free:
+        raise UserError(
+            f"the cache needs {_gigabytes(needed)}, but {work.building.parent} has {_gigabytes(free)} free:"
+            " make room, or take another --config.data.cache_dir"
+        )
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:,.3g} GB"
+
+
+class _Bar:
+    """Images, images/s and time left: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, done: int, total: int, say: Callable[[str], None]) -> None:
+        self._done, self._begun_at, self._total, self._say = done, done, total, say
+        self._began = self._said = time.perf_counter()
+        self._bar = tqdm(
+            initial=done, total=total, unit="image", disable=not sys.stderr.isatty(), dynamic_ncols=True
+        )
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def add(self, images: int) -> None:
+        """So many more are done."""
+        self._done += images
+        self._bar.update(images)
+        now = time.perf_counter()
+        if self._bar.disable and now - self._said > _LINES_EVERY and self._done > self._begun_at:
+            self._said = now
+            rate = (self._done - self._begun_at) / (now - self._began)
+            left = (self._total - self._done) / rate / 60
+            counts = f"{self._done:,} of {self._total:,} images"
+            self._say(f"  {counts}, {rate:,.0f} a second, {left:.0f} minutes left")

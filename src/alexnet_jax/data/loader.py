@@ -1,0 +1,124 @@
+"""From the cache to the devices, ahead of the step that needs it.
+
+Each process loads the examples that its own devices hold and no others; which those are follows from
+the step and the mesh alone, so that no process waits for another's data.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from alexnet_jax.data.buffers import Buffers
+from alexnet_jax.data.build_pool import cores
+from alexnet_jax.data.cache import Cache
+from alexnet_jax.data.sampler import batch_rows
+from alexnet_jax.parallel.mesh import DATA
+
+THREADS = min(8, cores())
+_AHEAD = THREADS  # turns in memory, beside the one in use and the next one
+# Bytes. Smaller batches are loaded several at a turn: after each step the processor has forgotten the
+# interpreter, which then takes several times as long for the same few lines (docs/performance.md).
+_TURN = 2**18
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+Index: TypeAlias = tuple[slice, ...] | None
+Parts: TypeAlias = dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+"""Images and labels by their place (from, to) in the whole batch."""
+
+
+def training_batches(
+    cache: Cache, config: ConfigDict, mesh: Mesh, first_step: int, last_step: int
+) -> Generator[tuple[jax.Array, jax.Array], None, None]:
+    """Images (batch, height, width, 3), uint8, and labels (batch,) of each step, split over ``data``."""
+    examples = len(cache.labels["train"])
+
+    def rows(step: int) -> np.ndarray:
+        return batch_rows(examples, config.batch_size, config.seed, step, config.data.reshuffle)
+
+    return _batches(cache, "train", config.batch_size, mesh, rows, range(first_step, last_step))
+
+
+def test_batches(
+    cache: Cache, split: str, batch_size: int, mesh: Mesh
+) -> Generator[tuple[jax.Array, jax.Array], None, None]:
+    """As `training_batches`, every example of a split once and in order.
+
+    The last batch is filled up with copies of the last example.
+    """
+    examples = len(cache.labels[split])
+    batch_size += -batch_size % mesh.shape[DATA]
+
+    def rows(start: int) -> np.ndarray:
+        return np.minimum(np.arange(start, start + batch_size), examples - 1)
+
+    return _batches(cache, split, batch_size, mesh, rows, range(0, examples, batch_size))
+
+
+def _batches(
+    cache: Cache,
+    split: str,
+    batch_size: int,
+    mesh: Mesh,
+    rows: Callable[[int], np.ndarray],
+    numbers: range,
+) -> Generator[tuple[jax.Array, jax.Array], None, None]:
+    images, labels = cache.images[split], cache.labels[split]
+    sharding = NamedSharding(mesh, P(DATA))
+    # Devices that hold the towers of the same examples name the same place: it is loaded once.
+    mine = {_place(i, batch_size) for i in sharding.addressable_devices_indices_map((batch_size,)).values()}
+
+    buffers = Buffers((batch_size // mesh.shape[DATA], *images.shape[1:]))
+
+    def load(turn: range) -> list[Parts]:
+        loaded = []
+        for number in turn:
+            chosen, parts = rows(number), {}
+            for a, b in sorted(mine):
+                parts[a, b] = buffers.take(), labels[chosen[a:b]]
+                images.read(chosen[a:b], parts[a, b][0])
+            loaded.append(parts)
+        return loaded
+
+    def on_devices(parts: Parts) -> tuple[jax.Array, jax.Array]:
+        def array(shape: tuple[int, ...], which: int) -> jax.Array:
+            return jax.make_array_from_callback(
+                shape, sharding, lambda index: parts[_place(index, batch_size)][which]
+            )
+
+        return array((batch_size, *images.shape[1:]), 0), array((batch_size,), 1)
+
+    at_once = max(1, _TURN // (batch_size * math.prod(images.shape[1:])))
+    turns = (numbers[i : i + at_once] for i in range(0, len(numbers), at_once))
+    for loaded in _ahead(load, turns):
+        yield from [on_devices(parts) for parts in loaded]
+
+
+def _place(index: Index, batch_size: int) -> tuple[int, int]:
+    assert index is not None
+    start, stop, _ = index[0].indices(batch_size)
+    return start, stop
+
+
+def _ahead(load: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
+    """``map(load, items)``, some calls ahead in threads, in order."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="loader") as threads:
+        pending: deque[Future[Y]] = deque()
+        try:
+            for item in items:
+                pending.append(threads.submit(load, item))
+                if len(pending) > _AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

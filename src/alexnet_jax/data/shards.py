@@ -1,0 +1,256 @@
+"""The files that a cache's images lie in: written one at a time, read at any place.
+
+    train-00007.images    raw: uint8 of shape (height, width, 3); jpeg: JPEG files; one after the other
+    train-00007.npz       beside, while the cache is built: its labels, sizes, sums and broken images
+    train.labels.npy      (examples,) int32
+    train.offsets.npy     (examples + 1,) int64: where each begins in the row of all the split's files
+
+A shard is a pure function of the source and the settings, and there when its ``.npz`` is. Files are
+read, not mapped: nothing grows with what was read, and one that was cut off is an error, not a crash.
+"""
+
+import dataclasses
+import io
+import math
+import os
+import weakref
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from etils import epath
+
+from alexnet_jax import files
+from alexnet_jax.data import images
+from alexnet_jax.data.images import BadImage
+from alexnet_jax.data.sources import Split
+from alexnet_jax.errors import RunError, UserError
+
+_SMALLEST = 2**25  # bytes of raw pixels that are worth a file of their own
+_MOST = 128  # files in a split, all of which may be open at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """What is known of a shard when it is written.
+
+    Attributes:
+      labels: (images,) int32.
+      sizes: (images,) int64, in bytes.
+      checksum: CRC-32 of its file.
+      sum_image: int64 of shape (height, width, 3), the sum of its images.
+      products: int64 of shape (3, 3), the sum of RGB times RGB over all their pixels.
+      enlarged: how many images were smaller than the cache's.
+      broken: names of images that can't be read, with the reason.
+    """
+
+    labels: np.ndarray
+    sizes: np.ndarray
+    checksum: int
+    sum_image: np.ndarray
+    products: np.ndarray
+    enlarged: int
+    broken: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> "Shard":
+        """From its ``.npz``."""
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
+            fields = dict(arrays)
+        fields |= {name: int(fields[name]) for name in ("checksum", "enlarged")}
+        return cls(**fields | {"broken": tuple(map(str, fields["broken"]))})
+
+    def save(self, path: Path) -> None:
+        """To its ``.npz``, which is whole or not there, even after the power fails."""
+        content = io.BytesIO()
+        np.savez(content, **vars(self) | {"broken": np.array(self.broken, dtype=str)})
+        files.write(epath.Path(path), content.getvalue())
+        with path.open("rb+") as file:
+            os.fsync(file)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a split, for a shard: its number, and which examples."""
+
+    split: str
+    number: int
+    examples: range
+
+    @property
+    def images_name(self) -> str:
+        """Of the file with its images."""
+        return f"{self.split}-{self.number:05}.images"
+
+    @property
+    def result_name(self) -> str:
+        """Of the file with all else, which is there when the shard is."""
+        return f"{self.split}-{self.number:05}.npz"
+
+
+def parts(split: str, count: int, image_size: int) -> list[Part]:
+    """All parts of a split of ``count`` examples."""
+    shards = max(1, min(_MOST, math.ceil(count * 3 * image_size**2 / _SMALLEST), count))
+    each = math.ceil(count / shards)
+    starts = range(0, count, each)
+    return [Part(split, i, range(start, min(start + each, count))) for i, start in enumerate(starts)]
+
+
+def written(directory: Path, results: Path, part: Part) -> Shard | None:
+    """What is known of a shard, if it is there as it was written."""
+    try:
+        shard = Shard.load(results / part.result_name)
+        whole = (directory / part.images_name).stat().st_size == shard.sizes.sum()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return shard if whole else None
+
+
+def write(
+    directory: Path,
+    results: Path,
+    part: Part,
+    split: Split,
+    size: int,
+    encoding: str,
+    classes: int,
+    check: Callable[[], None],
+) -> Shard:
+    """Writes a shard of a cache.
+
+    Args:
+      directory: for its images.
+      results: for what is known of it.
+      part: which.
+      split: the whole split.
+      size: of the square images, in pixels.
+      encoding: ``raw`` or ``jpeg``.
+      classes: how many there are.
+      check: called before each image; may raise, and nothing is left of the shard.
+
+    Raises:
+      UserError: an example whose label is no class.
+      OSError: the disk is full, among others.
+    """
+    path = directory / part.images_name
+    beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    labels, sizes, broken = [], [], []
+    sum_planes = np.zeros((3, size, size), np.uint32)  # room for 16 million images
+    products = np.zeros((3, 3), np.int64)
+    checksum = enlarged = 0
+    try:
+        with beside.open("wb") as file:
+            for i in part.examples:
+                check()
+                example = split[i]
+                if not 0 <= example.label < classes:
+                    raise UserError(f"{example.name} has the label {example.label}, of {classes} classes")
+                try:
+                    image, is_enlarged = images.square(example.content(), size)
+                except BadImage as error:
+                    broken.append(f"{example.name}: {' '.join(str(error).split())}")
+                    continue
+                planes_3xHxW = image.transpose(2, 0, 1).astype(np.uint32, order="C")
+                sum_planes += planes_3xHxW
+                products += _products(planes_3xHxW)
+                content = image.tobytes() if encoding == "raw" else images.encode(image)
+                file.write(content)
+                checksum = zlib.crc32(content, checksum)
+                labels.append(example.label)
+                sizes.append(len(content))
+                enlarged += is_enlarged
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    shard = Shard(
+        np.array(labels, np.int32),
+        np.array(sizes, np.int64),
+        checksum,
+        sum_planes.transpose(1, 2, 0).astype(np.int64),
+        products,
+        enlarged,
+        tuple(broken),
+    )
+    shard.save(results / part.result_name)
+    return shard
+
+
+def _products(planes_3xHxW: np.ndarray) -> np.ndarray:
+    """The sums of RGB times RGB over an image; of uint32, in which a row's sum is exact up to 66,000 pixels.
+
+    (As a product of matrices it takes three times as long, and a BLAS with threads in every process.)
+    """
+    products = np.empty((3, 3), np.int64)
+    for i in range(3):
+        for j in range(i, 3):
+            rows_H = np.einsum("hw,hw->h", planes_3xHxW[i], planes_3xHxW[j])
+            products[i, j] = products[j, i] = rows_H.sum(dtype=np.int64)
+    return products
+
+
+class Images:
+    """The images of a split, read from its files when they are asked for: ``images[rows]`` is an array.
+
+    Attributes:
+      shape: (examples, height, width, 3), as an array's.
+    """
+
+    def __init__(self, paths: Sequence[Path], offsets: np.ndarray, size: int, encoding: str) -> None:
+        self.shape = (len(offsets) - 1, size, size, 3)
+        self._paths, self._offsets, self._encoding = paths, offsets, encoding
+        self._begins = np.cumsum([0, *(path.stat().st_size for path in paths)])
+        self._files = [os.open(path, os.O_RDONLY) for path in paths]
+        weakref.finalize(self, _close, self._files)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        """Uint8 of shape (rows, height, width, 3); raises as `read` does."""
+        chosen = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows, int)
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        self.read(chosen, out)
+        return out
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Reads images to where they are wanted.
+
+        Args:
+          rows: (rows,), which.
+          out: uint8 of shape (rows, height, width, 3), contiguous.
+
+        Raises:
+          IndexError: a row that is none.
+          RunError: a file that was cut off, or a damaged JPEG.
+        """
+        if not len(rows):
+            return
+        if not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"a row that is none of {len(self)}")
+        begins, ends = self._offsets[rows], self._offsets[rows + 1]
+        numbers = np.searchsorted(self._begins, begins, side="right") - 1
+        places = begins - self._begins[numbers]
+        pixels, size = out.data.cast("B"), math.prod(self.shape[1:])
+        columns = (numbers.tolist(), places.tolist(), (ends - begins).tolist())
+        for i, (number, place, length) in enumerate(zip(*columns, strict=True)):
+            try:
+                if self._encoding == "raw":
+                    read = os.preadv(self._files[number], [pixels[i * size : (i + 1) * size]], place)
+                else:
+                    content = os.pread(self._files[number], length, place)
+                    read = len(content)
+                    images.decode_into(out[i], content)
+            except (OSError, ValueError) as error:
+                raise RunError(f"{self._paths[number]} is damaged ({error}) at byte {place}") from error
+            if read != length:
+                raise RunError(f"{self._paths[number]} is damaged: it was cut off")
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Training, evaluation and prediction, each from top to bottom."""

@@ -1,0 +1,1 @@
+"""The network: shapes, parameters, the forward pass."""

@@ -1,0 +1,119 @@
+"""Tables 1 and 2 of the paper and section 6's third result: its figures, and ours where somebody ran them.
+
+Ours are those of the sweeps of ``configs/tables.py``, each in a directory with its own name.
+"""
+
+import dataclasses
+
+from etils import epath
+
+from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep.table import Row, table
+from alexnet_jax.text import aligned
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperRow:
+    """A row of a table in the paper, errors in %.
+
+    Attributes:
+      model: as the paper calls it.
+      published: its columns.
+      ours: the sweep and its row that hold our figures; none for what is not this network.
+    """
+
+    model: str
+    published: tuple[str, ...]
+    ours: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper.
+
+    Attributes:
+      title: what it is, and on which set.
+      columns: names of the published columns, of which the first two are top 1 and top 5.
+      rows: in the paper's order.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[PaperRow, ...]
+
+
+TABLES = (
+    PaperTable(
+        "Table 1: ILSVRC-2010, test set (the paper has one CNN)",
+        ("top-1 %", "top-5 %"),
+        (
+            PaperRow("Sparse coding", ("47.1", "28.2")),
+            PaperRow("SIFT + FVs", ("45.7", "25.7")),
+            PaperRow("CNN", ("37.5", "17.0"), ("ilsvrc2010", "1 CNN")),
+            *(PaperRow(name, ("-", "-"), ("ilsvrc2010", name)) for name in ("5 CNNs", "1 CNN*", "7 CNNs*")),
+        ),
+    ),
+    PaperTable(
+        "Table 2: ILSVRC-2012, validation set (and test set, whose labels are not public)",
+        ("top-1 %, validation", "top-5 %, validation", "top-5 %, test"),
+        (
+            PaperRow("SIFT + FVs", ("-", "-", "26.2")),
+            PaperRow("1 CNN", ("40.7", "18.2", "-"), ("ilsvrc2012", "1 CNN")),
+            PaperRow("5 CNNs", ("38.1", "16.4", "16.4"), ("ilsvrc2012", "5 CNNs")),
+            PaperRow("1 CNN*", ("39.0", "16.6", "-"), ("ilsvrc2012", "1 CNN*")),
+            PaperRow("7 CNNs*", ("36.7", "15.4", "15.3"), ("ilsvrc2012", "7 CNNs*")),
+        ),
+    ),
+    PaperTable(
+        "Section 6: ImageNet of Fall 2009, half of it to test on",
+        ("top-1 %", "top-5 %"),
+        (
+            PaperRow("the best published before", ("78.1", "60.9")),
+            PaperRow("CNN with a sixth convolution", ("67.4", "40.9"), ("fall2009", "1 CNN")),
+        ),
+    ),
+)
+
+
+def text(root: epath.Path) -> str:
+    """All tables, with our figures from the sweeps in a directory.
+
+    Args:
+      root: with a directory of each sweep of ``configs/tables.py`` that was run.
+
+    Raises:
+      UserError: a directory that holds something else.
+    """
+    ours = {row.ours[0] for of in TABLES for row in of.rows if row.ours}
+    found = {
+        (name, row.name): row
+        for name in ours
+        if (root / name).exists()
+        for row in table(root / name, sweep_lib.read(root / name)).rows
+    }
+    nothing = [] if root.exists() else [f"There is no folder {root} yet: nobody has run anything in it."]
+    return "\n\n".join([*nothing, *(_text(of, root, found) for of in TABLES)])
+
+
+def _text(of: PaperTable, root: epath.Path, found: dict[tuple[str, str], Row]) -> str:
+    head = ("", *of.columns, "ours, top-1 %", "ours, top-5 %", "of")
+    rows = [(row.model, *row.published, *_cells(row, found)) for row in of.rows]
+    missing = sorted(
+        {row.ours[0] for row in of.rows if row.ours and getattr(found.get(row.ours), "top1", None) is None}
+    )
+    commands = [
+        f"not run: alexnet-jax sweep --config=configs/tables.py:{name} --workdir={root / name}"
+        for name in missing
+    ]
+    return "\n".join([of.title, aligned([head, *rows]), *commands])
+
+
+def _cells(row: PaperRow, found: dict[tuple[str, str], Row]) -> tuple[str, str, str]:
+    if row.ours is None:
+        return "", "", ""
+    ours = found.get(row.ours)
+    if ours is None or ours.top1 is None or ours.top5 is None or ours.on is None:
+        return "not run", "not run", "failed" if ours and ours.failed else ""
+    split, views, examples = ours.on
+    nets = f"{len(ours.top1.each)} of {ours.wanted} nets, " if ours.wanted > 1 else ""
+    return str(ours.top1), str(ours.top5), f"{nets}{examples:,} images of {split}, {views} views"

@@ -1,0 +1,1 @@
+"""The mesh, what lies where on it, what the devices communicate, and several processes as one run."""

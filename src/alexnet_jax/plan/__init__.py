@@ -1,0 +1,1 @@
+"""A run on hardware that need not be there."""

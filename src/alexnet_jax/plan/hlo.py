@@ -1,0 +1,292 @@
+"""Reading a compiled program: every collective in it, with its layers, its axes and its bytes.
+
+XLA prints a program as HLO text, the one form that all compilers (CPU, TPU, GPU) share.
+"""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+
+from alexnet_jax.layers import Layers
+from alexnet_jax.net.model import Params
+from alexnet_jax.parallel.collectives import Collective, Pass
+
+_KINDS = (
+    "all-gather",
+    "all-reduce",
+    "all-to-all",
+    "collective-broadcast",
+    "collective-permute",
+    "ragged-all-to-all",
+    "recv",
+    "reduce-scatter",
+    "send",
+)
+_ITEMSIZE = {"pred": 1, "s4": 0.5, "u4": 0.5, "token": 0} | {
+    f"{kind}{bits}": bits / 8 for kind in "suf" for bits in (8, 16, 32, 64)
+} | {"bf16": 2, "c64": 8, "c128": 16}  # fmt: skip
+
+Array: TypeAlias = tuple[str, tuple[int, ...]]
+"""An element type and a shape: ``("f32", (128, 1000))``."""
+
+
+class UnknownCollective(Exception):
+    """A collective whose layers or axes can't be told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a program: ``%name = type opcode(operands), attributes``."""
+
+    name: str
+    arrays: tuple[Array, ...]
+    opcode: str
+    operands: tuple[str, ...]
+    attributes: str
+    entry: bool
+
+    @property
+    def op_name(self) -> str:
+        """JAX's name stack where it was traced: ``jit(update)/.../jvp(conv3)/all_gather``."""
+        found = re.search(r'op_name="([^"]*)"', self.attributes)
+        return found[1] if found else ""
+
+
+Program: TypeAlias = dict[str, Instruction]
+
+
+def parse(text: str) -> Program:
+    """The instructions of every computation, by name."""
+    program: Program = {}
+    entry = False
+    for line in text.splitlines():
+        if line.endswith("{") and not line.startswith(" "):
+            entry = line.startswith("ENTRY")
+        elif found := re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = ", line):
+            rest = line[found.end() :]
+            type_end = _closing(rest) if rest.startswith("(") else rest.index(" ")
+            opcode, _, tail = rest[type_end:].lstrip().partition("(")
+            end = _closing("(" + tail) - 1
+            program[found[1]] = Instruction(
+                name=found[1],
+                arrays=_arrays(rest[:type_end]),
+                opcode=opcode,
+                operands=tuple(re.findall(r"%([\w.\-]+)", tail[:end])),
+                attributes=tail[end:],
+                entry=entry,
+            )
+    return program
+
+
+def collectives(
+    program: Program, mesh_shape: dict[str, int], layers: Layers, local_params: Params
+) -> list[Collective]:
+    """Every exchange between devices; those of one member are none.
+
+    Args:
+      program: from `parse`.
+      mesh_shape: sizes of the mesh's axes by name, in the order of the mesh.
+      layers: of the net.
+      local_params: shapes of the parameters as one device holds them.
+
+    Raises:
+      UnknownCollective: one that belongs to no layer and is no metric, or goes over no set of axes.
+    """
+    names = [layer.name for layer in layers]
+    found = []
+    for instruction in program.values():
+        kind = instruction.opcode.removesuffix("-start")
+        if kind not in _KINDS:
+            continue
+        axes = _axes(instruction, mesh_shape)
+        if not axes:
+            continue
+        operands = [a for operand in instruction.operands for a in program[operand].arrays]
+        size = int(sum(map(_bytes, operands)))
+        if kind == "all-gather":
+            size *= math.prod(mesh_shape[axis] for axis in axes)
+        of, direction = _whose(instruction, program, names, local_params)
+        found.append(Collective(kind, axes, tuple(sorted(of, key=names.index)), direction, size))
+    return found
+
+
+def bytes_accessed(program: Program) -> int:
+    """What the program reads and writes in memory: operands and results of the entry's instructions.
+
+    As XLA's own cost analysis does it, for the platforms where that is not there; what a fusion keeps in
+    registers is not in it, nor what an instruction reads of an operand in part.
+    """
+    free = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "partition-id", "after-all")
+    total = 0.0
+    for instruction in program.values():
+        if instruction.entry and instruction.opcode not in free and not instruction.opcode.endswith("-done"):
+            arrays = [a for operand in instruction.operands for a in program[operand].arrays]
+            total += sum(map(_bytes, itertools.chain(arrays, instruction.arrays)))
+    return int(total)
+
+
+def _closing(text: str) -> int:
+    """The place after the parenthesis that closes the first one."""
+    depth = 0
+    for match in re.finditer(r"[()]", text):
+        depth += 1 if match[0] == "(" else -1
+        if depth == 0:
+            return match.end()
+    raise ValueError(f"unbalanced: {text[:80]}")
+
+
+def _arrays(text: str) -> tuple[Array, ...]:
+    """All arrays in a type, tuples flattened."""
+    found = re.findall(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\]", text)
+    return tuple((kind, tuple(int(n.strip("<=")) for n in dims.split(",") if n)) for kind, dims in found)
+
+
+def _bytes(array: Array) -> float:
+    kind, shape = array
+    return math.prod(shape) * (1 if kind.startswith("f8") else _ITEMSIZE[kind])
+
+
+def _axes(instruction: Instruction, mesh_shape: dict[str, int]) -> tuple[str, ...]:
+    """The mesh axes along which the members of a group differ; none if each group has one member."""
+    places = np.arange(math.prod(mesh_shape.values())).reshape(tuple(mesh_shape.values()))
+    groups = [sorted(group) for group in _groups(instruction, places.size)]
+    if all(len(group) < 2 for group in groups):
+        return ()
+    axes = tuple(mesh_shape)
+    for count in range(1, len(axes) + 1):
+        for chosen in itertools.combinations(range(len(axes)), count):
+            members = math.prod(places.shape[i] for i in chosen)
+            last = np.moveaxis(places, chosen, range(-count, 0)).reshape(-1, members)
+            whole = {tuple(row) for row in last.tolist()}
+            if instruction.opcode.startswith("collective-permute"):
+                # Pairs: each within one group of these axes.
+                within = all(any(set(pair) <= set(row) for row in whole) for pair in groups)
+            else:
+                within = {tuple(group) for group in groups} == whole
+            if within:
+                return tuple(axes[i] for i in chosen)
+    raise UnknownCollective(f"{instruction.name}: {instruction.opcode} over {groups} goes along no axis")
+
+
+def _groups(instruction: Instruction, devices: int) -> Iterator[list[int]]:
+    """The devices that exchange with one another, by their place in the mesh."""
+    text = instruction.attributes
+    pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", text)
+    listed = re.search(r"replica_groups=\{(\{.*?\})?\}", text)
+    iota = re.search(r"replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", text)
+    named = re.search(
+        r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((.*?\])((?:T\([\d,]+\))?)\))? \{([^}]*)\}", text
+    )
+    if pairs:
+        for pair in re.findall(r"\{([\d,]+)", pairs[0]):
+            source, target = _numbers(pair)
+            if source != target:
+                yield [source, target]
+    elif iota:
+        yield from _iota(iota[2]).reshape(_numbers(iota[1])).tolist()
+    elif named:
+        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", named[1])}
+        along = re.findall(r"'(\w+)'", named[4])
+        ids = _iota(f"{named[2] or f'[{devices}]'}{named[3] or ''}").reshape(tuple(sizes.values()))
+        moved = np.moveaxis(ids, [list(sizes).index(name) for name in along], range(-len(along), 0))
+        yield from moved.reshape(-1, math.prod(sizes[name] for name in along)).tolist()
+    elif listed:
+        if not listed[1]:
+            yield list(range(devices))
+        for group in re.findall(r"\{([\d,]+)\}", listed[1] or ""):
+            yield _numbers(group)
+    else:
+        raise UnknownCollective(f"{instruction.name}: its groups can't be read: {instruction.attributes}")
+
+
+def _iota(text: str) -> np.ndarray:
+    """``[4,2]T(1,0)``: the numbers from 0 on in that shape, transposed."""
+    shape, _, order = text.partition("T")
+    ids = np.arange(math.prod(_numbers(shape))).reshape(_numbers(shape))
+    return ids.transpose(_numbers(order)) if order else ids
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", text)]
+
+
+def _whose(
+    instruction: Instruction, program: Program, names: list[str], local_params: Params
+) -> tuple[frozenset[str], Pass]:
+    """Whose numbers a collective carries, and in which pass.
+
+    What was combined, or lost its name, is told by the sizes of its arrays: they must be gradients and
+    metrics. Everything else by the scope in which it was traced.
+    """
+    name, scopes = _scope([instruction], names)
+    if instruction.opcode.startswith("all-reduce") and (len(instruction.operands) > 1 or not scopes):
+        sizes = _gradient_sizes(instruction, program, local_params)
+        if sizes is not None:
+            of = _match(sizes, scopes, local_params)
+            return of, "backward" if of else "forward"  # nothing but metrics
+    level = [instruction]
+    for _ in range(4):  # a compiler may rewrite an exchange without its name: then that of what it sends
+        if not scopes:
+            level = [program[operand] for source in level for operand in source.operands]
+            name, scopes = _scope(level, names)
+    if not scopes:
+        raise UnknownCollective(
+            f"{instruction.name}: {instruction.opcode} of {instruction.arrays} belongs to no layer"
+            f" ({instruction.op_name or 'it has no name'})"
+        )
+    if "transpose(" in name:
+        return scopes, "backward"
+    return scopes, "forward" if "jvp(" in name else "update"
+
+
+def _scope(instructions: Iterable[Instruction], names: list[str]) -> tuple[str, frozenset[str]]:
+    """The first name stack with layers in it, and these layers."""
+    for instruction in instructions:
+        if scopes := frozenset(re.findall(r"\w+", instruction.op_name)) & frozenset(names):
+            return instruction.op_name, scopes
+    return "", frozenset()
+
+
+def _gradient_sizes(instruction: Instruction, program: Program, local_params: Params) -> list[int] | None:
+    """How many numbers each operand of an all-reduce has, if each is a parameter's or a scalar."""
+    known = {1, *(n for arrays in local_params.values() for x in arrays.values() for n in _pieces(x.shape))}
+
+    def sizes_of(operand: str, depth: int = 0) -> list[int] | None:
+        source = program[operand]
+        if len(source.arrays) != 1:
+            return None
+        size = math.prod(source.arrays[0][1])
+        if size in known:
+            return [size]
+        # Several were put into one buffer first.
+        parts = [sizes_of(name, depth + 1) for name in source.operands] if depth < 4 else []
+        flat = [n for part in parts if part is not None for n in part]
+        return flat if flat and sum(flat) == size else None
+
+    found = [sizes_of(operand) for operand in instruction.operands]
+    return None if None in found else [n for part in found if part is not None for n in part]
+
+
+def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> frozenset[str]:
+    """Each array's layer; of several that have one of this size one that the scopes name, else the first."""
+    left = {(name, kind): math.prod(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
+    pieces = {(name, kind): _pieces(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
+    found = set()
+    for size in (n for n in sizes if n != 1):  # scalars are metrics
+        candidates = [key for key in left if size in pieces[key] and left[key] >= size]
+        if not candidates:
+            raise UnknownCollective(f"more arrays of {size} numbers are summed than the net has")
+        key = next((c for c in candidates if c[0] in scopes), candidates[0])
+        left[key] -= size
+        found.add(key[0])
+    return frozenset(found)
+
+
+def _pieces(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The size of an array, and that of one tower's part: compilers drop ones, transpose and flatten."""
+    return math.prod(shape), math.prod(shape[1:])

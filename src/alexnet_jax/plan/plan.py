@@ -1,0 +1,288 @@
+"""A run before it is paid for: the real step, compiled for hardware that need not be there.
+
+What the compiler counts (memory, FLOPs, memory traffic, collectives) is told apart from what we make of
+it with the vendor's peaks: the time of a step, images a second, hours.
+"""
+
+import dataclasses
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax.data.cache import DataInfo, cache_path
+from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.layers import Classifier, Conv, Dense, Local
+from alexnet_jax.net.model import Net, build
+from alexnet_jax.net.shapes import trace
+from alexnet_jax.parallel.collectives import Collective
+from alexnet_jax.parallel.mesh import DATA, TOWER, local_params, make_mesh, possible_shapes
+from alexnet_jax.plan import hlo
+from alexnet_jax.plan.chips import Chip
+from alexnet_jax.training.step import lower_train_step
+
+# What a host's loader reads from a raw cache in memory: per thread as benchmarks/loader.py measured it with
+# two threads (docs/performance.md, machine D, the slower one), times the threads that it has on a host of
+# eight cores and more.
+LOADER_BYTES_PER_SECOND = 8 * 5.1e9
+
+# Training images of the sets that the recipes name, and whether they have a validation split of their own,
+# for where no cache tells: tensorflow.org/datasets.
+_EXAMPLES = {"tfds:imagenet2012": (1_281_167, True), "tfds:cifar10": (50_000, False)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One training step on one mesh.
+
+    Attributes:
+      topology: as it was asked for.
+      device_kind: what the compiler calls it.
+      mesh: sizes by axis.
+      parallelism: ``config.parallelism``.
+      global_batch: images a step.
+      argument_bytes: on each device, as the compiler counts: state and batch.
+      temp_bytes: activations and the like.
+      peak_bytes: of all memory at once.
+      capacity_bytes: that a device has, as published.
+      flops: of a device in a step, as the compiler counts; None where it does not.
+      bytes_accessed: memory traffic, the same.
+      collectives: of the compiled program.
+      seconds: what each resource would take alone: ``compute``, ``memory``, ``network``, ``input``. Ours.
+      steps: of the whole run; None where the size of the data set is not known.
+      fits: whether the memory is enough; None where it is not known.
+    """
+
+    topology: str
+    device_kind: str
+    mesh: dict[str, int]
+    parallelism: str
+    global_batch: int
+    argument_bytes: int | None
+    temp_bytes: int | None
+    peak_bytes: int
+    capacity_bytes: float | None
+    flops: float | None
+    bytes_accessed: float | None
+    collectives: tuple[Collective, ...]
+    seconds: dict[str, float]
+    steps: int | None
+    fits: bool | None
+
+    @property
+    def bound_by(self) -> str | None:
+        """What takes longest."""
+        return max(self.seconds, key=self.seconds.__getitem__) if self.seconds else None
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The roofline: what the slowest resource takes, if all others hide behind it."""
+        return max(self.seconds.values(), default=None)
+
+    @property
+    def run_hours(self) -> float | None:
+        """Of training alone."""
+        seconds = self.step_seconds
+        return None if seconds is None or self.steps is None else self.steps * seconds / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` writes."""
+        seconds = self.step_seconds
+        return {
+            "topology": self.topology,
+            "device_kind": self.device_kind,
+            "devices": self.mesh[DATA] * self.mesh[TOWER],
+            "mesh": self.mesh,
+            "parallelism": self.parallelism,
+            "global_batch": self.global_batch,
+            "per_device": {
+                name: getattr(self, name)
+                for name in (
+                    "argument_bytes",
+                    "temp_bytes",
+                    "peak_bytes",
+                    "capacity_bytes",
+                    "flops",
+                    "bytes_accessed",
+                )
+            },
+            "collectives": [
+                {
+                    "kind": c.kind,
+                    "layers": list(c.layers),
+                    "pass": c.direction,
+                    "axes": list(c.axes),
+                    "bytes": c.bytes,
+                }
+                for c in self.collectives
+            ],
+            "estimate": {
+                "step_seconds": seconds,
+                "images_per_second": None if not seconds else self.global_batch / seconds,
+                "bound_by": self.bound_by,
+                "run_hours": self.run_hours,
+            },
+            "fits": self.fits,
+        }
+
+
+def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Plan:
+    """Compiles the step of a config for a mesh and reads what the compiler counted.
+
+    Raises:
+      RunError: an exchange in the compiled program that belongs to no layer.
+
+    Args:
+      config: the recipe; its mesh is not looked at.
+      topology: the name of what the mesh is of.
+      chip: its published figures; None where there are none.
+      mesh: as from `mesh.mesh_for`, of devices that need not be there.
+    """
+    model = build(config)
+    sizes = {axis: mesh.shape[axis] for axis in (DATA, TOWER)}
+    common: dict[str, Any] = {
+        "topology": topology,
+        "device_kind": mesh.devices.flat[0].device_kind,
+        "mesh": sizes,
+        "parallelism": config.parallelism,
+        "global_batch": config.batch_size,
+        "capacity_bytes": None if chip is None else chip.memory,
+        "steps": _steps(config),
+    }
+    try:
+        compiled = compile_step(model, config, mesh)
+    except jax.errors.JaxRuntimeError as error:
+        needed = re.search(r"RESOURCE_EXHAUSTED.*?([\d.]+)([KMGT])i?B?\b", str(error), re.DOTALL)
+        if needed is None:
+            raise
+        nothing: dict[str, Any] = dict.fromkeys(("argument_bytes", "temp_bytes", "flops", "bytes_accessed"))
+        peak = int(float(needed[1]) * 2 ** (10 * (1 + "KMGT".index(needed[2]))))
+        return Plan(**common, **nothing, peak_bytes=peak, collectives=(), seconds={}, fits=False)
+    memory: Any = compiled.memory_analysis()
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`cpu.kernel_gradient` is one).
+    costs = {} if on_cpu else compiled.cost_analysis() or {}
+    program = hlo.parse(compiled.as_text() or "")
+    local = local_params(model, config.parallelism, mesh)
+    try:
+        collectives = hlo.collectives(program, sizes, config.net.layers, local)
+    except hlo.UnknownCollective as error:
+        raise RunError(f"the compiled step sends something that can't be told: {error}") from error
+    flops, traffic = costs.get("flops"), costs.get("bytes accessed")
+    seconds = {}
+    if chip is not None:
+        seconds = {
+            "compute": (flops or products(config) / mesh.size) / chip.flops[config.dtype],
+            "memory": (traffic or hlo.bytes_accessed(program)) / chip.bandwidth,
+            "network": sum(c.sent(sizes) / _speed(c, chip, sizes) for c in collectives),
+            "input": _input_seconds(config, chip, mesh.size),
+        }
+    peak = memory.peak_memory_in_bytes
+    if on_cpu:  # whose compiler leaves the temporaries out of its peak
+        peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    return Plan(
+        **common,
+        argument_bytes=memory.argument_size_in_bytes,
+        temp_bytes=memory.temp_size_in_bytes,
+        peak_bytes=peak,
+        flops=flops,
+        bytes_accessed=traffic,
+        collectives=tuple(collectives),
+        seconds=seconds,
+        fits=None if chip is None else peak <= chip.memory,
+    )
+
+
+def compile_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Compiled:
+    """The training step for a mesh whose devices need not be there."""
+    with warnings.catch_warnings():
+        # What was compiled for absent devices can be written to JAX's compile cache, but not read from it.
+        warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
+        return lower_train_step(model, config, mesh).compile()
+
+
+def compare(
+    config: ConfigDict, topology: str, chip: Chip | None, devices: Sequence[jax.Device]
+) -> list[Plan]:
+    """A plan for every mesh that ``config.mesh`` allows, and for ``one_weird_trick`` where it can split.
+
+    Raises:
+      UserError: no mesh is possible.
+    """
+    plans: list[Plan] = []
+    for parallelism in ("towers", "one_weird_trick"):
+        config = config.copy_and_resolve_references()
+        config.parallelism = parallelism
+        try:
+            shapes = possible_shapes(config, len(devices))
+        except UserError:
+            if not plans:
+                raise
+            continue  # the dense layers' units can't be split over any of these meshes
+        for data, tower in shapes:
+            if data > 1 or parallelism == "towers":
+                plans.append(plan(config, topology, chip, make_mesh(data, tower, devices)))
+    return plans
+
+
+def products(config: ConfigDict) -> float:
+    """FLOPs of the convolutions and matrix products of a step, forward and backward, by all devices."""
+    size, total = config.data.crop_size, 0.0
+    passes = 2  # of the first layer: images need no gradient
+    for traced in trace(config.net.layers, config.net.towers, (size, size, 3)):
+        if isinstance(traced.layer, Conv | Local | Dense | Classifier):
+            kernel = traced.params["kernel"]
+            places = traced.outputs[0] * traced.outputs[1] if isinstance(traced.layer, Conv) else 1
+            forward = 2 * places
+            for n in kernel:
+                forward *= n
+            total += forward * passes
+            passes = 3
+    return total * config.batch_size
+
+
+def best_of(plans: list[Plan]) -> Plan | None:
+    """The quickest of those that fit; of equals the one that sends least; None without an estimate."""
+    possible = [p for p in plans if p.fits and p.step_seconds is not None]
+    return min(
+        possible, key=lambda p: (p.step_seconds, sum(c.sent(p.mesh) for c in p.collectives)), default=None
+    )
+
+
+def _speed(collective: Collective, chip: Chip, sizes: dict[str, int]) -> float:
+    """Bytes a second that a device can send in this exchange."""
+    members = 1
+    for axis in collective.axes:
+        members *= sizes[axis]
+    # The towers of one batch are neighbours; the shards of the data reach over all hosts.
+    span = sizes[DATA] * sizes[TOWER] if DATA in collective.axes else members
+    if chip.between_hosts is not None and span > chip.per_host:
+        return chip.between_hosts
+    return chip.link * (1 if members == 2 else chip.links)
+
+
+def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
+    """What a host takes to load its part of a batch."""
+    hosts = 1 if devices <= chip.largest_host else devices // chip.per_host
+    size = config.data.image_size**2 * 3
+    return config.batch_size / hosts * size / LOADER_BYTES_PER_SECOND
+
+
+def _steps(config: ConfigDict) -> int | None:
+    if config.num_steps is not None:
+        return config.num_steps
+    path = cache_path(config.data)
+    try:
+        examples = DataInfo.load(path).splits["train"]
+    except (OSError, ValueError, KeyError, TypeError):
+        if config.data.source not in _EXAMPLES:
+            return None
+        examples, has_validation = _EXAMPLES[config.data.source]
+        if not has_validation:
+            held = config.data.validation
+            examples -= int(held) if held >= 1 else round(held * examples)
+    return max(1, round(config.num_epochs * (examples // config.batch_size)))

@@ -1,0 +1,99 @@
+"""Plans for people: one in full, or several side by side."""
+
+from alexnet_jax.parallel.mesh import DATA, TOWER
+from alexnet_jax.plan.plan import Plan, best_of
+from alexnet_jax.text import aligned, size_in_words
+
+_NO_PEAKS = "no estimate of time: nobody publishes this device's peaks"
+
+
+def table(plan: Plan) -> str:
+    """A plan for people. What the compiler counted is marked ``compiler``, the rest ``ours``."""
+    devices = plan.mesh[DATA] * plan.mesh[TOWER]
+    lines = [
+        f"{plan.topology}: {devices} {plan.device_kind}, {_mesh(plan)}, {plan.parallelism},"
+        f" {plan.global_batch} images a step"
+    ]
+    if plan.fits is False:
+        lines.append(
+            f"DOES NOT FIT: {size_in_words(plan.peak_bytes)} on each device, which has"
+            f" {size_in_words(plan.capacity_bytes or 0)}"
+        )
+    of = "" if plan.capacity_bytes is None else f" of {size_in_words(plan.capacity_bytes)}"
+    rows = [("on each device", "", "")]
+    for label, count, unit in (
+        ("arguments: state and batch", plan.argument_bytes, ""),
+        ("temporaries", plan.temp_bytes, ""),
+        ("peak", plan.peak_bytes, of),
+        ("memory traffic a step", plan.bytes_accessed, ""),
+    ):
+        rows.append((label, "not counted" if count is None else size_in_words(count) + unit, "compiler"))
+    flops = "not counted" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP"
+    rows.append(("FLOPs a step", flops, "compiler"))
+    if plan.collectives:
+        sent = sum(c.sent(plan.mesh) for c in plan.collectives)
+        rows.append(("sent by each, around rings", size_in_words(sent), "ours"))
+    lines += ["", aligned(rows)]
+    if plan.collectives:
+        head = ("collective", "pass", "over", "layers", "whole array", "")
+        body = [
+            (c.kind, c.direction, ", ".join(c.axes), _names(c.layers), size_in_words(c.bytes), "compiler")
+            for c in plan.collectives
+        ]
+        lines += ["", aligned([head, *body])]
+    if plan.seconds:
+        alone = ", ".join(f"{name} {_duration(s)}" for name, s in plan.seconds.items())
+        lines += ["", f"each resource alone (ours): {alone}", _verdict(plan)]
+    else:
+        lines += ["", _NO_PEAKS]
+    return "\n".join(lines)
+
+
+def comparison(plans: list[Plan]) -> str:
+    """Plans side by side: what does not fit first, then the quickest."""
+    counts = ("peak", "GFLOP", "traffic", "sent")
+    times = ("compute", "memory", "network", "input")
+    rows: list[tuple[str, ...]] = [("mesh", "parallelism", *counts, *times, "images/s", "bound by")]
+    for plan in sorted(plans, key=lambda p: (p.fits is not False, p.step_seconds or 0)):
+        traffic, sent = plan.bytes_accessed, sum(c.sent(plan.mesh) for c in plan.collectives)
+        row = [f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes)]
+        row.append("" if plan.flops is None else f"{plan.flops / 1e9:,.1f}")
+        row.append("" if traffic is None else size_in_words(traffic))
+        row.append(size_in_words(sent) if plan.collectives else "")
+        row += [_duration(plan.seconds[name]) if plan.seconds else "" for name in times]
+        row.append(f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else "")
+        rows.append((*row, "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""))
+    lines = [
+        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step; of each device:"
+        " peak, GFLOP and memory traffic as the compiler counts; what it sends, and the time that each"
+        " resource would take alone, ours",
+        "",
+        aligned(rows),
+    ]
+    best = best_of(plans)
+    if best is not None:
+        lines += ["", f"best: {_mesh(best)}, {best.parallelism}", _verdict(best)]
+    elif plans[0].capacity_bytes is None:
+        lines += ["", _NO_PEAKS]
+    return "\n".join(lines)
+
+
+def _mesh(plan: Plan) -> str:
+    return f"mesh data {plan.mesh[DATA]} x tower {plan.mesh[TOWER]}"
+
+
+def _verdict(plan: Plan) -> str:
+    seconds = plan.step_seconds or 0.0
+    hours = "" if plan.run_hours is None else f", {plan.run_hours:,.2f} hours for {plan.steps:,} steps"
+    return (
+        f"estimate (ours): {_duration(seconds)} a step at best, {plan.global_batch / seconds:,.0f} images/s"
+        f"{hours}; bound by {plan.bound_by}"
+    )
+
+
+def _names(layers: tuple[str, ...]) -> str:
+    return ", ".join(layers) if len(layers) < 4 else f"{layers[0]} ... {layers[-1]} ({len(layers)})"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"

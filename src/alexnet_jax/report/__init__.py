@@ -1,0 +1,1 @@
+"""The HTML page of a training run or of a sweep."""

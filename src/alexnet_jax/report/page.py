@@ -1,0 +1,168 @@
+"""``alexnet-jax report``: a training or a sweep as one page that needs nothing else, or a figure alone."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+from PIL import Image
+
+from alexnet_jax import files
+from alexnet_jax.errors import UserError
+from alexnet_jax.files import absolute
+from alexnet_jax.paper import figure1, figures
+from alexnet_jax.report import images as report_images
+from alexnet_jax.report import sweep as report_sweep
+from alexnet_jax.report import training as report_workdir
+from alexnet_jax.report.images import Asked
+from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.training.workdir import restore
+
+_PICTURES = (".png", ".svg", ".pdf")
+_SMALL = 64  # pixels: images up to here are kept as they are
+_SHOWN = 192  # pixels of the longer side of a larger one
+
+
+def check(workdir: str, figure: int | None, save: str | None) -> None:
+    """Whether there is something to report, before anything is done.
+
+    Raises:
+      UserError: there is not, or the figure or the file's name makes no sense.
+    """
+    if figure == 2:
+        raise UserError("figure 2 is the architecture, no picture: alexnet-jax train --dry_run prints it")
+    if figure not in (None, 1, 3, 4):
+        raise UserError(f"--figure is {figure}, but must be 1, 3 or 4")
+    if figure is None:
+        if save and not save.lower().endswith(".html"):
+            raise UserError(f"--save={save}: a name that ends in .html is wanted")
+    elif not save or not save.lower().endswith(_PICTURES):
+        raise UserError(
+            f"--figure={figure} needs --save=FILE{_PICTURES[0]}, {_PICTURES[1]} or {_PICTURES[2]}"
+        )
+    path = absolute(workdir)
+    if not path.is_dir():
+        raise UserError(f"there is no folder {workdir}")
+    if figure == 1:
+        sweep_lib.read(path)
+    elif not _is_sweep(path) and not (path / "config.json").exists():
+        raise UserError(
+            f"{workdir} holds neither a training nor a sweep: it has no config.json and no sweep.json"
+        )
+    elif figure is not None and _is_sweep(path):
+        raise UserError(f"{workdir} holds a sweep: figure {figure} takes the workdir of one of its nets")
+
+
+def page(asked: Asked, save: str, complain: Callable[[str], None]) -> str:
+    """Writes the page of a training or of a sweep.
+
+    Args:
+      asked: what for.
+      save: the file.
+      complain: takes a line about what is missing in it, or not as it should be.
+
+    Returns:
+      The file's name.
+
+    Raises:
+      UserError: it can't be written, or what is asked for is not there.
+    """
+    path = absolute(asked.workdir)
+    if _is_sweep(path):
+        if asked.overrides:
+            raise UserError(f"the report of a sweep takes no --config ({asked.overrides[0]})")
+        html = render("sweep.html.jinja", report_sweep.gather(asked.workdir, path, absolute(save).parent))
+    else:
+        html = render("training.html.jinja", report_workdir.gather(asked, complain))
+    _write(save, html.encode())
+    return save
+
+
+def figure(number: int, asked: Asked, save: str) -> list[str]:
+    """Writes figure 1, 3 or 4 of the paper as a picture; 4 as two, left and right.
+
+    Returns:
+      Lines for the user: what figure 1 says, or of how many images figure 4 is, and the files' names.
+
+    Raises:
+      UserError: a file can't be written, or what the figure is of is not there.
+    """
+    path = absolute(asked.workdir)
+    if number == 1:
+        facts = figure1.gather(path, sweep_lib.read(path))
+        return [facts.text(), _save(figures.draw_figure1(facts), save)]
+    net = restore(asked.workdir, asked.step)
+    if number == 3:
+        return [_save(figures.draw_kernels(figures.first_kernels(net)), save)]
+    config = report_images.config_of(asked)
+    guesses, near = report_images.figure4(net, report_images.cache_of(asked, net, config), asked.views)
+    name = Path(save)
+    left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
+    return [
+        f"the nearest of {near.searched:,} of {net.data.splits['train']:,} training images",
+        _save(figures.draw_predictions(guesses), left),
+        _save(figures.draw_neighbours(near, net.data.class_words), right),
+    ]
+
+
+def render(template: str, facts: Any) -> str:
+    """A page of facts: the same for the same ones."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"uri": image_uri, "percent": _percent}
+    return environment.get_template(template).render(facts=facts)
+
+
+def image_uri(image: np.ndarray) -> str:
+    """An image as an address that holds it: a small or computed one to the bit, a photograph as JPEG.
+
+    Args:
+      image: uint8, or floats between 0 and 1, of shape (height, width, 3).
+    """
+    kind, computed = "png", image.dtype != np.uint8
+    picture = Image.fromarray(np.uint8(np.round(255 * image)) if computed else image)
+    file = io.BytesIO()
+    if computed or max(picture.size) <= _SMALL:
+        picture.save(file, "PNG", optimize=True)
+    else:
+        kind = "jpeg"
+        picture.thumbnail((_SHOWN, _SHOWN))
+        picture.save(file, "JPEG", quality=85)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _is_sweep(path: epath.Path) -> bool:
+    return (path / "sweep.json").exists()
+
+
+def _percent(fraction: float, digits: int = 1) -> str:
+    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _save(drawing: Figure, name: str) -> str:
+    """As the kind of picture that the name ends in, without the time."""
+    file = io.BytesIO()
+    kind = name.lower().rpartition(".")[2]
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
+    with matplotlib.rc_context({"svg.hashsalt": "figure"}):
+        drawing.savefig(file, format=kind, dpi=150, metadata=metadata)
+    _write(name, file.getvalue())
+    return name
+
+
+def _write(name: str, content: bytes) -> None:
+    try:
+        files.write(absolute(name), content)
+    except OSError as error:
+        raise UserError(f"--save={name} can't be written: {error.strerror or error}") from error

@@ -1,0 +1,1 @@
+"""How the process and JAX are started."""

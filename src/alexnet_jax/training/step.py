@@ -1,0 +1,237 @@
+"""The compiled programs: one update, and the test of a batch, each from uint8 images on.
+
+Both run under ``jax.shard_map`` on the mesh ('data', 'tower'): a batch is split over ``data``,
+parameters and activations of a tower live on that tower's devices.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from alexnet_jax.data.augment import Statistics, fixed_views, random_views, test_view
+from alexnet_jax.net.model import Net, Params, abstract_params, apply, init, named_key
+from alexnet_jax.parallel.mesh import DATA, TOWER, net_axes, param_specs, shardings
+from alexnet_jax.training import optimizer as learning_lib
+
+Metrics: TypeAlias = dict[str, jax.Array]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that an update reads and writes: updates done, parameters, the optimizer's velocity."""
+
+    step: Any
+    params: Params
+    opt_state: optax.OptState
+
+
+def state_specs(model: Net, config: ConfigDict) -> TrainState:
+    """How each array of the state lies on the mesh: velocity as its parameter, the step everywhere."""
+    params = abstract_params(model)
+    specs = param_specs(model, config.parallelism)
+    opt_state = jax.eval_shape(learning_lib.optimizer(config.learning, params).init, params)
+    return TrainState(P(), specs, learning_lib.with_velocity(opt_state, specs))
+
+
+def abstract_state(model: Net, config: ConfigDict, mesh: Mesh) -> TrainState:
+    """The state's shapes, types and places on the mesh, without values."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(partial(_create_state, model, config), abstract_params(model)),
+        shardings(mesh, state_specs(model, config)),
+    )
+
+
+def new_state(model: Net, config: ConfigDict, mesh: Mesh, params: Params | None = None) -> TrainState:
+    """The state before the first update, on the mesh; parameters drawn from the seed if none are given."""
+    places = shardings(mesh, state_specs(model, config))
+    return jax.jit(partial(_create_state, model, config), out_shardings=places)(params)
+
+
+def _create_state(model: Net, config: ConfigDict, params: Params | None) -> TrainState:
+    if params is None:
+        params = init(model, named_key(jax.random.key(config.seed), "init"))
+    tx = learning_lib.optimizer(config.learning, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
+def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped:
+    """Compiles ``(state, images, labels, rates, color_noise, statistics) -> (state, metrics)``.
+
+    Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); rates are
+    as in `learning.rates`. The metrics are those of the batch before the update: ``loss``
+    (cross-entropy in nats, mean over the batch) and ``top1_error`` (fraction). The state is donated.
+    """
+    tx = learning_lib.optimizer(config.learning, abstract_params(model))
+    specs = state_specs(model, config)
+    axes = net_axes(config.parallelism)
+
+    @partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(specs, P(DATA), P(DATA), P(), P(), P()),
+        out_specs=(specs, P()),
+    )
+    def update(
+        state: TrainState,
+        images_BxHxWx3: jax.Array,
+        labels_B: jax.Array,
+        rates: Params,
+        color_noise: jax.Array,
+        statistics: Statistics,
+    ) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        first = lax.axis_index(DATA) * len(labels_B)
+        views = random_views(
+            images_BxHxWx3, first, config.batch_size, key, color_noise, statistics, config.data, model.dtype
+        )
+
+        def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
+            # Each shard of the data has a copy from here on: their gradients are summed as float32, whatever
+            # type the net computes in.
+            params = jax.tree.map(_vary_over_data, params, specs.params)
+            logits = apply(model, params, views, dropout_key=named_key(key, "dropout"), first=first, **axes)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels_B)
+            return lax.pmean(losses.mean(), DATA), logits
+
+        (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        wrong = lax.pmean(jnp.mean(jnp.argmax(logits, axis=-1) != labels_B), DATA)
+        changes, opt_state = tx.update(gradients, state.opt_state, state.params, rates=rates)
+        params = optax.apply_updates(state.params, changes)
+        return TrainState(state.step + 1, params, opt_state), {"loss": loss, "top1_error": wrong}
+
+    return jax.jit(update, donate_argnums=0)
+
+
+def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
+    return x if DATA in spec else lax.pcast(x, DATA, to="varying")
+
+
+def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+    """The update, ready to be compiled for a mesh whose devices need not be there."""
+
+    def array(shape: tuple[int, ...], dtype: jax.typing.DTypeLike, *axes: str) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=shardings(mesh, P(*axes)))
+
+    state = abstract_state(model, config, mesh)
+    image = (config.data.image_size, config.data.image_size, 3)
+    return train_step(model, config, mesh).lower(
+        state,
+        array((config.batch_size, *image), jnp.uint8, DATA),
+        array((config.batch_size,), jnp.int32, DATA),
+        jax.tree.map(lambda _: array((), jnp.float32), state.params),
+        array((), jnp.float32),
+        Statistics(array(image, jnp.float32), array((3, 3), jnp.float32)),
+    )
+
+
+def log_probabilities(
+    model: Net, data: ConfigDict, mesh: Mesh, parallelism: str = "towers"
+) -> jax.stages.Wrapped:
+    """Compiles ``(params, images, statistics, views) -> log of the softmax, averaged over the views``.
+
+    Images are uint8 of shape (batch, height, width, 3), the result float32 of shape (batch, classes);
+    views is 1, the centre, or 10: see `fixed_views`. The parameters lie as ``parallelism`` has them.
+    """
+
+    def averaged(logits_NxBxC: jax.Array) -> jax.Array:
+        return mean_log_probabilities(jax.nn.log_softmax(logits_NxBxC))
+
+    return _of_views(averaged, P(DATA), model, data, mesh, parallelism)
+
+
+def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array]:
+    """Compiles ``(params, images, statistics) -> the last hidden layer``, of the images' centres.
+
+    Images are as in `log_probabilities`, the result is what the classifier reads: float32 of shape
+    (batch, towers x units), a tower's units after the other's.
+    """
+
+    def only(features_1xBxU: jax.Array) -> jax.Array:
+        return features_1xBxU[0]
+
+    return partial(_of_views(only, P(DATA, TOWER), model, data, mesh, "towers", features=True), views=1)
+
+
+def _of_views(
+    joined: Callable[[jax.Array], jax.Array],
+    places: P,
+    model: Net,
+    data: ConfigDict,
+    mesh: Mesh,
+    parallelism: str,
+    **kwargs: Any,
+) -> jax.stages.Wrapped:
+    """Compiles what the net makes of test views, ``joined`` from an array with an axis of views before."""
+
+    @partial(jax.jit, static_argnames="views")
+    def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
+        _, height, width, _ = images_BxHxWx3.shape
+        table = fixed_views(height, width, data.crop_size, views, data.flip)
+
+        @partial(
+            jax.shard_map,
+            mesh=mesh,
+            in_specs=(param_specs(model, parallelism), P(DATA), P()),
+            out_specs=places,
+        )
+        def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:
+            def one_view(view_3: jax.Array) -> jax.Array:
+                view = test_view(images, view_3, statistics, data)
+                return apply(model, params, view, **net_axes(parallelism), **kwargs)
+
+            return joined(lax.map(one_view, jnp.asarray(table)))
+
+        return on_each_device(params, images_BxHxWx3, statistics)
+
+    return predict
+
+
+def mean_log_probabilities(log_probs_NxBxC: jax.Array, weights_N: Any = None) -> jax.Array:
+    """The log of the mean of N probabilities: of views, or of an ensemble's members, by their weights."""
+    weights = np.ones(len(log_probs_NxBxC)) if weights_N is None else np.asarray(weights_N)
+    shares = (weights / weights.sum()).astype(np.float32)[:, None, None]
+    return jax.nn.logsumexp(log_probs_NxBxC, axis=0, b=shares)
+
+
+@partial(jax.jit, static_argnames="weights")
+def score(
+    members: Sequence[jax.Array], labels_B: jax.Array, weights: tuple[float, ...] | None = None
+) -> Metrics:
+    """Each example's loss in nats, and whether it is wrong: top 1 and top 5.
+
+    Members are log-probabilities of shape (batch, classes), of one net or of several whose
+    probabilities are averaged, by their weights or alike.
+
+    Of equal probabilities the class with the lower number comes first, so that a net that has
+    learned nothing is not right by a tie. Sums are left to the host: in float64 they are the same on
+    any mesh.
+    """
+    log_probs_BxC = mean_log_probabilities(jnp.stack(members), weights)
+    right_B = jnp.take_along_axis(log_probs_BxC, labels_B[:, None], axis=-1)
+    classes = jnp.arange(log_probs_BxC.shape[-1])
+    tied_before = (log_probs_BxC == right_B) & (classes < labels_B[:, None])
+    # "Not less or equal" rather than "greater": what is no number is no credit either.
+    rank_B = (~(log_probs_BxC <= right_B) | tied_before).sum(axis=-1)
+    return {"loss": -right_B[:, 0], "top1_error": rank_B >= 1, "top5_error": rank_B >= 5}
+
+
+@jax.jit
+def mean_magnitudes(state: TrainState) -> dict[str, dict[str, jax.Array]]:
+    """``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}`` of the kernels: is each layer learning?"""
+    v = learning_lib.velocity(state.opt_state)
+    return {
+        name: {"weights": jnp.mean(jnp.abs(arrays["kernel"])), "steps": jnp.mean(jnp.abs(v[name]["kernel"]))}
+        for name, arrays in state.params.items()
+    }

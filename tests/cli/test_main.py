@@ -1,0 +1,187 @@
+"""The command line: what a user can do wrong is one line, status 2, and nothing is overwritten."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from alexnet_jax.cli.main import main
+from tests.conftest import CONFIGS, RECIPES
+
+TINY = f"--config={RECIPES / 'tiny.py'}"
+TRAIN = ["train", TINY, "--workdir=W"]
+
+
+def refused(capfd, *args):
+    status = main(args)
+    err = capfd.readouterr().err
+    assert status == 2
+    assert err.count("\n") == 1
+    assert err.startswith("alexnet-jax: ")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["trian"], "no verb trian (did you mean train?)"),
+        (["train"], "--config=FILE.py is missing"),
+        (["train", TINY], "--workdir=DIR is missing"),
+        (["train", TINY, "--workdr=x"], "workdr"),
+        ([*TRAIN, "extra"], "takes flags alone, not 'extra'"),
+        (["train", "--config=nothere.py", "--workdir=W"], "no config file nothere.py"),
+        (["train", f"{TINY}:nothere", "--workdir=W"], "no variant nothere"),
+        (["train", f"--config={CONFIGS}/alexnet.py:owt,no_lrn", "--workdir=W"], "contradict each other"),
+        ([*TRAIN, "--config.batch_sise=3"], "batch_sise does not exist (did you mean batch_size"),
+        ([*TRAIN, "--config.learning.rat=3"], "did you mean learning.rate"),
+        ([*TRAIN, "--config.batch_size=many"], "config.batch_size takes a whole number, not 'many' (here"),
+        ([*TRAIN, "--config.batch_size=1.5"], "takes a whole number, not '1.5'"),
+        ([*TRAIN, "--config.learning.rate=fast"], "takes a number, not 'fast'"),
+        ([*TRAIN, "--config.num_steps=abc"], "config.num_steps takes a whole number, not 'abc'"),
+        ([*TRAIN, "--config.mesh=(1,2"], "config.mesh takes numbers in parentheses, as (1, 2), not '(1,2'"),
+        ([*TRAIN, "--config.data.flip=7"], "takes true or false, not '7'"),
+        ([*TRAIN, "--config.learning=7"], "learning does not exist"),
+        ([*TRAIN, "--config.mesh=(a,b)"], "config.mesh"),
+        ([*TRAIN, "--config.batch_size"], "is given no value"),
+        ([*TRAIN, "--config.net.layers=3"], "layers change by variant"),
+        ([*TRAIN, "--config.learning.layers.conv9.rate=1"], "conv9: the net's layers are conv1"),
+        ([*TRAIN, "--config.learning.layers.conv1.rate=fast"], "conv1.rate is fast"),
+        ([*TRAIN, "--config.data.color_noise_epochs=inf"], "config.data.color_noise_epochs is inf"),
+        ([*TRAIN, "--config.data.validation=1.5"], "config.data.validation is 1.5"),
+        ([*TRAIN, "--config.learning.rate", "-1"], "config.learning.rate is -1.0"),
+        ([*TRAIN, "--config.learning.rate=-1"], "config.learning.rate is -1.0"),
+        ([*TRAIN, "--config.learning.rate=nan"], "config.learning.rate is nan"),
+        ([*TRAIN, "--config.data.source=tfds:cifar11"], "did you mean cifar10"),
+        ([*TRAIN, "--config.batch_size=9", "--config.mesh=(2,1)"], "can't be split over 2"),
+        (["prepare", TINY, "--workdir=W"], "workdir"),
+        (["evaluate"], "--workdir=DIR is missing"),
+        (["evaluate", "--workdir=W"], "W is no workdir"),
+        (["evaluate", "--workdir=W", "--views=5"], "--views is 5"),
+        (["evaluate", "--workdir=W", "--views=ten"], "ten"),
+    ],
+    ids=lambda x: " ".join(x)[-40:] if isinstance(x, list) else "",
+)  # fmt: skip
+def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, monkeypatch, cache_dir):
+    monkeypatch.chdir(tmp_path)
+    if args[0] == "train":
+        args = [*args, f"--config.data.cache_dir={cache_dir}"]
+    assert message in refused(capfd, *args)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--step=11"], "no checkpoint 11"),
+        (["--split=dev"], "--split is 'dev'; sklearn:digits has train, test, validation"),
+        (["--config.batch_size=3"], "config.batch_size is the workdir's own; evaluate takes data.source"),
+        (["--config.data.crop_size=5"], "config.data.crop_size is the workdir's own"),
+        (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
+        (["--json=/nowhere/r.json"], "can't be written"),
+        (["--weights=1,2"], "--weights is 1,2, but must be a number for each --workdir (1)"),
+        (["--weights=-1"], "--weights is -1"),
+        (["--weights=0"], "not all zero"),
+        (["--weights=many"], "--weights is many"),
+    ],
+)
+def test_evaluate_says_what_is_there(trained, args, message, capfd):
+    assert message in refused(capfd, "evaluate", f"--workdir={trained}", *args)
+
+
+def test_evaluate_writes_the_contracts_json(trained, tmp_path, capfd):
+    status = main(["evaluate", f"--workdir={trained}", "--views=10", f"--json={tmp_path / 'r.json'}"])
+    assert status == 0
+    assert "360 examples, 10 view(s), 1 net(s)" in capfd.readouterr().out
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert list(record) == ["split", "views", "examples", "loss", "top1_error", "top5_error", "checkpoints"]
+    assert record["checkpoints"] == [{"workdir": str(trained), "step": 40}]
+
+
+def test_evaluate_takes_several_workdirs_and_data_from_elsewhere(trained, tmp_path, capfd):
+    status = main(
+        ["evaluate", f"--workdir={trained}", f"--workdir={trained}", "--step=best", "--split=validation",
+         f"--config.data.cache_dir={tmp_path}"]
+    )  # fmt: skip
+    assert status == 0
+    assert "validation: 144 examples, 1 view(s), 2 net(s)" in capfd.readouterr().out
+    assert list(tmp_path.glob("sklearn-digits-*/data.json"))
+
+
+def test_evaluate_refuses_data_of_other_classes(trained, tmp_path, capfd):
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (9, 9), (20 * i, 0, 0)).save(tmp_path / "images" / name / f"{i}.png")
+    args = [f"--config.data.source=folder:{tmp_path}/images", f"--config.data.cache_dir={tmp_path}"]
+    assert main(["evaluate", f"--workdir={trained}", *args]) == 2
+    assert "was trained on other classes than folder:" in capfd.readouterr().err
+    assert main(["train", TINY, f"--workdir={trained}", *args]) == 2  # nor does a run go on with them
+    assert "was trained on other data" in capfd.readouterr().err
+
+
+def test_prepare_checks_what_is_there_and_makes_it_anew_when_told(tmp_path, capfd):
+    args = ["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]
+    assert main(args) == 0
+    assert main(args) == 0
+    assert "nothing to prepare: it is there, and every checksum holds" in capfd.readouterr().out
+    (cut,) = tmp_path.glob("*/train-00000.images")
+    cut.write_bytes(b"")
+    assert main(args) == 2
+    assert "train-00000.images has 0 of 248,256 bytes): alexnet-jax prepare --force" in capfd.readouterr().err
+    assert main([*args, "--force"]) == 0
+    assert main(args) == 0
+
+
+def test_prepare_notices_images_that_came_later(tmp_path, capfd):
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (9, 9), (20 * i, 0, 0)).save(tmp_path / "images" / name / f"{i}.png")
+    args = [f"--config.data.source=folder:{tmp_path}/images", f"--config.data.cache_dir={tmp_path}/cache"]
+    assert main(["prepare", TINY, *args]) == 0
+    (tmp_path / "images" / "dog" / "9.png").unlink()
+    assert main(["prepare", TINY, *args]) == 2
+    assert "the cache was made of" in capfd.readouterr().err
+
+
+def test_prepare_says_where_the_cache_is(tmp_path, capfd):
+    assert main(["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]) == 0
+    out = capfd.readouterr().out
+    assert "train 1,293, test 360, validation 144 images of 8x8, raw, 10 classes" in out
+
+
+def test_help_does_not_wait_for_the_libraries():
+    code = """if True:
+        import sys
+        from alexnet_jax.cli.main import main
+        assert main(["--help"]) == main(["train", "--help"]) == 0
+        slow = {"jax", "flax", "numpy", "orbax", "sklearn", "tensorflow_datasets"} & set(sys.modules)
+        sys.exit(str(slow) if slow else 0)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: alexnet-jax VERB")
+
+
+def test_a_reader_that_is_gone_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does when it has its lines
+    command = [sys.executable, "-m", "alexnet_jax", "train", "--help"]
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_no_verb_is_usage_with_status_2():
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare"])
+def test_help_lists_a_verbs_flags(verb, capfd):
+    assert main([verb, "--help"]) == 0
+    said = capfd.readouterr().out
+    assert "--config: FILE.py" in said or verb == "evaluate"
+    assert ("--config.data.crop_size=224" in said) == (verb != "evaluate")

@@ -1,0 +1,401 @@
+"""Preparation: whatever happens on the way, the same bytes in the end, and never half of them."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import UserError
+from alexnet_jax.data import build_pool as workers
+from alexnet_jax.data.build import prepare
+from alexnet_jax.data.cache import cache_path, load, open_cache
+from tests import odd_images
+from tests.conftest import CONFIGS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """120 noisy images of two classes, which no coder makes small."""
+    draws = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(60):
+            image = draws.integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(image).save(tmp_path / "images" / name / f"{i:02}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def data(tiny, tmp_path, folder, monkeypatch):
+    """Some twelve shards of ten images each, for two processes."""
+    monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 10 * 3 * 32**2)
+    monkeypatch.setattr(workers, "_WORTH_A_PROCESS", 10 * 3 * 32**2)
+    tiny.data.source = f"folder:{folder}"
+    tiny.data.cache_dir = str(tmp_path / "cache")
+    tiny.data.image_size = 32
+    return tiny.data
+
+
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def made(data, name):
+    """A cache made elsewhere in one go, by one process."""
+    elsewhere = data.copy_and_resolve_references()
+    elsewhere.cache_dir = str(Path(data.cache_dir).with_name(name))
+    return contents(open_cache(elsewhere, print).directory)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_many_processes_write_the_bytes_of_one(data, encoding, monkeypatch):
+    data.encoding = encoding
+    expected = made(data, "undisturbed")
+    assert len([name for name in expected if name.endswith(".images")]) >= 12
+    monkeypatch.setattr(workers, "cores", lambda: 3)
+    assert contents(open_cache(data, print).directory) == expected
+
+
+def test_images_and_labels_belong_together(data, folder):
+    found = open_cache(data, print)
+    assert found.info.class_names == ("cat", "dog")
+    assert sum(found.info.splits.values()) == 120
+    with Image.open(folder / "dog" / "59.png") as image:
+        square = np.asarray(image.resize((32, 32), Image.Resampling.BOX, (5, 0, 45, 40)))
+    places = [
+        (split, int(row))
+        for split, images in found.images.items()
+        for row in np.flatnonzero((np.abs(images[:].astype(int) - square) <= 1).all((1, 2, 3)))
+    ]
+    assert [int(found.labels[split][row]) for split, row in places] == [1]
+
+
+def cut_off_after(monkeypatch, shards, error):
+    """Preparation ends with an error in the middle of the shard after so many."""
+    write, written = workers.Work.write, []
+
+    def dies(self, part, check):
+        left = itertools.count() if len(written) < shards else iter([0, 1, 2, -1])
+
+        def check_and_die():
+            if next(left) < 0:
+                raise error
+            check()
+
+        broken = write(self, part, check_and_die)
+        written.append(part)
+        return broken
+
+    monkeypatch.setattr(workers.Work, "write", dies)
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    return written
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_it_goes_on_where_it_was_cut_off(data, error, monkeypatch):
+    expected = made(data, "undisturbed")
+    path = cache_path(data)
+    with monkeypatch.context() as patch:
+        first = cut_off_after(patch, 5, error)
+        with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError) as told:
+            open_cache(data, print)
+    if isinstance(error, OSError):
+        assert "No space left on device): make room there, and the same command goes on" in str(told.value)
+    assert not path.exists()
+    building = path.with_name(f"{path.name}.building")
+    assert sorted(file.name for file in building.iterdir()) == sorted(part.images_name for part in first)
+    said = []
+    with monkeypatch.context() as patch:
+        second = cut_off_after(patch, 1000, error)
+        open_cache(data, said.append)
+    assert len(first) == 5
+    assert not set(first) & set(second)
+    assert any(line.startswith("going on: ") for line in said)
+    assert contents(path) == expected
+    assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
+
+
+@pytest.mark.parametrize("number", range(1, 40, 7))
+def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, number, monkeypatch):
+    """Of the small files: the one of that number is cut off."""
+    from etils import epath
+
+    write_bytes, count = type(epath.Path("/")).write_bytes, itertools.count()
+
+    def full(self, content):
+        if next(count) == number:
+            write_bytes(self, content[: len(content) // 2])
+            raise OSError(28, "No space left on device", str(self))
+        return write_bytes(self, content)
+
+    expected = made(data, "undisturbed")
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(epath.Path("/")), "write_bytes", full)
+        try:
+            open_cache(data, print)
+        except UserError as error:
+            assert "No space left on device" in str(error)  # noqa: PT017
+            assert not cache_path(data).exists()
+            assert not list(Path(data.cache_dir).rglob("*.writing"))
+    assert contents(open_cache(data, print).directory) == expected
+
+
+def test_what_a_power_cut_tore_is_written_again(data, monkeypatch):
+    expected = made(data, "undisturbed")
+    path = cache_path(data)
+    with monkeypatch.context() as patch:
+        cut_off_after(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(data, print)
+    results = sorted(path.with_name(f"{path.name}.parts").glob("*.npz"))
+    results[0].write_bytes(b"")
+    os.truncate(results[1], 100)
+    os.truncate(path.with_name(f"{path.name}.building") / "train-00002.images", 100)
+    assert contents(open_cache(data, print).directory) == expected
+
+
+def test_it_starts_anew_when_the_images_have_changed(data, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        cut_off_after(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(data, print)
+    (folder / "cat" / "00.png").unlink()
+    said = []
+    assert sum(open_cache(data, said.append).info.splits.values()) == 119
+    assert not any(line.startswith("going on") for line in said)
+
+
+def test_images_that_were_replaced_by_others_of_their_size_are_read_again(data, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        cut_off_after(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(data, print)
+    path = folder / "cat" / "00.png"
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    said = []
+    open_cache(data, said.append)
+    assert not any(line.startswith("going on") for line in said)
+
+
+def command(data, cache_dir):
+    return [
+        sys.executable, "-m", "alexnet_jax", "prepare", f"--config={CONFIGS}/folder.py",
+        f"--config.data.source={data.source}", "--config.data.encoding=raw",
+        f"--config.data.cache_dir={cache_dir}",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def many(data, folder, tmp_path):
+    """Some 800 images of 256x256: five shards."""
+    for name in ("cat", "dog"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        for i in range(400):
+            (tmp_path / "many" / name / f"{i:03}.png").symlink_to(folder / name / f"{i % 60:02}.png")
+    data.source = f"folder:{tmp_path}/many"
+    return data
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_and_no_process_stays(many, tmp_path):
+    """The command itself, with its processes, under SIGKILL; each time a little later."""
+    killed = 0
+    while True:
+        process = subprocess.Popen(
+            command(many, tmp_path / "killed"), stdout=subprocess.PIPE, start_new_session=True, text=True
+        )
+        assert process.stdout.readline()  # it has begun
+        try:
+            process.communicate(timeout=0.2 + 0.5 * killed)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()  # to the end of its output: until no process holds it
+            killed += 1
+        assert process.returncode in (0, -signal.SIGKILL)
+        if process.returncode == 0:
+            break
+    assert killed
+    subprocess.run(command(many, tmp_path / "whole"), check=True, capture_output=True)
+    (one,), (other,) = ((tmp_path / name).glob("*/") for name in ("killed", "whole"))
+    assert contents(one) == contents(other)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_goes_on(many, tmp_path):
+    """To all processes of the terminal, as they start and at work."""
+    for seconds in (0.0, 0.3, 1.0):
+        process = subprocess.Popen(
+            command(many, tmp_path / str(seconds)),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
+        )  # fmt: skip
+        assert process.stdout.readline().startswith("preparing")
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) in [(130, "alexnet-jax: stopped\n"), (0, "")]
+
+
+def test_a_script_without_a_guard_may_prepare(many, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from alexnet_jax.data.cache import open_cache\n"
+        "from alexnet_jax.config.recipe import base\n"
+        "data = base().data\n"
+        f"data.source, data.cache_dir = {many.source!r}, {str(tmp_path / 'by_script')!r}\n"
+        "print(open_cache(data, print).info.splits)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    assert done.stdout.endswith("{'train': 640, 'validation': 80, 'test': 80}\n")
+    assert done.stdout.count("preparing") == 1
+
+
+# ---- Odd and broken images --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def odd_folder(tmp_path):
+    """Every kind of image, good and broken, a class each."""
+    for name, (content, _) in odd_images.good().items():
+        for i in range(8):
+            path = tmp_path / "odd" / "good" / f"{i}_{name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    (tmp_path / "odd" / "broken").mkdir()
+    for name, content in odd_images.broken().items():
+        (tmp_path / "odd" / "broken" / name).write_bytes(content)
+    (tmp_path / "odd" / "broken" / "nowhere.jpg").symlink_to(tmp_path / "nowhere")
+    return tmp_path / "odd"
+
+
+def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
+    data.source, data.max_broken = f"folder:{odd_folder}", 0.1
+    said = []
+    found = open_cache(data, said.append)
+    assert sum(found.info.splits.values()) == 8 * len(odd_images.good())
+    lines = (found.directory / "broken.txt").read_text().splitlines()
+    assert len(lines) == len(odd_images.broken()) + 1
+    assert all(line.startswith(f"{odd_folder}/broken/") and ": " in line for line in lines)
+    assert any("empty.jpg: no kind of image" in line for line in lines)
+    assert any("nowhere.jpg: No such file" in line for line in lines)
+    assert any(line.startswith("7 images can't be read and are left out") for line in said)
+    for labels in found.labels.values():
+        assert set(labels) == {1}  # good, the second of the classes
+
+
+def test_too_many_broken_images_stop_it_and_a_higher_limit_goes_on(data, odd_folder):
+    data.source, data.max_broken = f"folder:{odd_folder}", 0.001
+    with pytest.raises(UserError, match=r"can't be read, more than config.data.max_broken = 0.001") as told:
+        open_cache(data, print)
+    named = Path(str(told.value).split("; ")[1].split(" names")[0])
+    assert named.read_text().startswith(f"{odd_folder}/broken/")
+    assert not cache_path(data).exists()
+    data.max_broken = 0.1
+    said = []
+    open_cache(data, said.append)
+    assert any(line.startswith("going on") for line in said)
+
+
+def test_small_images_are_enlarged_and_counted(data):
+    data.image_size = 48
+    said = []
+    assert open_cache(data, said.append).images["train"].shape[1:] == (48, 48, 3)
+    assert "120 images are smaller than 48x48, and were enlarged" in said
+
+
+# ---- Places -----------------------------------------------------------------------------------------
+
+
+def test_of_two_processes_one_prepares_and_the_other_waits(many, tmp_path):
+    first = subprocess.Popen(command(many, tmp_path / "both"), stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline().startswith("preparing")
+    second = subprocess.run(
+        command(many, tmp_path / "both"), capture_output=True, text=True, timeout=120, check=True
+    )
+    first.communicate()
+    assert first.returncode == 0
+    assert second.stdout.startswith("another process prepares")
+    assert "preparing folder:" not in second.stdout
+
+
+def test_a_damaged_cache_is_made_anew_by_force_alone(data):
+    path = open_cache(data, print).directory
+    expected = contents(path)
+    os.truncate(path / "train-00000.images", 5)
+    with pytest.raises(UserError, match="prepare --force"):
+        open_cache(data, print)
+    prepare(path, data, print)  # another process may just have made it: nothing to do
+    assert (path / "train-00000.images").stat().st_size == 5
+    prepare(path, data, print, force=True)
+    assert contents(load(path, whole=True).directory) == expected
+    assert sorted(file.suffix for file in path.parent.iterdir() if file != path) == [".lock"]
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_force_that_is_killed_between_its_renames(data, renames, monkeypatch):
+    path = open_cache(data, print).directory
+    expected, rename, count = contents(path), Path.rename, itertools.count()
+
+    def dies(self, target):
+        if next(count) == renames:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dies)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(path, data, print, force=True)
+    prepare(path, data, print)
+    assert contents(load(path, whole=True).directory) == expected
+    assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
+
+
+def test_a_place_that_cannot_be_written(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    data.cache_dir = str(tmp_path / "file")
+    with pytest.raises(UserError, match=r"can't be made \(.*\): take another"):
+        open_cache(data, print)
+
+
+def test_room_is_checked_before_it_begins(data, monkeypatch):
+    monkeypatch.setattr(workers.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100 * 3 * 32**2}))
+    with pytest.raises(UserError, match=r"needs 0.000369 GB, but .* has 0.000307 GB free: make room"):
+        open_cache(data, print)
+    assert not list(Path(data.cache_dir).rglob("*.images"))
+
+
+def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
+    from alexnet_jax.data import sources
+
+    read = sources._file
+    monkeypatch.setattr(
+        sources, "_file", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
+    )
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    with pytest.raises(UserError, match="has the label 2, of 2 classes"):
+        open_cache(data, print)
+
+
+def test_a_cache_that_was_removed_beside_results_that_a_kill_left(data):
+    path = open_cache(data, print).directory
+    expected = contents(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "alexnet_jax.data.build.shutil.rmtree", lambda *_, **__: None
+        )  # killed before it tidied up
+        prepare(path, data, print, force=True)
+    for directory in (path, path.with_name(f"{path.name}.old")):
+        for file in directory.iterdir():
+            file.unlink()
+        directory.rmdir()
+    assert path.with_name(f"{path.name}.parts").exists()
+    assert contents(open_cache(data, print).directory) == expected

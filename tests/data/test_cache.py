@@ -1,0 +1,156 @@
+"""The cache: whole or not there, its images and statistics right, what is damaged named."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from alexnet_jax import UserError
+from alexnet_jax.data import cache as cache_lib
+from alexnet_jax.data.cache import DataInfo, cache_path, load, open_cache
+from alexnet_jax.errors import RunError
+
+
+@pytest.fixture
+def data(tiny, tmp_path):
+    tiny.data.cache_dir = str(tmp_path)
+    return tiny.data
+
+
+def test_digits_hold_out_a_stratified_fifth_and_a_tenth(data):
+    found = open_cache(data, print)
+    assert found.info.splits == {"train": 1293, "validation": 144, "test": 360}
+    assert np.bincount(found.labels["test"]).min() >= 35
+    assert found.images["train"].shape == (1293, 8, 8, 3)
+    everything = np.concatenate([found.images[name][:].reshape(-1, 192) for name in found.info.splits])
+    assert everything.dtype == np.uint8
+    from sklearn.datasets import load_digits
+
+    assert sorted(map(bytes, everything[:, ::3])) == sorted(
+        map(bytes, np.rint(load_digits().data * 255 / 16).astype(np.uint8))
+    )
+
+
+def test_no_validation_gives_all_to_training(data):
+    data.validation = 0.0
+    assert open_cache(data, print).info.splits == {"train": 1437, "test": 360}
+
+
+def test_statistics_are_of_the_training_split(data):
+    found = open_cache(data, print)
+    images = found.images["train"][:].astype(np.float64)
+    np.testing.assert_allclose(found.info.mean_image, images.mean(0), rtol=1e-6)
+    covariance = np.cov(images.reshape(-1, 3).T, bias=True)
+    np.testing.assert_allclose(found.info.color_covariance, covariance, rtol=1e-9)
+
+
+def test_a_second_run_reads_what_the_first_one_wrote(data, monkeypatch):
+    first = open_cache(data, print)
+    monkeypatch.setattr("alexnet_jax.data.build.open_source", lambda *_: pytest.fail("prepared again"))
+    assert open_cache(data, print).info.fingerprint == first.info.fingerprint
+
+
+@pytest.mark.parametrize(("key", "value"), [("validation", 0.2), ("image_size", 10), ("encoding", "jpeg")])
+def test_other_settings_make_another_cache(data, key, value):
+    first = open_cache(data, print)
+    data[key] = value
+    second = open_cache(data, print)
+    assert first.directory != second.directory
+    assert first.info.fingerprint != second.info.fingerprint
+
+
+def test_any_rows_in_any_order_from_many_files(data, monkeypatch):
+    monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 192 * 100)
+    found = open_cache(data, print)
+    assert len(list(found.directory.glob("train-*.images"))) == 13
+    everything = found.images["train"][:]
+    rows = np.random.default_rng(0).integers(0, 1293, 500)
+    np.testing.assert_array_equal(found.images["train"][rows], everything[rows])
+    np.testing.assert_array_equal(found.images["train"][-3:], everything[-3:])
+    with pytest.raises(IndexError):
+        found.images["train"][[1293]]
+
+
+def test_a_jpeg_cache_holds_nearly_the_raw_one(data):
+    data.image_size = 32
+    raw = open_cache(data, print)
+    data.encoding = "jpeg"
+    jpeg = open_cache(data, print)
+    np.testing.assert_array_equal(raw.labels["train"], jpeg.labels["train"])
+    difference = raw.images["train"][:100].astype(int) - jpeg.images["train"][:100]
+    assert 0 < np.abs(difference).mean() < 2
+    np.testing.assert_array_equal(raw.info.mean_image, jpeg.info.mean_image)
+
+
+@pytest.mark.parametrize(
+    "name", ["data.json", "manifest.json", "train-00000.images", "test.labels.npy", "mean_image.npy"]
+)
+@pytest.mark.parametrize("damage", ["cut", "changed", "removed"])
+def test_a_damaged_cache_is_named_and_not_touched(data, name, damage):
+    path = open_cache(data, print).directory / name
+    content = bytearray(path.read_bytes())
+    if damage == "removed":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(UserError, match=r"damaged.*prepare --force"):
+        open_cache(data, print)
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_large_caches_images_are_checked_when_prepare_looks(data, monkeypatch):
+    monkeypatch.setattr(cache_lib, "_QUICK", 1000)
+    path = open_cache(data, print).directory / "train-00000.images"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    open_cache(data, print)
+    with pytest.raises(UserError, match=r"train-00000.images holds other bytes"):
+        load(cache_path(data), whole=True)
+    os.truncate(path, 5000)  # a copy that was cut off is found at once, at any size
+    with pytest.raises(UserError, match=r"train-00000.images has 5,000 of 248,256 bytes"):
+        open_cache(data, print)
+
+
+def test_damage_while_it_is_read_is_an_error(data):
+    data.encoding, data.image_size = "jpeg", 16
+    found = open_cache(data, print)
+    path = found.directory / "train-00000.images"
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
+        found.images["train"][:1]
+    os.truncate(path, 10)
+    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
+        found.images["train"][100:101]
+
+
+def test_a_relative_folder_is_another_one_elsewhere(data, tmp_path, monkeypatch):
+    data.source = "folder:mine"
+    paths = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        paths.add(cache_path(data))
+    data.source = f"folder:{tmp_path}/b/mine/"
+    assert len(paths | {cache_path(data)}) == 2
+
+
+def test_info_survives_a_workdir(data, tmp_path):
+    info = open_cache(data, print).info
+    info.save(tmp_path)
+    again = DataInfo.load(tmp_path)
+    np.testing.assert_array_equal(again.mean_image, info.mean_image)
+    np.testing.assert_array_equal(again.color_covariance, info.color_covariance)
+    arrays = ("mean_image", "color_covariance")
+    assert {k: v for k, v in vars(again).items() if k not in arrays} == {
+        k: v for k, v in vars(info).items() if k not in arrays
+    }
+
+
+def test_the_manifest_names_every_file_but_itself(data):
+    path = open_cache(data, print).directory
+    named = set(json.loads((path / "manifest.json").read_text()))
+    assert {file.name for file in path.iterdir()} == named | {"manifest.json"}

@@ -1,0 +1,133 @@
+"""From any image file to a square of RGB: every kind against the scene it shows."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax.data import images
+from tests import odd_images
+
+
+@pytest.fixture
+def originals():
+    """ImageNet's own files, as they were published."""
+    root = os.environ.get("ALEXNET_JAX_IMAGES")
+    found = sorted(Path(root, "ilsvrc_originals").rglob("*.JPEG")) if root else []
+    if found:
+        return found
+    message = "ALEXNET_JAX_IMAGES does not hold ilsvrc_originals: tests on real photographs are left out"
+    if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def two_steps(image, size):
+    """Section 2 to the letter: rescale the whole image, then cut whole pixels out."""
+    short = min(image.size)
+    scaled = image.resize([round(side * size / short) for side in image.size], Image.Resampling.BOX)
+    left, top = (scaled.width - size) // 2, (scaled.height - size) // 2
+    return np.asarray(scaled.crop((left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize("name", odd_images.good())
+def test_any_kind_of_image_comes_out_as_right_rgb(name):
+    content, expected = odd_images.good()[name]
+    found, enlarged = images.square(content, 20)
+    assert (found.shape, found.dtype, enlarged) == ((20, 20, 3), np.uint8, False)
+    # The edges of the quarters and JPEG's halved colours apart, the same but for rounding.
+    difference = np.abs(found.astype(int) - two_steps(Image.fromarray(expected), 20))
+    assert np.median(difference) <= 3
+    assert difference.mean() < 6
+
+
+@pytest.mark.parametrize("name", odd_images.broken())
+def test_what_is_no_whole_image_is_said_to_be_broken(name):
+    with pytest.raises(images.BadImage, match=r"."):
+        images.square(odd_images.broken()[name], 20)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_turn_of_exif_is_undone(turn):
+    stored = {
+        1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
+        5: lambda x: x.swapaxes(0, 1), 6: lambda x: np.rot90(x), 7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+        8: lambda x: np.rot90(x, -1),
+    }[turn](odd_images.scene())  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = odd_images.file(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    expected = images.square(odd_images.file(Image.fromarray(odd_images.scene()), "PNG"), 20)[0]
+    np.testing.assert_array_equal(images.square(content, 20)[0], expected)
+
+
+def test_a_small_image_grows_smoothly():
+    slope = np.broadcast_to(np.linspace(0, 255, 8)[None, :, None], (8, 8, 3)).astype(np.uint8)
+    found, enlarged = images.square(slope, 32)
+    assert enlarged
+    expected = np.interp((np.arange(32) + 0.5) / 4 - 0.5, np.arange(8), slope[0, :, 0])
+    np.testing.assert_allclose(found[:, 4:-4, 0], np.broadcast_to(expected, (32, 32))[:, 4:-4], atol=4)
+
+
+@pytest.mark.parametrize(
+    "shape", [(60, 90), (90, 60), (61, 307), (30, 45), (45, 30), (40, 40), (27, 23), (20, 21), (3000, 1)]
+)
+def test_the_centre_is_cut_out_of_any_shape(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    found, enlarged = images.square(image, 20)
+    assert enlarged == (min(shape) < 20)
+    if not enlarged:
+        np.testing.assert_allclose(found, two_steps(Image.fromarray(image), 20), atol=1)
+
+
+def test_a_square_of_the_size_is_untouched():
+    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    np.testing.assert_array_equal(images.square(image, 20)[0], image)
+
+
+def test_shrinking_is_antialiased():
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert images.square(stripes, 32)[0].std() < 1  # grey, no stripes of its own
+
+
+def test_imagenets_photographs_agree_with_pillows_own_resize_and_crop(originals):
+    differences = []
+    for path in originals:
+        found = images.square(path.read_bytes(), 256)[0].astype(int)
+        with Image.open(path) as image:
+            if min(image.size) >= 256:
+                differences.append(np.abs(found - two_steps(image.convert("RGB"), 256)).mean())
+    assert len(differences) > 90
+    assert np.mean(differences) < 0.5
+    assert max(differences) < 2
+
+
+def test_large_photographs_are_decoded_at_half_the_size_without_a_trace(originals):
+    with Image.open(originals[0]) as image:
+        large = image.convert("RGB").resize((1999, 1501), Image.Resampling.BICUBIC)
+    content = io.BytesIO()
+    large.save(content, "JPEG", quality=95)
+    found = images.square(content.getvalue(), 256)[0].astype(int)
+    with Image.open(content) as whole:
+        assert np.abs(found - two_steps(whole, 256)).mean() < 1
+
+
+def test_the_caches_jpegs_are_near_their_images(originals):
+    image = images.square(originals[0].read_bytes(), 256)[0]
+    decoded = np.empty_like(image)
+    images.decode_into(decoded, images.encode(image))
+    assert np.abs(decoded.astype(int) - image).mean() < 4
+
+
+def test_a_damaged_jpeg_of_the_cache_is_an_error():
+    content = images.encode(odd_images.scene())
+    for wrong in (content[:-20], content[:40], b""):
+        with pytest.raises(ValueError, match=r"."):
+            images.decode_into(np.empty((60, 90, 3), np.uint8), wrong)
+    for shape, found in (((60, 60, 3), "too small to decode"), ((90, 60, 3), "60x90")):
+        with pytest.raises(ValueError, match=found):
+            images.decode_into(np.empty(shape, np.uint8), content)

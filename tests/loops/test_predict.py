@@ -1,0 +1,126 @@
+"""Names for photographs: what the net says of them, in text, JSON and a picture."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import restore
+from alexnet_jax.cli.main import main
+from alexnet_jax.data.cache import open_cache
+from alexnet_jax.loops.predict import predict_examples
+from tests import odd_images
+
+
+@pytest.fixture
+def digits(trained, tmp_path):
+    """Twenty of the test split's images as files, in two folders."""
+    images = open_cache(restore(trained).config.data, print).images["test"][:20]
+    for i, image in enumerate(images):
+        path = tmp_path / "digits" / str(i % 2) / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return tmp_path / "digits", images
+
+
+@pytest.mark.parametrize("views", [1, 10])
+def test_guesses_are_the_nets_five_most_probable_classes(trained, digits, views, tmp_path, capfd):
+    folder, images = digits
+    out = tmp_path / "out.json"
+    assert main(["predict", f"--workdir={trained}", f"--views={views}", f"--json={out}", str(folder)]) == 0
+    found = json.loads(out.read_text())
+    assert [record["path"] for record in found] == sorted(str(path) for path in folder.rglob("*.png"))
+    probabilities = restore(trained).predict_proba(np.concatenate([images[::2], images[1::2]]), views=views)
+    for record, expected in zip(found, probabilities, strict=True):
+        best = np.argsort(-expected)[:5]
+        assert [guess["label"] for guess in record["top5"]] == best.tolist()
+        assert [guess["name"] for guess in record["top5"]] == [str(i) for i in best]
+        np.testing.assert_allclose([g["probability"] for g in record["top5"]], expected[best], rtol=1e-4)
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 20 * 6
+    assert lines[0] == found[0]["path"]
+    assert lines[1].split() == [f"{found[0]['top5'][0]['probability']:.2%}", found[0]["top5"][0]["name"]]
+
+
+def test_what_is_no_image_is_named_and_the_others_are_done(trained, digits, tmp_path, capfd):
+    folder, _ = digits
+    (tmp_path / "empty").mkdir()
+    for name, content in odd_images.broken().items():
+        (tmp_path / name).write_bytes(content)
+    wrong = [*(str(tmp_path / name) for name in odd_images.broken()), str(tmp_path / "nothing.jpg")]
+    status = main(["predict", f"--workdir={trained}", *wrong, str(tmp_path / "empty"), f"{folder}/1"])
+    out, err = capfd.readouterr()
+    assert status == 2
+    assert len(out.splitlines()) == 10 * 6
+    assert err.count("\n") == len(wrong) + 1
+    for path in wrong:
+        assert f"alexnet-jax: {path} is left out: " in err
+    assert f"alexnet-jax: {tmp_path}/empty has no images" in err
+    assert "nothing.jpg is left out: No such file" in err
+
+
+def test_any_kind_of_image_has_a_name(trained, tmp_path, capfd):
+    for name, (content, _) in odd_images.good().items():
+        (tmp_path / name).write_bytes(content)
+    assert main(["predict", f"--workdir={trained}", str(tmp_path)]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 6 * len(odd_images.good())
+
+
+def test_examples_of_a_data_set_have_a_right_class(trained):
+    net = restore(trained)
+    cache = open_cache(net.config.data, print)
+    rows = np.array([7, 3, 200])
+    found = predict_examples(net, cache, "test", rows, views=10)
+    assert [prediction.path for prediction in found] == ["test[7]", "test[3]", "test[200]"]
+    labels = cache.labels["test"][rows]
+    probabilities = net.predict_proba(cache.images["test"][rows], views=10)
+    for prediction, label, expected in zip(found, labels, probabilities, strict=True):
+        assert (prediction.right.label, prediction.right.name) == (label, str(label))
+        assert prediction.right.probability == expected[label]
+        assert [guess.label for guess in prediction.guesses] == np.argsort(-expected)[:5].tolist()
+
+
+def test_a_picture_of_images_and_bars(trained, digits, tmp_path, capfd):
+    folder, _ = digits
+    (folder / "0" / "00.png").rename(folder / "0" / r"a name $\that is$ no formula.png")
+    assert main(["predict", f"--workdir={trained}", f"--save={tmp_path}/p.png", f"{folder}/0"]) == 0
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.height > picture.width > 1000  # ten images, four in a row
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["x.jpg"], "--workdir=DIR is missing"),
+        (["--workdir=W"], "PATH of an image or a folder of images is missing"),
+        (["--workdir=W", "x.jpg"], "W is no workdir"),
+        (["--workdir=W", "x.jpg", "--views=3"], "--views is 3"),
+        (["--workdir=W", "x.jpg", "--save=/nowhere/p.png"], "--save=/nowhere/p.png can't be written"),
+        (["--workdir=W", "x.jpg", "--save=p.txt"], "--save=p.txt: a name that ends in .png"),
+        (["--workdir=W", "x.jpg", "--config.seed=1"], "predict takes no --config"),
+    ],
+)
+def test_mistakes_are_one_line(args, message, capfd):
+    assert main(["predict", *args]) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_a_terminal_shows_bars(trained, digits):
+    folder, _ = digits
+    parent, child = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-m", "alexnet_jax", "predict", f"--workdir={trained}", f"{folder}/0/00.png"],
+        stdout=child,
+    )
+    assert done.wait(timeout=120) == 0
+    os.close(child)
+    text = os.read(parent, 10_000).decode()
+    os.close(parent)
+    assert "█" in text

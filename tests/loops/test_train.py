@@ -1,0 +1,332 @@
+"""A run from beginning to end: what it writes, how it stops, and that going on is the same run."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from alexnet_jax import UserError, restore
+from alexnet_jax.config import settings
+from alexnet_jax.errors import RunError
+from alexnet_jax.files import absolute
+from alexnet_jax.loops.train import train
+from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.log import Watch
+from tests.conftest import RECIPES
+
+
+def lines(workdir, kind):
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [record for record in records if record["kind"] == kind]
+
+
+def same_bits(a, b):
+    one, other = restore(a), restore(b)
+    assert one.step == other.step
+    for ours, theirs in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_workdir_holds_what_the_contract_says(trained):
+    names = {path.name.partition(".tfevents")[0] for path in trained.iterdir()}
+    assert names == {
+        "config.json",
+        "data.json",
+        "mean_image.npy",
+        "checkpoints",
+        "metrics.jsonl",
+        "events.out",
+        "lock",
+    }
+    (*_, last) = lines(trained, "train")
+    assert set(last) == {
+        "kind", "step", "epoch", "loss", "top1_error", "learning_rate", "images_per_second"
+    }  # fmt: skip
+    assert [record["step"] for record in lines(trained, "train")] == [10, 20, 30, 40]
+    assert last["epoch"] == pytest.approx(40 / 80)
+    # the cut at epoch 0.3 is step 24, in the middle of an interval; a line tells the last rate
+    assert [r["learning_rate"] for r in lines(trained, "train")] == pytest.approx([0.02, 0.02, 0.002, 0.002])
+    evals = lines(trained, "eval")
+    assert [record["step"] for record in evals] == [20, 40]
+    assert {"split", "views", "examples", "loss", "top1_error", "top5_error"} < set(evals[0])
+    assert (evals[0]["split"], evals[0]["examples"]) == ("validation", 144)
+    assert all(0 <= record["top5_error"] <= record["top1_error"] <= 1 for record in evals)
+    layers = lines(trained, "layers")[0]["layers"]
+    assert set(layers) == {"conv1", "conv2", "fc6", "fc8"}
+    assert layers["conv1"]["weights"] == pytest.approx(0.08, rel=0.2)
+    assert json.loads((trained / "config.json").read_text())["net"]["layers"][0]["type"] == "Conv"
+
+
+def test_it_learns(tiny, tmp_path):
+    tiny.num_steps = tiny.eval_every = 600
+    tiny.learning.cuts = (6.0,)
+    tiny.checkpoint_every = 600
+    train(tiny, str(tmp_path))
+    assert lines(tmp_path, "eval")[-1]["top1_error"] < 0.3
+
+
+def test_stopped_and_gone_on_is_the_same_run(tiny, trained, tmp_path, capsys):
+    tiny.num_steps = 30
+    train(tiny, str(tmp_path))
+    tiny.num_steps = 40
+    train(tiny, str(tmp_path))
+    same_bits(trained, tmp_path)
+    said = capsys.readouterr().out
+    assert "going on at step 30 of 40" in said
+    assert "changed: num_steps: 30 -> 40" in said
+    steps = [record["step"] for record in lines(tmp_path, "train")]
+    assert steps == [10, 20, 30, 40]
+    train(tiny, str(tmp_path))
+    assert "is trained to its end, step 40" in capsys.readouterr().out
+
+
+def test_what_is_done_again_is_written_once(tiny, trained, tmp_path):
+    tiny.checkpoint_every = 25
+    tiny.eval_every = 35
+    tiny.num_steps = 25
+    train(tiny, str(tmp_path))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "train", "step": 30, "loss": 1.0}) + "\n" + '{"kind": "tra')
+    tiny.num_steps = 40
+    train(tiny, str(tmp_path))
+    assert [record["step"] for record in lines(tmp_path, "train")] == [10, 20, 25, 30, 40]
+    same_bits(trained, tmp_path)
+
+
+def test_a_run_at_its_end_takes_no_settings_that_it_was_not_trained_with(tiny, trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "w")
+    before = (tmp_path / "w" / "config.json").read_bytes()
+    tiny.learning.rate = 0.5
+    train(tiny, str(tmp_path / "w"))
+    assert "is trained to its end, step 40" in capsys.readouterr().out
+    tiny.num_steps = 20
+    with pytest.raises(UserError, match=r"is at step 40, past the end that is asked for, 20: take a later"):
+        train(tiny, str(tmp_path / "w"))
+    assert (tmp_path / "w" / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("beginning", ["another", None])
+def test_a_run_that_goes_on_began_where_it_began(tiny, trained, tmp_path, beginning):
+    shutil.copytree(trained, tmp_path / "w")
+    shutil.copytree(trained, tmp_path / "another")
+    tiny.num_steps, tiny.init_from = 41, str(trained)
+    with pytest.raises(UserError, match="holds a run with init_from = None"):
+        train(tiny, str(tmp_path / "w"))
+    train(tiny, str(tmp_path / "tuned"))
+    tiny.num_steps, tiny.init_from = 42, beginning and str(tmp_path / "another")
+    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, the config says"):
+        train(tiny, str(tmp_path / "tuned"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("batch_size", 8), ("seed", 3), ("data.validation", 0.2)])
+def test_another_run_is_refused_before_anything_is_overwritten(tiny, trained, key, value):
+    section, _, name = key.rpartition(".")
+    (tiny[section] if section else tiny)[name] = value
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=f"holds a run with {key}"):
+        train(tiny, str(trained))
+    assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 2000}, "training has only 1293 images"),
+        ({"mesh": (3, 1)}, "batch_size = 16 can't be split over 3 devices"),
+        ({"mesh": (1, 4)}, "2 towers can't be split over 4 devices"),
+        ({"init_from": "/nowhere"}, "/nowhere is no workdir"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_no_run(tiny, tmp_path, change, message):
+    tiny.update(change)
+    with pytest.raises(UserError, match=message):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+
+
+def test_plateau_without_validation_is_refused(tiny, tmp_path):
+    tiny.learning.schedule, tiny.data.validation = "plateau", 0.0
+    with pytest.raises(UserError, match="needs a validation split"):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_workdir_that_cannot_be_written(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can't be written"):
+        train(tiny, str(tmp_path / "file" / "w"))
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path):
+    tiny.num_steps = 20
+    train(tiny, str(tmp_path))
+    tiny.num_steps = 60
+    tiny.learning.rate = 1e20
+    tiny.learning.cuts = ()
+    with pytest.raises(RunError, match=r"the loss is (nan|inf) at step 2\d"):
+        train(tiny, str(tmp_path))
+    with Checkpoints(absolute(tmp_path)) as checkpoints:
+        assert checkpoints.steps() == [10, 20]
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(restore(tmp_path).params)))
+
+
+def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, capsys):
+    """Its memory is in the checkpoint: cuts come where they would have come."""
+    tiny.learning.schedule, tiny.learning.patience, tiny.learning.min_improvement = "plateau", 1, 0.9
+    tiny.eval_every = tiny.checkpoint_every = 10
+    for steps in (20, 90):
+        tiny.num_steps = steps
+        train(tiny, str(tmp_path))
+    # the first evaluation is no improvement of 0.9, and none after it is
+    found = [record["learning_rate"] for record in lines(tmp_path, "train")]
+    assert found == pytest.approx([0.02, 0.002, 0.0002, 0.00002])
+    train(tiny, str(tmp_path))
+    assert "trained to its plateaus' end, step 40; other --config.learning.* go on" in capsys.readouterr().out
+    tiny.learning.max_cuts, tiny.num_steps = 9, 50
+    train(tiny, str(tmp_path))
+    assert lines(tmp_path, "train")[-1]["step"] == 50
+
+
+@pytest.mark.parametrize("left", [[], ["data.json"], ["data.json", "mean_image.npy"], ["checkpoints"]])
+def test_a_start_that_was_killed_can_be_started_again(tiny, trained, tmp_path, left):
+    """Whatever a kill before the first checkpoint leaves; config.json is written last."""
+    for name in left:
+        (shutil.copytree if (trained / name).is_dir() else shutil.copy)(trained / name, tmp_path / name)
+    if "checkpoints" in left:
+        shutil.rmtree(tmp_path / "checkpoints")
+        (tmp_path / "checkpoints" / "10.orbax-checkpoint-tmp").mkdir(parents=True)
+    (tmp_path / "config.json.writing").write_text("{")
+    train(tiny, str(tmp_path))
+    same_bits(trained, tmp_path)
+
+
+def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
+    tiny.num_steps = 10
+    train(tiny, str(tmp_path))
+    before = restore(tmp_path).params
+    tiny.num_steps = 20
+    tiny.learning.layers = ConfigDict({"conv1": {"rate": 0.0, "bias_rate": 0.0}})
+    tiny.learning.momentum = 0.0
+    train(tiny, str(tmp_path))
+    after = restore(tmp_path).params
+    np.testing.assert_array_equal(before["conv1"]["kernel"], after["conv1"]["kernel"])
+    assert not np.array_equal(before["conv2"]["kernel"], after["conv2"]["kernel"])
+    assert "changed: learning.layers.conv1.rate: None -> 0.0" in capsys.readouterr().out
+
+
+def test_stuck_is_told_once():
+    watch = Watch(classes=10, steps_per_epoch=20)
+    warnings = [watch.see(step, 2.30) for step in range(300)]
+    told = [w for w in warnings if w]
+    assert len(told) == 1
+    assert warnings.index(told[0]) == 99
+    assert "ln(10) = 2.303" in told[0]
+    assert "the variants std03 and small_bias" in told[0]
+
+
+def test_a_net_that_learns_is_not_called_stuck():
+    watch = Watch(classes=10, steps_per_epoch=20)
+    assert not any(watch.see(step, 2.3 - 0.001 * step) for step in range(300))
+
+
+def command(workdir, cache_dir, *more):
+    return [
+        sys.executable, "-m", "alexnet_jax", "train", f"--config={RECIPES / 'tiny.py'}",
+        f"--workdir={workdir}", f"--config.data.cache_dir={cache_dir}", *more,
+    ]  # fmt: skip
+
+
+def start(*args):
+    return subprocess.Popen(command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(workdir, step, process):
+    """Until the run has written a line of at least this step."""
+    while process.poll() is None:
+        metrics = workdir / "metrics.jsonl"
+        if metrics.exists() and f'"step": {step}' in metrics.read_text():
+            return
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sigterm_and_ctrl_c_save_and_say_how_to_go_on(cache_dir, trained, tmp_path, signum, status):
+    process = start(tmp_path, cache_dir, "--config.num_steps=100000", "--config.checkpoint_every=100000")
+    wait_for_step(tmp_path, 20, process)
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    first, last = err.splitlines()
+    assert first == f"{signum.name}: saving; again to stop at once"
+    assert last.startswith(f"alexnet-jax: {signum.name}: saved at step ")
+    assert f"go on with: alexnet-jax train --config={RECIPES / 'tiny.py'}" in err
+    step = restore(tmp_path).step
+    assert f"saved at step {step} " in err
+    assert step not in (0, 100000)
+
+
+@pytest.mark.slow
+def test_ten_kills_and_the_same_bits(cache_dir, tiny, tmp_path, monkeypatch):
+    """SIGKILL at ten random moments, in the middle of whatever the run was doing."""
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # it runs for longer than it compiles
+    more = ["--config.num_steps=3000", "--config.checkpoint_every=20", "--config.eval_every=250"]
+    moments = random.Random(0)
+    reached = []
+    for _ in range(10):
+        process = start(tmp_path / "killed", cache_dir, *more)
+        wait_for_step(tmp_path / "killed", (reached[-1] // 10 + 1) * 10 if reached else 10, process)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        records = lines_of_a_killed_run(tmp_path / "killed")
+        reached.append(max((record["step"] for record in records), default=0))
+    assert len(set(reached)) > 5
+    assert reached[-1] < 3000
+    finished = subprocess.run(command(tmp_path / "killed", cache_dir, *more), capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    subprocess.run(command(tmp_path / "undisturbed", cache_dir, *more), check=True, capture_output=True)
+    same_bits(tmp_path / "killed", tmp_path / "undisturbed")
+    with (
+        Checkpoints(absolute(tmp_path / "killed")) as killed,
+        Checkpoints(absolute(tmp_path / "undisturbed")) as undisturbed,
+    ):
+        assert killed.steps() == undisturbed.steps()
+    evals = [
+        [(r["step"], r["loss"], r["top1_error"]) for r in lines(tmp_path / name, "eval")]
+        for name in ("killed", "undisturbed")
+    ]
+    assert evals[0] == evals[1]
+
+
+def lines_of_a_killed_run(workdir):
+    records = []
+    for line in (workdir / "metrics.jsonl").read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def test_a_reader_that_is_gone_does_not_stop_a_run(tmp_path, cache_dir):
+    """As `tee` is after Ctrl-C, which comes to both."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(command(tmp_path, cache_dir), stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert restore(tmp_path).step == 40
+
+
+def test_a_workdir_names_the_config_it_was_made_with(trained, tiny):
+    saved = settings.from_json((trained / "config.json").read_text())
+    assert settings.changes(saved, tiny) == []

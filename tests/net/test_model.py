@@ -1,0 +1,197 @@
+"""One program for a tower: the same numbers wherever the towers live."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax import apply, build, init
+from alexnet_jax.layers import LRN, Classifier, Dropout, replaced, without
+from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.parallel.mesh import TOWER, make_mesh, param_specs
+
+KEY = jax.random.key(3)
+
+
+@pytest.fixture
+def net(tiny):
+    model = build(tiny)
+    return model, init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
+
+
+def test_parameters_are_named_and_have_a_tower_axis(net):
+    _, params, _ = net
+    assert list(params) == ["conv1", "conv2", "fc6", "fc8"]
+    assert params["conv1"]["kernel"].shape == (2, 3, 3, 3, 6)
+    assert params["conv2"]["kernel"].shape == (2, 3, 3, 12, 8)
+    assert params["fc8"]["kernel"].shape == (2, 16, 10)
+    assert params["fc8"]["bias"].shape == (1, 10)
+    assert not np.array_equal(params["conv1"]["kernel"][0], params["conv1"]["kernel"][1])
+
+
+def test_initial_values_are_the_configs(tiny):
+    tiny.net.layers = replaced(replaced(tiny.net.layers, "fc6", bias=1.0), "conv2", std="fan_in")
+    params = init(build(tiny), KEY)
+    assert np.all(params["fc6"]["bias"] == 1)
+    assert np.std(params["fc6"]["kernel"]) == pytest.approx(0.1, rel=0.05)
+    limit = 1 / np.sqrt(3 * 3 * 12)
+    assert 0.98 * limit < np.abs(params["conv2"]["kernel"]).max() <= limit
+    assert 0 < np.abs(params["conv2"]["bias"]).max() <= limit
+
+
+def test_taking_a_layer_out_leaves_the_others_initial_values_alone(tiny):
+    whole = init(build(tiny), KEY)
+    tiny.net.layers = without(tiny.net.layers, "fc6", "relu6", "drop6")
+    rest = init(build(tiny), KEY)
+    assert np.array_equal(whole["conv2"]["kernel"], rest["conv2"]["kernel"])
+
+
+def test_an_lrn_across_the_towers_is_that_of_all_maps_on_any_mesh(tiny):
+    """Its gradient too: as if the maps of all towers lay in one row, as Caffe's do."""
+    tiny.net.layers = replaced(tiny.net.layers, "norm1", reads="all", alpha=1.0)
+    model = build(tiny)
+    params, images = init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
+    beside = jnp.concatenate(jnp.unstack(params["conv1"]["kernel"]), axis=-1)
+    row = jax.nn.relu(ops.conv(images, beside, 1, (0, 1)))  # the biases are zero
+    seen = []
+
+    def spy(x, layer, *edges, plain=ops.lrn):
+        seen.append(plain(x, layer, *edges))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ops, "lrn", spy)
+        apply(model, params, images)
+    np.testing.assert_allclose(jnp.concatenate(seen, axis=-1), ops.lrn(row, LRN("n", alpha=1.0)), atol=1e-6)
+
+    def loss(params, **axes):
+        return jnp.sum(jnp.sin(apply(model, params, images, **axes)))
+
+    mesh, specs = make_mesh(1, 2), param_specs(model, "towers")
+    split = jax.shard_map(
+        jax.grad(partial(loss, tower_axis=TOWER)), mesh=mesh, in_specs=(specs,), out_specs=specs
+    )
+    for a, b in zip(
+        jax.tree.leaves(jax.jit(split)(params)), jax.tree.leaves(jax.grad(loss)(params)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_towers_on_two_devices_compute_what_one_device_does(net, train):
+    model, params, images = net
+    key = KEY if train else None
+    mesh = make_mesh(1, 2)
+    split = jax.jit(
+        jax.shard_map(
+            lambda params, images: apply(model, params, images, dropout_key=key, tower_axis=TOWER),
+            mesh=mesh,
+            in_specs=(param_specs(model, "towers"), P()),
+            out_specs=P(),
+        )
+    )
+    alone = apply(model, params, images, dropout_key=key)
+    np.testing.assert_allclose(split(params, images), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_silent_towers_do_not_see_each_other(tiny):
+    layers = replaced(replaced(tiny.net.layers, "conv2", reads="own"), "fc6", reads="own")
+    tiny.net.layers = layers
+    model = build(tiny)
+    params = init(model, KEY)
+    images = jax.random.normal(KEY, (2, 7, 7, 3))
+    only_first = jax.tree.map(lambda x: x.at[1:].multiply(0) if x.shape[0] == 2 else x, params)
+    only_second = jax.tree.map(lambda x: x.at[:1].multiply(0) if x.shape[0] == 2 else x, params)
+    both = apply(model, params, images)
+    np.testing.assert_allclose(
+        apply(model, only_first, images) + apply(model, only_second, images), both, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_dropout_of_2012_scales_at_test(tiny):
+    images = jax.random.normal(KEY, (512, 7, 7, 3))
+    at = {}
+    for kind in ("test", "training"):
+        tiny.net.layers = replaced(tiny.net.layers, "drop6", scale_at=kind)
+        model = build(tiny)
+        params = init(model, KEY)
+        params["fc8"]["bias"] = jnp.zeros((1, 10))
+        at[kind] = apply(model, params, images), apply(model, params, images, dropout_key=KEY)
+    # the same masks, but for where the factor of 2 stands
+    np.testing.assert_allclose(at["training"][1], 2 * at["test"][1], rtol=1e-5)
+    np.testing.assert_allclose(at["training"][0], 2 * at["test"][0], rtol=1e-5)
+
+
+def test_dropout_drops_half_anew_for_each_example_and_tower(tiny):
+    """With weights that copy, the logits show the mask itself."""
+    tiny.net.layers = (
+        *without(tiny.net.layers, "fc8", "drop6"),
+        Dropout("drop6", rate=0.5),
+        Classifier("fc8", classes=16),
+    )
+    model = build(tiny)
+    params = jax.tree.map(jnp.zeros_like, init(model, KEY))
+    params["fc6"]["bias"] += 1
+    params["fc8"]["kernel"] = jnp.stack([jnp.eye(16), 100 * jnp.eye(16)])
+    masks = apply(model, params, jnp.zeros((200, 7, 7, 3)), dropout_key=KEY)
+    first, second = masks % 100, masks // 100
+    assert set(np.unique(first)) == set(np.unique(second)) == {0, 1}
+    assert first.mean() == pytest.approx(0.5, abs=0.03)
+    assert not np.array_equal(first, second)
+    assert len(np.unique(first, axis=0)) > 190
+
+
+def test_bfloat16_computes_near_float32_with_float32_parameters(tiny, net):
+    _, params, images = net
+    tiny.dtype = "bfloat16"
+    model = build(tiny)
+    assert {x.dtype for x in jax.tree.leaves(init(model, KEY))} == {jnp.dtype("float32")}
+    logits = apply(model, params, images)
+    assert logits.dtype == jnp.float32
+    exact = apply(net[0], params, images)
+    difference = np.abs(logits - exact).max() / np.abs(exact).max()
+    assert 0 < difference < 0.03
+
+
+def test_the_classifiers_bias_counts_once_on_any_mesh(net):
+    model, params, images = net
+    shifted = {**params, "fc8": {**params["fc8"], "bias": params["fc8"]["bias"] + 1}}
+    np.testing.assert_allclose(apply(model, shifted, images), apply(model, params, images) + 1, rtol=1e-5)
+
+
+def test_any_number_of_towers(tiny):
+    tiny.net.towers = 4
+    model = build(tiny)
+    params = init(model, KEY)
+    images = jax.random.normal(KEY, (2, 7, 7, 3))
+    mesh = make_mesh(1, 2)
+    split = jax.shard_map(
+        lambda params, images: apply(model, params, images, tower_axis=TOWER),
+        mesh=mesh,
+        in_specs=(param_specs(model, "towers"), P()),
+        out_specs=P(),
+    )
+    np.testing.assert_allclose(
+        jax.jit(split)(params, images), apply(model, params, images), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_features_are_what_the_classifier_reads(tiny, towers):
+    tiny.net.towers = towers
+    model = build(tiny)
+    params, images = init(model, KEY), jax.random.normal(KEY, (5, 7, 7, 3))
+    params["fc8"]["bias"] = jax.random.normal(KEY, (1, 10))
+    features = apply(model, params, images, features=True)
+    assert (features.shape, features.dtype) == ((5, towers * 16), jnp.float32)
+    logits = features @ params["fc8"]["kernel"].reshape(towers * 16, 10) + params["fc8"]["bias"]
+    np.testing.assert_allclose(apply(model, params, images), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_can_be_replaced_by_field(tiny):
+    changed = replaced(tiny.net.layers, "norm1", k=1.0)
+    assert changed[2] == dataclasses.replace(tiny.net.layers[2], k=1.0)

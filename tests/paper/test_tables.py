@@ -1,0 +1,62 @@
+"""Tables 1 and 2: the paper's figures beside ours, which nobody has to have run."""
+
+import json
+
+import pytest
+from etils import epath
+
+from alexnet_jax import UserError
+from alexnet_jax.paper import tables as paper_tables
+from alexnet_jax.sweep import spec as sweep_lib
+from tests.conftest import CONFIGS
+
+
+def ran(root, name, errors):
+    """A sweep of configs/tables.py of which these tasks are done: {directory: (top 1, top 5)}."""
+    path = f"{CONFIGS}/tables.py:{name}"
+    workdir = epath.Path(root / name)
+    workdir.mkdir()
+    (workdir / "sweep.json").write_text(sweep_lib.to_json(path, sweep_lib.load(path), []))
+    for directory, (top1, top5) in errors.items():
+        (workdir / directory).mkdir()
+        result = {
+            "split": "validation",
+            "views": 10,
+            "examples": 50_000,
+            "top1_error": top1,
+            "top5_error": top5,
+            "checkpoints": [],
+        }
+        (workdir / directory / "evaluation.json").write_text(json.dumps(result))
+
+
+def row(text, title, start):
+    """Of the table with this title, the words of the row that starts so."""
+    table = next(part for part in text.split("\n\n") if part.startswith(title))
+    return next(line.split() for line in table.splitlines() if line.startswith(start))
+
+
+def test_a_cell_that_nobody_ran_says_so(tmp_path):
+    text = paper_tables.text(epath.Path(tmp_path))
+    assert row(text, "Table 2", "5 CNNs") == ["5", "CNNs", "38.1", "16.4", "16.4", "not", "run", "not", "run"]
+    assert row(text, "Table 1", "CNN ")[:3] == ["CNN", "37.5", "17.0"]
+    for name in ("ilsvrc2010", "ilsvrc2012", "fall2009"):
+        assert f"alexnet-jax sweep --config=configs/tables.py:{name} --workdir={tmp_path / name}" in text
+
+
+def test_what_was_run_stands_beside_the_paper(tmp_path):
+    nets = {"1-CNN-seed0": (0.41, 0.19), "1-CNN-seed1": (0.40, 0.18)}
+    ran(tmp_path, "ilsvrc2012", nets | {"5-CNNs": (0.38, 0.165)})
+    text = paper_tables.text(epath.Path(tmp_path))
+    assert row(text, "Table 2", "1 CNN ")[2:5] == ["40.7", "18.2", "-"]
+    assert "40.50 ± 0.71" in text
+    assert "18.50 ± 0.71" in text
+    assert "2 of 5 nets, 50,000 images of validation, 10 views" in text
+    assert row(text, "Table 2", "5 CNNs")[5:7] == ["38.00", "16.50"]
+    assert row(text, "Table 2", "7 CNNs*")[5:] == ["not", "run", "not", "run"]
+
+
+def test_a_directory_that_is_no_sweep_is_refused(tmp_path):
+    (tmp_path / "ilsvrc2010").mkdir()
+    with pytest.raises(UserError, match="ilsvrc2010 holds no sweep"):
+        paper_tables.text(epath.Path(tmp_path))

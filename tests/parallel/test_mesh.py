@@ -1,0 +1,67 @@
+"""The mesh that a config asks for, and one that can't be."""
+
+import jax
+import pytest
+
+from alexnet_jax import UserError, get_config
+from alexnet_jax.parallel.mesh import mesh_for
+from tests.conftest import CONFIGS
+
+FOUR = jax.devices()[:4]
+
+
+@pytest.mark.parametrize(
+    ("shape", "towers", "expected"),
+    [
+        ((-1, 1), 2, (4, 1)),
+        ((-1, 2), 2, (2, 2)),
+        ((1, 2), 4, (1, 2)),
+        ((1, 1), 1, (1, 1)),
+        ((2, -1), 2, (2, 2)),
+        ((1, -1), 4, (1, 4)),
+        ((-1, -1), 1, (4, 1)),
+    ],
+)
+def test_meshes_of_four_devices(tiny, shape, towers, expected):
+    tiny.mesh, tiny.net.towers = shape, towers
+    mesh, _ = mesh_for(tiny, FOUR)
+    assert tuple(mesh.shape.values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "towers", "batch", "message"),
+    [
+        ((8, 1), 2, 16, "needs 8 devices, 4 are there"),
+        ((-1, 8), 8, 16, "needs 8 devices, 4 are there"),
+        ((1, 2), 3, 16, "3 towers can't be split over 2 devices"),
+        ((-1, 1), 2, 6, r"batch_size = 6 can't be split over 4 devices.*mesh='\(3, 1\)'"),
+    ],
+)
+def test_meshes_that_cannot_be(tiny, shape, towers, batch, message):
+    tiny.mesh, tiny.net.towers, tiny.batch_size = shape, towers, batch
+    with pytest.raises(UserError, match=message):
+        mesh_for(tiny, FOUR)
+
+
+def test_the_default_is_the_mesh_that_sends_least_and_says_so():
+    config = get_config(str(CONFIGS / "alexnet.py"))
+    mesh, why = mesh_for(config, FOUR)
+    # 61 million gradients are more than what two towers tell each other of 64 images
+    assert tuple(mesh.shape.values()) == (2, 2)
+    assert "data 2 x tower 2" in why
+    assert "4 x 1 366 MB" in why  # 1.5 times 60,965,224 float32
+    config.batch_size = 4096
+    mesh, why = mesh_for(config, FOUR)
+    assert tuple(mesh.shape.values()) == (4, 1)
+    assert "2 x 2" in why
+
+
+def test_a_batch_that_one_mesh_cannot_hold_takes_the_other(tiny):
+    tiny.mesh, tiny.batch_size = (-1, -1), 6
+    assert tuple(mesh_for(tiny, FOUR)[0].shape.values()) == (2, 2)
+
+
+def test_units_that_the_devices_cannot_share(tiny):
+    tiny.mesh, tiny.batch_size, tiny.parallelism = (3, 1), 15, "one_weird_trick"
+    with pytest.raises(UserError, match="can't split fc6's 16 units over 3 devices"):
+        mesh_for(tiny, FOUR)

@@ -1,0 +1,316 @@
+"""The page of a training, against the files that it is made of, and what there is where some are missing."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import restore
+from alexnet_jax.cli.main import main
+from alexnet_jax.files import absolute
+from alexnet_jax.loops.evaluate import Result
+from alexnet_jax.loops.train import train
+from alexnet_jax.paper import tables as paper_tables
+from alexnet_jax.report import page as report
+from alexnet_jax.report import training as report_workdir
+from alexnet_jax.report.images import Asked
+from alexnet_jax.report.mistakes import Mistakes
+
+
+@pytest.fixture(scope="module")
+def page(trained, tmp_path_factory):
+    """The page of the tiny net, as text."""
+    path = tmp_path_factory.mktemp("report") / "page.html"
+    assert main(["report", f"--workdir={trained}", f"--save={path}"]) == 0
+    return path.read_text()
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A workdir that may be spoilt."""
+    return shutil.copytree(trained, tmp_path / "copy")
+
+
+def lines(workdir, kind):
+    records = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [record for record in records if record["kind"] == kind]
+
+
+def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
+    drawn = {}
+
+    def curves(ident, title, series, cuts=(), **options):
+        drawn[ident] = ({each.name: (list(each.x), list(each.y)) for each in series}, list(cuts))
+
+    monkeypatch.setattr(report_workdir, "curves", curves)
+    complaints = []
+    facts = report_workdir.gather(Asked(str(trained), step="20", split="train"), complaints.append)
+    assert not complaints
+    train, evaluations, layers = (lines(trained, kind) for kind in ("train", "eval", "layers"))
+    assert (facts.epoch, facts.epochs, facts.steps) == (train[-1]["epoch"], train[-1]["epoch"], (40, 40))
+    assert facts.last == evaluations[-1]
+    assert facts.step == 20
+    assert facts.tested.mistakes.result.examples == 1293
+    assert "4 layers with weights in 2 towers" in facts.net
+    assert facts.layers[-1][-1].startswith(facts.net.split()[-2])
+
+    epochs = [line["epoch"] for line in train]
+    at = [line["epoch"] for line in evaluations]
+    series, cuts = drawn["errors"]
+    assert series["training"] == (epochs, [line["top1_error"] for line in train])
+    assert series["validation"] == (at, [line["top1_error"] for line in evaluations])
+    assert series["validation, top 5"] == (at, [line["top5_error"] for line in evaluations])
+    assert drawn["loss"][0]["training"] == (epochs, [line["loss"] for line in train])
+    assert drawn["speed"][0]["images/s"] == (epochs, [line["images_per_second"] for line in train])
+    # The rate is cut at 0.3 epochs, 24 of 80 steps; a line for each ten steps.
+    assert cuts == [(20 / 80, pytest.approx(0.002))]
+    for what in ("weights", "steps"):
+        assert list(drawn[what][0]) == ["conv1", "conv2", "fc6", "fc8"]
+        assert drawn[what][0]["fc6"] == (at, [line["layers"]["fc6"][what] for line in layers])
+
+    changed = {key: (here, default) for key, here, default in facts.changed}
+    assert changed["learning.cuts"] == ("(0.3,)", "()")
+    assert changed["data.source"] == ("sklearn:digits", "tfds:imagenet2012")
+    assert "learning.momentum" not in changed
+    assert dict(facts.settings)["learning.momentum"] == "0.9"
+
+
+def test_the_page_says_what_evaluate_says(trained, page, tmp_path):
+    assert main(["evaluate", f"--workdir={trained}", f"--json={tmp_path}/e.json"]) == 0
+    found = json.loads((tmp_path / "e.json").read_text())
+    for text in (
+        f"{100 * found['top1_error']:.2f}\N{NO-BREAK SPACE}%",
+        f"{100 * found['top5_error']:.2f}\N{NO-BREAK SPACE}%",
+    ):
+        assert f"<dd>{text}</dd>" in page
+    assert f"<dd>{found['loss']:.4f}</dd>" in page
+    assert f"<dd>{100 * lines(trained, 'eval')[-1]['top1_error']:.1f}\N{NO-BREAK SPACE}%</dd>" in page
+    assert f"--workdir={trained}</span> <span>--step=40</span> <span>--split=test" in page
+
+
+def test_the_page_needs_nothing_else_and_no_id_stands_twice(page):
+    sources = re.findall(r'\b(?:src|href)="([^"]{0,40})', page)
+    assert len(sources) > 50
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert not re.search(r"url\((?!#)|@import|<script", page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 100
+    asked = re.findall(r'(?:href="|url\()#([^")]+)', page)
+    named = [name for names in re.findall(r'aria-labelledby="([^"]+)"', page) for name in names.split()]
+    assert {*asked, *named} <= {*ids}
+
+
+def test_charts_take_their_colours_from_the_page(page):
+    charts = re.findall(r'<svg class="chart".*?</svg>', page, flags=re.DOTALL)
+    assert len(charts) == 5
+    for chart in charts:
+        assert not re.search(r"#[0-9a-f]{6}\b", chart)
+        assert not re.search(r"DejaVu|<style", chart)
+        assert "var(--c0)" in chart
+
+
+def test_the_same_workdir_makes_the_same_page(trained, page, tmp_path):
+    assert main(["report", f"--workdir={trained}", f"--save={tmp_path}/page.html"]) == 0
+    assert (tmp_path / "page.html").read_text() == page
+
+
+def test_a_run_without_checkpoints_has_curves_and_says_what_it_lacks(copy, capfd):
+    shutil.rmtree(copy / "checkpoints")
+    assert main(["report", f"--workdir={copy}"]) == 2
+    out, err = capfd.readouterr()
+    assert out.strip() == f"{copy}/report.html"
+    assert err.count("\n") == 1
+    assert "alexnet-jax: there is no checkpoint yet, so there are no figures" in err
+    assert "train writes one every 10 steps" in err
+    page = (copy / "report.html").read_text()
+    assert "there is no checkpoint yet" in page
+    assert page.count('<svg class="chart"') == 5
+    assert "Figure 3" not in page
+
+
+def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp_path, capfd):
+    (tmp_path / "cache").mkdir()
+    args = [f"--workdir={trained}", f"--config.data.cache_dir={tmp_path}/cache", f"--save={tmp_path}/p.html"]
+    assert main(["report", *args]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "sklearn:digits is not prepared on this machine" in err
+    assert "--config.data.cache_dir=DIR says where else it lies" in err
+    assert not list((tmp_path / "cache").iterdir())
+    page = (tmp_path / "p.html").read_text()
+    assert "is not prepared on this machine" in page
+    assert "Figure 3: the first kernels" in page
+    assert "Figure 4, left" not in page
+
+
+def test_other_images_than_it_was_trained_on_are_said_and_other_classes_refused(copy, capfd):
+    data = json.loads((copy / "data.json").read_text())
+    (copy / "data.json").write_text(json.dumps(data | {"fingerprint": "another"}))
+    assert main(["report", f"--workdir={copy}"]) == 2
+    assert "the images are not those it was trained on" in capfd.readouterr().err
+    assert "the images are not those it was trained on" in (copy / "report.html").read_text()
+    (copy / "report.html").unlink()
+    (copy / "data.json").write_text(json.dumps(data | {"class_names": [*data["class_names"][:9], "ten"]}))
+    assert main(["report", f"--workdir={copy}"]) == 2
+    assert "was trained on other data than sklearn:digits is here" in capfd.readouterr().err
+    assert not (copy / "report.html").exists()
+
+
+def test_a_line_that_is_cut_off_is_left_out_and_said(copy, capfd):
+    metrics = copy / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:-30])
+    assert main(["report", f"--workdir={copy}"]) == 2
+    count = len(metrics.read_text().splitlines())
+    assert f"metrics.jsonl is cut off in line {count}: what follows is left out" in capfd.readouterr().err
+    assert f"is cut off in line {count}" in (copy / "report.html").read_text()
+
+
+def test_a_run_that_has_told_nothing_yet_has_a_page(copy, capfd):
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "metrics.jsonl").unlink()
+    assert main(["report", f"--workdir={copy}"]) == 2
+    assert "no line of training yet" in capfd.readouterr().err
+    assert "It has not begun to learn" in (copy / "report.html").read_text()
+
+
+def test_more_classes_than_a_matrix_has_room_for_are_a_list(trained):
+    facts = report_workdir.gather(Asked(str(trained)), print)
+    confusion = np.diag(np.full(31, 50))
+    confusion[3, 30], confusion[2, 1] = 7, 4
+    found = Mistakes(Result("test", 1, 1561, 0.5, 0.1, 0.0), confusion, 0, np.empty(0, int), np.empty(0, int))
+    names = tuple(f"<class {i}>" for i in range(31))
+    facts = dataclasses.replace(
+        facts,
+        data=dataclasses.replace(facts.data, class_names=names, class_words=names),
+        tested=dataclasses.replace(facts.tested, mistakes=found),
+    )
+    assert facts.pairs == [
+        ("<class 3>", "<class 30>", "7 of 57"),
+        ("<class 2>", "<class 1>", "4 of 54"),
+    ]
+    page = report.render("report_workdir.html.jinja", facts)
+    assert 'class="confusion"' not in page
+    assert "&lt;class 30&gt;</td>" in page
+
+
+def test_the_matrix_is_as_dark_as_a_mistake_is_frequent_in_its_class(trained):
+    tested = report_workdir.gather(Asked(str(trained)), print).tested
+    counts = np.diag(np.full(10, 6))
+    counts[0, 1], counts[5, 4], counts[5, 5] = 2, 5, 15  # a quarter of each
+    counts[7, 8] = 2
+    found = dataclasses.replace(tested, mistakes=dataclasses.replace(tested.mistakes, confusion=counts))
+    assert [[count for count, _ in row] for row in found.matrix] == counts.tolist()
+    assert found.matrix[0][1][1] == found.matrix[5][4][1] == found.matrix[7][8][1] > 0
+    assert found.matrix[0][2][1] == 0
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_figure_3_alone(trained, kind, tmp_path, capfd):
+    files = [tmp_path / f"{name}.{kind}" for name in "ab"]
+    for file in files:
+        assert main(["report", f"--workdir={trained}", "--figure=3", f"--save={file}"]) == 0
+    assert capfd.readouterr().out.split() == [str(file) for file in files]
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind]
+    assert files[0].read_bytes().startswith(start)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_figure_4_alone_in_two_halves(trained, tmp_path, capfd):
+    assert main(["report", f"--workdir={trained}", "--figure=4", f"--save={tmp_path}/4.png"]) == 0
+    of, *files = capfd.readouterr().out.splitlines()
+    count = restore(trained).data.splits["train"]
+    assert of == f"the nearest of {count:,} of {count:,} training images"
+    assert files == [f"{tmp_path}/4-left.png", f"{tmp_path}/4-right.png"]
+    for side in ("left", "right"):
+        with Image.open(tmp_path / f"4-{side}.png") as picture:
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+
+
+def test_the_papers_tables(tmp_path, capfd):
+    assert main(["report", "--tables", f"--workdir={tmp_path}"]) == 0
+    assert capfd.readouterr().out == paper_tables.text(absolute(tmp_path)) + "\n"
+
+
+def test_images_in_a_page_are_small_and_true():
+    small = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    np.testing.assert_array_equal(decoded(report.image_uri(small)), small)
+    kernels = np.linspace(0, 1, 300 * 100 * 3).reshape(300, 100, 3)
+    np.testing.assert_allclose(decoded(report.image_uri(kernels)), 255 * kernels, atol=0.51)
+    rgb = (10, 200, 90)
+    photograph = np.full((256, 256, 3), rgb, np.uint8)
+    uri = report.image_uri(photograph)
+    assert uri.startswith("data:image/jpeg")
+    shown = decoded(uri)
+    assert shown.shape == (192, 192, 3)
+    np.testing.assert_allclose(shown, np.broadcast_to(rgb, shown.shape), atol=6)
+
+
+def decoded(uri):
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--step=11"], "no checkpoint 11"),
+        (["--step=some"], "--step is 'some'"),
+        (["--split=dev"], "--split is 'dev'; sklearn:digits has train, test, validation"),
+        (["--views=3"], "--views is 3"),
+        (["--save=/nowhere/p.html"], "--save=/nowhere/p.html can't be written"),
+        (["--save=p.txt"], "--save=p.txt: a name that ends in .html"),
+        (["--config.seed=1"], "config.seed is the workdir's own; report takes data.source"),
+        (["--figure=2", "--save=2.png"], "alexnet-jax train --dry_run prints it"),
+        (["--figure=5", "--save=5.png"], "--figure is 5, but must be 1, 3 or 4"),
+        (["--figure=3"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
+        (["--figure=3", "--save=3.gif"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
+        (["--figure=1", "--save=1.png"], "holds no sweep"),
+        (["--figure=4", "--save=4.png", "--config.data.cache_dir=none"], "is not prepared on this machine"),
+        (["more"], "report takes flags alone"),
+    ],
+)
+def test_mistakes_are_one_line(trained, args, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", f"--workdir={trained}", *args]) == 2
+    err = capfd.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_none_or_empty_is_one_line(tmp_path, capfd):
+    assert main(["report", f"--workdir={tmp_path}/none"]) == 2
+    assert f"there is no folder {tmp_path}/none" in capfd.readouterr().err
+    assert main(["report", f"--workdir={tmp_path}"]) == 2
+    assert "holds neither a training nor a sweep" in capfd.readouterr().err
+    assert main(["report"]) == 2
+    assert "--workdir=DIR is missing" in capfd.readouterr().err
+
+
+def test_a_set_without_images_to_test_on_has_a_page_without_a_test(tiny, five_classes, tmp_path, capsys):
+    tiny.data.source, tiny.data.validation, tiny.num_steps = five_classes, 0.0, 1
+    train(tiny, str(tmp_path / "w"))
+    capsys.readouterr()
+    assert main(["report", f"--workdir={tmp_path / 'w'}"]) == 2
+    assert "has images for training alone; --split=train tests on those" in capsys.readouterr().err
+    text = (tmp_path / "w" / "report.html").read_text()
+    assert "Figure 3" in text
+    assert "Figure 4" not in text
+    assert main(["report", f"--workdir={tmp_path / 'w'}", "--split=train"]) == 0
+    assert "The hardest" in (tmp_path / "w" / "report.html").read_text()
+
+
+def test_names_of_classes_are_text_in_the_page(copy):
+    info = json.loads((copy / "data.json").read_text())
+    info["class_words"] = ['"><img src=x onerror=alert(1)>'] * 10
+    (copy / "data.json").write_text(json.dumps(info))
+    assert main(["report", f"--workdir={copy}"]) == 0
+    text = (copy / "report.html").read_text()
+    assert "onerror" in text
+    assert "<img src=x" not in text

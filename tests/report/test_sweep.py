@@ -1,0 +1,237 @@
+"""The page of a sweep, of files that are written by hand, and figure 1 of training errors that are known."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from alexnet_jax import UserError
+from alexnet_jax.cli.main import main
+from alexnet_jax.paper import figure1, figures
+from alexnet_jax.report.sweep import gather
+from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
+
+ABLATIONS = Sweep(
+    (
+        Member("whole", "a.py"),
+        Member("no LRN & <b>", "a.py:no_lrn", published=Published("a set", 1.4, 1.2, worse=True)),
+        Member("pool2", "a.py:pool2"),
+        Member("failing", "a.py:failing", seeds=(0,)),
+    ),
+    baseline="whole",
+    seeds=(0, 1),
+    ensembles=(Ensemble("all", ("whole", "pool2")),),
+)
+FIGURE1 = Sweep(
+    tuple(
+        Member(f"{word} {rate}", f"cifar10.py:figure1_{word}", {"learning.rate": rate})
+        for rate in (0.001, 0.002)
+        for word in ("relu", "tanh")
+    )
+)
+
+
+def write_sweep(directory, sweep):
+    directory.mkdir(exist_ok=True)
+    text = sweep_lib.to_json("configs/a.py:some", sweep, ["--config.num_epochs=3.0"])
+    (directory / "sweep.json").write_text(text)
+
+
+def write_run(directory, errors, rate=0.01, tested=None, per_epoch=2):
+    """Training errors at equal distances, ``per_epoch`` of them an epoch; after each a validation."""
+    directory.mkdir(exist_ok=True)
+    with (directory / "metrics.jsonl").open("w") as file:
+        for i, error in enumerate(errors, 1):
+            place = {"step": 10 * i, "epoch": i / per_epoch}
+            numbers = {"loss": 2 * error, "top1_error": error}
+            line = {"kind": "train", **place, **numbers, "learning_rate": rate, "images_per_second": 9.0}
+            file.write(json.dumps(line) + "\n")
+            where = {"kind": "eval", "split": "validation", "views": 1, "examples": 50, **place}
+            file.write(json.dumps({**where, **numbers, "top5_error": error / 2}) + "\n")
+    if tested is not None:
+        write_evaluation(directory, tested)
+
+
+def write_evaluation(directory, error):
+    directory.mkdir(exist_ok=True)
+    found = {"split": "test", "views": 10, "examples": 1000, "loss": 1.0, "top1_error": error}
+    text = json.dumps(found | {"top5_error": error / 2, "checkpoints": []})
+    (directory / "evaluation.json").write_text(text)
+
+
+def write_ablations(directory):
+    """A sweep of which some is done, some failed and some is not begun."""
+    write_sweep(directory, ABLATIONS)
+    for name, tested in (("whole-seed0", 0.20), ("whole-seed1", 0.22), ("pool2-seed0", 0.19)):
+        write_run(directory / name, [0.5, 0.4, 0.3], tested=tested)
+    for seed, tested in ((0, 0.23), (1, 0.25)):
+        write_run(directory / f"no-LRN-b-seed{seed}", [0.6, 0.5, 0.4], tested=tested)
+    (directory / "failing-seed0").mkdir()
+    (directory / "failing-seed0" / "failed.txt").write_text("the loss is nan\n")
+    (directory / "pool2-seed0" / "report.html").write_text("")
+
+
+@pytest.fixture
+def ablations(tmp_path):
+    write_ablations(tmp_path / "sweep")
+    return epath.Path(tmp_path / "sweep")
+
+
+def test_changes_are_bars_with_their_standard_error(ablations):
+    facts = gather("W", ablations, ablations)
+    whole, no_lrn, pool2, failing, ensemble = facts.bars
+    assert whole is failing is ensemble is None
+    # No LRN is 24 - 21 = 3 worse, its standard error sqrt(2/2 + 2/2); pool2 19 - 21 = -2, of one seed.
+    scale = 96 / (3 + 2**0.5 + 2)
+    assert no_lrn.zero == pool2.zero == pytest.approx(2 + 2 * scale, abs=0.01)
+    assert no_lrn.end - no_lrn.zero == pytest.approx(3 * scale, abs=0.02)
+    assert no_lrn.high - no_lrn.low == pytest.approx(2 * 2**0.5 * scale, abs=0.02)
+    assert no_lrn.published - no_lrn.zero == pytest.approx(1.4 * scale, abs=0.02)
+    assert pool2.end - pool2.zero == pytest.approx(-2 * scale, abs=0.02)
+    assert (pool2.low, pool2.high, pool2.published) == (None, None, None)
+    assert facts.command == "alexnet-jax sweep --workdir=W --config=configs/a.py:some --config.num_epochs=3.0"
+
+
+def test_each_net_has_a_state_and_an_address(ablations):
+    runs = {run.name: run for run in gather("W", ablations, ablations.parent).runs}
+    assert [run.state for run in runs.values()] == ["tested"] * 5 + ["to do", "failed"]
+    assert (runs["whole-seed0"].epoch, runs["whole-seed0"].error) == (1.5, 0.3)
+    assert runs["pool2-seed0"].report == "sweep/pool2-seed0/report.html"
+    assert runs["whole-seed0"].report is None
+
+
+def test_the_page_of_a_sweep(ablations, capfd):
+    assert main(["report", f"--workdir={ablations}"]) == 0
+    assert capfd.readouterr().out.strip() == f"{ablations}/report.html"
+    page = (ablations / "report.html").read_text()
+    assert "no LRN &amp; &lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "failing-seed0: the loss is nan" in page
+    assert 'href="pool2-seed0/report.html"' in page
+    assert "24.00 ± 1.41" in page
+    assert "+3.00 ± 1.41" in page
+    assert "5 of 7 trainings are done and tested, on 1,000 images of test, 10 view(s)" in page
+
+
+def test_a_sweep_that_has_not_begun_has_a_page(tmp_path):
+    write_sweep(tmp_path / "sweep", FIGURE1)
+    assert main(["report", f"--workdir={tmp_path}/sweep"]) == 0
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert "0 of 4 trainings are done" in page
+    assert "Figure 1" not in page
+
+
+def write_rates(directory):
+    """ReLUs get there after 1.5 and 2.5 epochs, tanh with its second rate alone, after 6."""
+    write_sweep(directory, FIGURE1)
+    for name, rate, epochs in (
+        ("relu-0.001", 0.001, [0.8, 0.4, 0.1, 0.05]),  # 2 + 0.15 / 0.3
+        ("relu-0.002", 0.002, [0.3, 0.2, 0.2, 0.1]),  # 1 + 0.05 / 0.1
+        ("tanh-0.001", 0.001, [0.9, 0.8, 0.7]),
+        ("tanh-0.002", 0.002, [0.9, 0.8, 0.7, 0.6, 0.5, 0.25]),
+    ):
+        halves = [error for each in epochs for error in (each + 0.01, each - 0.01)]
+        write_run(directory / f"{name}-seed0", [*halves, 0.7], rate, tested=0.5)  # and half an epoch more
+
+
+@pytest.fixture
+def rates(tmp_path):
+    write_rates(tmp_path / "sweep")
+    return epath.Path(tmp_path / "sweep")
+
+
+def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
+    facts = figure1.gather(rates, FIGURE1)
+    relu, tanh = facts.nets
+    assert (relu.name, relu.saturating, tanh.name, tanh.saturating) == ("ReLU", False, "tanh", True)
+    assert [run.reached for run in relu.runs] == pytest.approx([2.5, 1.5])
+    assert (relu.first.rate, tanh.first.rate) == (0.002, 0.002)
+    assert tanh.runs[0].reached is None
+    assert facts.ratio == (pytest.approx(4), "tanh", "ReLU")
+    assert facts.text().splitlines() == [
+        "ReLU: 25 % training error after 1.5 epochs (rate 0.002, the largest tried, of 2)",
+        "tanh: 25 % training error after 6.0 epochs (rate 0.002, the largest tried, of 2)",
+        "tanh takes 4.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
+        "never there: tanh 0.001 (3 epochs)",
+    ]
+
+
+def test_the_quickest_rate_is_that_of_the_mean_over_its_seeds(tmp_path):
+    sweep = dataclasses.replace(FIGURE1, seeds=(0, 1))
+    write_sweep(tmp_path, sweep)
+    for name, *seeds in (
+        ("relu-0.001", [0.5, 0.25, 0.1], [0.5, 0.25, 0.1]),
+        ("relu-0.002", [0.2, 0.1, 0.1, 0.1], [0.9, 0.9, 0.5, 0.1]),  # one of them is lucky
+        ("tanh-0.001", [0.5, 0.5, 0.4, 0.3], [0.5, 0.5, 0.4, 0.2]),
+        ("tanh-0.002", [0.9, 0.9], []),
+    ):
+        for seed, errors in enumerate(seeds):
+            halves = [error for each in errors for error in (each, each)]
+            rate = float(name[-5:])
+            write_run(tmp_path / f"{name}-seed{seed}", halves, rate, tested=0.5 if errors else None)
+    assert figure1.gather(epath.Path(tmp_path), sweep).text().splitlines() == [
+        "ReLU: 25 % training error after 2.0 epochs (rate 0.001, the smallest tried, of 2)",
+        "tanh: 25 % training error after 4.0 epochs (rate 0.001, the only one)",
+        "tanh takes 2.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
+        "not trained to the end, so all this may change: tanh 0.002",
+    ]
+
+
+def test_a_net_that_never_gets_there_has_no_ratio(rates):
+    write_run(rates / "tanh-0.002-seed0", [0.9] * 8, 0.002, tested=0.5)
+    facts = figure1.gather(rates, FIGURE1)
+    assert facts.ratio is None
+    assert facts.nets[1].first is None
+    assert "tanh: never 25 % training error, in 4 epochs (2 rates)" in facts.text()
+    (rates / "tanh-0.002-seed0" / "evaluation.json").unlink()  # it is under way
+    assert figure1.gather(rates, FIGURE1).text().splitlines()[1:] == [
+        "tanh: not yet at 25 % training error, in 4 epochs (2 rates)",
+        "not trained to the end, so all this may change: tanh 0.002",
+    ]
+
+
+def test_figure_1_as_a_picture_and_on_the_page(rates, tmp_path, capfd):
+    assert main(["report", f"--workdir={rates}", "--figure=1", f"--save={tmp_path}/1.png"]) == 0
+    out = capfd.readouterr().out.splitlines()
+    assert out[2].startswith("tanh takes 4.0 times")
+    assert out[-1] == f"{tmp_path}/1.png"
+    with Image.open(tmp_path / "1.png") as picture:
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+    assert main(["report", f"--workdir={rates}"]) == 0
+    assert "tanh takes 4.0 times as many epochs" in (rates / "report.html").read_text()
+
+
+def test_relus_are_solid_tanh_is_dashed_and_other_rates_are_thin(rates):
+    (ax,) = figures.draw_figure1(figure1.gather(rates, FIGURE1)).axes
+    level, *lines = (line for line in ax.lines if line.get_linestyle() != "None")
+    assert set(level.get_ydata()) == {0.25}
+    drawn = [(line.get_linestyle(), line.get_linewidth() > 1) for line in lines]
+    assert drawn == [("-", False), ("-", True), ("--", False), ("--", True)]
+    np.testing.assert_allclose(lines[1].get_ydata(), [0.3, 0.2, 0.2, 0.1])
+    np.testing.assert_array_equal(lines[1].get_xdata(), [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("errors", "at"), [([0.5, 0.2], 1 + 0.25 / 0.3), ([0.2], 1), ([0.5, 0.3], None), ([0.3, 0.25, 0.1], 2)]
+)
+def test_where_a_curve_comes_down_to_a_level(errors, at):
+    assert figure1.first_at(np.array(errors), 0.25) == (at if at is None else pytest.approx(at))
+
+
+def test_mistakes_are_one_line(ablations, tmp_path, capfd):
+    write_sweep(tmp_path / "new", ABLATIONS)
+    with pytest.raises(UserError, match="figure 1 shows training errors, and no net in"):
+        figure1.gather(epath.Path(tmp_path / "new"), FIGURE1)
+    for args, message in (
+        (["--figure=1", "--save=1.png"], "holds another sweep than configs/figure1.py"),
+        (["--figure=3", "--save=3.png"], "holds a sweep: figure 3 takes the workdir of one of its nets"),
+        (["--config.data.cache_dir=x"], "the report of a sweep takes no --config"),
+    ):
+        assert main(["report", f"--workdir={ablations}", *args]) == 2
+        err = capfd.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1

@@ -1,0 +1,97 @@
+"""Compiled programs are found again; where they can't be kept, a run goes on without."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from alexnet_jax.runtime import compile_cache
+from tests.conftest import RECIPES
+
+
+def run(tmp_path, cache_dir, **environment):
+    command = [
+        sys.executable, "-m", "alexnet_jax", "train", f"--config={RECIPES / 'tiny.py'}",
+        f"--workdir={tmp_path / 'w'}", f"--config.data.cache_dir={cache_dir}", "--config.num_steps=3",
+    ]  # fmt: skip
+    kept = {k: v for k, v in os.environ.items() if "CACHE" not in k}
+    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
+
+
+def test_a_run_keeps_its_programs_and_has_one_step(tmp_path, cache_dir):
+    run(tmp_path, cache_dir, XDG_CACHE_HOME=str(tmp_path))
+    names = [file.name.partition("-")[0] for file in (tmp_path / "alexnet-jax" / "programs").iterdir()]
+    # One update: the state that it begins with has the types of the state that it returns.
+    assert names.count("jit_update") == 1
+    assert {"jit__create_state", "jit_predict", "jit_score"} < set(names)
+
+
+COUNT = """if True:
+    import sys
+    from alexnet_jax.runtime import compile_cache
+    compile_cache.use()  # before JAX is imported
+    import jax
+    from alexnet_jax.cli.main import main
+    counts = dict.fromkeys(["compile_requests_use_cache", "cache_hits", "cache_misses"], 0)
+    def count(event, **_):
+        if (name := event.removeprefix("/jax/compilation_cache/")) in counts:
+            counts[name] += 1
+    jax.monitoring.register_event_listener(count)
+    status = main(sys.argv[1:])
+    print(*counts.values())
+    sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_a_second_start_compiles_nothing(tmp_path, cache_dir, trained, verb):
+    def start(number):
+        workdir = trained if verb == "evaluate" else tmp_path / number
+        recipe = [f"--config={RECIPES / 'tiny.py'}", "--config.num_steps=3"] if verb == "train" else []
+        kept = {k: v for k, v in os.environ.items() if "CACHE" not in k}
+        done = subprocess.run(
+            [sys.executable, "-c", COUNT, verb, *recipe, f"--workdir={workdir}",
+             f"--config.data.cache_dir={cache_dir}"],
+            env=kept | {"XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return [int(word) for word in done.stdout.splitlines()[-1].split()]
+
+    requests, hits, misses = start("first")
+    assert misses > 0
+    assert hits + misses == requests
+    assert start("second") == [requests, requests, 0]
+
+
+def test_a_place_that_cannot_be_written_is_not_told(tmp_path, cache_dir):
+    (tmp_path / "file").touch()
+    assert run(tmp_path, cache_dir, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "file")).stderr == ""
+
+
+def test_no_home_to_write_in(tmp_path, monkeypatch):
+    (tmp_path / "alexnet-jax").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    compile_cache.use()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_the_users_own_directory_stays(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+    compile_cache.use()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+
+
+def test_the_oldest_programs_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setattr(compile_cache, "_MOST", 25)
+    directory = tmp_path / "alexnet-jax" / "programs"
+    directory.mkdir(parents=True)
+    for age in range(4):
+        file = directory / f"{age}-cache"
+        file.write_bytes(b"x" * 10)
+        os.utime(file, (100 - age, 100 - age))
+    compile_cache.use()
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    assert {file.name for file in directory.iterdir()} == {"0-cache", "1-cache"}

@@ -1,0 +1,147 @@
+"""Without the devices that were asked for, a command ends in one line; with an unused GPU, it says so."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from alexnet_jax.runtime import devices
+from tests.conftest import ROOT, launch
+
+INSTALL = f"{sys.executable} -m pip install 'jax[cuda13]=={jax.__version__}'"
+PLUGIN = "JAX's CUDA plugin is installed, but JAX runs on the CPU"
+DRY_RUN = ("train", "--dry_run", f"--config={ROOT / 'configs' / 'digits.py'}")
+HIDE_CUDA = "import sys; sys.modules['jax_cuda12_plugin'] = sys.modules['jax_cuda13_plugin'] = None\n"
+HAVE_CUDA = "import alexnet_jax.devices; alexnet_jax.devices._PLUGINS = ('json',)\n"
+
+
+def run(script, **environment):
+    """Run a dry run in a process of its own, after the lines of ``script``."""
+    script += "import sys; from alexnet_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    kept = {n: v for n, v in os.environ.items() if n not in ("JAX_PLATFORMS", "TPU_LIBRARY_PATH")}
+    command = [sys.executable, "-c", script, *DRY_RUN]
+    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("platforms", "message"),
+    [
+        (
+            "cuda",
+            f"JAX_PLATFORMS=cuda, but JAX is installed without CUDA: {INSTALL}, or unset JAX_PLATFORMS\n",
+        ),
+        ("gpu", f"JAX_PLATFORMS=gpu, but JAX is installed without CUDA: {INSTALL}"),
+        ("tpu", "JAX_PLATFORMS=tpu: Unable to initialize backend 'tpu'"),
+        ("coda", "JAX_PLATFORMS=coda: Unable to initialize backend 'coda'"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused_in_one_line(platforms, message):
+    done = run(HIDE_CUDA, JAX_PLATFORMS=platforms)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"alexnet-jax: {message}")
+
+
+@pytest.mark.slow
+def test_several_processes_are_refused_alike():
+    command = ("env", "JAX_PLATFORMS=coda", sys.executable, "-m", "alexnet_jax", *DRY_RUN)
+    printed = launch(2, *command, status=2)
+    assert printed.count("JAX_PLATFORMS=coda: Unable to initialize backend 'coda'") == 2
+    assert "Traceback" not in printed
+
+
+def test_the_first_of_several_platforms_that_works_is_used():
+    done = run(HIDE_CUDA, JAX_PLATFORMS="cuda,cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Make this look like a machine with or without NVIDIA's device files and JAX's CUDA plugin."""
+    jax.devices()  # on the CPU, before JAX_PLATFORMS looks unset
+
+    def build(gpu, plugin, platforms=None):
+        (tmp_path / "nvidia0").touch()
+        monkeypatch.setattr(devices, "_NVIDIA_FILES", (str(tmp_path / "nvidia0"),) if gpu else ())
+        monkeypatch.setattr(devices, "_PLUGINS", ("json",) if plugin else ())
+        jax.config.update("jax_platforms", platforms)
+        devices.all_devices.cache_clear()
+        devices.all_devices()
+
+    yield build
+    jax.config.update("jax_platforms", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "plugin", "message"),
+    [
+        (True, False, f"JAX does not use the GPU of this machine: {INSTALL}"),
+        (
+            True,
+            True,
+            f"{PLUGIN} (JAX cannot use the GPU): check that nvidia-smi",
+        ),
+        (
+            False,
+            True,
+            f"{PLUGIN} (there is no NVIDIA driver): check that nvidia-smi",
+        ),
+    ],
+)
+@pytest.mark.parametrize("platforms", [None, "cuda,cpu"])
+def test_an_unused_gpu_is_reported_once(gpu, plugin, message, platforms, machine, capfd):
+    machine(gpu, plugin, platforms)
+    devices.all_devices()
+    error = capfd.readouterr().err
+    assert error.startswith(f"alexnet-jax: note: {message}")
+    assert error.count("\n") == 1
+
+
+def test_a_machine_without_a_gpu_needs_no_note(machine, capfd):
+    machine(gpu=False, plugin=False)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("platforms", ["cpu", "tpu,cpu"])
+def test_who_asks_for_no_gpu_gets_no_note(platforms, machine, capfd):
+    machine(gpu=True, plugin=True, platforms=platforms)
+    assert capfd.readouterr().err == ""
+
+
+def broken_plugin(tmp_path, name, error):
+    """A plugin that JAX finds and that fails, as the CUDA plugin does without a driver."""
+    (tmp_path / "jax_plugins" / name).mkdir(parents=True)
+    (tmp_path / "jax_plugins" / name / "__init__.py").write_text(f"def initialize(): raise {error}\n")
+    return os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            "RuntimeError('Unable to load cuPTI.\\nIs it installed?')",
+            "Unable to load cuPTI. Is it installed?",
+        ),
+        ("RuntimeError()", "RuntimeError"),
+    ],
+)
+def test_the_traceback_of_a_plugin_without_a_driver_becomes_one_line(tmp_path, error, reason):
+    path = broken_plugin(tmp_path, "xla_cuda99", error)
+    error = run(HAVE_CUDA, PYTHONPATH=path).stderr
+    assert error.startswith(f"alexnet-jax: note: {PLUGIN} ({reason}): check that nvidia-smi")
+    assert error.count("\n") == 1
+    refused = run(HAVE_CUDA, PYTHONPATH=path, JAX_PLATFORMS="cuda")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert f"JAX_PLATFORMS=cuda, but JAX cannot use a GPU ({reason}): check that" in refused.stderr
+
+
+def test_what_jax_logs_about_other_plugins_is_printed(tmp_path):
+    path = broken_plugin(tmp_path, "another", "RuntimeError('boom')")
+    done = run(HAVE_CUDA, PYTHONPATH=path)
+    assert f"alexnet-jax: note: {PLUGIN} (there is no NVIDIA driver)" in done.stderr
+    assert done.stderr.count("RuntimeError: boom") == 1
+    assert (
+        run(HAVE_CUDA, PYTHONPATH=path, JAX_LOGGING_LEVEL="WARNING").stderr.count("RuntimeError: boom") == 2
+    )

@@ -1,0 +1,133 @@
+"""Beginning with another net's layers: which are taken, which are new, and what is refused."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import UserError, init, restore
+from alexnet_jax.layers import Conv, after, replaced, without
+from alexnet_jax.loops.train import train
+from alexnet_jax.net.model import named_key
+
+
+def begin(config, workdir):
+    """The parameters of a run before it has learned anything."""
+    config.num_steps, config.learning.rate = 1, 0.0
+    train(config, str(workdir))
+    return restore(workdir)
+
+
+def test_the_same_classes_take_every_layer(tiny, trained, tmp_path, capsys):
+    tiny.init_from = str(trained)
+    before, after = restore(trained).params, begin(tiny, tmp_path / "w").params
+    for ours, theirs in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert f"begins with {trained}, step 40: conv1, conv2, fc6, fc8 taken\n" in capsys.readouterr().out
+
+
+def test_other_classes_begin_a_new_last_layer(tiny, trained, five_classes, tmp_path, capsys):
+    tiny.mesh, tiny.init_from, tiny.data.source, tiny.seed = (2, 2), str(trained), five_classes, 7
+    tiny.net.layers = replaced(tiny.net.layers, "fc8", classes=0)
+    before, after = restore(trained).params, begin(tiny, tmp_path / "w")
+    for name in ("conv1", "conv2", "fc6"):
+        for kind in ("kernel", "bias"):
+            np.testing.assert_array_equal(before[name][kind], after.params[name][kind])
+    assert after.params["fc8"]["kernel"].shape == (2, 16, 5)
+    anew = init(after.model, named_key(jax.random.key(7), "init"))["fc8"]
+    np.testing.assert_array_equal(after.params["fc8"]["kernel"], anew["kernel"])
+    said = capsys.readouterr().out
+    assert "conv1, conv2, fc6 taken; fc8 begins anew (5 classes, there 10)\n" in said
+
+
+def test_as_many_classes_of_another_kind_begin_a_new_last_layer(
+    tiny, trained, five_classes, tmp_path, capsys
+):
+    tiny.init_from, tiny.data.source = str(trained), five_classes  # fc8 has ten outputs still
+    after = begin(tiny, tmp_path / "w").params
+    assert not np.array_equal(after["fc8"]["kernel"], restore(trained).params["fc8"]["kernel"])
+    assert "fc8 begins anew" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_from_its_own_checkpoint_and_not_from_the_other_net(tiny, trained, tmp_path, capsys):
+    tiny.init_from, tiny.num_steps = str(trained), 10
+    train(tiny, str(tmp_path / "w"))
+    tiny.num_steps = 20
+    capsys.readouterr()
+    train(tiny, str(tmp_path / "w"))
+    said = capsys.readouterr().out
+    assert "going on at step 10" in said
+    assert "begins with" not in said
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            lambda net: replaced(net, "fc6", units=8),
+            "Dense fc6 with units = 16, here Dense fc6 with units = 8",
+        ),
+        (lambda net: without(net, "conv2"), "it has Conv conv2, here ReLU relu2"),
+        (lambda net: after(net, "relu2", Conv("conv3", 8, 1)), "it has Dense fc6, here Conv conv3"),
+        (lambda net: without(net, "norm1"), "it has LRN norm1, here MaxPool pool1"),
+    ],
+)
+def test_a_mismatch_elsewhere_is_refused(tiny, trained, tmp_path, layers, message):
+    tiny.init_from = str(trained)
+    tiny.net.layers = layers(tiny.net.layers)
+    with pytest.raises(UserError, match=f"{message}; only fc8 may differ"):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+
+
+def test_what_a_net_begins_with_may_differ(tiny, trained, tmp_path):
+    tiny.init_from = str(trained)
+    tiny.net.layers = replaced(tiny.net.layers, "conv1", std=0.5)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    found = begin(tiny, tmp_path / "w").predict_proba(images)
+    np.testing.assert_array_equal(found, restore(trained).predict_proba(images))
+
+
+@pytest.mark.parametrize("scale_at", [None, "training"])
+def test_dropout_that_would_make_it_another_function_at_test_is_refused(tiny, trained, tmp_path, scale_at):
+    """The trained net halves what fc8 reads when it is tested; these would not."""
+    tiny.init_from = str(trained)
+    net = tiny.net.layers
+    tiny.net.layers = without(net, "drop6") if scale_at is None else replaced(net, "drop6", scale_at=scale_at)
+    with pytest.raises(UserError, match="it has drop6's factor at test, here nothing; only fc8"):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("again", [None, "another"])
+def test_a_run_that_was_killed_before_its_first_checkpoint_does_not_begin_otherwise(
+    tiny, trained, tmp_path, again
+):
+    tiny.init_from = str(trained)
+    workdir, other = tmp_path / "w", tmp_path / "another"
+    begin(tiny, workdir)
+    assert json.loads((workdir / "init_from.json").read_text()) == {"workdir": str(trained), "step": 40}
+    shutil.rmtree(workdir / "checkpoints")
+    shutil.copytree(trained, other)
+    tiny.init_from = again and str(other)
+    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, the config says"):
+        train(tiny, str(workdir))
+    tiny.init_from = str(trained)
+    train(tiny, str(workdir))
+    assert restore(workdir).step == 1
+
+
+def test_another_size_of_images_is_refused(tiny, trained, tmp_path):
+    tiny.init_from, tiny.data.crop_size = str(trained), 8
+    with pytest.raises(UserError, match=r"its fc6 is \(2, \d+, 16\), here \(2, \d+, 16\); only fc8 may"):
+        train(tiny, str(tmp_path / "w"))
+
+
+def test_a_net_that_learned_from_other_pixels_is_refused(tiny, trained, tmp_path):
+    tiny.init_from = str(trained)
+    tiny.data.pixel_std *= 2
+    with pytest.raises(UserError, match=r"it has data.pixel_std = .*its first layer knows no such pixels"):
+        train(tiny, str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
