@@ -11,7 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from alexnet_jax.cli.main import main
-from tests.test_report_sweep import write_ablations, write_rates
+from tests.report.test_sweep import write_ablations, write_rates
 
 pytestmark = pytest.mark.slow
 
