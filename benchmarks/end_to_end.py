@@ -45,7 +45,7 @@ def main() -> None:
         if args.images:
             config.data.cache_dir, config.data.encoding = directory, args.encoding
             words += [f"--config.data.{name}={config.data[name]}" for name in ("cache_dir", "encoding")]
-            words += ["--config.learning.schedule=constant"]  # there is nothing to validate with
+            words += ["--config.schedule.name=constant"]  # there is nothing to validate with
             path = cache_path(config.data)
             path.mkdir()
             make_cache(path, args.images, args.encoding, args.photos)

@@ -123,7 +123,7 @@ def test_other_meshes_go_on_and_damage_that_one_process_sees_sends_all_back(
 ):
     run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}")
     launch(2, *run, "--config.mesh=(1, 2)", "--config.num_steps=20", devices=2)
-    shutil.rmtree(tmp_path / "checkpoints" / "20" / "velocity" / "ocdbt.process_1")
+    shutil.rmtree(tmp_path / "checkpoints" / "20" / "opt_state" / "ocdbt.process_1")
     elsewhere = ["--config.mesh=(4, 2)", "--config.parallelism=one_weird_trick"]
     told = launch(2, *run, *elsewhere, "--config.num_steps=21")
     assert "checkpoint 20 is damaged and passed over" in told
@@ -295,7 +295,7 @@ def test_two_processes_begin_with_another_net_and_one_new_layer(trained, five_cl
     """A tower each; what is new is the same as in one process."""
     settings = (
         *(f"--config.data.cache_dir={cache_dir}", f"--config.init_from={trained}", "--config.num_steps=1"),
-        *(f"--config.data.source={five_classes}", "--config.learning.rate=0.0"),
+        *(f"--config.data.source={five_classes}", "--config.optimizer.learning_rate=0.0"),
     )
     for name, processes in (("one", 1), ("two", 2)):
         command = (*TRAIN, f"--workdir={tmp_path / name}", f"--config.mesh=(1, {processes})", *settings)

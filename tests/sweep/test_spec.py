@@ -35,10 +35,10 @@ SWEEP = """
     (
         Member("base", TINY, {"num_steps": 10}, published=Published("a set", 40.7, 18.2)),
         Member(
-            "tuned*", TINY, {"num_steps": 1, "learning.rate": 0.0},
+            "tuned*", TINY, {"num_steps": 1, "optimizer.learning_rate": 0.0},
             init_from="base", published=Published("another", 1.4, worse=True),
         ),
-        Member("too fast", TINY, {"learning.rate": 1e9}, seeds=(0,)),
+        Member("too fast", TINY, {"optimizer.learning_rate": 1e9}, seeds=(0,)),
     ),
     "base", seeds=(0, 1), ensembles=(Ensemble("all of them", ("base", "tuned*")),),
 """
@@ -268,7 +268,10 @@ def test_a_refused_training_keeps_its_result_and_a_refused_test_does_not(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ('{"num_steps": 10, "learning.rate": 0.01}', "learning.bias_rate = 0.02, not 0.01"),
+        (
+            '{"num_steps": 10, "optimizer.learning_rate": 0.01}',
+            "optimizer.bias_learning_rate = 0.02, not 0.01",
+        ),
         ('{"num_steps": 5}', "num_steps = 10, not 5"),
         ('{"num_steps": 10, "batch_size": 8}', "batch_size = 16, not 8"),
     ],
@@ -436,8 +439,8 @@ def test_two_sweeps_at_once_train_a_net_once(tmp_path, cache_dir):
     [
         ("(Member('a', TINY + ':nothere'),)", "a: no variant nothere; there are plateau"),
         ("(Member('a', 'nothere.py'),)", "a: no config file"),
-        ("(Member('a', TINY, {'learning.rat': 1}),)", "did you mean learning.rate"),
-        ("(Member('a', TINY, {'learning.rate': 'fast'}),)", "takes a number, not 'fast'"),
+        ("(Member('a', TINY, {'optimizer.learning_rat': 1}),)", "did you mean optimizer.learning_rate"),
+        ("(Member('a', TINY, {'optimizer.learning_rate': 'fast'}),)", "takes a number, not 'fast'"),
         ("(Member('a', TINY, {'data.crop_size': 9}),)", "a: config.data.crop_size is 9"),
         ("(Member('base', TINY), Member('a', TINY, init_from='bass'))", "no member bass (did you mean base"),
         ("(Member('a', TINY, init_from='b'), Member('b', TINY))", "not trained before it with this seed"),
@@ -467,7 +470,10 @@ def test_a_sweep_that_cannot_be_is_one_line_and_leaves_nothing(text, message, tm
         (["--config.seed", "3"], "--config.seed=3: the sweep sets it for each net"),
         (["--config.init_from=x"], "the sweep sets it for each net"),
         (["-config.seed=3"], "--config.seed=3: the sweep sets it for each net"),
-        (["--config.learning.rate=0.5"], "rate=0.5 would be every net's, but they have 0.0, 0.02, 10000"),
+        (
+            ["--config.optimizer.learning_rate=0.5"],
+            "learning_rate=0.5 would be every net's, but they have 0.0, 0.02, 10000",
+        ),
         (["--config.batch_sise=3"], "did you mean batch_size"),
         (["--config.batch_size=many"], "takes a whole number, not 'many'"),
         (["--index=6"], "--index is 6, but must be between 0 and 5"),

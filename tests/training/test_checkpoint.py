@@ -27,7 +27,7 @@ def saved(tmp_path_factory, cache_dir):
     state = new_state(build(config), config, make_mesh(1, 1))
     with Checkpoints(workdir, keep=2) as checkpoints:
         for step, error in enumerate([0.5, 0.3, None, 0.4, 0.3, None, 0.9], start=1):
-            checkpoints.save(step, changed(state, step), Plateau(cuts=step), error)
+            checkpoints.save(step, changed(state, step), Plateau(reductions=step), error)
         checkpoints.wait()
     return workdir, state
 
@@ -53,7 +53,7 @@ def test_restored_is_what_was_saved(saved):
     workdir, state = saved
     with Checkpoints(workdir) as checkpoints:
         step, restored, plateau = checkpoints.restore_last(state, pytest.fail)
-    assert (step, int(restored.step), plateau) == (7, 7, Plateau(cuts=7))
+    assert (step, int(restored.step), plateau) == (7, 7, Plateau(reductions=7))
     for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(changed(state, 7)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -15,7 +15,7 @@ from alexnet_jax.net.model import named_key
 
 def begin(config, workdir):
     """The parameters of a run before it has learned anything."""
-    config.num_steps, config.learning.rate = 1, 0.0
+    config.num_steps, config.optimizer.learning_rate = 1, 0.0
     train(config, str(workdir))
     return restore(workdir)
 

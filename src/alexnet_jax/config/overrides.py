@@ -135,11 +135,11 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
         key, _, value = word.removeprefix("--config.").partition("=")
         if key.startswith("net.layers"):
             raise UserError(f"{word}: layers change by variant, --config=FILE.py:VARIANT")
-        if key.startswith("learning.layers.") and key.count(".") == 3:
+        if key.startswith("optimizer.layers.") and key.count(".") == 3:
             _, _, layer, setting = key.split(".")
             with contextlib.suppress(ValueError, SyntaxError):  # then it is text, which the check refuses
                 value = ast.literal_eval(value)
-            config.learning.layers.update({layer: {setting: value}})
+            config.optimizer.layers.update({layer: {setting: value}})
             continue
         if key not in known:
             raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")

@@ -50,6 +50,13 @@ def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str,
     return on_devices(arrays, mesh)
 
 
+def color_noise(data: ConfigDict, steps_per_epoch: int, step: jax.Array) -> jax.Array:
+    """Return the standard deviation of the alphas in the update from ``step`` to ``step + 1``."""
+    if data.color_noise_epochs is None:
+        return jnp.float32(data.color_noise)
+    return jnp.where(step < round(data.color_noise_epochs * steps_per_epoch), data.color_noise, 0.0)
+
+
 def random_views(
     images_BxHxWx3: jax.Array,
     first: jax.Array | int,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
-import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
@@ -27,7 +26,6 @@ from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.layers_table import layers_table
 from alexnet_jax.parallel.mesh import mesh_for, on_devices
-from alexnet_jax.training import optimizer as learning_lib
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint import Checkpoints
@@ -101,7 +99,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     split = next(name for name in ("validation", "test", "train") if name in info.splits)
 
     # ---- Step -----------------------------------------------------------------------------------
-    update = step_lib.train_step(model, config, mesh)
+    update = step_lib.train_step(model, config, mesh, steps_per_epoch)
     predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
 
     with (
@@ -125,13 +123,13 @@ def train(config: ConfigDict, workdir: str) -> None:
                 f"{workdir} is at step {step}, past the end that is asked for, {total_steps}: take a later"
                 f" {_end(config)}, or another --workdir"
             )
-        ended = plateau.ended(config.learning) or step == total_steps
+        ended = plateau.ended(config.schedule) or step == total_steps
         if hosts.is_first():
             write_workdir(path, _moved(path, config) if ended else config, info)
         if ended:
             end, later = "end", f"a later end goes on: {_end(config)}"
             if step < total_steps:
-                end, later = "plateaus' end", "other --config.learning.* go on"
+                end, later = "plateaus' end", "other --config.schedule.* go on"
             hosts.say(f"{workdir} is trained to its {end}, step {step}; {later}")
             return
         if restored is not None:
@@ -148,18 +146,12 @@ def train(config: ConfigDict, workdir: str) -> None:
         meter = Meter(progress, watch, config.batch_size, log_every, total_steps)
         batches = training_batches(cache, config, mesh, step, total_steps)
         stop = signals.stop_after(step)
-        turns = learning_lib.turns(config.learning, steps_per_epoch)
-        known: tuple[float, Plateau] | None = None
+        reductions = on_devices(np.int32(plateau.reductions), mesh)
         with contextlib.closing(progress), contextlib.closing(batches):
             for images, labels in batches:
-                noise = _color_noise(config, step, steps_per_epoch)
-                if step in turns or known != (noise, plateau):  # a fifth of a millisecond, seldom needed
-                    known = (noise, plateau)
-                    rates = learning_lib.rates(config.learning, state.params, step, steps_per_epoch, plateau)
-                    knobs = on_devices(jax.tree.map(np.float32, (rates, noise)), mesh)
-                state, metrics = update(state, images, labels, *knobs, stats)
+                state, metrics = update(state, images, labels, reductions, stats)
                 step += 1
-                meter.add(step, metrics, _largest(rates))
+                meter.add(step, metrics)
 
                 error = None
                 if step % eval_every == 0 or step == total_steps:
@@ -169,11 +161,12 @@ def train(config: ConfigDict, workdir: str) -> None:
                     progress.evaluation(step, result)
                     progress.magnitudes(step, step_lib.mean_magnitudes(state))
                     error = result.top1_error if split == "validation" else None
-                    if config.learning.schedule == "plateau" and step % eval_every == 0:
-                        plateau = plateau.after(result.top1_error, config.learning)
+                    if config.schedule.name == "plateau" and step % eval_every == 0:
+                        plateau = plateau.after(result.top1_error, config.schedule)
+                        reductions = on_devices(np.int32(plateau.reductions), mesh)
 
                 stop = stop or signals.stop_after(step)
-                ends = step == total_steps or plateau.ended(config.learning) or stop
+                ends = step == total_steps or plateau.ended(config.schedule) or stop
                 is_best = error is not None and error < lowest
                 if step % checkpoint_every == 0 or is_best or ends:
                     meter.fetch()
@@ -246,9 +239,9 @@ def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:
         raise UserError(
             f"{info.source} has {classes} classes, but {config.net.layers[-1].name} only {outputs}"
         )
-    if config.learning.schedule == "plateau" and "validation" not in info.splits:
+    if config.schedule.name == "plateau" and "validation" not in info.splits:
         raise UserError(
-            "config.learning.schedule is plateau, which needs a validation split: set config.data.validation"
+            "config.schedule.name is plateau, which needs a validation split: set config.data.validation"
         )
     if (path / "config.json").exists():
         before = read_workdir(path)[1].fingerprint
@@ -262,14 +255,3 @@ def _check_data(path: epath.Path, config: ConfigDict, info: DataInfo) -> None:
 def _end(config: ConfigDict) -> str:
     """The setting that ends the run."""
     return "--config.num_epochs" if config.num_steps is None else "--config.num_steps"
-
-
-def _color_noise(config: ConfigDict, step: int, steps_per_epoch: int) -> float:
-    """The alphas' deviation in the update from ``step`` to ``step + 1``."""
-    last = config.data.color_noise_epochs
-    return config.data.color_noise if last is None or step < round(last * steps_per_epoch) else 0.0
-
-
-def _largest(rates: dict[str, dict[str, float]]) -> float:
-    """The kernels' learning rate, for the log; layers may have smaller ones of their own."""
-    return max(kinds["kernel"] for kinds in rates.values())

@@ -55,7 +55,7 @@ class Member:
     Attributes:
       name: in the table.
       config: ``FILE.py[:VARIANT,...]``, from the folder of the sweep's own file.
-      settings: of the config, by key: ``{"learning.rate": 0.01}``.
+      settings: of the config, by key: ``{"optimizer.learning_rate": 0.01}``.
       init_from: the member whose parameters it begins with, those of the same seed.
       seeds: its own; those of the sweep by default.
       published: what to compare it with.
