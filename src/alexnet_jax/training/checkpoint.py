@@ -295,7 +295,11 @@ def _manager(
 
 @dataclasses.dataclass(frozen=True)
 class _LastAndBest:
-    """Which checkpoints stay: a preservation policy of Orbax's."""
+    """Preserve the last few checkpoints and the best.
+
+    Orbax's own ``BestN`` reads a metrics file of each checkpoint when the manager is opened. In orbax 0.12.8
+    one torn file then keeps the manager from opening.
+    """
 
     last: int
     checkpoints: Checkpoints
