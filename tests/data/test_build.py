@@ -374,11 +374,11 @@ def test_room_is_checked_before_it_begins(data, monkeypatch):
 
 
 def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
-    from alexnet_jax.data import sources
+    from alexnet_jax.data import folder
 
-    read = sources._file
+    read = folder._file
     monkeypatch.setattr(
-        sources, "_file", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
+        folder, "_file", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
     )
     monkeypatch.setattr(workers, "cores", lambda: 1)
     with pytest.raises(UserError, match="has the label 2, of 2 classes"):

@@ -24,7 +24,8 @@ from alexnet_jax.data.build_pool import Work, write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
 from alexnet_jax.data.shards import Shard
-from alexnet_jax.data.sources import Source, open_source
+from alexnet_jax.data.source import Source
+from alexnet_jax.data.sources import open_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.locks import locked
 

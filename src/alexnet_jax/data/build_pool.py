@@ -23,7 +23,7 @@ from tqdm import tqdm
 from alexnet_jax import files
 from alexnet_jax.data import shards
 from alexnet_jax.data.shards import Part, Shard
-from alexnet_jax.data.sources import Source
+from alexnet_jax.data.source import Source
 from alexnet_jax.errors import RunError, UserError
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`: photographs of 256x256 have 0.5 on average

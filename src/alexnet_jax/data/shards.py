@@ -25,7 +25,7 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.data import images
 from alexnet_jax.data.images import BadImage
-from alexnet_jax.data.sources import Split
+from alexnet_jax.data.source import Split
 from alexnet_jax.errors import RunError, UserError
 
 _SMALLEST = 2**25  # bytes of raw pixels that are worth a file of their own

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from alexnet_jax.config.recipe import near
-from alexnet_jax.data.sources import Example, Source, Split
+from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError
 
 _BY_HAND = {
