@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from alexnet_jax import UserError
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 from alexnet_jax.loops.train import train
 
 HOLD = """
 import sys, pathlib
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 with locked(pathlib.Path(sys.argv[1]), lambda: sys.exit("busy")):
     print("held", flush=True)
     sys.stdin.read()

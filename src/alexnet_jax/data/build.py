@@ -27,7 +27,7 @@ from alexnet_jax.data.shards import Shard
 from alexnet_jax.data.source import Source
 from alexnet_jax.data.sources import open_source
 from alexnet_jax.errors import RunError, UserError
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 
 
 def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.data.shards import Images
-from alexnet_jax.data.sources import USUAL_TEST, absolute, full_path, open_source
+from alexnet_jax.data.sources import USUAL_TEST, absolute, open_source
 from alexnet_jax.errors import UserError
 
 FORMAT = 3  # of the files, and of the way from an image to its pixels; one of another is never opened
@@ -106,7 +106,7 @@ class Cache:
 
 def cache_path(data: ConfigDict) -> Path:
     """Where the cache for ``config.data`` lies: settings that make other bytes make another name."""
-    root = full_path(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax"))
+    root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
     settings = [FORMAT, absolute(data.source), data.encoding, data.image_size, data.validation]
     if data.test != USUAL_TEST:  # a cache from before there was another
         settings.append(data.test)

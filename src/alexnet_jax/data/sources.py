@@ -4,9 +4,9 @@ A source is opened to prepare the cache, and not again. It can be pickled: sever
 """
 
 import dataclasses
-import os
 from pathlib import Path
 
+from alexnet_jax import files
 from alexnet_jax.data.digits import open_digits
 from alexnet_jax.data.folder import USUAL_TEST, open_folder
 from alexnet_jax.data.sampler import permutation
@@ -17,12 +17,7 @@ from alexnet_jax.errors import UserError
 def absolute(name: str) -> str:
     """The same source, whatever folder it is asked for from."""
     kind, _, rest = name.partition(":")
-    return f"folder:{full_path(rest).resolve()}" if kind == "folder" and rest else name
-
-
-def full_path(path: str) -> Path:
-    """An absolute path, ``~`` spelt out (where `Path.expanduser` would raise for a user that is none)."""
-    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
+    return f"folder:{Path(files.absolute(rest)).resolve()}" if kind == "folder" and rest else name
 
 
 def open_source(name: str, validation: float, test: float = USUAL_TEST) -> Source:
@@ -47,7 +42,7 @@ def open_source(name: str, validation: float, test: float = USUAL_TEST) -> Sourc
 
         source = _with_test(open_tfds(rest), test)
     elif kind == "folder" and rest:
-        source = open_folder(full_path(rest), test)
+        source = open_folder(Path(files.absolute(rest)), test)
     else:
         raise UserError(
             f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
