@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from alexnet_jax.cli.verbs import USAGE, VERBS
-from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.errors import Interrupted, RunError, UserError
+from alexnet_jax.errors import Interrupted, RunError, UserError, near
 from alexnet_jax.runtime import compile_cache, jax_compat
 
 
@@ -34,9 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"alexnet-jax {importlib.metadata.version('alexnet-jax')}", flush=True)
             return 0
         if args[0] not in VERBS:
-            raise UserError(
-                f"no verb {args[0]}{config_lib.near(args[0], VERBS)}; there are {', '.join(VERBS)}"
-            )
+            raise UserError(f"no verb {args[0]}{near(args[0], VERBS)}; there are {', '.join(VERBS)}")
         jax_compat.check_release()
         compile_cache.use()
         gc.set_threshold(100_000)  # for good: a start makes half a million objects, a step next to none

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
 
 
 def config_flag(values: flags.FlagValues) -> None:
@@ -142,7 +142,7 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
             config.learning.layers.update({layer: {setting: value}})
             continue
         if key not in known:
-            raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")
+            raise UserError(f"config.{key} does not exist{near(key, known)}")
         if not value:
             raise UserError(f"config.{key} is given no value: --config.{key}=VALUE")
         *sections, last = key.split(".")

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from alexnet_jax.config.recipe import near
 from alexnet_jax.data.source import Example, Source, Split
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
 
 _BY_HAND = {
     "imagenet2012": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
