@@ -25,6 +25,7 @@ from alexnet_jax.data import shards
 from alexnet_jax.data.shards import Part, Shard
 from alexnet_jax.data.source import Source
 from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.runtime.cores import cores
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`: photographs of 256x256 have 0.5 on average
 _LINES_EVERY = 30.0  # seconds, where no terminal shows a bar
@@ -119,11 +120,6 @@ def _results(
         finally:
             stop.set()  # those at work stop at their next image
             pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.buffers import Buffers
-from alexnet_jax.data.build_pool import cores
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import batch_rows
 from alexnet_jax.parallel.mesh import DATA
+from alexnet_jax.runtime.cores import cores
 
 THREADS = min(8, cores())
 _AHEAD = THREADS  # turns in memory, beside the one in use and the next one
