@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from alexnet_jax.data.augment import Statistics, fixed_views, random_views, statistics
+from alexnet_jax.data.augment import Statistics, crops_by_products, fixed_views, random_views, statistics
 from alexnet_jax.data.augment import test_view as view_of
 from alexnet_jax.parallel.mesh import local_mesh
 
@@ -144,3 +145,16 @@ def test_ten_views_are_corners_centre_and_their_mirrors():
 def test_a_test_view_is_its_crop(data):
     view = np.asarray(view_of(jnp.asarray(IMAGES[:2]), jnp.array([1, 2, 1]), ZERO, data))
     np.testing.assert_array_equal(view[1], PLACES[1:9, 2:10][:, ::-1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_crops_are_slices_to_the_bit(dtype):
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9, 8, 3)), jnp.float32).astype(dtype)
+    corners, mirrored = jnp.array([[0, 0], [3, 2], [1, 2], [2, 1]]), jnp.array([False, True, False, True])
+
+    def sliced(image, corner, mirror):
+        crop = lax.dynamic_slice(image, (corner[0], corner[1], 0), (6, 6, 3))
+        return jnp.where(mirror, crop[:, ::-1], crop)
+
+    expected = jax.vmap(sliced)(images, corners, mirrored)
+    assert jnp.array_equal(crops_by_products(images, corners, mirrored, 6), expected)

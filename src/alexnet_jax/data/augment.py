@@ -14,8 +14,7 @@ from jax import lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax.net.model import named_key
-from alexnet_jax.net.ops import tpu
+from alexnet_jax.net.draws import named_key
 from alexnet_jax.parallel.mesh import on_devices
 
 
@@ -111,7 +110,7 @@ def random_views(
 
     def multiplied(images_BxHxWx3: jax.Array, corners_Bx2: jax.Array, mirrored_B: jax.Array) -> jax.Array:
         whole = in_another_light(images_BxHxWx3.astype(jnp.float32) - statistics.mean_HxWx3)
-        return tpu.chosen_places(whole, corners_Bx2, mirrored_B, data.crop_size)
+        return crops_by_products(whole, corners_Bx2, mirrored_B, data.crop_size)
 
     views: jax.Array = lax.platform_dependent(
         images_BxHxWx3, corners_Bx2[crop_B], mirrored_B[crop_B], tpu=multiplied, default=sliced
@@ -182,3 +181,26 @@ def _resized_view(
         centred, (size, size, 3), (0, 1), scale_2, -box_4[:2] * scale_2, method="linear"
     )
     return jnp.where(mirrored, view[:, ::-1], view)
+
+
+def crops_by_products(
+    images_BxHxWxC: jax.Array, corners_Bx2: jax.Array, mirrored_B: jax.Array, size: int
+) -> jax.Array:
+    """Crop each image, and mirror some, by matrix products with zeros and ones: the version for TPUs.
+
+    A row with a single one makes the product exact. Slices with a start for each image would run as a loop
+    over the images on a TPU, and leave an array whose layout convolutions can't read.
+    """
+    _, height, width, _ = images_BxHxWxC.shape
+    positions = jnp.arange(size)
+    rows_BxS = corners_Bx2[:, :1] + positions
+    columns_BxS = corners_Bx2[:, 1:] + jnp.where(mirrored_B[:, None], positions[::-1], positions)
+    # A TPU would round float32 to bfloat16 for the product.
+    precision = lax.Precision.HIGHEST if images_BxHxWxC.dtype == jnp.float32 else lax.Precision.DEFAULT
+
+    def taken(pattern: str, positions_BxS: jax.Array, count: int, x: jax.Array) -> jax.Array:
+        chosen_BxSxN = jax.nn.one_hot(positions_BxS, count, dtype=x.dtype)
+        return jnp.einsum(pattern, chosen_BxSxN, x, precision=precision)
+
+    x = taken("bsh,bhwc->bswc", rows_BxS, height, images_BxHxWxC)
+    return taken("bsw,bhwc->bhsc", columns_BxS, width, x)
