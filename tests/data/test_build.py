@@ -15,7 +15,8 @@ from PIL import Image
 from alexnet_jax import UserError
 from alexnet_jax.data import build_pool as workers
 from alexnet_jax.data.build import prepare
-from alexnet_jax.data.cache import cache_path, load, open_cache
+from alexnet_jax.data.cache import load
+from alexnet_jax.data.dataset import cache_path, open_cache
 from tests import odd_images
 from tests.conftest import CONFIGS
 
@@ -247,7 +248,7 @@ def test_ctrl_c_is_one_line_and_goes_on(many, tmp_path):
 def test_a_script_without_a_guard_may_prepare(many, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from alexnet_jax.data.cache import open_cache\n"
+        "from alexnet_jax.data.dataset import open_cache\n"
         "from alexnet_jax.config.recipe import base\n"
         "data = base().data\n"
         f"data.source, data.cache_dir = {many.source!r}, {str(tmp_path / 'by_script')!r}\n"
@@ -376,9 +377,9 @@ def test_room_is_checked_before_it_begins(data, monkeypatch):
 def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
     from alexnet_jax.data import folder
 
-    read = folder._file
+    read = folder._read
     monkeypatch.setattr(
-        folder, "_file", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
+        folder, "_read", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
     )
     monkeypatch.setattr(workers, "cores", lambda: 1)
     with pytest.raises(UserError, match="has the label 2, of 2 classes"):

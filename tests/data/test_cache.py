@@ -8,7 +8,8 @@ import pytest
 
 from alexnet_jax import UserError
 from alexnet_jax.data import cache as cache_lib
-from alexnet_jax.data.cache import DataInfo, cache_path, load, open_cache
+from alexnet_jax.data.cache import DataInfo, load
+from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.errors import RunError
 
 

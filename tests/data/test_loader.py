@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.data.loader import test_batches as batches_of
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.parallel.mesh import make_mesh

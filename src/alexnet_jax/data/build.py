@@ -25,7 +25,7 @@ from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
 from alexnet_jax.data.shards import Shard
 from alexnet_jax.data.source import Source
-from alexnet_jax.data.sources import open_source
+from alexnet_jax.data.sources import open_source, prepare_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import locked
 
@@ -68,12 +68,7 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
-    if data.source.startswith("tfds:"):
-        from alexnet_jax.data.tfds import prepare_tfds
-
-        busy = "another process has TFDS prepare something: waiting for it"
-        with locked(path.parent / "tfds.lock", lambda: say(busy)):
-            prepare_tfds(data.source.removeprefix("tfds:"), say)
+    prepare_source(data.source, path.parent, say)
     source = open_source(data.source, data.validation, data.test)
     building, parts = _beside(path, "building"), _beside(path, "parts")
     identity = _identity(source, data)
@@ -100,10 +95,9 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
 
 def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
     """What the bytes of a cache follow from. A folder is known by what is in it, not by where it is."""
-    kind, _, rest = data.source.partition(":")
     return {
         "format": FORMAT,
-        "source": kind if kind == "folder" else f"{kind}:{rest.partition(':')[0]}",
+        "source": source.name,
         "version": source.version,
         "encoding": data.encoding,
         "image_size": data.image_size,

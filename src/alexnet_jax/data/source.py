@@ -1,4 +1,4 @@
-"""What a data set is: examples, splits and the source that has them."""
+"""The types that describe a data set: `Example`, `Split` and `Source`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,9 +13,9 @@ class Example:
 
     Attributes:
       name: for people.
-      label: its class.
-      content: reads it: an image file's bytes, or uint8 of shape (height, width, 3). Raises
-        `images.BadImage` where that can't be done.
+      label: the index of its class.
+      content: reads the image, as the bytes of an image file or as uint8 of shape (height, width, 3). Raises
+        `images.BadImage` if it can't be read.
     """
 
     name: str
@@ -25,7 +25,12 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples that belong together: those with these numbers, in this order."""
+    """The examples of a split.
+
+    Attributes:
+      read: returns an example by its number in the data set.
+      rows: the numbers of the split's examples, in order.
+    """
 
     read: Callable[[int], Example]
     rows: np.ndarray
@@ -37,7 +42,7 @@ class Split:
         return self.read(int(self.rows[i]))
 
     def subset(self, rows: np.ndarray) -> "Split":
-        """These of its examples alone, in this order."""
+        """Return a split of some of these examples, in the given order."""
         return Split(self.read, self.rows[rows])
 
 
@@ -46,13 +51,15 @@ class Source:
     """A data set.
 
     Attributes:
-      version: changes when its images do.
+      name: of the data set, without its location and its version; part of a cache's fingerprint.
+      version: changes when the images change.
       class_names: by label.
-      splits: by name: ``train``, and what there is of ``validation`` and ``test``.
-      folder: with more about the data set, where there is one.
-      stamp: changes whenever the images may have, even if the version can't tell.
+      splits: by name: ``train``, and ``validation`` and ``test`` if they exist.
+      folder: the folder of the data set, if it has one, for files such as the words of its classes.
+      stamp: changes whenever the images may have changed, even if the version does not show it.
     """
 
+    name: str
     version: str
     class_names: tuple[str, ...]
     splits: dict[str, Split]

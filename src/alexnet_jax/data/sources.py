@@ -1,76 +1,179 @@
-"""Where images come from: data sets prepared by TFDS, folders of images, scikit-learn's digits.
+"""The registry of sources: everything that depends on the prefix of ``config.data.source``.
 
-A source is opened to prepare the cache, and not again. It can be pickled: several processes read it.
+To add a kind of source, write a module beside `folder` and add an entry to `KINDS`. No other module tests
+the prefix.
 """
 
 import dataclasses
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeAlias
 
-from alexnet_jax import files
-from alexnet_jax.data.digits import open_digits
-from alexnet_jax.data.folder import USUAL_TEST, open_folder
+from alexnet_jax.data import digits, folder, tfds
+from alexnet_jax.data.folder import DEFAULT_TEST
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.source import Source
 from alexnet_jax.errors import UserError
+from alexnet_jax.files import locked
+
+Say: TypeAlias = Callable[[str], None]
+"""Takes a line for the user."""
 
 
-def absolute(name: str) -> str:
-    """The same source, whatever folder it is asked for from."""
-    kind, _, rest = name.partition(":")
-    return f"folder:{Path(files.absolute(rest)).resolve()}" if kind == "folder" and rest else name
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of source. Its functions take the name without the prefix.
+
+    Attributes:
+      form: how a user writes such a source, for messages.
+      open: opens the source; the second argument is ``config.data.test``.
+      identity: returns the name that identifies the source from any working directory.
+      short_name: returns a name for people, used in the name of the cache.
+      prepare: does what must precede `open`, such as a download. None if nothing does.
+      known_sizes: returns the number of training examples and whether there is a validation split, for data
+        sets that need not be prepared to know it; None for others.
+      may_change: whether the images may change under the same name. Then they are compared with the cache
+        whenever it is opened.
+      names: the only names that exist, or None if there is no list.
+    """
+
+    form: str
+    open: Callable[[str, float], Source]
+    identity: Callable[[str], str] = lambda name: name
+    short_name: Callable[[str], str] = lambda name: name
+    prepare: Callable[[str, Say], None] | None = None
+    known_sizes: Callable[[str], tuple[int, bool] | None] = lambda name: None
+    may_change: bool = False
+    names: Collection[str] | None = None
 
 
-def open_source(name: str, validation: float, test: float = USUAL_TEST) -> Source:
-    """Opens ``tfds:NAME[/CONFIG][:VERSION]``, ``folder:DIR`` or ``sklearn:digits``.
+def _open_tfds(name: str, test: float) -> Source:
+    return _with_test(tfds.open_tfds(name), test)
+
+
+KINDS = {
+    "tfds": Kind("tfds:NAME", _open_tfds, prepare=tfds.prepare_tfds, known_sizes=tfds.SIZES.get),
+    "folder": Kind("folder:DIR", folder.open_folder, folder.full_path, folder.name_of, may_change=True),
+    "sklearn": Kind("sklearn:digits", digits.open_digits, names=("digits",)),
+}
+
+
+def open_source(name: str, validation: float, test: float = DEFAULT_TEST) -> Source:
+    """Open a source, and split off what it has no split for.
+
+    A source is opened only to build the cache. It can be pickled, because several processes read it.
 
     Args:
       name: ``config.data.source``.
-      validation: ``config.data.validation``: what to take from the training set where the data
-        set has no validation split of its own; below 1 a fraction, else so many examples.
-      test: ``config.data.test``: the fraction that is for testing of a folder without splits, and of what
-        TFDS has for training alone. By default a tenth of the folder is for validation, whatever
+      validation: ``config.data.validation``: how many training examples become the validation split if the
+        data set has none; a fraction if below 1.
+      test: ``config.data.test``: the fraction for testing if the data set has no splits (a folder) or only a
+        training split (TFDS). With the default, a tenth of a folder becomes the validation split, whatever
         ``validation`` is.
 
     Raises:
-      UserError: no such source, TFDS has not prepared it, or a folder without classes of images.
+      UserError: the source does not exist or is not prepared, or it is a folder without classes of images.
     """
-    kind, _, rest = name.partition(":")
-    if name == "sklearn:digits":
-        source = open_digits()
-    elif kind == "tfds" and rest:
-        from alexnet_jax.data.tfds import open_tfds
+    _, kind, rest = _parse(name)
+    return _with_validation(kind.open(rest, test), validation, name)
 
-        source = _with_test(open_tfds(rest), test)
-    elif kind == "folder" and rest:
-        source = open_folder(Path(files.absolute(rest)), test)
-    else:
-        raise UserError(
-            f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
-        )
-    return _with_validation(source, validation, name)
+
+def prepare_source(name: str, directory: Path, say: Say) -> None:
+    """Do what must be done once before a source can be opened, such as a download.
+
+    Args:
+      name: ``config.data.source``.
+      directory: for the lock that lets only one process do it.
+      say: takes a line for the user.
+
+    Raises:
+      UserError: the source does not exist, or can't be prepared.
+    """
+    prefix, kind, rest = _parse(name)
+    if kind.prepare is not None:
+        busy = f"another process is preparing a {prefix} data set: waiting for it"
+        with locked(directory / f"{prefix}.lock", lambda: say(busy)):
+            kind.prepare(rest, say)
+
+
+def identity(name: str) -> str:
+    """Return the name that identifies a source from any working directory."""
+    if (found := _find(name)) is None:
+        return name
+    prefix, kind, rest = found
+    return f"{prefix}:{kind.identity(rest)}"
+
+
+def short_name(name: str) -> str:
+    """Return a name of a source for people."""
+    if (found := _find(name)) is None:
+        return name
+    prefix, kind, rest = found
+    return f"{prefix}:{kind.short_name(rest)}"
+
+
+def may_change(name: str) -> bool:
+    """Return whether the images of a source may change under the same name."""
+    found = _find(name)
+    return found is not None and found[1].may_change
+
+
+def known_examples(name: str, validation: float) -> int | None:
+    """Return the size of the training split of a source that is not opened, or None if that is unknown.
+
+    Args:
+      name: ``config.data.source``.
+      validation: ``config.data.validation``.
+    """
+    found = _find(name)
+    if found is None or (sizes := found[1].known_sizes(found[2])) is None:
+        return None
+    examples, has_validation = sizes
+    return examples if has_validation else examples - _held_out(validation, examples)
+
+
+def _find(name: str) -> tuple[str, Kind, str] | None:
+    """Return the prefix, the kind and the rest of a source's name, or None if there is no such source."""
+    prefix, _, rest = name.partition(":")
+    kind = KINDS.get(prefix)
+    if kind is None or not rest or (kind.names is not None and rest not in kind.names):
+        return None
+    return prefix, kind, rest
+
+
+def _parse(name: str) -> tuple[str, Kind, str]:
+    if (found := _find(name)) is None:
+        *others, last = (kind.form for kind in KINDS.values())
+        raise UserError(f"config.data.source is {name!r}, but must be {', '.join(others)} or {last}")
+    return found
+
+
+def _held_out(validation: float, examples: int) -> int:
+    """Return how many of the training examples ``config.data.validation`` takes."""
+    return round(validation * examples) if validation < 1 else int(validation)
 
 
 def _with_validation(source: Source, validation: float, name: str) -> Source:
-    """The last of a shuffle that is the same for every run become the validation split."""
+    """Split the validation examples off the training split: the last of a shuffle that never changes."""
     train = source.splits["train"]
-    count = round(validation * len(train)) if validation < 1 else int(validation)
+    count = _held_out(validation, len(train))
     if "validation" in source.splits or not count:
         return source
     if count >= len(train):
         raise UserError(
             f"config.data.validation = {validation}: {name} has only {len(train)} training examples"
         )
-    order = permutation(len(train), seed=0)
-    held_out = {"train": train.subset(order[:-count]), "validation": train.subset(order[-count:])}
+    rows = permutation(len(train), seed=0)
+    held_out = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
     return dataclasses.replace(source, splits=source.splits | held_out)
 
 
 def _with_test(source: Source, test: float) -> Source:
-    """Of a set that is all for training the first of a shuffle, the same for every run, are for testing."""
+    """Split the test examples off if there is no other split: the first of a shuffle that never changes."""
     if list(source.splits) != ["train"]:
         return source
     train = source.splits["train"]
-    order = permutation(len(train), seed=1)
-    count = int(test * len(order))
-    splits = {"train": train.subset(order[count:]), "test": train.subset(order[:count])}
+    rows = permutation(len(train), seed=1)
+    count = int(test * len(rows))
+    splits = {"train": train.subset(rows[count:]), "test": train.subset(rows[:count])}
     return dataclasses.replace(source, splits={name: split for name, split in splits.items() if len(split)})

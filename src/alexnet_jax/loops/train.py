@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.data import sources
 from alexnet_jax.data.augment import statistics
-from alexnet_jax.data.cache import DataInfo, class_count, open_cache
+from alexnet_jax.data.cache import DataInfo
+from alexnet_jax.data.dataset import class_count, open_cache
 from alexnet_jax.data.loader import training_batches
-from alexnet_jax.data.sources import absolute as absolute_source
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.files import absolute, locked
 from alexnet_jax.layers import with_classes
@@ -51,7 +52,7 @@ def describe(config: ConfigDict) -> tuple[Mesh, Net]:
 def settle(config: ConfigDict) -> None:
     """Sets what follows from where we are and from the data: full paths, and the number of classes."""
     data = config.data
-    data.source = absolute_source(data.source)
+    data.source = sources.identity(data.source)
     if config.init_from is not None:
         config.init_from = str(absolute(config.init_from))
     if data.cache_dir is not None:
