@@ -1,11 +1,109 @@
-"""The sources by name, and the splits that are made where a data set has none."""
+"""The registry of sources, and the splits that a data set does not have itself."""
 
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+import alexnet_jax
 from alexnet_jax import UserError
+from alexnet_jax.data import sources
 from alexnet_jax.data import tfds as tfds_source
-from alexnet_jax.data.sources import open_source
+from alexnet_jax.data.dataset import open_cache
+from alexnet_jax.data.source import Example, Source, Split
+from alexnet_jax.data.sources import Kind, open_source
 from tests.data.test_folder import everything, fill
+
+
+@pytest.mark.parametrize("name", ["tfds:", "folder:", "sklearn:iris", "sklearn:", "digits", ""])
+def test_a_source_that_does_not_exist(name, tmp_path):
+    message = f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
+    with pytest.raises(UserError, match=re.escape(message)):
+        open_source(name, 0.0)
+    with pytest.raises(UserError, match=re.escape(message)):
+        sources.prepare_source(name, tmp_path, print)
+    assert not list(tmp_path.iterdir())
+    assert not sources.may_change(name)
+    assert sources.known_examples(name, 0.1) is None
+    assert sources.identity(name) == sources.short_name(name) == name  # to name a cache raises nothing
+
+
+def test_a_folder_is_the_same_from_any_directory(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("folder:mine", "folder:mine/", "folder:link", "folder:~/mine", f"folder:{tmp_path}/mine"):
+        assert sources.identity(name) == f"folder:{tmp_path}/mine"
+        assert sources.short_name(name) == "folder:mine"
+    assert sources.identity("folder:~no-such-user/mine") == f"folder:{tmp_path}/~no-such-user/mine"
+
+
+@pytest.mark.parametrize("name", ["tfds:cifar10:3.0.2", "tfds:imagenet_resized/64x64", "sklearn:digits"])
+def test_other_sources_are_identified_by_their_names(name):
+    assert sources.identity(name) == sources.short_name(name) == name
+
+
+def test_only_a_folder_may_change_under_the_same_name():
+    kinds = [kind for kind in ("tfds:cifar10", "folder:mine", "sklearn:digits") if sources.may_change(kind)]
+    assert kinds == ["folder:mine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "validation", "examples"),
+    [
+        ("tfds:imagenet2012", 0.1, 1_281_167),
+        ("tfds:cifar10", 0.1, 45_000),
+        ("tfds:cifar10", 2000.0, 48_000),
+        ("tfds:mnist", 0.1, None),
+        ("folder:mine", 0.1, None),
+    ],
+)
+def test_sizes_that_are_known_without_the_data(name, validation, examples):
+    assert sources.known_examples(name, validation) == examples
+
+
+def squares(name, test):
+    """A source of 40 images of one colour each."""
+
+    def read(i):
+        return Example(str(i), i % 2, lambda: np.full((8, 8, 3), i, np.uint8))
+
+    splits = {"train": Split(read, np.arange(30)), "test": Split(read, np.arange(30, 40))}
+    return Source(f"squares:{name}", "1", ("even", "odd"), splits)
+
+
+def test_a_new_kind_of_source_needs_an_entry_alone(tiny, tmp_path, monkeypatch):
+    calls = []
+
+    def prepare(name, say):
+        calls.append((name, [file.name for file in tmp_path.glob("*.lock")]))
+
+    monkeypatch.setitem(sources.KINDS, "squares", Kind("squares:NAME", squares, prepare=prepare))
+    tiny.data.source, tiny.data.cache_dir, tiny.data.validation = "squares:small", str(tmp_path), 0.0
+    found = open_cache(tiny.data, print)
+    assert found.info.splits == {"train": 30, "test": 10}
+    assert [image[0, 0, 0] for image in found.images["test"][:]] == list(range(30, 40))
+    assert found.directory.name.startswith("squares-small-")
+    assert [name for name, _ in calls] == ["small"]
+    assert "squares.lock" in calls[0][1]
+    with pytest.raises(UserError, match="sklearn:digits or squares:NAME"):
+        open_source("circles:small", 0.0)
+
+
+def test_no_other_module_knows_the_prefixes():
+    package = Path(alexnet_jax.__file__).parent
+    own = {package / "data" / name for name in ("sources.py", "tfds.py", "folder.py", "digits.py")}
+    prefix = re.compile(rf"""["'f]({"|".join(sources.KINDS)}):""")
+    named = {
+        f"{path.relative_to(package)}: {line.strip()}"
+        for path in package.rglob("*.py")
+        if path not in own
+        for line in path.read_text().splitlines()
+        if prefix.search(line)
+    }
+    assert all("data.source = " in line for line in named), named  # the default of config.data.source
 
 
 def test_half_of_what_tfds_has_for_training_alone_for_testing(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Data sets of TFDS, in both formats; what is missing is said in one line."""
+"""Data sets of TFDS in both formats; what is missing is reported in one line."""
 
 import shutil
 import struct
@@ -12,7 +12,7 @@ from alexnet_jax.data import tfds as tfds_source
 from alexnet_jax.data.sources import open_source
 
 
-def test_cifar10_from_tfds_is_all_there(cifar10_dir, monkeypatch):
+def test_cifar10_from_tfds_is_complete(cifar10_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
     source = open_source("tfds:cifar10", 5000.0)
     assert {name: len(split) for name, split in source.splits.items()} == {
@@ -60,7 +60,7 @@ def test_tfrecords_are_read_without_tensorflow(tfrecords, cifar10_dir, monkeypat
         assert (found[i].label, found[i].content()) == (expected[i].label, expected[i].content())
 
 
-def test_tfrecords_that_were_cut_off(tfrecords, monkeypatch):
+def test_truncated_tfrecords(tfrecords, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfrecords))
     path = next(tfrecords.rglob("*-test.tfrecord*"))
     path.write_bytes(path.read_bytes()[:-3])
@@ -68,14 +68,14 @@ def test_tfrecords_that_were_cut_off(tfrecords, monkeypatch):
         open_source("tfds:cifar10", 0.0)
 
 
-def test_a_preparation_that_tfds_did_not_end_is_none(cifar10_dir, tmp_path, monkeypatch):
+def test_an_incomplete_preparation_by_tfds_is_not_used(cifar10_dir, tmp_path, monkeypatch):
     shutil.copytree(Path(cifar10_dir) / "cifar10" / "3.0.2", tmp_path / "cifar10" / "3.0.2.incompleteAB12")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match="has not prepared cifar10"):
         open_source("tfds:cifar10", 0.0)
 
 
-def test_a_version_that_is_asked_for(cifar10_dir, monkeypatch):
+def test_a_version_in_the_name(cifar10_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
     assert open_source("tfds:cifar10:3.0.2", 0.0).version == "3.0.2"
     with pytest.raises(UserError, match=r"has not prepared cifar10:9.9.9"):
@@ -95,12 +95,9 @@ def test_a_version_that_is_asked_for(cifar10_dir, monkeypatch):
             "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar .* into .*downloads/manual,"
             " pip install .*, and then the same command again",
         ),
-        ("tfds:", "must be tfds:NAME, folder:DIR or sklearn:digits"),
-        ("folder:", "must be tfds:NAME, folder:DIR or sklearn:digits"),
-        ("sklearn:iris", "must be tfds:NAME, folder:DIR or sklearn:digits"),
     ],
 )
-def test_a_source_that_is_not_there(name, message, monkeypatch, tmp_path):
+def test_a_data_set_that_is_not_prepared(name, message, monkeypatch, tmp_path):
     monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match=message):
@@ -108,7 +105,7 @@ def test_a_source_that_is_not_there(name, message, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_tfds_is_not_called_before_all_is_there(monkeypatch, tmp_path):
+def test_tfds_is_not_called_while_something_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     calls = []
     monkeypatch.setattr(tfds_source.subprocess, "run", lambda *args, **_: calls.append(args))
@@ -119,7 +116,7 @@ def test_tfds_is_not_called_before_all_is_there(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_archives_that_are_there_are_not_asked_for(monkeypatch, tmp_path):
+def test_archives_that_exist_are_not_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     (tmp_path / "downloads" / "manual").mkdir(parents=True)
