@@ -1,4 +1,4 @@
-"""Folders of images, of any shape; what is missing is said in one line."""
+"""Folders of images in any layout; what is missing is reported in one line."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from alexnet_jax.data.sources import open_source
 
 
 def fill(directory, count, start=0):
-    """A folder with so many small images."""
+    """Make a folder with some small images."""
     directory.mkdir(parents=True)
     for i in range(start, start + count):
         Image.new("RGB", (6, 4), (i % 256, 0, 0)).save(directory / f"{i:03}.png")
@@ -23,7 +23,7 @@ def everything(split):
     return [(split[i].name, split[i].label) for i in range(len(split))]
 
 
-def test_a_folder_of_classes_is_split_80_10_10_for_ever(tmp_path):
+def test_a_folder_of_classes_is_always_split_80_10_10(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 50)
     source = open_source(f"folder:{tmp_path}", 0.1)
@@ -85,11 +85,11 @@ def test_links_and_names_of_all_kinds(tmp_path):
     splits = open_source(f"folder:{tmp_path}", 0.0).splits
     examples = [split[i] for split in splits.values() for i in range(len(split))]
     assert all(example.content().startswith(b"\x89PNG") for example in examples)
-    # What a link leads to is there, once; a link to where it came from is not followed.
+    # The target of a link is read once; a link to a folder above it is not followed.
     assert len(examples) == 5 + 5 + 5
 
 
-def test_what_is_no_image_by_its_name_is_left_alone(tmp_path):
+def test_files_without_an_image_suffix_are_ignored(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 5)
         (tmp_path / name / "notes.txt").write_text("a note")
