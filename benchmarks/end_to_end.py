@@ -22,7 +22,7 @@ from options import parser
 from resident import resident_step
 
 from alexnet_jax import get_config
-from alexnet_jax.data.cache import cache_path
+from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.loops.train import settle
 from alexnet_jax.runtime import huge_pages
 

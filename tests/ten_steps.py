@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 
 from alexnet_jax import build, get_config
 from alexnet_jax.data.augment import statistics
-from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import make_mesh, on_devices

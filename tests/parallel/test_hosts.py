@@ -19,7 +19,7 @@ import pytest
 from etils import epath
 
 from alexnet_jax import UserError, restore
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 from alexnet_jax.loops.train import train
 from alexnet_jax.parallel import hosts
 from tests.conftest import RECIPES, ROOT, launch

@@ -10,7 +10,7 @@ import pytest
 from alexnet_jax import UserError, init, restore
 from alexnet_jax.layers import Conv, after, replaced, without
 from alexnet_jax.loops.train import train
-from alexnet_jax.net.model import named_key
+from alexnet_jax.net.draws import named_key
 
 
 def begin(config, workdir):

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from alexnet_jax.cli.verbs import USAGE, VERBS
-from alexnet_jax.config.recipe import near
-from alexnet_jax.errors import Interrupted, RunError, UserError
+from alexnet_jax.errors import Interrupted, RunError, UserError, near
 from alexnet_jax.runtime import compile_cache, jax_compat
 
 

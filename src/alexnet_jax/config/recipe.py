@@ -4,7 +4,6 @@ A recipe is a file with ``get_config(variants: str = "")`` that begins from `bas
 `with_variants`. Nothing here imports JAX.
 """
 
-import difflib
 import importlib.util
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
 from alexnet_jax.net.shapes import trace
 
 T = TypeVar("T")
@@ -161,12 +160,6 @@ def with_variants(
         if name in chosen:
             change(config)
     return config
-
-
-def near(name: str, known: Collection[str]) -> str:
-    """Names like this one, for the end of a message."""
-    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 _POSITIVE = "a positive number", lambda x: 0 < x < math.inf

@@ -12,15 +12,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.data import sources
 from alexnet_jax.data.augment import statistics
-from alexnet_jax.data.cache import DataInfo, class_count, open_cache
+from alexnet_jax.data.cache import DataInfo
+from alexnet_jax.data.dataset import class_count, open_cache
 from alexnet_jax.data.loader import training_batches
-from alexnet_jax.data.sources import absolute as absolute_source
-from alexnet_jax.data.sources import full_path
 from alexnet_jax.errors import Interrupted, UserError
-from alexnet_jax.files import absolute
+from alexnet_jax.files import absolute, locked
 from alexnet_jax.layers import with_classes
-from alexnet_jax.locks import locked
 from alexnet_jax.loops.evaluate import evaluate
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
@@ -51,11 +50,11 @@ def describe(config: ConfigDict) -> tuple[Mesh, Net]:
 def settle(config: ConfigDict) -> None:
     """Sets what follows from where we are and from the data: full paths, and the number of classes."""
     data = config.data
-    data.source = absolute_source(data.source)
+    data.source = sources.identity(data.source)
     if config.init_from is not None:
         config.init_from = str(absolute(config.init_from))
     if data.cache_dir is not None:
-        data.cache_dir = str(full_path(data.cache_dir))
+        data.cache_dir = str(absolute(data.cache_dir))
     if not config.net.layers[-1].classes:
         config.net.layers = with_classes(config.net.layers, class_count(data))
 

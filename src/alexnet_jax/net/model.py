@@ -13,7 +13,6 @@ device its own examples back.
 """
 
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -39,6 +38,7 @@ from alexnet_jax.layers import (
     ReLU,
     Tanh,
 )
+from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.ops import definitions as ops
 from alexnet_jax.net.ops import dense
 from alexnet_jax.net.shapes import Shape, Traced, trace
@@ -214,11 +214,6 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
 def abstract_params(model: Net) -> Params:
     """The shapes and types of a net's parameters."""
     return _params(model)
-
-
-def named_key(key: jax.Array, name: str) -> jax.Array:
-    """A key for a purpose. By name, not by number: taking a layer out leaves the others' draws alone."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def _params(model: Net) -> Params:

@@ -13,7 +13,7 @@ from etils import epath
 
 from alexnet_jax import files
 from alexnet_jax.errors import Interrupted, UserError
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.spec import Sweep, evaluation

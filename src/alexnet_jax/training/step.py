@@ -20,7 +20,8 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
-from alexnet_jax.net.model import Net, Params, abstract_params, apply, init, named_key
+from alexnet_jax.net.draws import named_key
+from alexnet_jax.net.model import Net, Params, abstract_params, apply, init
 from alexnet_jax.parallel.mesh import DATA, TOWER, net_axes, param_specs, shardings
 from alexnet_jax.training.optimizer import learning_rates, optimizer, velocity
 

@@ -74,19 +74,6 @@ def test_nan_is_passed_on_from_any_place_of_a_window():
     assert jnp.isfinite(y[9:]).all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_crops_are_slices_to_the_bit(dtype):
-    images = draws(4, 9, 8, 3).astype(dtype)
-    corners, mirrored = jnp.array([[0, 0], [3, 2], [1, 2], [2, 1]]), jnp.array([False, True, False, True])
-
-    def sliced(image, corner, mirror):
-        crop = lax.dynamic_slice(image, (corner[0], corner[1], 0), (6, 6, 3))
-        return jnp.where(mirror, crop[:, ::-1], crop)
-
-    expected = jax.vmap(sliced)(images, corners, mirrored)
-    assert jnp.array_equal(tpu.chosen_places(images, corners, mirrored, 6), expected)
-
-
 def test_dense_of_towers():
     x, kernels = draws(3, 8), draws(2, 8, 5, seed=1)
     same_value_and_gradients(tpu.dense_of_towers, lambda x, w: jnp.einsum("bi,tio->bto", x, w), x, kernels)
