@@ -23,8 +23,8 @@ from resident import resident_step
 
 from alexnet_jax import get_config
 from alexnet_jax.data.dataset import cache_path
-from alexnet_jax.loops.train import settle
 from alexnet_jax.runtime import huge_pages
+from alexnet_jax.training.run import settle
 
 FAR = 10**9  # steps
 

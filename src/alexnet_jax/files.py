@@ -58,13 +58,18 @@ def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
       path: of the lock's file, which is not removed.
       busy: called if another process holds the lock. If it returns, wait for that process.
     """
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        yield
+    held = False
+    while not held:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                busy()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            # The process before may have removed the file: then this lock excludes nobody.
+            held = path.exists() and Path(path).stat().st_ino == os.fstat(file.fileno()).st_ino
+            if held:
+                yield

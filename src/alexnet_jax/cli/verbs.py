@@ -61,7 +61,7 @@ def _train(args: list[str]) -> None:
 
     hosts.start()
     if values.dry_run:
-        describe(config)
+        hosts.say(describe(config)[2])
     else:
         train(config, workdir)
 
@@ -165,10 +165,10 @@ def _plan(args: list[str]) -> None:
     check_file("--json", values.json)
 
     from alexnet_jax import files
-    from alexnet_jax.loops.train import settle
     from alexnet_jax.parallel.mesh import mesh_for
     from alexnet_jax.plan import chips, plan
     from alexnet_jax.plan import tables as plan_tables
+    from alexnet_jax.training.run import settle
 
     settle(config)
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
