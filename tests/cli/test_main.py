@@ -122,7 +122,7 @@ def test_evaluate_refuses_data_of_other_classes(trained, tmp_path, capfd):
     assert "was trained on other data" in capfd.readouterr().err
 
 
-def test_prepare_checks_what_is_there_and_makes_it_anew_when_told(tmp_path, capfd):
+def test_prepare_checks_a_cache_and_rebuilds_it_with_force(tmp_path, capfd):
     args = ["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]
     assert main(args) == 0
     assert main(args) == 0
@@ -130,7 +130,10 @@ def test_prepare_checks_what_is_there_and_makes_it_anew_when_told(tmp_path, capf
     (cut,) = tmp_path.glob("*/train-00000.images")
     cut.write_bytes(b"")
     assert main(args) == 2
-    assert "train-00000.images has 0 of 248,256 bytes): alexnet-jax prepare --force" in capfd.readouterr().err
+    assert (
+        "train-00000.images has 0 of 248,256 bytes): rebuild it with alexnet-jax prepare --force"
+        in capfd.readouterr().err
+    )
     assert main([*args, "--force"]) == 0
     assert main(args) == 0
 
@@ -144,7 +147,7 @@ def test_prepare_notices_images_that_came_later(tmp_path, capfd):
     assert main(["prepare", TINY, *args]) == 0
     (tmp_path / "images" / "dog" / "9.png").unlink()
     assert main(["prepare", TINY, *args]) == 2
-    assert "the cache was made of" in capfd.readouterr().err
+    assert "the cache was built from" in capfd.readouterr().err
 
 
 def test_prepare_says_where_the_cache_is(tmp_path, capfd):

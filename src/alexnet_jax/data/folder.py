@@ -27,14 +27,14 @@ _NO_FILE = frozenset([errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errn
 """Errors of a file that does not exist or may not be read. All others may pass, as when a disk comes back."""
 
 
-def full_path(path: str) -> str:
+def identity(path: str) -> str:
     """Return the path that identifies a folder from any working directory, with links resolved."""
     return str(Path(files.absolute(path)).resolve())
 
 
 def name_of(path: str) -> str:
     """Return the name of a folder without its path."""
-    return Path(full_path(path)).name
+    return Path(identity(path)).name
 
 
 def open_folder(path: str, test: float) -> Source:

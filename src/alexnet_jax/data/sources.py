@@ -53,7 +53,7 @@ def _open_tfds(name: str, test: float) -> Source:
 
 KINDS = {
     "tfds": Kind("tfds:NAME", _open_tfds, prepare=tfds.prepare_tfds, known_sizes=tfds.SIZES.get),
-    "folder": Kind("folder:DIR", folder.open_folder, folder.full_path, folder.name_of, may_change=True),
+    "folder": Kind("folder:DIR", folder.open_folder, folder.identity, folder.name_of, may_change=True),
     "sklearn": Kind("sklearn:digits", digits.open_digits, names=("digits",)),
 }
 
