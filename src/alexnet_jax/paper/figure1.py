@@ -4,7 +4,6 @@ As in the paper, a net's learning rate is the one that gets there first.
 """
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from etils import epath
@@ -40,18 +39,16 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Net:
-    """The runs of one net.
+    """The runs of one net, a curve of the figure.
 
     Attributes:
-      name: for people.
-      saturating: whether it is the one with tanh, drawn dashed in the paper.
+      name: of the curve.
       runs: in the sweep's order, a learning rate each.
       first: of its runs the one that gets to 25 % first; None if none does.
       ended: whether all its rates are trained to their end.
     """
 
     name: str
-    saturating: bool
     runs: tuple[Run, ...]
     first: Run | None
     ended: bool
@@ -113,33 +110,28 @@ class Figure1:
         return "\n".join(lines)
 
 
-def is_figure1(sweep: Sweep) -> bool:
-    """Whether its nets are those of figure 1."""
-    return all(":figure1_" in member.config for member in sweep.members)
-
-
 def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
     """The figure of what is trained until now.
 
     Raises:
       UserError: a sweep of other nets, or no member has trained for an epoch.
     """
-    if not is_figure1(sweep):
-        raise UserError(f"{workdir} holds another sweep than configs/figure1.py, and figure 1 is of that one")
+    if sweep.figure != 1:
+        raise UserError(f"{workdir} holds a sweep that is not of figure 1, as configs/figure1.py is")
     runs: dict[str, list[Run]] = {}
-    under_way: dict[str, str] = {}  # by the member's name, its config
+    under_way: dict[str, str] = {}  # the curve of each member that is not at its end
     for member in sweep.members:
         run = _run(workdir, member, sweep)
-        runs.setdefault(member.config, []).extend([run] if run else [])
+        curve = member.curve or member.name
+        runs.setdefault(curve, []).extend([run] if run else [])
         if run is None or not run.ended:
-            under_way[member.name] = member.config
+            under_way[member.name] = curve
     nets = []
-    for config, of_net in runs.items():
+    for curve, of_net in runs.items():
         there = [run for run in of_net if run.reached is not None]
         first = min(there, key=lambda run: run.reached or 0.0, default=None)
         if of_net:
-            saturating, ended = "tanh" in config.partition(":")[2], config not in under_way.values()
-            nets.append(Net(_name(config), saturating, tuple(of_net), first, ended))
+            nets.append(Net(curve, tuple(of_net), first, curve not in under_way.values()))
     if not nets:
         raise UserError(f"figure 1 shows training errors, and no net in {workdir} has trained for an epoch")
     return Figure1(tuple(nets), tuple(under_way))
@@ -156,12 +148,6 @@ def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
     errors = np.mean([curve[:epochs] for curve in curves], axis=0)
     ended = all(sweep_lib.counted(directory) is not None for directory in directories)
     return Run(member.name, trained[0].train[0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
-
-
-def _name(config: str) -> str:
-    path, _, variants = config.partition(":")
-    name = (variants.partition(",")[0] or Path(path).stem).removeprefix("figure1_")
-    return {"relu": "ReLU"}.get(name, name)
 
 
 def first_at(errors: np.ndarray, level: float) -> float | None:

@@ -34,8 +34,8 @@ def draw_figure1(facts: Figure1) -> Figure:
     figure = Figure(figsize=(4.4, 3.1), layout="constrained")
     ax = figure.subplots()
     ax.axhline(LEVEL, color=report_charts.MUTED, linewidth=0.8, linestyle=":")
-    for net, color in zip(facts.nets, cycle(report_charts.COLORS), strict=False):
-        dashes = "--" if net.saturating else "-"
+    for i, (net, color) in enumerate(zip(facts.nets, cycle(report_charts.COLORS), strict=False)):
+        dashes = "--" if i else "-"  # as the paper draws tanh
         for run in net.runs:
             epochs = np.arange(1, len(run.errors) + 1)
             if run is net.first and run.reached is not None:

@@ -101,7 +101,7 @@ def gather(workdir: str, path: epath.Path, beside: epath.Path) -> Facts:
     made = json.loads((path / "sweep.json").read_text())
     table = sweep_table.table(path, sweep)
     facts1, drawing = None, None
-    if figure1.is_figure1(sweep):
+    if sweep.figure == 1:
         try:
             facts1 = figure1.gather(path, sweep)
             drawing = themed(figures.draw_figure1(facts1), "figureone", "Figure 1", facts1.text())
