@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from alexnet_jax import apply, build, init
 from alexnet_jax.layers import LRN, Classifier, Dropout, replaced, without
-from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.net.ops import lrn as ops
 from alexnet_jax.parallel.mesh import TOWER, make_mesh, param_specs
 
 KEY = jax.random.key(3)

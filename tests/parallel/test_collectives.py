@@ -12,7 +12,7 @@ from jax import lax
 from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, after, replaced, without
 from alexnet_jax.net import model as model_lib
-from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.net.ops import lrn as ops
 from alexnet_jax.parallel.collectives import Collective, expected, sent_by_each
 from alexnet_jax.parallel.mesh import TOWER, local_params, make_mesh, shardings
 from alexnet_jax.plan import hlo

@@ -13,7 +13,7 @@ import pytest
 from alexnet_jax import UserError, build, get_config
 from alexnet_jax.cli.main import main
 from alexnet_jax.layers import Conv
-from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.net.ops import lrn as ops
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.plan import plan
 from alexnet_jax.plan import tables as plan_tables

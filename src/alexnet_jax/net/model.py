@@ -39,8 +39,8 @@ from alexnet_jax.layers import (
     ReLU,
     Tanh,
 )
-from alexnet_jax.net.ops import definitions as ops
 from alexnet_jax.net.ops import dense
+from alexnet_jax.net.ops import lrn as ops
 from alexnet_jax.net.shapes import Shape, Traced, trace
 
 Params: TypeAlias = dict[str, dict[str, Any]]

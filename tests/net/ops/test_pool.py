@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.net.ops import definitions as ops
-from alexnet_jax.net.ops.cpu import conv, kernel_gradient, max_pool, max_pool_gradient, window_sums
+from alexnet_jax.net.ops import lrn as ops
+from alexnet_jax.net.ops.pool import conv, kernel_gradient, max_pool, max_pool_gradient, window_sums
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

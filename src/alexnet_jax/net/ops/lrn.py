@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import LRN, AvgPool, Local, MapNorm, MaxPool, ReLU
-from alexnet_jax.net.ops import cpu, tpu
+from alexnet_jax.net.ops import pool as cpu
+from alexnet_jax.net.ops import tpu
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -192,7 +193,7 @@ def relu_lrn_max_pool(x: jax.Array, bias: jax.Array, first: ReLU, norm: LRN, poo
 
     if not tpu.fits(x, norm, pool):
         return in_turn(x, bias)
-    from alexnet_jax.net.ops import tpu_kernels  # here, as Pallas takes its time to be imported
+    from alexnet_jax.net.ops import block_tpu as tpu_kernels  # here, as Pallas takes its time to be imported
 
     at_once = functools.partial(tpu_kernels.relu_lrn_max_pool, norm=norm)
     pooled: jax.Array = lax.platform_dependent(x, bias, tpu=at_once, default=in_turn)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.net.ops import products
+from alexnet_jax.net.ops import conv_products as products
 from alexnet_jax.net.ops.fusion import apart
 
 IMAGES = 4

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.net.ops import definitions as ops
-from alexnet_jax.net.ops import products
+from alexnet_jax.net.ops import conv_products as products
+from alexnet_jax.net.ops import lrn as ops
 
 SHAPES = [
     (4, (9, 7), 5, 8, (2, 2)),  # conv2

@@ -10,8 +10,9 @@ from jax.experimental.pallas import tpu as pltpu
 from alexnet_jax import apply, build, init
 from alexnet_jax.data.augment import Statistics, random_views
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, MaxPool, ReLU
-from alexnet_jax.net.ops import definitions as ops
-from alexnet_jax.net.ops import tpu, tpu_kernels
+from alexnet_jax.net.ops import block_tpu as tpu_kernels
+from alexnet_jax.net.ops import lrn as ops
+from alexnet_jax.net.ops import tpu
 from alexnet_jax.plan.chips import devices_of
 
 

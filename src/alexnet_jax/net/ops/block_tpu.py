@@ -15,7 +15,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from alexnet_jax.layers import LRN
-from alexnet_jax.net.ops.definitions import negative_power
+from alexnet_jax.net.ops.lrn import negative_power
 from alexnet_jax.net.ops.tpu import LANES, images_in_a_tile
 
 

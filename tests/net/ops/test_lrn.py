@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from alexnet_jax.layers import LRN, AvgPool, Local, MapNorm, MaxPool
-from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.net.ops import lrn as ops
 
 X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
 
