@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from alexnet_jax import apply, build, init
 from alexnet_jax.layers import LRN, Classifier, Dropout, replaced, without
-from alexnet_jax.net.ops import lrn as ops
+from alexnet_jax.net.ops import conv, lrn
 from alexnet_jax.parallel.mesh import TOWER, make_mesh, param_specs
 
 KEY = jax.random.key(3)
@@ -56,17 +56,17 @@ def test_an_lrn_across_the_towers_is_that_of_all_maps_on_any_mesh(tiny):
     model = build(tiny)
     params, images = init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
     beside = jnp.concatenate(jnp.unstack(params["conv1"]["kernel"]), axis=-1)
-    row = jax.nn.relu(ops.conv(images, beside, 1, (0, 1)))  # the biases are zero
+    row = jax.nn.relu(conv.conv(images, beside, 1, (0, 1)))  # the biases are zero
     seen = []
 
-    def spy(x, layer, *edges, plain=ops.lrn):
+    def spy(x, layer, *edges, plain=lrn.lrn):
         seen.append(plain(x, layer, *edges))
         return seen[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ops, "lrn", spy)
+        patch.setattr(lrn, "lrn", spy)
         apply(model, params, images)
-    np.testing.assert_allclose(jnp.concatenate(seen, axis=-1), ops.lrn(row, LRN("n", alpha=1.0)), atol=1e-6)
+    np.testing.assert_allclose(jnp.concatenate(seen, axis=-1), lrn.lrn(row, LRN("n", alpha=1.0)), atol=1e-6)
 
     def loss(params, **axes):
         return jnp.sum(jnp.sin(apply(model, params, images, **axes)))

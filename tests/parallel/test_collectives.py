@@ -12,7 +12,7 @@ from jax import lax
 from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, after, replaced, without
 from alexnet_jax.net import model as model_lib
-from alexnet_jax.net.ops import lrn as ops
+from alexnet_jax.net.ops import lrn
 from alexnet_jax.parallel.collectives import Collective, expected, sent_by_each
 from alexnet_jax.parallel.mesh import TOWER, local_params, make_mesh, shardings
 from alexnet_jax.plan import hlo
@@ -152,12 +152,12 @@ def test_silent_towers_do_not_talk_before_the_classifier():
 def test_a_layer_that_gathers_behind_our_back_is_found(monkeypatch):
     """An LRN that gathers all maps of all towers, where its window is to stay in its own."""
 
-    def lrn_across(x, layer, plain=ops.lrn):
+    def lrn_across(x, layer, plain=lrn.lrn):
         maps = x.shape[-1]
         everything = plain(lax.all_gather(x, TOWER, axis=3, tiled=True), layer)
         return lax.dynamic_slice_in_dim(everything, lax.axis_index(TOWER) * maps, maps, 3)
 
-    monkeypatch.setattr(ops, "lrn", lrn_across)
+    monkeypatch.setattr(lrn, "lrn", lrn_across)
     extra = sent(small(), make_mesh(4, 2)) - Counter(expected(small(), 4, 2))
     assert {(c.kind, c.axes, c.layers) for c in extra} == {
         ("all-gather", ("tower",), ("norm1",)),

@@ -39,8 +39,7 @@ from alexnet_jax.layers import (
     ReLU,
     Tanh,
 )
-from alexnet_jax.net.ops import dense
-from alexnet_jax.net.ops import lrn as ops
+from alexnet_jax.net.ops import block, conv, dense, lrn, pointwise, pool
 from alexnet_jax.net.shapes import Shape, Traced, trace
 
 Params: TypeAlias = dict[str, dict[str, Any]]
@@ -115,7 +114,7 @@ class Net(nnx.Module):
                 else:
                     xs = self._run(layer, xs)
             if then:
-                xs = [ops.relu_lrn_max_pool(x, bias, *then) for x, bias in zip(xs, biases, strict=True)]
+                xs = [block.relu_lrn_max_pool(x, bias, *then) for x, bias in zip(xs, biases, strict=True)]
         raise AssertionError("a net ends in its classifier")
 
     def _run(self, layer: Layer, xs: list[jax.Array]) -> list[jax.Array]:
@@ -123,33 +122,33 @@ class Net(nnx.Module):
         match layer:
             case Conv():
                 xs, biases = self._convolved(layer, xs)
-                return [ops.add_bias(x, bias) for x, bias in zip(xs, biases, strict=True)]
+                return [pointwise.add_bias(x, bias) for x, bias in zip(xs, biases, strict=True)]
             case Local():
                 kernels, biases = self._towers(layer, "kernel"), self._towers(layer, "bias")
                 triples = zip(xs, kernels, biases, strict=True)
-                return [ops.add_bias(ops.local(x, kernel, layer), bias) for x, kernel, bias in triples]
+                return [pointwise.add_bias(conv.local(x, kernel, layer), bias) for x, kernel, bias in triples]
             case Dense():
                 products = dense.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
                 biases = self._towers(layer, "bias")
-                return [ops.add_bias(x, bias) for x, bias in zip(products, biases, strict=True)]
+                return [pointwise.add_bias(x, bias) for x, bias in zip(products, biases, strict=True)]
             case ReLU():
-                return [ops.relu(x) for x in xs]
+                return [pointwise.relu(x) for x in xs]
             case Tanh():
                 return [jnp.tanh(x) for x in xs]
             case LRN():
-                return [ops.lrn(x, layer) for x in xs]
+                return [lrn.lrn(x, layer) for x in xs]
             case MapNorm():
-                return [ops.map_norm(x, layer) for x in xs]
+                return [lrn.map_norm(x, layer) for x in xs]
             case MaxPool():
-                return [ops.max_pool(x, layer) for x in xs]
+                return [pool.max_pool(x, layer) for x in xs]
             case AvgPool():
-                return [ops.avg_pool(x, layer) for x in xs]
+                return [pool.avg_pool(x, layer) for x in xs]
         raise AssertionError(f"no such layer: {layer}")
 
     def _convolved(self, layer: Conv, xs: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
         """A convolution of each tower of this device, and the biases that are still to be added."""
         pairs = zip(xs, self._towers(layer, "kernel"), strict=True)
-        convolved = [ops.conv(x, kernel, layer.stride, layer.padding) for x, kernel in pairs]
+        convolved = [conv.conv(x, kernel, layer.stride, layer.padding) for x, kernel in pairs]
         return convolved, self._towers(layer, "bias")
 
     def _towers(self, layer: Conv | Local | Dense, name: str) -> list[jax.Array]:
@@ -290,7 +289,7 @@ def _lrn_across_towers(layer: LRN, xs: list[jax.Array], tower_axis: str | None) 
 
     def normalized(x: jax.Array, tower: jax.Array | int) -> jax.Array:
         before, after = (lax.dynamic_index_in_dim(around, tower + i, keepdims=False) for i in (0, 2))
-        return ops.lrn(x, layer, before[..., reach_after:], after[..., :reach_after])
+        return lrn.lrn(x, layer, before[..., reach_after:], after[..., :reach_after])
 
     return [normalized(x, first_tower + i) for i, x in enumerate(xs)]
 

@@ -164,7 +164,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         return Plan(**common, **nothing, peak_bytes=peak, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`cpu.kernel_gradient` is one).
+    # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`ops.conv` has one).
     costs = {} if on_cpu else compiled.cost_analysis() or {}
     program = hlo.parse(compiled.as_text() or "")
     local = local_params(model, config.parallelism, mesh)

@@ -1,7 +1,6 @@
-"""Ways that are quick under XLA's CPU compiler; ``ops`` has the definitions, and chooses when it is lowered.
+"""Max and average pooling. Images are BxHxWxC.
 
-On a CPU an operation that reads a few images at a time finds them in the cache, and one that puts its
-results side by side is vectorized where one that scatters them is not.
+The definitions come first. Below them is max pooling for CPUs, which must equal its definition.
 """
 
 import functools
@@ -11,123 +10,94 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.net.ops import conv_products as products
+from alexnet_jax.layers import AvgPool, MaxPool
 from alexnet_jax.net.ops.fusion import apart
 
-IMAGES = 4
-"""How many images `kernel_gradient` takes at a time, at most."""
-FEW = 8
-"""Of how many maps `conv` takes a row as one."""
-_NHWC = ("NHWC", "HWIO", "NHWC")
 
-
-def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """A convolution; over few maps, those of an image, it takes them for more columns.
-
-    So the numbers that are multiplied together are a row of the kernel, not the three of a place: with three,
-    XLA's convolution into 17 to 39 maps is some ten times slower (docs/performance.md). In bfloat16, with a
-    stride of 1 over more maps, it is `products`.
-    """
-    if _by_products(x_BxHxWxI, stride):
-        return products.conv(x_BxHxWxI, kernel_HxWxIxO, padding)
-    maps, size = x_BxHxWxI.shape[-1], kernel_HxWxIxO.shape
-    strides, around = (stride, stride), (padding, padding)
-    if maps < FEW:
-        x_BxHxWxI = x_BxHxWxI.reshape(*x_BxHxWxI.shape[:2], -1, 1)
-        kernel_HxWxIxO = kernel_HxWxIxO.reshape(size[0], -1, 1, size[-1])
-        strides = (stride, stride * maps)
-        around = (padding, (padding[0] * maps, padding[1] * maps))
-    return lax.conv_general_dilated(x_BxHxWxI, kernel_HxWxIxO, strides, around, dimension_numbers=_NHWC)
-
-
-def input_gradient(
-    x_BxHxWxI: jax.Array,
-    kernel_HxWxIxO: jax.Array,
-    g_BxPxQxO: jax.Array,
-    stride: int,
-    padding: tuple[int, int],
-) -> jax.Array:
-    """The gradient of a convolution by x, given that of its output."""
-    if _by_products(x_BxHxWxI, stride):
-        return products.input_gradient(g_BxPxQxO, kernel_HxWxIxO, padding)
-    transposed = jax.linear_transpose(lambda x: conv(x, kernel_HxWxIxO, stride, padding), x_BxHxWxI)
-    (by_x_BxHxWxI,) = transposed(g_BxPxQxO)
-    return by_x_BxHxWxI
-
-
-def kernel_gradient(
-    x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], stride: int, padding: tuple[int, int]
-) -> jax.Array:
-    """The gradient of a convolution by its kernel, ``(*size, I, O)``, given that of its output.
-
-    It is a convolution too, in which images and maps have changed places; a few images at a time.
-    """
-    if _by_products(x_BxHxWxI, stride):
-        return products.kernel_gradient(x_BxHxWxI, g_BxPxQxO, size, padding)
-
-    def gradient(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array) -> jax.Array:
-        by_kernel_IxHxWxO = lax.conv_general_dilated(
-            x_BxHxWxI.transpose(3, 1, 2, 0),
-            g_BxPxQxO.transpose(1, 2, 0, 3),
-            (1, 1),
-            (padding, padding),
-            rhs_dilation=(stride, stride),
-            dimension_numbers=_NHWC,
-            preferred_element_type=jnp.float32,
-        )
-        # Where the last stride does not fit, there are places behind the kernel's.
-        return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]
-
-    chunks = [products.few_at_a_time(x, IMAGES) for x in (x_BxHxWxI, g_BxPxQxO)]
-    first = jax.eval_shape(gradient, *(x[0] for x in chunks))
-    # Made from g, so that it varies over the same mesh axes.
-    zeros = jnp.full_like(g_BxPxQxO, 0, first.dtype, shape=first.shape)
-    sums, _ = lax.scan(lambda sums, chunk: (sums + gradient(*chunk), None), zeros, chunks)
-    return sums.astype(x_BxHxWxI.dtype)
-
-
-def _by_products(x_BxHxWxI: jax.Array, stride: int) -> bool:
-    return x_BxHxWxI.dtype == jnp.bfloat16 and stride == 1 and x_BxHxWxI.shape[-1] >= FEW
-
-
-def window_sums(x: jax.Array, reach: tuple[int, int], first: int, maps: int) -> jax.Array:
-    """For so many maps, counted from the first, the sum of those from ``reach`` before to after it, float32.
-
-    All in one pass: LRN is bound by memory here, and a product with a matrix would be three.
-    """
-    before, after = reach
-    # Beyond the first map and the last, or cut off.
-    around = (before - first, first + maps + after - x.shape[-1], 0)
-    x = lax.pad(x.astype(jnp.float32), jnp.float32(0), [(0, 0, 0)] * (x.ndim - 1) + [around])
-    return functools.reduce(
-        jnp.add, [lax.slice_in_dim(x, i, i + maps, axis=-1) for i in range(before + 1 + after)]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool(x: jax.Array, layer: MaxPool) -> jax.Array:
+    """Compute the maximum of each window. Of equal elements, one receives the gradient."""
+    where = layer.window, layer.stride, _padding(x, layer)
+    return lax.platform_dependent(
+        x, cpu=lambda x: _cpu_max_pool(x, *where), default=lambda x: _max_pool(x, *where)
     )
 
 
-def max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
-    """The maximum over each window of B x H x W x C: along the columns, then along the rows."""
-    return _apart_if_dear(x, lambda x: _maxima(x, window, stride, padding)[-1])(x)
+def _max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    """Define `max_pool`: every version must equal this one."""
+    sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, sizes, strides, [(0, 0), *padding, (0, 0)])
 
 
-def max_pool_gradient(
+def _max_pool_forward(x: jax.Array, layer: MaxPool) -> tuple[jax.Array, jax.Array]:
+    return max_pool(x, layer), x
+
+
+def _max_pool_backward(layer: MaxPool, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    where = layer.window, layer.stride, _padding(x, layer)
+    by_x: jax.Array = lax.platform_dependent(
+        x,
+        g,
+        cpu=lambda x, g: _cpu_max_pool_gradient(x, g, *where),
+        default=lambda x, g: jax.vjp(lambda x: _max_pool(x, *where), x)[1](g)[0],
+    )
+    return (by_x,)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def avg_pool(x: jax.Array, layer: AvgPool) -> jax.Array:
+    """Compute the mean over the positions of each window that lie inside the image."""
+    where = layer.window, layer.stride, _padding(x, layer)
+    return sums_over_windows(x, *where) / sums_over_windows(jnp.ones((1, *x.shape[1:3], 1), x.dtype), *where)
+
+
+def sums_over_windows(
+    x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
+) -> jax.Array:
+    """Sum over each window: first within the rows, then within the columns."""
+    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+    for axis in (2, 1):
+        x = functools.reduce(jnp.add, _strided_slices(x, axis, window, stride))
+    return x
+
+
+def _padding(x: jax.Array, layer: MaxPool | AvgPool) -> list[tuple[int, int]]:
+    """Return how far the last windows reach over the edge, for rows and columns."""
+    return [(0, -(size - layer.window) % layer.stride if layer.ceil else 0) for size in x.shape[1:3]]
+
+
+def _strided_slices(x: jax.Array, axis: int, window: int, stride: int) -> list[jax.Array]:
+    """Return the first position of every window along an axis, the second one, and so on."""
+    last = (x.shape[axis] - window) // stride * stride
+    return [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(window)]
+
+
+def _cpu_max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    """Compute `max_pool` on a CPU: along the columns, then along the rows."""
+    return _apart_in_bfloat16(x, lambda x: _maxima(x, window, stride, padding)[-1])(x)
+
+
+def _cpu_max_pool_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """The gradient of `max_pool` by x, given that of its output: of equals in a window one has it."""
-    pool = functools.partial(_max_pool_gradient, window=window, stride=stride, padding=padding)
-    return _apart_if_dear(x, pool)(x, g)
+    """Compute the gradient of `max_pool` by x from the gradient by its output."""
+    gradient = functools.partial(_separable_gradient, window=window, stride=stride, padding=padding)
+    return _apart_in_bfloat16(x, gradient)(x, g)
 
 
-def _apart_if_dear(x: jax.Array, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """To work numbers out anew, as fusing does, is dear in bfloat16; in float32 cheaper than to keep them."""
+def _apart_in_bfloat16(x: jax.Array, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Prevent fusion in bfloat16, where recomputing is slower than storing; in float32 it is faster."""
     return apart(function) if x.dtype == jnp.bfloat16 else function
 
 
-def _max_pool_gradient(
+def _separable_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
     x, along_columns, along_both = _maxima(x, window, stride, padding)
-    g = _to_places(along_columns, along_both, g, 2, window, stride)
-    g = _to_places(x, along_columns, g, 1, window, stride)
+    g = _to_positions(along_columns, along_both, g, 2, window, stride)
+    g = _to_positions(x, along_columns, g, 1, window, stride)
     (top, bottom), (left, right) = padding
     return g[:, top : g.shape[1] - bottom, left : g.shape[2] - right]
 
@@ -135,32 +105,26 @@ def _max_pool_gradient(
 def _maxima(
     x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The padded x, the maxima along its columns, and of those the maxima along the rows."""
+    """Return the padded x, the maxima along its columns, and their maxima along the rows."""
     x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
-    columns = functools.reduce(jnp.maximum, _places(x, 1, window, stride))
-    return x, columns, functools.reduce(jnp.maximum, _places(columns, 2, window, stride))
+    columns = functools.reduce(jnp.maximum, _strided_slices(x, 1, window, stride))
+    return x, columns, functools.reduce(jnp.maximum, _strided_slices(columns, 2, window, stride))
 
 
-def _places(x: jax.Array, axis: int, window: int, stride: int) -> list[jax.Array]:
-    """The first place of every window along an axis, the second one, and so on."""
-    last = (x.shape[axis] - window) // stride * stride
-    return [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(window)]
-
-
-def _to_places(
+def _to_positions(
     x: jax.Array, maxima: jax.Array, g: jax.Array, axis: int, window: int, stride: int
 ) -> jax.Array:
-    """The gradient by x of the maxima along an axis.
+    """Compute the gradient by x of the maxima along an axis.
 
-    Places at the same distance from a multiple of the stride make an array, and these are put side by side:
-    each array of them is dense, where one for each place of the window would be scattered.
+    Positions at the same distance from a multiple of the stride form a dense array, and these arrays are
+    interleaved. One array for each position of the window would be sparse.
     """
     windows, later = maxima.shape[axis], (window - 1) // stride
     by_phase: list[jax.Array | None] = [None] * stride
     free = jnp.ones(maxima.shape, bool)
-    chosen = _apart_if_dear(g, lambda wins, g: jnp.where(wins, g, 0))
-    for i, place in enumerate(_places(x, axis, window, stride)):
-        wins = free & (place == maxima)
+    chosen = _apart_in_bfloat16(g, lambda wins, g: jnp.where(wins, g, 0))
+    for i, elements in enumerate(_strided_slices(x, axis, window, stride)):
+        wins = free & (elements == maxima)
         free &= ~wins
         config = [(0, 0, 0)] * x.ndim
         config[axis] = (i // stride, later - i // stride, 0)
@@ -174,5 +138,5 @@ def _to_places(
     by_x = jnp.stack(phases, axis + 1).reshape(shape)
     missing = x.shape[axis] - shape[axis]
     config = [(0, 0, 0)] * x.ndim
-    config[axis] = (0, missing, 0)  # or cut off
+    config[axis] = (0, missing, 0)  # negative: cut off
     return lax.pad(by_x, jnp.zeros((), g.dtype), config)
