@@ -24,7 +24,7 @@ class Conv:
     """
 
     name: str
-    maps: int
+    features: int
     kernel: int
     stride: int = 1
     padding: tuple[int, int] = (0, 0)
@@ -41,7 +41,7 @@ class Local:
     """
 
     name: str
-    maps: int
+    features: int
     kernel: int
     padding: tuple[int, int] = (0, 0)
     reads: Reads = "own"
@@ -201,12 +201,24 @@ def to_json(layers: Iterable[Layer]) -> list[dict[str, Any]]:
 
 
 def from_json(layers: Iterable[dict[str, Any]]) -> Layers:
-    """The inverse of `to_json`."""
+    """Return the layers that `to_json` wrote.
 
-    def build(fields: dict[str, Any]) -> Layer:
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k != "type"
-        }
-        return TYPES[fields["type"]](**values)
+    Raises:
+      UserError: another version of alexnet_jax wrote them.
+    """
+    return tuple(_from_json(**fields) for fields in layers)
 
-    return tuple(build(fields) for fields in layers)
+
+def _from_json(type: str, name: str, **fields: Any) -> Layer:  # noqa: A002
+    if "maps" in fields:
+        raise UserError(
+            f"net.layers: {name}.maps is named features now: a workdir of this older format"
+            " cannot be read; train again in a new --workdir"
+        )
+    kind = TYPES.get(type)
+    unknown = [] if kind is None else [key for key in fields if key not in kind.__dataclass_fields__]
+    if kind is None or unknown:
+        what = f"type {type}" if kind is None else f"field {unknown[0]}"
+        raise UserError(f"net.layers: {name} has the unknown {what}: it was written by another version")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    return kind(name, **values)

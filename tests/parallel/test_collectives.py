@@ -77,7 +77,7 @@ def test_the_papers_net_on_a_tpu_v5e(libtpu):
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
 def test_locally_connected_towers_talk_like_others(parallelism):
     layers = get_config(f"{RECIPES / 'tiny.py'}").net.layers
-    local = Local("local2", maps=4, kernel=3, padding=(1, 1), reads="all")
+    local = Local("local2", features=4, kernel=3, padding=(1, 1), reads="all")
     config = small(parallelism, after(without(layers, "conv2", "relu2"), "pool1", local))
     found = sent(config, make_mesh(2, 2))
     assert found == Counter(expected(config, 2, 2))

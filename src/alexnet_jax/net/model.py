@@ -40,7 +40,7 @@ from alexnet_jax.layers import (
     Tanh,
 )
 from alexnet_jax.net.ops import block, conv, dense, lrn, pointwise, pool
-from alexnet_jax.net.shapes import Shape, Traced, trace
+from alexnet_jax.net.shapes import LayerShapes, Shape, layer_shapes
 
 Params: TypeAlias = dict[str, dict[str, Any]]
 """``{"conv1": {"kernel": array, "bias": array}, ...}``; or the same tree of anything else."""
@@ -65,11 +65,11 @@ class Net(nnx.Module):
         self.dtype = jnp.dtype(dtype)
         self.weights = nnx.Dict(
             {
-                traced.layer.name: nnx.Dict(
-                    jax.tree.map(nnx.Param, _initial(traced, named_key(key, traced.layer.name)))
+                shapes.layer.name: nnx.Dict(
+                    jax.tree.map(nnx.Param, _initial(shapes, named_key(key, shapes.layer.name)))
                 )
-                for traced in trace(layers, towers, image_shape)
-                if traced.params
+                for shapes in layer_shapes(layers, towers, image_shape)
+                if shapes.params
             }
         )
 
@@ -95,10 +95,10 @@ class Net(nnx.Module):
         """
         towers = self.weights[self.layers[-1].name]["kernel"].shape[0]  # that this device holds
         xs = [images_BxHxWxC.astype(self.dtype)] * towers
-        for traced, then in _stages(trace(self.layers, self.towers, self.image_shape)):
-            layer = traced.layer
+        for shapes, then in _stages(layer_shapes(self.layers, self.towers, self.image_shape)):
+            layer = shapes.layer
             with jax.named_scope(layer.name):
-                xs = _gathered(traced, xs, tower_axis, batch_axis)
+                xs = _gathered(shapes, xs, tower_axis, batch_axis)
                 split_units = batch_axis if xs[0].ndim == 2 else None
                 if isinstance(layer, Classifier):
                     if features:
@@ -107,7 +107,7 @@ class Net(nnx.Module):
                     return self._logits(layer, xs, tower_axis, split_units)
                 if isinstance(layer, Dropout):
                     xs = _dropout(layer, xs, dropout_key, first, tower_axis, split_units)
-                elif isinstance(layer, LRN) and traced.gathers:
+                elif isinstance(layer, LRN) and shapes.gathers:
                     xs = _lrn_across_towers(layer, xs, tower_axis)
                 elif isinstance(layer, Conv) and then:
                     xs, biases = self._convolved(layer, xs)
@@ -224,10 +224,10 @@ def _params(model: Net) -> Params:
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))["weights"]
 
 
-def _stages(layers: Sequence[Traced]) -> Iterator[tuple[Traced, tuple[ReLU, LRN, MaxPool] | None]]:
+def _stages(layers: Sequence[LayerShapes]) -> Iterator[tuple[LayerShapes, tuple[ReLU, LRN, MaxPool] | None]]:
     """Layer by layer; ReLU, LRN and max pooling that follow a convolution come with it."""
     while layers:
-        match [traced.layer for traced in layers[:4]]:
+        match [shapes.layer for shapes in layers[:4]]:
             case [Conv(), ReLU() as relu, LRN() as norm, MaxPool() as pool] if not layers[2].gathers:
                 yield layers[0], (relu, norm, pool)
                 layers = layers[4:]
@@ -237,13 +237,13 @@ def _stages(layers: Sequence[Traced]) -> Iterator[tuple[Traced, tuple[ReLU, LRN,
 
 
 def _gathered(
-    traced: Traced, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
+    shapes: LayerShapes, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
 ) -> list[jax.Array]:
     """What a layer reads, from whatever devices hold it."""
-    dense_axis = batch_axis if isinstance(traced.layer, Dense) else None
+    dense_axis = batch_axis if isinstance(shapes.layer, Dense) else None
     if dense_axis is not None and xs[0].ndim == 2:
         xs = _read_all_units(xs, dense_axis)
-    if traced.gathers and not isinstance(traced.layer, LRN):  # which reads the next maps alone
+    if shapes.gathers and not isinstance(shapes.layer, LRN):  # which reads the next maps alone
         xs = _read_all_towers(xs, tower_axis)
     if dense_axis is not None and xs[0].ndim == 4:
         xs = _read_all_examples(xs, dense_axis)
@@ -326,17 +326,17 @@ def _dropout(
     return kept if layer.scale_at == "test" else [x / keep for x in kept]
 
 
-def _initial(traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
+def _initial(shapes: LayerShapes, key: jax.Array) -> dict[str, jax.Array]:
     """A layer's initial weights, each tower's from a key of its own."""
-    layer = traced.layer
+    layer = shapes.layer
     assert isinstance(layer, Conv | Local | Dense | Classifier)
 
     def draw(name: str) -> jax.Array:
-        shape = traced.params[name]
+        shape = shapes.params[name]
         towers, size = shape[0], math.prod(shape[1:])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, name), jnp.arange(towers))
         if layer.std == "fan_in":
-            limit = 1 / math.sqrt(traced.fan_in)
+            limit = 1 / math.sqrt(shapes.fan_in)
             flat = jax.vmap(lambda k: jax.random.uniform(k, (size,), minval=-limit, maxval=limit))(keys)
         elif name == "bias":
             return jnp.full(shape, layer.bias, jnp.float32)
@@ -344,4 +344,4 @@ def _initial(traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
             flat = layer.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
         return flat.reshape(shape)
 
-    return {name: draw(name) for name in traced.params}
+    return {name: draw(name) for name in shapes.params}

@@ -27,7 +27,7 @@ _WORDS = {"reads": ("own", "all"), "std": ("fan_in",), "scale_at": ("test", "tra
 
 
 @dataclasses.dataclass(frozen=True)
-class Traced:
+class LayerShapes:
     """A layer at its place in a net.
 
     Attributes:
@@ -57,14 +57,14 @@ class Traced:
         return math.prod(inputs) * (towers if isinstance(self.layer, Classifier) else 1)
 
 
-def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Traced]:
+def layer_shapes(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[LayerShapes]:
     """Follows the shapes through a net of ``towers`` towers that all read the image.
 
     Raises:
       UserError: a name that stands twice, a window larger than its input, a layer that reads
         maps where there are only units, a net that does not end in its one classifier.
     """
-    traced: list[Traced] = []
+    shapes: list[LayerShapes] = []
     shape = image_shape
     names: set[str] = set()
     split = False  # whether the towers hold different things yet
@@ -73,7 +73,7 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
             raise UserError(f"net.layers: two layers are named {layer.name}")
         names.add(layer.name)
         _check_fields(layer)
-        if traced and isinstance(traced[-1].layer, Classifier):
+        if shapes and isinstance(shapes[-1].layer, Classifier):
             raise UserError(f"net.layers: {layer.name} comes after the classifier")
         inputs = shape
         gathers = towers > 1 and split and getattr(layer, "reads", "own") == "all"
@@ -89,15 +89,21 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
                     _windows(layer, size + sum(layer.padding), layer.kernel, layer.stride, False)
                     for size in inputs[:2]
                 )
-                shape = (height, width, layer.maps)
-                params["kernel"] = (towers, layer.kernel, layer.kernel, inputs[-1] * read, layer.maps)
-                params["bias"] = (towers, layer.maps)
+                shape = (height, width, layer.features)
+                params["kernel"] = (towers, layer.kernel, layer.kernel, inputs[-1] * read, layer.features)
+                params["bias"] = (towers, layer.features)
             case Local():
                 height, width = (
                     _windows(layer, size + sum(layer.padding), layer.kernel, 1, False) for size in inputs[:2]
                 )
-                shape = (height, width, layer.maps)
-                params["kernel"] = (towers, height, width, layer.kernel**2 * inputs[-1] * read, layer.maps)
+                shape = (height, width, layer.features)
+                params["kernel"] = (
+                    towers,
+                    height,
+                    width,
+                    layer.kernel**2 * inputs[-1] * read,
+                    layer.features,
+                )
                 params["bias"] = (towers, *shape)
             case Dense():
                 shape = (layer.units,)
@@ -112,11 +118,11 @@ def trace(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[Trac
                     _windows(layer, size, layer.window, layer.stride, layer.ceil) for size in inputs[:2]
                 )
                 shape = (height, width, inputs[-1])
-        traced.append(Traced(layer, inputs, shape, gathers, not split, params))
+        shapes.append(LayerShapes(layer, inputs, shape, gathers, not split, params))
         split = split or bool(params)
-    if not traced or not isinstance(traced[-1].layer, Classifier):
+    if not shapes or not isinstance(shapes[-1].layer, Classifier):
         raise UserError("net.layers: the last layer must be a Classifier")
-    return traced
+    return shapes
 
 
 def _check_fields(layer: Layer) -> None:
@@ -124,7 +130,7 @@ def _check_fields(layer: Layer) -> None:
     for field, value in dataclasses.asdict(layer).items():
         if field == "classes":
             holds, meaning = isinstance(value, int) and value >= 0, "a whole number, 0: as the data has"
-        elif field in ("maps", "units", "kernel", "stride", "window"):
+        elif field in ("features", "units", "kernel", "stride", "window"):
             holds, meaning = isinstance(value, int) and value > 0, "a positive whole number"
         elif field == "padding":
             holds, meaning = len(value) == 2 and min(value) >= 0, "(before, after), not negative"

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, Local, MapNorm
 from alexnet_jax.net.model import Params
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 
 
 def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
@@ -34,8 +34,8 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     scale = 1.0
     first = True  # reads the image, which is the same for all towers
-    for traced in trace(config.net.layers, towers, (size, size, 3)):
-        layer, name = traced.layer, traced.layer.name
+    for shapes in layer_shapes(config.net.layers, towers, (size, size, 3)):
+        layer, name = shapes.layer, shapes.layer.name
         if isinstance(layer, Dropout) and layer.scale_at == "test":
             scale *= 1 - layer.rate
         elif isinstance(layer, LRN | MapNorm) and scale != 1:
@@ -49,11 +49,11 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
                 # (tower, height, width, in, out) -> (tower and out, in, height, width)
                 weight = kernel.transpose(0, 4, 3, 1, 2).reshape(-1, *kernel.shape[3:0:-1])
             elif isinstance(layer, Classifier):
-                per_tower = [_channel_first(k, traced.inputs, 1) for k in kernel]
+                per_tower = [_channel_first(k, shapes.inputs, 1) for k in kernel]
                 weight = np.concatenate(per_tower, axis=1)
             else:
                 read = 1 if first or not reads_all else towers
-                per_tower = [_channel_first(k, traced.inputs, read) for k in kernel]
+                per_tower = [_channel_first(k, shapes.inputs, read) for k in kernel]
                 weight = np.concatenate(per_tower) if reads_all else _block_diagonal(per_tower)
             arrays[f"{name}.weight"] = np.ascontiguousarray(weight)
             arrays[f"{name}.bias"] = np.asarray(params[name]["bias"], np.float32).reshape(-1)

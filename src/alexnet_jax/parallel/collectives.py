@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from ml_collections import ConfigDict
 
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Local
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 
 Pass: TypeAlias = Literal["forward", "backward", "update"]
 
@@ -79,27 +79,27 @@ def expected(
         if has_gradient:
             found.append(Collective("reduce-scatter", (axis,), (layer,), "backward", numbers * scattered))
 
-    for traced in trace(config.net.layers, towers, (size, size, 3)):
-        layer, name = traced.layer, traced.layer.name
-        if isinstance(layer, LRN) and traced.gathers and tower > 1:
-            edges = math.prod(traced.inputs[:-1]) * (layer.window - 1) * towers
+    for shapes in layer_shapes(config.net.layers, towers, (size, size, 3)):
+        layer, name = shapes.layer, shapes.layer.name
+        if isinstance(layer, LRN) and shapes.gathers and tower > 1:
+            edges = math.prod(shapes.inputs[:-1]) * (layer.window - 1) * towers
             gather("tower", name, batch * edges)
         if not isinstance(layer, Conv | Local | Dense | Classifier):
             continue
         # What a device holds of the layer's input: of its own towers, or of all, once it is gathered.
-        inputs = math.prod(traced.inputs)
-        own = inputs * (1 if traced.shared else towers // tower)
-        everything = inputs * towers if traced.gathers else own
+        inputs = math.prod(shapes.inputs)
+        own = inputs * (1 if shapes.shared else towers // tower)
+        everything = inputs * towers if shapes.gathers else own
         wide = (
-            trick and len(traced.inputs) == 1
+            trick and len(shapes.inputs) == 1
         )  # the input is dense units: all examples, a part of the units
         examples = config.batch_size if wide else batch
         if wide and data > 1 and isinstance(layer, Dense):
             gather("data", name, examples * own)
-        if traced.gathers and tower > 1:
+        if shapes.gathers and tower > 1:
             gather("tower", name, examples * everything)
         if trick and not wide and data > 1 and isinstance(layer, Dense):
-            gather("data", name, config.batch_size * everything, has_gradient=not traced.shared)
+            gather("data", name, config.batch_size * everything, has_gradient=not shapes.shared)
         if isinstance(layer, Classifier):
             if wide and data > 1:
                 logits = examples * layer.classes  # float32, whatever the rest is
@@ -111,7 +111,7 @@ def expected(
                     Collective("all-reduce", ("tower",), (name,), "forward", batch * layer.classes * 4)
                 )
         split_units = trick and (isinstance(layer, Dense) or wide)
-        numbers = {kind: math.prod(shape) // min(tower, shape[0]) for kind, shape in traced.params.items()}
+        numbers = {kind: math.prod(shape) // min(tower, shape[0]) for kind, shape in shapes.params.items()}
         if isinstance(layer, Classifier) and split_units:
             numbers.pop("kernel")
         elif split_units:

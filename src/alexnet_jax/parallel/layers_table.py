@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.layers import Classifier
 from alexnet_jax.net.model import Net, abstract_params
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.mesh import DATA, TOWER, local_params, param_specs
 from alexnet_jax.text import aligned, size_in_words
 
@@ -25,8 +25,8 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     data, tower = mesh.shape[DATA], mesh.shape[TOWER]
     rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "weights", "outputs")]
     count, weights, outputs = 0, 0, 0
-    for traced in trace(model.layers, model.towers, model.image_shape):
-        layer, name = traced.layer, traced.layer.name
+    for shapes in layer_shapes(model.layers, model.towers, model.image_shape):
+        layer, name = shapes.layer, shapes.layer.name
         arrays = params.get(name, {})
         held = sum(
             math.prod(x.shape) * x.dtype.itemsize * 2  # and as much for the velocity
@@ -34,9 +34,9 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         )
         numbers = sum(math.prod(x.shape) for x in arrays.values())
         # The shape (examples, towers, ...) on one device.
-        local = (config.batch_size // data, model.towers // tower, *traced.outputs)
-        if config.parallelism == "one_weird_trick" and len(traced.outputs) == 1:
-            local = (config.batch_size, local[1], traced.outputs[0] // data)
+        local = (config.batch_size // data, model.towers // tower, *shapes.outputs)
+        if config.parallelism == "one_weird_trick" and len(shapes.outputs) == 1:
+            local = (config.batch_size, local[1], shapes.outputs[0] // data)
         itemsize = model.dtype.itemsize
         if isinstance(layer, Classifier):  # the logits belong to no tower
             local, itemsize = (config.batch_size // data, layer.classes), 4
@@ -47,7 +47,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
                 name,
                 "x".join(map(str, local)),
                 "all towers"
-                if traced.gathers or (isinstance(layer, Classifier) and model.towers > 1)
+                if shapes.gathers or (isinstance(layer, Classifier) and model.towers > 1)
                 else "",
                 "x".join(map(str, arrays["kernel"].shape)) if arrays else "",
                 _axes(specs[name]["kernel"], mesh) if arrays else "",

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.net.model import Net, Params, abstract_params
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.collectives import expected, sent_by_each
 from alexnet_jax.runtime.devices import all_devices
 
@@ -124,15 +124,15 @@ def param_specs(model: Net, parallelism: str) -> Params:
     """
     units = DATA if parallelism == "one_weird_trick" else None
     specs: Params = {}
-    for traced in trace(model.layers, model.towers, model.image_shape):
-        match traced.layer:
+    for shapes in layer_shapes(model.layers, model.towers, model.image_shape):
+        match shapes.layer:
             case Conv() | Local():
-                specs[traced.layer.name] = {"kernel": P(TOWER), "bias": P(TOWER)}
+                specs[shapes.layer.name] = {"kernel": P(TOWER), "bias": P(TOWER)}
             case Dense():
-                specs[traced.layer.name] = {"kernel": P(TOWER, None, units), "bias": P(TOWER, units)}
+                specs[shapes.layer.name] = {"kernel": P(TOWER, None, units), "bias": P(TOWER, units)}
             case Classifier():
-                rows = units if len(traced.inputs) == 1 else None  # its inputs are dense units, or maps
-                specs[traced.layer.name] = {"kernel": P(TOWER, rows), "bias": P()}
+                rows = units if len(shapes.inputs) == 1 else None  # its inputs are dense units, or maps
+                specs[shapes.layer.name] = {"kernel": P(TOWER, rows), "bias": P()}
     return specs
 
 

@@ -18,7 +18,7 @@ from alexnet_jax.data.cache import DataInfo, cache_path
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.net.model import Net, build
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.collectives import Collective
 from alexnet_jax.parallel.mesh import DATA, TOWER, local_params, make_mesh, possible_shapes
 from alexnet_jax.plan import hlo
@@ -233,10 +233,10 @@ def products(config: ConfigDict) -> float:
     """FLOPs of the convolutions and matrix products of a step, forward and backward, by all devices."""
     size, total = config.data.crop_size, 0.0
     passes = 2  # of the first layer: images need no gradient
-    for traced in trace(config.net.layers, config.net.towers, (size, size, 3)):
-        if isinstance(traced.layer, Conv | Local | Dense | Classifier):
-            kernel = traced.params["kernel"]
-            places = traced.outputs[0] * traced.outputs[1] if isinstance(traced.layer, Conv) else 1
+    for shapes in layer_shapes(config.net.layers, config.net.towers, (size, size, 3)):
+        if isinstance(shapes.layer, Conv | Local | Dense | Classifier):
+            kernel = shapes.params["kernel"]
+            places = shapes.outputs[0] * shapes.outputs[1] if isinstance(shapes.layer, Conv) else 1
             forward = 2 * places
             for n in kernel:
                 forward *= n

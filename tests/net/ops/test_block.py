@@ -16,10 +16,12 @@ def draws(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize(("batch", "maps"), [(256, 16), (128, 128)])  # images in the lanes, maps in the lanes
+@pytest.mark.parametrize(
+    ("batch", "channels"), [(256, 16), (128, 128)]
+)  # images in the lanes, channels in the lanes
 @pytest.mark.parametrize("norm", [LRN("n", alpha=1e-2), LRN("n", window=4, beta=0.5, divide_alpha=True)])
-def test_relu_lrn_max_pool(batch, maps, norm):
-    x, bias = 10 * draws(batch, 5, 7, maps), draws(maps, seed=1)
+def test_relu_lrn_max_pool(batch, channels, norm):
+    x, bias = 10 * draws(batch, 5, 7, channels), draws(channels, seed=1)
     assert fits(x, norm, MaxPool("p"))
 
     def apart(x, bias):
@@ -61,10 +63,10 @@ def test_other_sizes_do_not_fit(shape, window, pool):
     assert not fits(x, LRN("n", window=window), pool)
 
 
-def test_nan_is_passed_on_from_any_place_of_a_window():
+def test_nan_is_passed_on_from_any_position_of_a_window():
     x, norm = jnp.ones((128, 3, 3, 16)), LRN("n")
-    for place in range(9):
-        x = x.at[place, place // 3, place % 3].set(jnp.nan)
+    for position in range(9):
+        x = x.at[position, position // 3, position % 3].set(jnp.nan)
     with pltpu.force_tpu_interpret_mode():
         y = block_tpu.relu_lrn_max_pool(x, jnp.zeros(16), norm)
     assert jnp.isnan(y[:9]).all()
@@ -72,7 +74,7 @@ def test_nan_is_passed_on_from_any_place_of_a_window():
 
 
 @pytest.mark.parametrize(
-    ("size", "maps", "dtype"),
+    ("size", "channels", "dtype"),
     [
         (55, 48, "float32"),
         (55, 48, "bfloat16"),
@@ -81,9 +83,9 @@ def test_nan_is_passed_on_from_any_place_of_a_window():
         (27, 256, "bfloat16"),
     ],
 )
-def test_the_kernels_compile_for_a_tpu(libtpu, size, maps, dtype):
+def test_the_kernels_compile_for_a_tpu(libtpu, size, channels, dtype):
     """The paper's two stages, and the second one of a net of one tower."""
-    x, norm = jax.ShapeDtypeStruct((128, size, size, maps), dtype), LRN("n")
+    x, norm = jax.ShapeDtypeStruct((128, size, size, channels), dtype), LRN("n")
     assert fits(x, norm, MaxPool("p"))
     device = devices_of("v5e:2x4")[0]
 
@@ -93,5 +95,5 @@ def test_the_kernels_compile_for_a_tpu(libtpu, size, maps, dtype):
 
     on_device = jax.sharding.SingleDeviceSharding(device)
     program = jax.jit(gradient, in_shardings=on_device, out_shardings=on_device)
-    text = program.lower(x, jax.ShapeDtypeStruct((maps,), dtype)).compile().as_text()
+    text = program.lower(x, jax.ShapeDtypeStruct((channels,), dtype)).compile().as_text()
     assert text.count("tpu_custom_call") >= 2

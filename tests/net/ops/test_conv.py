@@ -36,11 +36,11 @@ def test_the_gradient_by_the_kernel(batch, size, kernel, stride, padding, dtype)
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
 
 
-@pytest.mark.parametrize("maps", [1, 3, 9])
+@pytest.mark.parametrize("channels", [1, 3, 9])
 @pytest.mark.parametrize(("stride", "padding"), [(1, (2, 1)), (1, (0, 0)), (2, (1, 1)), (4, (0, 3))])
-def test_convolution(maps, stride, padding):
+def test_convolution(channels, stride, padding):
     draws = np.random.default_rng(0)
-    x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, maps), (4, 3, maps, 5)])
+    x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, channels), (4, 3, channels, 5)])
     expected = conv._conv(x, w, stride, padding)
     np.testing.assert_allclose(conv._cpu_conv(x, w, stride, padding), expected, rtol=1e-4, atol=1e-4)
 
@@ -59,7 +59,7 @@ def test_a_convolutions_gradients_are_the_librarys():
 
 @pytest.mark.parametrize(("window", "padding"), [(3, (1, 1)), (2, (0, 1)), (3, (0, 0))])
 def test_local(window, padding):
-    """Each place has a kernel of its own; rows, columns and maps of its window, in this order."""
+    """Each position has a kernel of its own; rows, columns and channels of its window, in this order."""
     random = np.random.default_rng(2)
     padded = np.pad(X, [(0, 0), padding, padding, (0, 0)])
     height, width = (size - window + 1 for size in padded.shape[1:3])
@@ -67,11 +67,11 @@ def test_local(window, padding):
     g = random.normal(size=(2, height, width, 5)).astype(np.float32)
     expected, by_x, by_kernel = np.zeros_like(g), np.zeros_like(padded), np.zeros_like(kernel)
     for n, i, j in np.ndindex(2, height, width):
-        place = padded[n, i : i + window, j : j + window]
-        expected[n, i, j] = place.reshape(-1) @ kernel[i, j]
-        by_kernel[i, j] += np.outer(place.reshape(-1), g[n, i, j])
-        by_x[n, i : i + window, j : j + window] += (kernel[i, j] @ g[n, i, j]).reshape(place.shape)
-    layer = Local("l", maps=5, kernel=window, padding=padding)
+        position = padded[n, i : i + window, j : j + window]
+        expected[n, i, j] = position.reshape(-1) @ kernel[i, j]
+        by_kernel[i, j] += np.outer(position.reshape(-1), g[n, i, j])
+        by_x[n, i : i + window, j : j + window] += (kernel[i, j] @ g[n, i, j]).reshape(position.shape)
+    layer = Local("l", features=5, kernel=window, padding=padding)
     found, gradient = jax.vjp(lambda x, kernel: conv.local(x, kernel, layer), X, kernel)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
     inside = [slice(padding[0], padding[0] + size) for size in X.shape[1:3]]
@@ -80,10 +80,10 @@ def test_local(window, padding):
 
 
 def test_local_gradient_in_bfloat16():
-    """The parts of all windows that a place is in are added up in float32."""
-    layer = Local("l", maps=8, kernel=3, padding=(1, 1))
+    """The parts of all windows that a position is in are added up in float32."""
+    layer = Local("l", features=8, kernel=3, padding=(1, 1))
     random = np.random.default_rng(4)
-    x, g = (random.normal(size=(2, 6, 6, maps)).astype(jnp.bfloat16) for maps in (16, 8))
+    x, g = (random.normal(size=(2, 6, 6, channels)).astype(jnp.bfloat16) for channels in (16, 8))
     kernel = random.normal(size=(6, 6, 144, 8)).astype(jnp.bfloat16)
 
     def gradient(kind):

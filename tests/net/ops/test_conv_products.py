@@ -15,14 +15,14 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(("batch", "size", "kernel", "maps", "padding"), SHAPES)
-def test_a_convolution_and_its_gradients(batch, size, kernel, maps, padding):
+@pytest.mark.parametrize(("batch", "size", "kernel", "channels", "padding"), SHAPES)
+def test_a_convolution_and_its_gradients(batch, size, kernel, channels, padding):
     draws = np.random.default_rng(0)
 
     def draw(*shape):  # what bfloat16 holds exactly, in float32
         return jnp.asarray(draws.normal(size=shape), jnp.bfloat16).astype(jnp.float32)
 
-    x, w = draw(batch, *size, maps), draw(kernel, kernel, maps, 10)
+    x, w = draw(batch, *size, channels), draw(kernel, kernel, channels, 10)
     y, transposed = jax.vjp(lambda x, w: conv._conv(x, w, 1, padding), x, w)
     g = draw(*y.shape)
     by_x, by_w = transposed(g)

@@ -40,7 +40,7 @@ def test_lrn_of_a_tower_between_others(window):
 @pytest.mark.parametrize("layer", [LRN("n", alpha=1e-2), LRN("n", window=4, alpha=1e-2, beta=0.5)])
 @pytest.mark.parametrize("beside", [False, True])
 def test_lrn_gradient(layer, beside):
-    """By x and by the maps beside it, against small steps through the definition."""
+    """By x and by the channels beside it, against small steps through the definition."""
     before, after = layer.reach if beside else (0, 0)
     everything = X[0, 0].astype(np.float64)
     own = slice(before, everything.shape[-1] - after)
@@ -55,11 +55,11 @@ def test_lrn_gradient(layer, beside):
         return (weights * y[..., own]).sum()
 
     gradient = jax.grad(found)(jnp.float32(everything))
-    for place in np.ndindex(everything.shape):
+    for position in np.ndindex(everything.shape):
         step = np.zeros_like(everything)
-        step[place] = 1e-4
+        step[position] = 1e-4
         slope = (expected(everything + step) - expected(everything - step)) / 2e-4
-        np.testing.assert_allclose(gradient[place], slope, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(gradient[position], slope, rtol=1e-4, atol=1e-6)
 
 
 def test_lrn_gradient_in_bfloat16():
@@ -78,14 +78,14 @@ def test_map_norm():
     expected = np.empty_like(X)
     for y in range(9):
         for x in range(7):
-            places = X[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
-            expected[:, y, x] = X[:, y, x] / (1 + 1e-2 / 9 * (places**2).sum((1, 2))) ** 0.75
+            positions = X[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            expected[:, y, x] = X[:, y, x] / (1 + 1e-2 / 9 * (positions**2).sum((1, 2))) ** 0.75
     np.testing.assert_allclose(lrn.map_norm(X, layer), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("first", "maps"), [(0, 9), (2, 5), (2, 7), (-1, 11)])
+@pytest.mark.parametrize(("first", "channels"), [(0, 9), (2, 5), (2, 7), (-1, 11)])
 @pytest.mark.parametrize("reach", [(2, 2), (2, 1), (0, 0), (0, 3)])
-def test_sums_over_neighbouring_maps(reach, first, maps):
+def test_sums_over_neighbouring_channels(reach, first, channels):
     x = jnp.arange(3 * 9.0).reshape(3, 9) ** 2
-    found = lrn._cpu_window_sums(x, reach, first, maps)
-    np.testing.assert_array_equal(found, lrn._banded_product(x, reach, first, maps))
+    found = lrn._cpu_window_sums(x, reach, first, channels)
+    np.testing.assert_array_equal(found, lrn._banded_product(x, reach, first, channels))

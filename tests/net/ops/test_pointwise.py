@@ -18,7 +18,7 @@ def test_a_bias_gets_the_sum_in_float32():
 
 
 @pytest.mark.parametrize("shape", [(6,), (9, 7, 6)])
-def test_bias_of_maps_or_of_places(shape):
+def test_bias_of_channels_or_of_positions(shape):
     bias = np.random.default_rng(3).normal(size=shape).astype(np.float32)
     found, gradient = jax.vjp(pointwise.add_bias, X, bias)
     np.testing.assert_allclose(found, X + bias)

@@ -24,8 +24,8 @@ def test_pools(kind, op, reduce, window, stride, ceil):
     expected = np.empty((2, rows, columns, 6), np.float32)
     for y in range(rows):
         for x in range(columns):
-            places = X[:, y * stride : y * stride + window, x * stride : x * stride + window]
-            expected[:, y, x] = reduce(places, axis=(1, 2))
+            positions = X[:, y * stride : y * stride + window, x * stride : x * stride + window]
+            expected[:, y, x] = reduce(positions, axis=(1, 2))
     np.testing.assert_allclose(op(X, layer), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -49,9 +49,9 @@ def test_max_pool_gradient_goes_to_the_largest():
     [
         ((55, 55), 3, 2, [(0, 0)] * 2),  # pool1
         ((8, 7), 3, 2, [(0, 1), (0, 0)]),  # the last window over the edge, as cuda-convnet's
-        ((8, 9), 2, 2, [(0, 0)] * 2),  # a place that no window reaches
+        ((8, 9), 2, 2, [(0, 0)] * 2),  # a position that no window reaches
         ((7, 5), 4, 1, [(1, 2), (0, 0)]),
-        ((9, 8), 2, 3, [(0, 0), (0, 1)]),  # places between the windows
+        ((9, 8), 2, 3, [(0, 0), (0, 1)]),  # positions between the windows
     ],
 )
 def test_max_pooling(size, window, stride, padding, dtype):

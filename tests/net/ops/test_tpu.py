@@ -31,7 +31,7 @@ def test_a_step_on_a_tpu_is_the_same(tiny, monkeypatch):
     """The whole step with what it would choose on a TPU, against what it chooses here."""
     tiny.batch_size, tiny.data.color_noise = 128, 0.1
     tiny.net.layers = (
-        Conv("conv1", maps=16, kernel=3, bias=0.1),
+        Conv("conv1", features=16, kernel=3, bias=0.1),
         ReLU("relu1"),
         LRN("norm1", alpha=1e-2),
         MaxPool("pool1"),
