@@ -146,7 +146,7 @@ def test_locally_connected_nets_of_section_3_3():
         assert [net[n].outputs[0] for n in ("conv1", "pool1", "pool2", "local4")] == [24, 12, 6, 6]
         # A kernel of 3x3 and a bias for each of 6x6 places and each map.
         assert net["local3"].params == {"kernel": (1, 6, 6, 9 * 64, maps), "bias": (1, 6, 6, maps)}
-        assert net["local3"].fan_in == 9 * 64
+        assert net["local3"].weights.fan_in == 9 * 64
         assert net["local4"].params["kernel"] == (1, 6, 6, 9 * maps, 32)
     assert [n for n in net11 if n not in net13] == ["norm1", "norm2"]
     assert list(net11)[2:4] == ["pool1", "norm1"]  # after the first pool
@@ -203,11 +203,11 @@ def test_layers_of_another_version_are_refused_in_one_line(changes, message):
         ((Conv("a", 2, 3, reads="both"), Classifier("b", 2)), "a.reads is both, but must be own or all"),
         ((Conv("a", 2, 3, padding=(-1, 0)), Classifier("b", 2)), r"a.padding is \(-1, 0\)"),
         ((Local("a", 2, 9), Classifier("b", 2)), "a has a window of 9"),
-        ((Dense("a", 2), Local("b", 2, 3), Classifier("c", 2)), "b needs maps"),
+        ((Dense("a", 2), Local("b", 2, 3), Classifier("c", 2)), "b needs feature maps"),
         ((Dropout("a", rate=1.0), Classifier("b", 2)), "a.rate is 1.0"),
         ((Conv("a", 2, 9), Classifier("b", 2)), "a has a window of 9"),
         ((MaxPool("a", 9, 2), Classifier("b", 2)), "a has a window of 9"),
-        ((Dense("a", 2), AvgPool("b"), Classifier("c", 2)), "b needs maps"),
+        ((Dense("a", 2), AvgPool("b"), Classifier("c", 2)), "b needs feature maps"),
         ((Dense("a", 2), ReLU("b")), "must be a Classifier"),
         ((Classifier("a", 2), ReLU("b")), "comes after the classifier"),
     ],

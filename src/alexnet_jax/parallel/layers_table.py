@@ -1,4 +1,4 @@
-"""What lies where: each layer with its shapes, its place on the mesh, its parameters and bytes."""
+"""The table of layers: shapes, shardings, parameters and bytes on each device."""
 
 import math
 
@@ -14,10 +14,10 @@ from alexnet_jax.text import aligned, size_in_words
 
 
 def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
-    """A row for each layer, as one device sees it.
+    """Make a table with a row for each layer, as one device holds it.
 
-    ``output`` is examples x towers x shape; ``weights`` are parameters and their velocity, ``outputs``
-    the activations of one forward pass, both in bytes on each device.
+    ``output`` is examples x towers x shape. ``weights`` are the bytes of the parameters and their velocity,
+    ``outputs`` those of the activations of one forward pass, both on each device.
     """
     params = abstract_params(model)
     specs = param_specs(model, config.parallelism)
@@ -32,7 +32,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
             math.prod(x.shape) * x.dtype.itemsize * 2  # and as much for the velocity
             for x in on_each.get(name, {}).values()
         )
-        numbers = sum(math.prod(x.shape) for x in arrays.values())
+        elements = sum(math.prod(x.shape) for x in arrays.values())
         # The shape (examples, towers, ...) on one device.
         local = (config.batch_size // data, model.towers // tower, *shapes.outputs)
         if config.parallelism == "one_weird_trick" and len(shapes.outputs) == 1:
@@ -41,7 +41,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         if isinstance(layer, Classifier):  # the logits belong to no tower
             local, itemsize = (config.batch_size // data, layer.classes), 4
         size = math.prod(local) * itemsize
-        count, weights, outputs = count + numbers, weights + held, outputs + size
+        count, weights, outputs = count + elements, weights + held, outputs + size
         rows.append(
             (
                 name,
@@ -51,7 +51,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
                 else "",
                 "x".join(map(str, arrays["kernel"].shape)) if arrays else "",
                 _axes(specs[name]["kernel"], mesh) if arrays else "",
-                f"{numbers:,}" if arrays else "",
+                f"{elements:,}" if arrays else "",
                 size_in_words(held) if arrays else "",
                 size_in_words(size),
             )
@@ -61,5 +61,5 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
 
 
 def _axes(spec: P, mesh: Mesh) -> str:
-    """``tower, data`` of P('tower', None, 'data'), where those axes have more than one member."""
+    """Return ``tower, data`` for P('tower', None, 'data'), without axes that have only one member."""
     return ", ".join(axis for axis in spec if axis is not None and mesh.shape[axis] > 1)

@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data.cache import DataInfo, cache_path
 from alexnet_jax.errors import RunError, UserError
-from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.collectives import Collective
@@ -230,17 +229,12 @@ def compare(
 
 
 def products(config: ConfigDict) -> float:
-    """FLOPs of the convolutions and matrix products of a step, forward and backward, by all devices."""
+    """Return the FLOPs of a step's convolutions and matrix products, forward and backward, on all devices."""
     size, total = config.data.crop_size, 0.0
-    passes = 2  # of the first layer: images need no gradient
+    passes = 2  # of the first layer with weights: images need no gradient
     for shapes in layer_shapes(config.net.layers, config.net.towers, (size, size, 3)):
-        if isinstance(shapes.layer, Conv | Local | Dense | Classifier):
-            kernel = shapes.params["kernel"]
-            places = shapes.outputs[0] * shapes.outputs[1] if isinstance(shapes.layer, Conv) else 1
-            forward = 2 * places
-            for n in kernel:
-                forward *= n
-            total += forward * passes
+        if shapes.weights is not None:
+            total += 2 * shapes.weights.multiplications * passes
             passes = 3
     return total * config.batch_size
 
