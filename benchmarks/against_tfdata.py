@@ -23,8 +23,8 @@ from prepare import link_copies
 
 from alexnet_jax.config.recipe import base
 from alexnet_jax.data.build import prepare
-from alexnet_jax.data.build_pool import cores
-from alexnet_jax.data.cache import cache_path
+from alexnet_jax.data.dataset import cache_path
+from alexnet_jax.runtime.cores import cores
 
 SIZE = 256
 

@@ -22,9 +22,9 @@ from options import parser
 from resident import resident_step
 
 from alexnet_jax import get_config
-from alexnet_jax.data.cache import cache_path
-from alexnet_jax.loops.train import settle
+from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.runtime import huge_pages
+from alexnet_jax.training.run import settle
 
 FAR = 10**9  # steps
 
@@ -45,7 +45,7 @@ def main() -> None:
         if args.images:
             config.data.cache_dir, config.data.encoding = directory, args.encoding
             words += [f"--config.data.{name}={config.data[name]}" for name in ("cache_dir", "encoding")]
-            words += ["--config.learning.schedule=constant"]  # there is nothing to validate with
+            words += ["--config.schedule.name=constant"]  # there is nothing to validate with
             path = cache_path(config.data)
             path.mkdir()
             make_cache(path, args.images, args.encoding, args.photos)

@@ -15,9 +15,10 @@ from PIL import Image
 
 from alexnet_jax.config.recipe import base
 from alexnet_jax.data.build import prepare
-from alexnet_jax.data.build_pool import cores
-from alexnet_jax.data.cache import cache_path, load
+from alexnet_jax.data.cache import load
+from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.images import SUFFIXES
+from alexnet_jax.runtime.cores import cores
 
 
 def main() -> None:

@@ -141,12 +141,12 @@ def source(c: ConfigDict) -> None:
     c.data.images_per_crop = 32
     c.data.reshuffle = False
     c.num_epochs = 91.0
-    c.learning.bias_rate = 0.02
-    c.learning.bias_decay = 0.0
-    c.learning.schedule = "steps"
-    c.learning.cuts = (25.0, 51.0, 79.0)
-    c.learning.cuts_biases = False
-    c.learning.layers = ConfigDict({"conv1": {"cuts": (25.0, 51.0, 67.0), "frozen_epochs": 72.0}})
+    c.optimizer.bias_learning_rate = 0.02
+    c.optimizer.bias_weight_decay = 0.0
+    c.schedule.name = "steps"
+    c.schedule.boundaries = (25.0, 51.0, 79.0)
+    c.schedule.scale_biases = False
+    c.optimizer.layers = ConfigDict({"conv1": {"boundaries": (25.0, 51.0, 67.0), "frozen_epochs": 72.0}})
 
 
 def owt(c: ConfigDict) -> None:
@@ -155,9 +155,9 @@ def owt(c: ConfigDict) -> None:
     c.data.crop_scale = (0.08, 1.0)
     c.data.pixel_std = 57.4  # torchvision divides by 58.4, 57.1 and 57.4, a channel each
     c.data.color_noise = 0.0
-    c.learning.weight_decay = 1e-4
-    c.learning.schedule = "steps"
-    c.learning.cuts = (30.0, 60.0)
+    c.optimizer.weight_decay = 1e-4
+    c.schedule.name = "steps"
+    c.schedule.boundaries = (30.0, 60.0)
 
 
 def caffe(c: ConfigDict) -> None:
@@ -173,10 +173,10 @@ def caffe(c: ConfigDict) -> None:
         layers = replaced(layers, name, std=0.005)
     c.net.layers = layers
     v.small_bias(c)
-    c.learning.bias_rate = 2 * c.learning.get_oneway_ref("rate")
-    c.learning.bias_decay = 0.0
-    c.learning.schedule = "steps"
-    c.learning.cuts = (20.0, 40.0, 60.0, 80.0)  # every 100,000 batches of 256
+    c.optimizer.bias_learning_rate = 2 * c.optimizer.get_oneway_ref("learning_rate")
+    c.optimizer.bias_weight_decay = 0.0
+    c.schedule.name = "steps"
+    c.schedule.boundaries = (20.0, 40.0, 60.0, 80.0)  # every 100,000 batches of 256
 
 
 def std03(c: ConfigDict) -> None:
@@ -187,9 +187,9 @@ def std03(c: ConfigDict) -> None:
 
 def ilsvrc2010(c: ConfigDict) -> None:
     c.data.source = "folder:ILSVRC2010"
-    if c.learning.cuts == (25.0, 51.0, 79.0):  # of ``source``: its `layer-params-145-2010.cfg`
-        c.learning.cuts = (23.0, 51.0, 78.0)
-        c.learning.layers.conv1.cuts = (23.0, 51.0, 68.0)
+    if c.schedule.boundaries == (25.0, 51.0, 79.0):  # of ``source``: its `layer-params-145-2010.cfg`
+        c.schedule.boundaries = (23.0, 51.0, 78.0)
+        c.optimizer.layers.conv1.boundaries = (23.0, 51.0, 68.0)
         c.data.color_noise_epochs = 68.0
         c.num_epochs = 93.0
 
@@ -198,10 +198,10 @@ def fall2009(c: ConfigDict) -> None:
     c.data.source = "folder:ImageNet-Fall2009"
     c.data.test = 0.5
     c.net.layers = replaced(c.net.layers, "fc8", classes=0)
-    c.learning.schedule = "steps"
-    c.learning.cuts = (6.26, 13.34, 25.37)
-    first = {"cuts": (6.26, 13.34, 18.24), "frozen_epochs": 21.19}
-    c.learning.layers = ConfigDict({"conv1": first, "conv2": first})
+    c.schedule.name = "steps"
+    c.schedule.boundaries = (6.26, 13.34, 25.37)
+    first = {"boundaries": (6.26, 13.34, 18.24), "frozen_epochs": 21.19}
+    c.optimizer.layers = ConfigDict({"conv1": first, "conv2": first})
     c.data.color_noise_epochs = 18.24
     c.num_epochs = 28.33
 
@@ -210,19 +210,24 @@ def fall2011(c: ConfigDict) -> None:
     c.data.source = "folder:ImageNet-Fall2011"
     c.data.test = 0.01
     c.net.layers = replaced(c.net.layers, "fc8", classes=0)
-    c.learning.schedule = "steps"
-    c.learning.cuts = (6.0,)
+    c.schedule.name = "steps"
+    c.schedule.boundaries = (6.0,)
     c.num_epochs = 8.0
 
 
 def fine_tune(c: ConfigDict) -> None:
-    c.learning.rate = 0.001
-    c.learning.schedule = "steps"
-    c.learning.cuts = (22.0, 42.0)
-    c.learning.layers = ConfigDict(
+    c.optimizer.learning_rate = 0.001
+    c.schedule.name = "steps"
+    c.schedule.boundaries = (22.0, 42.0)
+    c.optimizer.layers = ConfigDict(
         {
-            "conv1": {"rate": 1e-4, "bias_rate": 1e-4, "cuts": (5.0,), "frozen_epochs": 7.0},
-            "fc8": {"rate": 0.01, "bias_rate": 0.01, "cuts": (9.0, 22.0, 42.0)},
+            "conv1": {
+                "learning_rate": 1e-4,
+                "bias_learning_rate": 1e-4,
+                "boundaries": (5.0,),
+                "frozen_epochs": 7.0,
+            },
+            "fc8": {"learning_rate": 0.01, "bias_learning_rate": 0.01, "boundaries": (9.0, 22.0, 42.0)},
         }
     )
     c.data.color_noise_epochs = 38.0

@@ -132,22 +132,22 @@ TOWERS = (
 
 def quick(c: ConfigDict) -> None:
     c.net.layers = QUICK
-    c.learning.layers = ConfigDict({"fc64": {"weight_decay": 0.03}, "fc10": {"weight_decay": 0.03}})
-    c.learning.cuts = (16.0, 18.0)
+    c.optimizer.layers = ConfigDict({"fc64": {"weight_decay": 0.03}, "fc10": {"weight_decay": 0.03}})
+    c.schedule.boundaries = (16.0, 18.0)
     c.num_epochs = 20.0
 
 
 def lrn18(c: ConfigDict) -> None:
     c.net.layers = LRN18
-    c.learning.layers = ConfigDict({"fc10": {"weight_decay": 1.0}})
-    c.learning.cuts = (120.0, 130.0)
+    c.optimizer.layers = ConfigDict({"fc10": {"weight_decay": 1.0}})
+    c.schedule.boundaries = (120.0, 130.0)
     c.num_epochs = 140.0
 
 
 def figure1_relu(c: ConfigDict) -> None:
     c.net.layers = without(LRN18, "norm1", "norm2")
-    c.learning.weight_decay = 0.0
-    c.learning.schedule = "constant"
+    c.optimizer.weight_decay = 0.0
+    c.schedule.name = "constant"
     c.num_epochs = 10.0
 
 
@@ -166,17 +166,17 @@ def local13(c: ConfigDict) -> None:
     c.net.layers = LOCAL13
     c.data.crop_size = 24
     c.data.flip = True
-    c.learning.weight_decay = 0.0
+    c.optimizer.weight_decay = 0.0
     decayed = {name: {"weight_decay": 0.004} for name in ("local3", "local4", "fc10")}
-    c.learning.layers = ConfigDict(decayed)
-    c.learning.cuts = (500.0, 510.0)
+    c.optimizer.layers = ConfigDict(decayed)
+    c.schedule.boundaries = (500.0, 510.0)
     c.num_epochs = 520.0
 
 
 def local11(c: ConfigDict) -> None:
     local13(c)
     c.net.layers = LOCAL11
-    c.learning.layers.fc10.weight_decay = 0.01
+    c.optimizer.layers.fc10.weight_decay = 0.01
 
 
 def towers(c: ConfigDict) -> None:
@@ -184,10 +184,10 @@ def towers(c: ConfigDict) -> None:
     c.data.crop_size = 24
     c.data.flip = True
     c.data.color_noise = 0.1
-    c.learning.rate = 0.01
-    c.learning.bias_rate = c.learning.get_oneway_ref("rate")
-    c.learning.weight_decay = 5e-4
-    c.learning.cuts = (10.0, 11.0)
+    c.optimizer.learning_rate = 0.01
+    c.optimizer.bias_learning_rate = c.optimizer.get_oneway_ref("learning_rate")
+    c.optimizer.weight_decay = 5e-4
+    c.schedule.boundaries = (10.0, 11.0)
     c.num_epochs = 12.0
 
 
@@ -199,11 +199,11 @@ def get_config(variants: str = "") -> ConfigDict:
     c.data.flip = False
     c.data.color_noise = 0.0
     c.net.towers = 1
-    c.learning.rate = 0.001
-    c.learning.bias_rate = 2 * c.learning.get_oneway_ref("rate")
-    c.learning.weight_decay = 0.004
-    c.learning.bias_decay = 0.0
-    c.learning.schedule = "steps"
+    c.optimizer.learning_rate = 0.001
+    c.optimizer.bias_learning_rate = 2 * c.optimizer.get_oneway_ref("learning_rate")
+    c.optimizer.weight_decay = 0.004
+    c.optimizer.bias_weight_decay = 0.0
+    c.schedule.name = "steps"
     nets = [quick, lrn18, figure1_relu, figure1_tanh, local13, local11, towers]
     known = {change.__name__: change for change in (*nets, unit_pixels, *v.ABLATIONS, v.batch256)}
     names = [net.__name__ for net in nets]

@@ -22,7 +22,11 @@ def of_rates(
     variant: str = "", *, relu: tuple[float, ...], tanh: tuple[float, ...], **settings: float
 ) -> Sweep:
     members = [
-        Member(f"{word} {rate:g}", f"cifar10.py:figure1_{word}{variant}", {"learning.rate": rate, **settings})
+        Member(
+            f"{word} {rate:g}",
+            f"cifar10.py:figure1_{word}{variant}",
+            {"optimizer.learning_rate": rate, **settings},
+        )
         for word, rates in (("relu", relu), ("tanh", tanh))
         for rate in rates
     ]

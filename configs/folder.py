@@ -27,7 +27,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.data.source = "folder:DIR"
     c.data.validation = 0.1
     c.net.layers = replaced(c.net.layers, "fc8", classes=0)
-    if c.learning.schedule == "plateau":  # of the error on a few hundred images that is noise
-        c.learning.schedule, c.learning.cuts = "steps", (60.0, 80.0)
+    if c.schedule.name == "plateau":  # of the error on a few hundred images that is noise
+        c.schedule.name, c.schedule.boundaries = "steps", (60.0, 80.0)
     c.log_every_epochs = 1.0
     return c

@@ -31,11 +31,11 @@ def recipe(**settings: Any) -> Sweep:
 
 
 def budget() -> Sweep:
-    return recipe(num_epochs=40.0, **{"learning.cuts": (32.0, 36.0)})
+    return recipe(num_epochs=40.0, **{"schedule.boundaries": (32.0, 36.0)})
 
 
 def lrn() -> Sweep:
-    short = {"num_epochs": 10.0, "learning.cuts": (8.0, 9.0)}
+    short = {"num_epochs": 10.0, "schedule.boundaries": (8.0, 9.0)}
     members = (
         Member("with LRN", "cifar10.py:local11", short),
         Member("without", "cifar10.py:local11,no_lrn", short),

@@ -22,7 +22,7 @@ def sweep(variants: str = "") -> Sweep:
     photographs = {
         "data.source": f"folder:{PHOTOGRAPHS}",
         "num_epochs": 100.0,
-        "learning.cuts": (80.0, 90.0),
+        "schedule.boundaries": (80.0, 90.0),
         "eval_every_epochs": 10.0,
         "checkpoint_every_epochs": 50.0,
     }

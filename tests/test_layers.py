@@ -126,10 +126,10 @@ def test_source_differs_from_the_paper_where_the_code_did():
     assert net["norm1"].layer.divide_alpha
     assert net["norm2"].layer.divide_alpha
     assert [net[f"conv{i}"].layer.std for i in range(1, 6)] == [0.01, 0.01, 0.03, 0.03, 0.03]
-    assert (config.learning.bias_rate, config.learning.bias_decay) == (0.02, 0)
-    assert (config.learning.cuts, config.num_epochs) == ((25, 51, 79), 91)
-    assert config.learning.layers.conv1.cuts[-1] == 67
-    assert config.learning.layers.conv1.frozen_epochs == 72
+    assert (config.optimizer.bias_learning_rate, config.optimizer.bias_weight_decay) == (0.02, 0)
+    assert (config.schedule.boundaries, config.num_epochs) == ((25, 51, 79), 91)
+    assert config.optimizer.layers.conv1.boundaries[-1] == 67
+    assert config.optimizer.layers.conv1.frozen_epochs == 72
     assert (config.data.color_noise_epochs, config.data.shrink_by_noise) == (67, True)
     assert (config.data.images_per_crop, config.data.reshuffle) == (32, False)
 
@@ -151,10 +151,10 @@ def test_locally_connected_nets_of_section_3_3():
     assert [n for n in net11 if n not in net13] == ["norm1", "norm2"]
     assert list(net11)[2:4] == ["pool1", "norm1"]  # after the first pool
     assert list(net11)[6:8] == ["norm2", "pool2"]  # and before the second
-    decays = [c.learning.layers.to_dict() for c in (config13, config11)]
+    decays = [c.optimizer.layers.to_dict() for c in (config13, config11)]
     assert [d["fc10"]["weight_decay"] for d in decays] == [0.004, 0.01]
     assert [d["local3"]["weight_decay"] for d in decays] == [0.004, 0.004]
-    assert (config11.learning.weight_decay, config11.learning.bias_rate) == (0, 0.002)
+    assert (config11.optimizer.weight_decay, config11.optimizer.bias_learning_rate) == (0, 0.002)
 
 
 @pytest.mark.parametrize(("variant", "last"), [("quick", 64), ("lrn18", 4 * 4 * 64)])

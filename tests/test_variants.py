@@ -93,8 +93,8 @@ def test_what_is_left_out_is_out():
     assert not [x for x in layers("cifar10.py:towers,no_lrn").values() if isinstance(x, LRN)]
     assert not [x for x in layers("cifar10.py:towers,no_dropout").values() if isinstance(x, Dropout)]
     assert get_config(f"{CONFIGS}/cifar10.py:towers,no_color").data.color_noise == 0
-    learning = get_config(f"{CONFIGS}/cifar10.py:towers,no_decay").learning
-    assert (learning.weight_decay, learning.bias_decay) == (0, 0)
+    optimizer = get_config(f"{CONFIGS}/cifar10.py:towers,no_decay").optimizer
+    assert (optimizer.weight_decay, optimizer.bias_weight_decay) == (0, 0)
     crops = get_config(f"{CONFIGS}/cifar10.py:towers,no_crops").data
     assert (crops.random_crops, crops.flip) == (False, True)  # ten views at the test, as the others have
 
@@ -104,17 +104,18 @@ def test_twice_the_batch_at_twice_the_rate(recipe):
     one, two = (get_config(f"{CONFIGS}/{recipe}{name}") for name in ("", "batch256"))
     assert (one.batch_size, two.batch_size) == (128, 256)
     np.testing.assert_allclose(
-        [two.learning.rate, two.learning.bias_rate], [2 * one.learning.rate, 2 * one.learning.bias_rate]
+        [two.optimizer.learning_rate, two.optimizer.bias_learning_rate],
+        [2 * one.optimizer.learning_rate, 2 * one.optimizer.bias_learning_rate],
     )
 
 
 def test_twice_the_batch_at_twice_the_rates_of_single_layers_too():
-    one, two = (get_config(f"{CONFIGS}/alexnet.py:fine_tune{name}").learning for name in ("", ",batch256"))
-    assert (two.rate, two.bias_rate) == (0.002, 0.002)
+    one, two = (get_config(f"{CONFIGS}/alexnet.py:fine_tune{name}").optimizer for name in ("", ",batch256"))
+    assert (two.learning_rate, two.bias_learning_rate) == (0.002, 0.002)
     for layer in ("conv1", "fc8"):
-        for key in ("rate", "bias_rate"):
+        for key in ("learning_rate", "bias_learning_rate"):
             assert two.layers[layer][key] == 2 * one.layers[layer][key]
-        assert two.layers[layer].cuts == one.layers[layer].cuts
+        assert two.layers[layer].boundaries == one.layers[layer].boundaries
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,31 @@
-"""The exceptions that end a command with one line instead of a traceback."""
+"""The exceptions that end a command with one line instead of a traceback, and what such lines share."""
 
+import difflib
 import signal
+from collections.abc import Collection
 
 
 class UserError(Exception):
-    """Something a user can put right: the message says what is wrong and what would be right."""
+    """Report what the user can correct: the message says what is wrong and what would be right."""
 
     status = 2
 
 
 class RunError(Exception):
-    """A run that can't go on, through nobody's typing: the message says what happened and what is kept."""
+    """Report that a run can't continue: the message says what happened and what is kept."""
 
     status = 1
 
 
 class Interrupted(Exception):
-    """A run that was asked to stop, and has saved."""
+    """Report that a run was asked to stop and has saved."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(f"{signal.Signals(signum).name}: {message}")
         self.status = 128 + signum
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """Suggest the known names that are most like a name, in parentheses for the end of a message."""
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""

@@ -1,33 +1,75 @@
-"""Files that are whole or not there, and where they are."""
+"""Paths, files that are either complete or absent, and locks."""
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
 
+_NO_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])  # from some network file systems
+
 
 def absolute(path: str | os.PathLike[str]) -> epath.Path:
-    """A path as Orbax wants it, of a disk or of a bucket."""
+    """Return the absolute path, on a disk or in a bucket, with ``~`` expanded.
+
+    A ``~name`` whose user does not exist stays as it is. Links are not followed.
+    """
     return epath.Path(path).expanduser().resolve()
 
 
 def write(path: epath.Path, content: bytes) -> None:
-    """Writes beside ``path`` and renames, so that a process that dies leaves the old file or the new one."""
+    """Replace a file in one step: a process that is killed leaves the old file or the new one."""
     beside = path.with_name(path.name + ".writing")
     try:
         beside.write_bytes(content)
         beside.replace(path)
-    except BaseException:  # a full disk is not to hold half a file
+    except BaseException:  # a full disk must not keep half a file
         beside.unlink(missing_ok=True)
         raise
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """A result for programs, at a path as a user types it."""
+    """Write a result as JSON.
+
+    Args:
+      path: as a user types it; a pipe or a device is written directly.
+      content: what `json.dumps` accepts.
+    """
     text = json.dumps(content, indent=1) + "\n"
-    place = absolute(path)
-    if place.exists() and not place.is_file():  # a pipe or a device
-        place.write_text(text)
+    target = absolute(path)
+    if target.exists() and not target.is_file():
+        target.write_text(text)
     else:
-        write(place, text.encode())
+        write(target, text.encode())
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
+    """Hold an advisory lock, which the system releases when the process dies.
+
+    Does nothing if the file system has no locks.
+
+    Args:
+      path: of the lock's file, which is not removed.
+      busy: called if another process holds the lock. If it returns, wait for that process.
+    """
+    held = False
+    while not held:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                busy()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            # The process before may have removed the file: then this lock excludes nobody.
+            held = path.exists() and Path(path).stat().st_ino == os.fstat(file.fileno()).st_ino
+            if held:
+                yield

@@ -70,7 +70,7 @@ def no_dropout(c: ConfigDict) -> None:
 
 def no_decay(c: ConfigDict) -> None:
     """Section 5: without weight decay, of which the paper says that it lowers the training error too."""
-    c.learning.weight_decay = c.learning.bias_decay = 0.0
+    c.optimizer.weight_decay = c.optimizer.bias_weight_decay = 0.0
 
 
 def without_conv3(c: ConfigDict) -> None:
@@ -107,11 +107,11 @@ def sixth_conv(c: ConfigDict) -> None:
 def batch256(c: ConfigDict) -> None:
     """The code's #170-256-double: twice the batch, twice the rate, of biases and single layers too."""
     c.batch_size *= 2
-    for learning in (c.learning, *c.learning.layers.values()):
-        before = dict(learning)
-        for key in ("rate", "bias_rate"):
-            if key in learning and learning[key] == before[key]:  # else it follows the other one
-                learning[key] *= 2
+    for settings in (c.optimizer, *c.optimizer.layers.values()):
+        before = dict(settings)
+        for key in ("learning_rate", "bias_learning_rate"):
+            if key in settings and settings[key] == before[key]:  # else it follows the other one
+                settings[key] *= 2
 
 
 def small_bias(c: ConfigDict) -> None:

@@ -36,24 +36,24 @@ def refused(capfd, *args):
         (["train", f"{TINY}:nothere", "--workdir=W"], "no variant nothere"),
         (["train", f"--config={CONFIGS}/alexnet.py:owt,no_lrn", "--workdir=W"], "contradict each other"),
         ([*TRAIN, "--config.batch_sise=3"], "batch_sise does not exist (did you mean batch_size"),
-        ([*TRAIN, "--config.learning.rat=3"], "did you mean learning.rate"),
+        ([*TRAIN, "--config.learning.rat=3"], "did you mean optimizer.learning_rate"),
         ([*TRAIN, "--config.batch_size=many"], "config.batch_size takes a whole number, not 'many' (here"),
         ([*TRAIN, "--config.batch_size=1.5"], "takes a whole number, not '1.5'"),
-        ([*TRAIN, "--config.learning.rate=fast"], "takes a number, not 'fast'"),
+        ([*TRAIN, "--config.optimizer.learning_rate=fast"], "takes a number, not 'fast'"),
         ([*TRAIN, "--config.num_steps=abc"], "config.num_steps takes a whole number, not 'abc'"),
         ([*TRAIN, "--config.mesh=(1,2"], "config.mesh takes numbers in parentheses, as (1, 2), not '(1,2'"),
         ([*TRAIN, "--config.data.flip=7"], "takes true or false, not '7'"),
-        ([*TRAIN, "--config.learning=7"], "learning does not exist"),
+        ([*TRAIN, "--config.optimizer=7"], "optimizer does not exist"),
         ([*TRAIN, "--config.mesh=(a,b)"], "config.mesh"),
         ([*TRAIN, "--config.batch_size"], "is given no value"),
         ([*TRAIN, "--config.net.layers=3"], "layers change by variant"),
-        ([*TRAIN, "--config.learning.layers.conv9.rate=1"], "conv9: the net's layers are conv1"),
-        ([*TRAIN, "--config.learning.layers.conv1.rate=fast"], "conv1.rate is fast"),
+        ([*TRAIN, "--config.optimizer.layers.conv9.learning_rate=1"], "conv9: the net's layers are conv1"),
+        ([*TRAIN, "--config.optimizer.layers.conv1.learning_rate=fast"], "conv1.learning_rate is fast"),
         ([*TRAIN, "--config.data.color_noise_epochs=inf"], "config.data.color_noise_epochs is inf"),
         ([*TRAIN, "--config.data.validation=1.5"], "config.data.validation is 1.5"),
-        ([*TRAIN, "--config.learning.rate", "-1"], "config.learning.rate is -1.0"),
-        ([*TRAIN, "--config.learning.rate=-1"], "config.learning.rate is -1.0"),
-        ([*TRAIN, "--config.learning.rate=nan"], "config.learning.rate is nan"),
+        ([*TRAIN, "--config.optimizer.learning_rate", "-1"], "config.optimizer.learning_rate is -1.0"),
+        ([*TRAIN, "--config.optimizer.learning_rate=-1"], "config.optimizer.learning_rate is -1.0"),
+        ([*TRAIN, "--config.optimizer.learning_rate=nan"], "config.optimizer.learning_rate is nan"),
         ([*TRAIN, "--config.data.source=tfds:cifar11"], "did you mean cifar10"),
         ([*TRAIN, "--config.batch_size=9", "--config.mesh=(2,1)"], "can't be split over 2"),
         (["prepare", TINY, "--workdir=W"], "workdir"),
@@ -122,7 +122,7 @@ def test_evaluate_refuses_data_of_other_classes(trained, tmp_path, capfd):
     assert "was trained on other data" in capfd.readouterr().err
 
 
-def test_prepare_checks_what_is_there_and_makes_it_anew_when_told(tmp_path, capfd):
+def test_prepare_checks_a_cache_and_rebuilds_it_with_force(tmp_path, capfd):
     args = ["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]
     assert main(args) == 0
     assert main(args) == 0
@@ -130,7 +130,10 @@ def test_prepare_checks_what_is_there_and_makes_it_anew_when_told(tmp_path, capf
     (cut,) = tmp_path.glob("*/train-00000.images")
     cut.write_bytes(b"")
     assert main(args) == 2
-    assert "train-00000.images has 0 of 248,256 bytes): alexnet-jax prepare --force" in capfd.readouterr().err
+    assert (
+        "train-00000.images has 0 of 248,256 bytes): rebuild it with alexnet-jax prepare --force"
+        in capfd.readouterr().err
+    )
     assert main([*args, "--force"]) == 0
     assert main(args) == 0
 
@@ -144,7 +147,7 @@ def test_prepare_notices_images_that_came_later(tmp_path, capfd):
     assert main(["prepare", TINY, *args]) == 0
     (tmp_path / "images" / "dog" / "9.png").unlink()
     assert main(["prepare", TINY, *args]) == 2
-    assert "the cache was made of" in capfd.readouterr().err
+    assert "the cache was built from" in capfd.readouterr().err
 
 
 def test_prepare_says_where_the_cache_is(tmp_path, capfd):

@@ -21,7 +21,7 @@ def test_recipes_load_and_survive_json(path):
 def test_variants_combine_in_any_order():
     a, b = (get_config(f"{CONFIGS}/alexnet.py:{v}") for v in ("no_lrn,source,bf16", "bf16,source,no_lrn"))
     assert settings.changes(a, b) == []
-    assert (a.dtype, a.learning.cuts) == ("bfloat16", (25, 51, 79))
+    assert (a.dtype, a.schedule.boundaries) == ("bfloat16", (25, 51, 79))
 
 
 def layers_of(variants, recipe="alexnet"):
@@ -38,7 +38,12 @@ def test_small_bias_is_a_tenth_where_the_paper_has_one():
 def test_caffe_is_bvlc_alexnet():
     c = get_config(f"{CONFIGS}/alexnet.py:caffe")
     layers = layers_of("caffe")
-    assert (c.data.crop_size, c.batch_size, c.learning.rate, c.learning.bias_rate) == (227, 256, 0.01, 0.02)
+    assert (c.data.crop_size, c.batch_size, c.optimizer.learning_rate, c.optimizer.bias_learning_rate) == (
+        227,
+        256,
+        0.01,
+        0.02,
+    )
     assert layers["conv1"].padding == (0, 0)
     norm = layers["norm2"]
     assert (norm.k, norm.alpha, norm.divide_alpha, norm.reads, norm.window) == (1.0, 1e-4, True, "all", 5)
@@ -47,7 +52,7 @@ def test_caffe_is_bvlc_alexnet():
 
 def test_batch256_doubles_the_rate():
     c = get_config(f"{CONFIGS}/alexnet.py:batch256")
-    assert (c.batch_size, c.learning.rate, c.learning.bias_rate) == (256, 0.02, 0.02)
+    assert (c.batch_size, c.optimizer.learning_rate, c.optimizer.bias_learning_rate) == (256, 0.02, 0.02)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +60,10 @@ def test_batch256_doubles_the_rate():
 )
 def test_ilsvrc2010_has_the_cuts_of_its_run(variants, cuts, epochs):
     c = get_config(f"{CONFIGS}/alexnet.py:{variants}")
-    assert (c.data.source, c.learning.cuts, c.num_epochs) == ("folder:ILSVRC2010", cuts, epochs)
+    assert (c.data.source, c.schedule.boundaries, c.num_epochs) == ("folder:ILSVRC2010", cuts, epochs)
     if "source" in variants:
-        conv1 = c.learning.layers.conv1
-        assert (conv1.cuts, conv1.frozen_epochs, c.data.color_noise_epochs) == ((23, 51, 68), 72, 68)
+        conv1 = c.optimizer.layers.conv1
+        assert (conv1.boundaries, conv1.frozen_epochs, c.data.color_noise_epochs) == ((23, 51, 68), 72, 68)
 
 
 def test_a_folder_trains_the_papers_net_with_its_own_classes():
@@ -91,10 +96,10 @@ def test_a_recipe_that_breaks_is_one_line(tmp_path):
 
 def test_the_biases_rate_follows_the_rate_unless_it_is_set():
     c = config.base()
-    c.learning.rate = 0.5
-    assert c.learning.bias_rate == 0.5
-    c.learning.bias_rate = 0.1
-    assert c.learning.rate == 0.5
+    c.optimizer.learning_rate = 0.5
+    assert c.optimizer.bias_learning_rate == 0.5
+    c.optimizer.bias_learning_rate = 0.1
+    assert c.optimizer.learning_rate == 0.5
 
 
 @pytest.mark.parametrize(
@@ -104,14 +109,14 @@ def test_the_biases_rate_follows_the_rate_unless_it_is_set():
         ("num_epochs", float("nan")),
         ("num_steps", -1),
         ("seed", -1),
-        ("learning.rate", -0.1),
-        ("learning.rate", float("nan")),
-        ("learning.rate", float("inf")),
-        ("learning.momentum", 1.0),
-        ("learning.weight_decay", -1.0),
-        ("learning.schedule", "cosine"),
-        ("learning.cuts", (2.0, 1.0)),
-        ("learning.cuts", ("a",)),
+        ("optimizer.learning_rate", -0.1),
+        ("optimizer.learning_rate", float("nan")),
+        ("optimizer.learning_rate", float("inf")),
+        ("optimizer.momentum", 1.0),
+        ("optimizer.weight_decay", -1.0),
+        ("schedule.name", "cosine"),
+        ("schedule.boundaries", (2.0, 1.0)),
+        ("schedule.boundaries", ("a",)),
         ("data.crop_size", 9),
         ("data.crop_scale", (0.08,)),
         ("data.crop_scale", (0.5, 0.1)),
@@ -139,13 +144,13 @@ def test_settings_that_make_no_sense(tiny, key, value):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ({"conv9": {"rate": 0.1}}, "conv9: the net's layers are conv1, conv2, fc6, fc8"),
-        ({"fc8": {"decay": 0.1}}, "fc8.decay: there are rate"),
-        ({"fc8": {"rate": -0.1}}, "fc8.rate is -0.1"),
+        ({"conv9": {"learning_rate": 0.1}}, "conv9: the net's layers are conv1, conv2, fc6, fc8"),
+        ({"fc8": {"decay": 0.1}}, "fc8.decay: there are learning_rate"),
+        ({"fc8": {"learning_rate": -0.1}}, "fc8.learning_rate is -0.1"),
     ],
 )
 def test_overrides_of_layers_are_checked(tiny, layers, message):
-    tiny.learning.layers = config.ConfigDict(layers)
+    tiny.optimizer.layers = config.ConfigDict(layers)
     with pytest.raises(UserError, match=message):
         config.validate(tiny)
 
@@ -159,7 +164,13 @@ def changed(key, value):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("learning.rate", 0.5), ("num_steps", 99), ("eval_every", 3), ("mesh", (2, 1)), ("keep_checkpoints", 9)],
+    [
+        ("optimizer.learning_rate", 0.5),
+        ("num_steps", 99),
+        ("eval_every", 3),
+        ("mesh", (2, 1)),
+        ("keep_checkpoints", 9),
+    ],
 )
 def test_how_the_paper_was_trained_may_change(key, value):
     (line, *_) = changed(key, value)

@@ -1,19 +1,20 @@
-"""What the net sees: section 4.1 and the views of the test."""
+"""Data augmentation (section 4.1), and the views of a test image."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from alexnet_jax.data.augment import Statistics, fixed_views, random_views, statistics
+from alexnet_jax.data.augment import Statistics, crops_by_products, fixed_views, random_views, statistics
 from alexnet_jax.data.augment import test_view as view_of
 from alexnet_jax.parallel.mesh import local_mesh
 
 KEY = jax.random.key(0)
 B = 256
-# Every pixel says where it is: row in red, column in green.
-PLACES = np.stack(np.broadcast_arrays(*np.meshgrid(np.arange(10), np.arange(10), indexing="ij"), 7), -1)
-IMAGES = np.broadcast_to(PLACES, (B, 10, 10, 3)).astype(np.uint8)
+# Every pixel holds its position: the row in red, the column in green.
+POSITIONS = np.stack(np.broadcast_arrays(*np.meshgrid(np.arange(10), np.arange(10), indexing="ij"), 7), -1)
+IMAGES = np.broadcast_to(POSITIONS, (B, 10, 10, 3)).astype(np.uint8)
 ZERO = Statistics(np.zeros((10, 10, 3), np.float32), np.zeros((3, 3), np.float32))
 
 
@@ -40,7 +41,7 @@ def test_crops_are_whole_and_everywhere_and_half_are_mirrored(data):
     assert set(zip(top, left, strict=True)) == {(y, x) for y in range(3) for x in range(3)}
     assert mirrored.mean() == pytest.approx(0.5, abs=0.1)
     for i in range(B):
-        crop = PLACES[int(top[i]) : int(top[i]) + 8, int(left[i]) : int(left[i]) + 8]
+        crop = POSITIONS[int(top[i]) : int(top[i]) + 8, int(left[i]) : int(left[i]) + 8]
         np.testing.assert_array_equal(found[i], crop[:, ::-1] if mirrored[i] else crop)
 
 
@@ -65,7 +66,7 @@ def test_draws_depend_on_the_position_and_the_step_alone(data):
     assert not np.array_equal(whole, views(data, stats, key=jax.random.key(1), noise=0.1))
 
 
-def test_the_code_shared_a_crop_among_32(data):
+def test_32_images_share_a_crop_as_in_the_authors_code(data):
     data.images_per_crop = 32
     top, left, mirrored = corners_and_mirrors(views(data))
     draws = list(zip(top, left, mirrored, strict=True))
@@ -99,7 +100,7 @@ def test_crops_of_a_random_area_and_shape_as_torchvisions(data):
 
 
 def test_the_mean_is_subtracted_where_the_crop_lies(data):
-    stats = Statistics(PLACES.astype(np.float32), ZERO.color_3x3)
+    stats = Statistics(POSITIONS.astype(np.float32), ZERO.color_3x3)
     np.testing.assert_array_equal(views(data, stats), 0)
 
 
@@ -128,7 +129,7 @@ def test_the_papers_reading_scales_by_the_variance():
     np.testing.assert_allclose(lengths["variance"], [4, 9, 16], rtol=1e-6)
 
 
-def test_the_code_shrinks_noisy_images_and_no_others(data):
+def test_noisy_images_are_shrunk_as_in_the_authors_code(data):
     data.shrink_by_noise, data.color_noise = True, 0.1
     np.testing.assert_allclose(views(data, noise=0.1) * 1.1, views(data, noise=0.0), rtol=1e-6)
 
@@ -143,4 +144,17 @@ def test_ten_views_are_corners_centre_and_their_mirrors():
 
 def test_a_test_view_is_its_crop(data):
     view = np.asarray(view_of(jnp.asarray(IMAGES[:2]), jnp.array([1, 2, 1]), ZERO, data))
-    np.testing.assert_array_equal(view[1], PLACES[1:9, 2:10][:, ::-1])
+    np.testing.assert_array_equal(view[1], POSITIONS[1:9, 2:10][:, ::-1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_crops_by_products_equal_slices_exactly(dtype):
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9, 8, 3)), jnp.float32).astype(dtype)
+    corners, mirrored = jnp.array([[0, 0], [3, 2], [1, 2], [2, 1]]), jnp.array([False, True, False, True])
+
+    def sliced(image, corner, mirror):
+        crop = lax.dynamic_slice(image, (corner[0], corner[1], 0), (6, 6, 3))
+        return jnp.where(mirror, crop[:, ::-1], crop)
+
+    expected = jax.vmap(sliced)(images, corners, mirrored)
+    assert jnp.array_equal(crops_by_products(images, corners, mirrored, 6), expected)

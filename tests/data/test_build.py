@@ -1,4 +1,4 @@
-"""Preparation: whatever happens on the way, the same bytes in the end, and never half of them."""
+"""Building a cache: the same bytes whatever interrupts it, and never a part of them."""
 
 import itertools
 import os
@@ -15,14 +15,15 @@ from PIL import Image
 from alexnet_jax import UserError
 from alexnet_jax.data import build_pool as workers
 from alexnet_jax.data.build import prepare
-from alexnet_jax.data.cache import cache_path, load, open_cache
+from alexnet_jax.data.cache import load
+from alexnet_jax.data.dataset import cache_path, open_cache
 from tests import odd_images
 from tests.conftest import CONFIGS
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """120 noisy images of two classes, which no coder makes small."""
+    """120 images of two classes, of noise, which does not compress."""
     draws = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -34,7 +35,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def data(tiny, tmp_path, folder, monkeypatch):
-    """Some twelve shards of ten images each, for two processes."""
+    """About twelve shards of ten images each, for two processes."""
     monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 10 * 3 * 32**2)
     monkeypatch.setattr(workers, "_WORTH_A_PROCESS", 10 * 3 * 32**2)
     tiny.data.source = f"folder:{folder}"
@@ -48,7 +49,7 @@ def contents(path):
 
 
 def made(data, name):
-    """A cache made elsewhere in one go, by one process."""
+    """The files of a cache that one process builds elsewhere without interruption."""
     elsewhere = data.copy_and_resolve_references()
     elsewhere.cache_dir = str(Path(data.cache_dir).with_name(name))
     return contents(open_cache(elsewhere, print).directory)
@@ -78,7 +79,7 @@ def test_images_and_labels_belong_together(data, folder):
 
 
 def cut_off_after(monkeypatch, shards, error):
-    """Preparation ends with an error in the middle of the shard after so many."""
+    """Make the build raise an error in the middle of the shard after so many."""
     write, written = workers.Work.write, []
 
     def dies(self, part, check):
@@ -99,15 +100,17 @@ def cut_off_after(monkeypatch, shards, error):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_it_goes_on_where_it_was_cut_off(data, error, monkeypatch):
+def test_it_resumes_after_an_interruption(data, error, monkeypatch):
     expected = made(data, "undisturbed")
     path = cache_path(data)
     with monkeypatch.context() as patch:
         first = cut_off_after(patch, 5, error)
-        with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError) as told:
+        kind = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError
+        with pytest.raises(kind) as raised:
             open_cache(data, print)
     if isinstance(error, OSError):
-        assert "No space left on device): make room there, and the same command goes on" in str(told.value)
+        advice = "No space left on device): make room there and run the same command again to continue"
+        assert advice in str(raised.value)
     assert not path.exists()
     building = path.with_name(f"{path.name}.building")
     assert sorted(file.name for file in building.iterdir()) == sorted(part.images_name for part in first)
@@ -117,14 +120,14 @@ def test_it_goes_on_where_it_was_cut_off(data, error, monkeypatch):
         open_cache(data, said.append)
     assert len(first) == 5
     assert not set(first) & set(second)
-    assert any(line.startswith("going on: ") for line in said)
+    assert any(line.startswith("resuming: ") for line in said)
     assert contents(path) == expected
     assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
 
 
 @pytest.mark.parametrize("number", range(1, 40, 7))
 def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, number, monkeypatch):
-    """Of the small files: the one of that number is cut off."""
+    """The small file of that number is truncated."""
     from etils import epath
 
     write_bytes, count = type(epath.Path("/")).write_bytes, itertools.count()
@@ -148,7 +151,7 @@ def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, number, monke
     assert contents(open_cache(data, print).directory) == expected
 
 
-def test_what_a_power_cut_tore_is_written_again(data, monkeypatch):
+def test_files_damaged_by_a_power_cut_are_written_again(data, monkeypatch):
     expected = made(data, "undisturbed")
     path = cache_path(data)
     with monkeypatch.context() as patch:
@@ -162,7 +165,7 @@ def test_what_a_power_cut_tore_is_written_again(data, monkeypatch):
     assert contents(open_cache(data, print).directory) == expected
 
 
-def test_it_starts_anew_when_the_images_have_changed(data, folder, monkeypatch):
+def test_it_starts_from_scratch_when_the_images_have_changed(data, folder, monkeypatch):
     with monkeypatch.context() as patch:
         cut_off_after(patch, 5, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -170,7 +173,7 @@ def test_it_starts_anew_when_the_images_have_changed(data, folder, monkeypatch):
     (folder / "cat" / "00.png").unlink()
     said = []
     assert sum(open_cache(data, said.append).info.splits.values()) == 119
-    assert not any(line.startswith("going on") for line in said)
+    assert not any(line.startswith("resuming") for line in said)
 
 
 def test_images_that_were_replaced_by_others_of_their_size_are_read_again(data, folder, monkeypatch):
@@ -183,7 +186,7 @@ def test_images_that_were_replaced_by_others_of_their_size_are_read_again(data, 
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     said = []
     open_cache(data, said.append)
-    assert not any(line.startswith("going on") for line in said)
+    assert not any(line.startswith("resuming") for line in said)
 
 
 def command(data, cache_dir):
@@ -196,7 +199,7 @@ def command(data, cache_dir):
 
 @pytest.fixture
 def many(data, folder, tmp_path):
-    """Some 800 images of 256x256: five shards."""
+    """800 images of 256x256: five shards."""
     for name in ("cat", "dog"):
         (tmp_path / "many" / name).mkdir(parents=True)
         for i in range(400):
@@ -206,8 +209,8 @@ def many(data, folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_and_no_process_stays(many, tmp_path):
-    """The command itself, with its processes, under SIGKILL; each time a little later."""
+def test_killed_at_any_moment_it_resumes_and_no_process_stays(many, tmp_path):
+    """SIGKILL to the command and its workers, a little later each time."""
     killed = 0
     while True:
         process = subprocess.Popen(
@@ -230,8 +233,8 @@ def test_killed_at_any_moment_it_goes_on_and_no_process_stays(many, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_line_and_goes_on(many, tmp_path):
-    """To all processes of the terminal, as they start and at work."""
+def test_ctrl_c_prints_one_line(many, tmp_path):
+    """It reaches all processes of the terminal, while they start and while they work."""
     for seconds in (0.0, 0.3, 1.0):
         process = subprocess.Popen(
             command(many, tmp_path / str(seconds)),
@@ -247,7 +250,7 @@ def test_ctrl_c_is_one_line_and_goes_on(many, tmp_path):
 def test_a_script_without_a_guard_may_prepare(many, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from alexnet_jax.data.cache import open_cache\n"
+        "from alexnet_jax.data.dataset import open_cache\n"
         "from alexnet_jax.config.recipe import base\n"
         "data = base().data\n"
         f"data.source, data.cache_dir = {many.source!r}, {str(tmp_path / 'by_script')!r}\n"
@@ -264,7 +267,7 @@ def test_a_script_without_a_guard_may_prepare(many, tmp_path):
 
 @pytest.fixture
 def odd_folder(tmp_path):
-    """Every kind of image, good and broken, a class each."""
+    """Every kind of image: one class of good ones, one of broken ones."""
     for name, (content, _) in odd_images.good().items():
         for i in range(8):
             path = tmp_path / "odd" / "good" / f"{i}_{name}"
@@ -292,17 +295,17 @@ def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
         assert set(labels) == {1}  # good, the second of the classes
 
 
-def test_too_many_broken_images_stop_it_and_a_higher_limit_goes_on(data, odd_folder):
+def test_too_many_broken_images_stop_it_and_a_higher_limit_resumes(data, odd_folder):
     data.source, data.max_broken = f"folder:{odd_folder}", 0.001
-    with pytest.raises(UserError, match=r"can't be read, more than config.data.max_broken = 0.001") as told:
+    with pytest.raises(UserError, match=r"can't be read, more than config.data.max_broken = 0.001") as error:
         open_cache(data, print)
-    named = Path(str(told.value).split("; ")[1].split(" names")[0])
+    named = Path(str(error.value).split("; ")[1].split(" names")[0])
     assert named.read_text().startswith(f"{odd_folder}/broken/")
     assert not cache_path(data).exists()
     data.max_broken = 0.1
     said = []
     open_cache(data, said.append)
-    assert any(line.startswith("going on") for line in said)
+    assert any(line.startswith("resuming") for line in said)
 
 
 def test_small_images_are_enlarged_and_counted(data):
@@ -312,7 +315,7 @@ def test_small_images_are_enlarged_and_counted(data):
     assert "120 images are smaller than 48x48, and were enlarged" in said
 
 
-# ---- Places -----------------------------------------------------------------------------------------
+# ---- Directories ------------------------------------------------------------------------------------
 
 
 def test_of_two_processes_one_prepares_and_the_other_waits(many, tmp_path):
@@ -323,11 +326,11 @@ def test_of_two_processes_one_prepares_and_the_other_waits(many, tmp_path):
     )
     first.communicate()
     assert first.returncode == 0
-    assert second.stdout.startswith("another process prepares")
+    assert second.stdout.startswith("another process is preparing")
     assert "preparing folder:" not in second.stdout
 
 
-def test_a_damaged_cache_is_made_anew_by_force_alone(data):
+def test_only_force_rebuilds_a_damaged_cache(data):
     path = open_cache(data, print).directory
     expected = contents(path)
     os.truncate(path / "train-00000.images", 5)
@@ -359,7 +362,7 @@ def test_force_that_is_killed_between_its_renames(data, renames, monkeypatch):
     assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
 
 
-def test_a_place_that_cannot_be_written(data, tmp_path):
+def test_a_directory_that_cannot_be_written(data, tmp_path):
     (tmp_path / "file").write_text("")
     data.cache_dir = str(tmp_path / "file")
     with pytest.raises(UserError, match=r"can't be made \(.*\): take another"):
@@ -368,17 +371,17 @@ def test_a_place_that_cannot_be_written(data, tmp_path):
 
 def test_room_is_checked_before_it_begins(data, monkeypatch):
     monkeypatch.setattr(workers.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100 * 3 * 32**2}))
-    with pytest.raises(UserError, match=r"needs 0.000369 GB, but .* has 0.000307 GB free: make room"):
+    with pytest.raises(UserError, match=r"needs 369 kB, but .* has 307 kB free: make room"):
         open_cache(data, print)
     assert not list(Path(data.cache_dir).rglob("*.images"))
 
 
 def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
-    from alexnet_jax.data import sources
+    from alexnet_jax.data import folder
 
-    read = sources._file
+    read = folder._read
     monkeypatch.setattr(
-        sources, "_file", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
+        folder, "_read", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
     )
     monkeypatch.setattr(workers, "cores", lambda: 1)
     with pytest.raises(UserError, match="has the label 2, of 2 classes"):

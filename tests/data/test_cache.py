@@ -1,4 +1,4 @@
-"""The cache: whole or not there, its images and statistics right, what is damaged named."""
+"""The cache is complete or absent, its images and statistics are right, and damage is reported by file."""
 
 import json
 import os
@@ -8,7 +8,8 @@ import pytest
 
 from alexnet_jax import UserError
 from alexnet_jax.data import cache as cache_lib
-from alexnet_jax.data.cache import DataInfo, cache_path, load, open_cache
+from alexnet_jax.data.cache import DataInfo, load
+from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.errors import RunError
 
 
@@ -87,7 +88,7 @@ def test_a_jpeg_cache_holds_nearly_the_raw_one(data):
     "name", ["data.json", "manifest.json", "train-00000.images", "test.labels.npy", "mean_image.npy"]
 )
 @pytest.mark.parametrize("damage", ["cut", "changed", "removed"])
-def test_a_damaged_cache_is_named_and_not_touched(data, name, damage):
+def test_damage_is_reported_and_not_changed(data, name, damage):
     path = open_cache(data, print).directory / name
     content = bytearray(path.read_bytes())
     if damage == "removed":

@@ -1,9 +1,9 @@
-"""Batches as a pure function of (seed, step), and tests that count every example once."""
+"""Training batches follow from (seed, step), and test batches hold every example once."""
 
 import numpy as np
 import pytest
 
-from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.data.loader import test_batches as batches_of
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.parallel.mesh import make_mesh
@@ -14,7 +14,7 @@ def cache(tiny):
     return open_cache(tiny.data, print)
 
 
-def test_going_on_in_the_middle_is_the_same_data(tiny, cache):
+def test_starting_in_the_middle_gives_the_same_data(tiny, cache):
     mesh = make_mesh(1, 1)
     whole = [np.asarray(images) for images, _ in training_batches(cache, tiny, mesh, 0, 90)]
     rest = [np.asarray(images) for images, _ in training_batches(cache, tiny, mesh, 80, 90)]
@@ -24,8 +24,8 @@ def test_going_on_in_the_middle_is_the_same_data(tiny, cache):
 def test_labels_belong_to_their_images(tiny, cache):
     images, labels = next(training_batches(cache, tiny, make_mesh(2, 1), 0, 1))
     for image, label in zip(np.asarray(images), np.asarray(labels), strict=True):
-        place = np.flatnonzero((cache.images["train"][:] == image).all((1, 2, 3)))
-        assert label in cache.labels["train"][place]
+        row = np.flatnonzero((cache.images["train"][:] == image).all((1, 2, 3)))
+        assert label in cache.labels["train"][row]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 144, 200])

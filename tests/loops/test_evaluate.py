@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_jax import UserError, apply, restore
 from alexnet_jax.data.augment import fixed_views
-from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.errors import RunError
 from alexnet_jax.loops.evaluate import evaluate
 from alexnet_jax.parallel.mesh import make_mesh

@@ -12,7 +12,7 @@ from PIL import Image
 
 from alexnet_jax import restore
 from alexnet_jax.cli.main import main
-from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.loops.predict import predict_examples
 from tests import odd_images
 

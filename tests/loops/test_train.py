@@ -68,7 +68,7 @@ def test_a_workdir_holds_what_the_contract_says(trained):
 
 def test_it_learns(tiny, tmp_path):
     tiny.num_steps = tiny.eval_every = 600
-    tiny.learning.cuts = (6.0,)
+    tiny.schedule.boundaries = (6.0,)
     tiny.checkpoint_every = 600
     train(tiny, str(tmp_path))
     assert lines(tmp_path, "eval")[-1]["top1_error"] < 0.3
@@ -105,7 +105,7 @@ def test_what_is_done_again_is_written_once(tiny, trained, tmp_path):
 def test_a_run_at_its_end_takes_no_settings_that_it_was_not_trained_with(tiny, trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "w")
     before = (tmp_path / "w" / "config.json").read_bytes()
-    tiny.learning.rate = 0.5
+    tiny.optimizer.learning_rate = 0.5
     train(tiny, str(tmp_path / "w"))
     assert "is trained to its end, step 40" in capsys.readouterr().out
     tiny.num_steps = 20
@@ -154,7 +154,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_run(tiny, tmp_path, change, mes
 
 
 def test_plateau_without_validation_is_refused(tiny, tmp_path):
-    tiny.learning.schedule, tiny.data.validation = "plateau", 0.0
+    tiny.schedule.name, tiny.data.validation = "plateau", 0.0
     with pytest.raises(UserError, match="needs a validation split"):
         train(tiny, str(tmp_path / "w"))
     assert not (tmp_path / "w").exists()
@@ -170,8 +170,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
     tiny.num_steps = 20
     train(tiny, str(tmp_path))
     tiny.num_steps = 60
-    tiny.learning.rate = 1e20
-    tiny.learning.cuts = ()
+    tiny.optimizer.learning_rate = 1e20
+    tiny.schedule.boundaries = ()
     with pytest.raises(RunError, match=r"the loss is (nan|inf) at step 2\d"):
         train(tiny, str(tmp_path))
     with Checkpoints(absolute(tmp_path)) as checkpoints:
@@ -181,7 +181,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
 
 def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, capsys):
     """Its memory is in the checkpoint: cuts come where they would have come."""
-    tiny.learning.schedule, tiny.learning.patience, tiny.learning.min_improvement = "plateau", 1, 0.9
+    tiny.schedule.name, tiny.schedule.patience, tiny.schedule.min_improvement = "plateau", 1, 0.9
     tiny.eval_every = tiny.checkpoint_every = 10
     for steps in (20, 90):
         tiny.num_steps = steps
@@ -190,8 +190,8 @@ def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, capsys):
     found = [record["learning_rate"] for record in lines(tmp_path, "train")]
     assert found == pytest.approx([0.02, 0.002, 0.0002, 0.00002])
     train(tiny, str(tmp_path))
-    assert "trained to its plateaus' end, step 40; other --config.learning.* go on" in capsys.readouterr().out
-    tiny.learning.max_cuts, tiny.num_steps = 9, 50
+    assert "trained to its plateaus' end, step 40; other --config.schedule.* go on" in capsys.readouterr().out
+    tiny.schedule.max_reductions, tiny.num_steps = 9, 50
     train(tiny, str(tmp_path))
     assert lines(tmp_path, "train")[-1]["step"] == 50
 
@@ -214,13 +214,13 @@ def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
     train(tiny, str(tmp_path))
     before = restore(tmp_path).params
     tiny.num_steps = 20
-    tiny.learning.layers = ConfigDict({"conv1": {"rate": 0.0, "bias_rate": 0.0}})
-    tiny.learning.momentum = 0.0
+    tiny.optimizer.layers = ConfigDict({"conv1": {"learning_rate": 0.0, "bias_learning_rate": 0.0}})
+    tiny.optimizer.momentum = 0.0
     train(tiny, str(tmp_path))
     after = restore(tmp_path).params
     np.testing.assert_array_equal(before["conv1"]["kernel"], after["conv1"]["kernel"])
     assert not np.array_equal(before["conv2"]["kernel"], after["conv2"]["kernel"])
-    assert "changed: learning.layers.conv1.rate: None -> 0.0" in capsys.readouterr().out
+    assert "changed: optimizer.layers.conv1.learning_rate: None -> 0.0" in capsys.readouterr().out
 
 
 def test_stuck_is_told_once():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import UserError, apply, restore
-from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.paper.neighbours import choose, nearest
 
 

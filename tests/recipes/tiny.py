@@ -19,7 +19,7 @@ LAYERS = (
 
 
 def plateau(c):
-    c.learning.schedule = "plateau"
+    c.schedule.name = "plateau"
 
 
 def get_config(variants=""):
@@ -33,8 +33,8 @@ def get_config(variants=""):
     c.data.validation = 0.1
     c.data.pixel_std = 64.0
     c.net.layers = LAYERS
-    c.learning.rate = 0.02
-    c.learning.schedule = "steps"
-    c.learning.cuts = (0.3,)
+    c.optimizer.learning_rate = 0.02
+    c.schedule.name = "steps"
+    c.schedule.boundaries = (0.3,)
     c.log_every, c.eval_every, c.checkpoint_every = 10, 20, 10
     return with_variants(c, variants, {"plateau": plateau, "no_dropout": no_dropout})

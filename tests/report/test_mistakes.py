@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import restore
-from alexnet_jax.data.cache import open_cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.loops.evaluate import Result
 from alexnet_jax.loops.train import train
 from alexnet_jax.parallel.mesh import make_mesh

@@ -75,10 +75,10 @@ def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
         assert drawn[what][0]["fc6"] == (at, [line["layers"]["fc6"][what] for line in layers])
 
     changed = {key: (here, default) for key, here, default in facts.changed}
-    assert changed["learning.cuts"] == ("(0.3,)", "()")
+    assert changed["schedule.boundaries"] == ("(0.3,)", "()")
     assert changed["data.source"] == ("sklearn:digits", "tfds:imagenet2012")
-    assert "learning.momentum" not in changed
-    assert dict(facts.settings)["learning.momentum"] == "0.9"
+    assert "optimizer.momentum" not in changed
+    assert dict(facts.settings)["optimizer.momentum"] == "0.9"
 
 
 def test_the_page_says_what_evaluate_says(trained, page, tmp_path):
@@ -194,7 +194,7 @@ def test_more_classes_than_a_matrix_has_room_for_are_a_list(trained):
         ("<class 3>", "<class 30>", "7 of 57"),
         ("<class 2>", "<class 1>", "4 of 54"),
     ]
-    page = report.render("report_workdir.html.jinja", facts)
+    page = report.render("training.html.jinja", facts)
     assert 'class="confusion"' not in page
     assert "&lt;class 30&gt;</td>" in page
 

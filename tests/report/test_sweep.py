@@ -28,7 +28,7 @@ ABLATIONS = Sweep(
 )
 FIGURE1 = Sweep(
     tuple(
-        Member(f"{word} {rate}", f"cifar10.py:figure1_{word}", {"learning.rate": rate})
+        Member(f"{word} {rate}", f"cifar10.py:figure1_{word}", {"optimizer.learning_rate": rate})
         for rate in (0.001, 0.002)
         for word in ("relu", "tanh")
     )

@@ -1,6 +1,7 @@
-"""Compiled programs are found again; where they can't be kept, a run goes on without."""
+"""Compiled programs are found again; if they cannot be kept, a run does without."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ def run(tmp_path, cache_dir, **environment):
 
 def test_a_run_keeps_its_programs_and_has_one_step(tmp_path, cache_dir):
     run(tmp_path, cache_dir, XDG_CACHE_HOME=str(tmp_path))
-    names = [file.name.partition("-")[0] for file in (tmp_path / "alexnet-jax" / "programs").iterdir()]
+    names = [file.name.partition("-")[0] for file in (tmp_path / "alexnet-jax" / "programs").glob("*-cache")]
     # One update: the state that it begins with has the types of the state that it returns.
     assert names.count("jit_update") == 1
     assert {"jit__create_state", "jit_predict", "jit_score"} < set(names)
@@ -82,16 +83,15 @@ def test_the_users_own_directory_stays(monkeypatch):
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
 
 
-def test_the_oldest_programs_go(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    monkeypatch.setattr(compile_cache, "_MOST", 25)
-    directory = tmp_path / "alexnet-jax" / "programs"
-    directory.mkdir(parents=True)
-    for age in range(4):
-        file = directory / f"{age}-cache"
-        file.write_bytes(b"x" * 10)
-        os.utime(file, (100 - age, 100 - age))
-    compile_cache.use()
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    assert {file.name for file in directory.iterdir()} == {"0-cache", "1-cache"}
+def test_jax_limits_the_size(tmp_path, cache_dir):
+    """With room for a few programs the others go: JAX has the package that it needs for that."""
+    run(tmp_path, cache_dir, XDG_CACHE_HOME=str(tmp_path))
+    size = directory_size(tmp_path)
+    shutil.rmtree(tmp_path / "alexnet-jax")
+    shutil.rmtree(tmp_path / "w")
+    run(tmp_path, cache_dir, XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_MAX_SIZE=str(size // 2))
+    assert 0 < directory_size(tmp_path) <= size // 2
+
+
+def directory_size(tmp_path):
+    return sum(file.stat().st_size for file in (tmp_path / "alexnet-jax" / "programs").glob("*-cache"))

@@ -14,7 +14,7 @@ INSTALL = f"{sys.executable} -m pip install 'jax[cuda13]=={jax.__version__}'"
 PLUGIN = "JAX's CUDA plugin is installed, but JAX runs on the CPU"
 DRY_RUN = ("train", "--dry_run", f"--config={ROOT / 'configs' / 'digits.py'}")
 HIDE_CUDA = "import sys; sys.modules['jax_cuda12_plugin'] = sys.modules['jax_cuda13_plugin'] = None\n"
-HAVE_CUDA = "import alexnet_jax.devices; alexnet_jax.devices._PLUGINS = ('json',)\n"
+HAVE_CUDA = "import alexnet_jax.runtime.devices as devices; devices._PLUGINS = ('json',)\n"
 
 
 def run(script, **environment):

@@ -11,6 +11,7 @@ from alexnet_jax import UserError, build, restore
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.parallel.mesh import make_mesh
+from alexnet_jax.training import checkpoint
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.optimizer import Plateau
 from alexnet_jax.training.step import TrainState, new_state
@@ -24,12 +25,13 @@ def saved(tmp_path_factory, cache_dir):
 
     config = get_config(f"{RECIPES / 'tiny.py'}")
     workdir = absolute(tmp_path_factory.mktemp("saved"))
-    state = new_state(build(config), config, make_mesh(1, 1))
+    model = build(config)
+    state = new_state(model, config, make_mesh(1, 1))
     with Checkpoints(workdir, keep=2) as checkpoints:
         for step, error in enumerate([0.5, 0.3, None, 0.4, 0.3, None, 0.9], start=1):
-            checkpoints.save(step, changed(state, step), Plateau(cuts=step), error)
+            checkpoints.save(step, changed(state, step), Plateau(reductions=step), error)
         checkpoints.wait()
-    return workdir, state
+    return workdir, state, model
 
 
 def changed(state, step):
@@ -50,10 +52,10 @@ def test_the_last_few_and_the_best_are_kept(saved):
 
 
 def test_restored_is_what_was_saved(saved):
-    workdir, state = saved
+    workdir, state, _ = saved
     with Checkpoints(workdir) as checkpoints:
         step, restored, plateau = checkpoints.restore_last(state, pytest.fail)
-    assert (step, int(restored.step), plateau) == (7, 7, Plateau(cuts=7))
+    assert (step, int(restored.step), plateau) == (7, 7, Plateau(reductions=7))
     for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(changed(state, 7)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -139,3 +141,19 @@ def test_parameters_are_the_same_bits_on_any_mesh(trained, shape):
     alone, elsewhere = restore(trained), restore(trained, mesh=make_mesh(*shape))
     for ours, theirs in zip(jax.tree.leaves(alone.params), jax.tree.leaves(elsewhere.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_another_format_is_refused_in_one_line(saved, tmp_path, monkeypatch):
+    """As a checkpoint of an older version would be; nothing of it is set aside."""
+    shutil.copytree(saved[0], tmp_path / "w")
+    workdir, state = absolute(tmp_path / "w"), saved[1]
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
+    message = (
+        r"checkpoint 7 in .* has format 2, but this alexnet-jax reads format 3: use the version that wrote"
+    )
+    with Checkpoints(workdir, keep=2) as checkpoints:
+        with pytest.raises(UserError, match=message):
+            checkpoints.restore_last(state, pytest.fail)
+        with pytest.raises(UserError, match=message):
+            checkpoints.restore_params("last", saved[2], make_mesh(1, 1))
+        assert checkpoints.steps() == [5, 6, 7]

@@ -10,12 +10,12 @@ import pytest
 from alexnet_jax import UserError, init, restore
 from alexnet_jax.layers import Conv, after, replaced, without
 from alexnet_jax.loops.train import train
-from alexnet_jax.net.model import named_key
+from alexnet_jax.net.draws import named_key
 
 
 def begin(config, workdir):
     """The parameters of a run before it has learned anything."""
-    config.num_steps, config.learning.rate = 1, 0.0
+    config.num_steps, config.optimizer.learning_rate = 1, 0.0
     train(config, str(workdir))
     return restore(workdir)
 

@@ -61,7 +61,7 @@ def _train(args: list[str]) -> None:
 
     hosts.start()
     if values.dry_run:
-        describe(config)
+        hosts.say(describe(config)[2])
     else:
         train(config, workdir)
 
@@ -74,7 +74,8 @@ def _prepare(args: list[str]) -> None:
     config = config_of(values, overrides)
 
     from alexnet_jax.data.build import prepare
-    from alexnet_jax.data.cache import cache_path, check_source, load
+    from alexnet_jax.data.cache import load
+    from alexnet_jax.data.dataset import cache_path, check_source
 
     path = cache_path(config.data)
     was_there = path.exists() and not values.force
@@ -111,7 +112,7 @@ def _evaluate(args: list[str]) -> None:
     weights = weights_of(values.weights, len(workdirs))
 
     from alexnet_jax import files
-    from alexnet_jax.data.cache import open_cache
+    from alexnet_jax.data.dataset import open_cache
     from alexnet_jax.loops.evaluate import evaluate
     from alexnet_jax.parallel import hosts
     from alexnet_jax.parallel.mesh import data_mesh
@@ -164,10 +165,10 @@ def _plan(args: list[str]) -> None:
     check_file("--json", values.json)
 
     from alexnet_jax import files
-    from alexnet_jax.loops.train import settle
     from alexnet_jax.parallel.mesh import mesh_for
     from alexnet_jax.plan import chips, plan
     from alexnet_jax.plan import tables as plan_tables
+    from alexnet_jax.training.run import settle
 
     settle(config)
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)

@@ -7,14 +7,14 @@ import math
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
+from alexnet_jax.files import absolute
 
 
 def config_flag(values: flags.FlagValues) -> None:
@@ -97,12 +97,11 @@ def check_views(views: int) -> None:
 
 
 def check_file(flag: str, path: str | None) -> None:
-    """A file that a flag names can be written: said before the work is done, not after it."""
-    if (
-        path
-        and "://" not in path
-        and (Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK))
-    ):
+    """Check that the file that a flag names can be written, before the work is done."""
+    if not path or "://" in path:
+        return
+    file = absolute(path)
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UserError(
             f"{flag}={path} can't be written: there is no such folder, it is read-only, or it is one itself"
         )
@@ -135,14 +134,14 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
         key, _, value = word.removeprefix("--config.").partition("=")
         if key.startswith("net.layers"):
             raise UserError(f"{word}: layers change by variant, --config=FILE.py:VARIANT")
-        if key.startswith("learning.layers.") and key.count(".") == 3:
+        if key.startswith("optimizer.layers.") and key.count(".") == 3:
             _, _, layer, setting = key.split(".")
             with contextlib.suppress(ValueError, SyntaxError):  # then it is text, which the check refuses
                 value = ast.literal_eval(value)
-            config.learning.layers.update({layer: {setting: value}})
+            config.optimizer.layers.update({layer: {setting: value}})
             continue
         if key not in known:
-            raise UserError(f"config.{key} does not exist{config_lib.near(key, known)}")
+            raise UserError(f"config.{key} does not exist{near(key, known)}")
         if not value:
             raise UserError(f"config.{key} is given no value: --config.{key}=VALUE")
         *sections, last = key.split(".")

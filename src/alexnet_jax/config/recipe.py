@@ -4,7 +4,6 @@ A recipe is a file with ``get_config(variants: str = "")`` that begins from `bas
 `with_variants`. Nothing here imports JAX.
 """
 
-import difflib
 import importlib.util
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
 from alexnet_jax.net.shapes import layer_shapes
 
 T = TypeVar("T")
@@ -57,20 +56,23 @@ def base() -> ConfigDict:
     c.net.towers = 2
     c.net.layers = ()
 
-    c.learning = learning = ConfigDict()
-    learning.rate = 0.01
-    learning.bias_rate = learning.get_oneway_ref("rate")  # follows the rate unless it is set
-    learning.momentum = 0.9
-    learning.weight_decay = 5e-4
-    learning.bias_decay = learning.get_oneway_ref("weight_decay")
-    learning.schedule = "plateau"  # or "steps", "constant"
-    learning.factor = 0.1  # what a cut multiplies the rates by
-    learning.cuts_biases = True  # whether a cut reaches the biases' rates
-    learning.cuts = ()  # "steps": the epochs at which the rates are cut
-    learning.max_cuts = 3  # "plateau": the next one ends the run
-    learning.patience = 3  # "plateau": evaluations without improvement before a cut
-    learning.min_improvement = 1e-3  # "plateau": of the top-1 error, a fraction
-    learning.layers = ConfigDict()  # overrides by layer: {"fc10": {"weight_decay": 1.0}}; see `learning`
+    c.optimizer = optimizer = ConfigDict()
+    optimizer.name = "momentum"  # one of training.optimizer.OPTIMIZERS
+    optimizer.learning_rate = 0.01
+    optimizer.bias_learning_rate = optimizer.get_oneway_ref("learning_rate")  # follows it unless it is set
+    optimizer.momentum = 0.9
+    optimizer.weight_decay = 5e-4
+    optimizer.bias_weight_decay = optimizer.get_oneway_ref("weight_decay")
+    optimizer.layers = ConfigDict()  # overrides for single layers; see training.optimizer
+
+    c.schedule = schedule = ConfigDict()
+    schedule.name = "plateau"  # or "steps", "constant"
+    schedule.factor = 0.1  # a reduction multiplies the learning rates by it
+    schedule.scale_biases = True  # whether a reduction applies to the biases
+    schedule.boundaries = ()  # "steps": the epochs at which the learning rates are reduced
+    schedule.max_reductions = 3  # "plateau": then the run ends instead
+    schedule.patience = 3  # "plateau": evaluations without improvement before a reduction
+    schedule.min_improvement = 1e-3  # "plateau": of the top-1 error, a fraction
 
     c.log_every = placeholder(int)  # in steps; overrides the epochs below when set
     c.log_every_epochs = 0.1
@@ -160,12 +162,6 @@ def with_variants(
     return config
 
 
-def near(name: str, known: Collection[str]) -> str:
-    """Names like this one, for the end of a message."""
-    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
-
-
 _POSITIVE = "a positive number", lambda x: 0 < x < math.inf
 _NOT_NEGATIVE = "a number that is not negative", lambda x: 0 <= x < math.inf
 _FRACTION = "at least 0 and below 1", lambda x: 0 <= x < 1
@@ -195,15 +191,15 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data.images_per_crop": _POSITIVE,
     "data.pixel_std": _POSITIVE,
     "net.towers": _POSITIVE,
-    "learning.rate": _NOT_NEGATIVE,
-    "learning.bias_rate": _NOT_NEGATIVE,
-    "learning.momentum": _FRACTION,
-    "learning.weight_decay": _NOT_NEGATIVE,
-    "learning.bias_decay": _NOT_NEGATIVE,
-    "learning.factor": _FRACTION,
-    "learning.max_cuts": _NOT_NEGATIVE,
-    "learning.patience": _POSITIVE,
-    "learning.min_improvement": _FRACTION,
+    "optimizer.learning_rate": _NOT_NEGATIVE,
+    "optimizer.bias_learning_rate": _NOT_NEGATIVE,
+    "optimizer.momentum": _FRACTION,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.bias_weight_decay": _NOT_NEGATIVE,
+    "schedule.factor": _FRACTION,
+    "schedule.max_reductions": _NOT_NEGATIVE,
+    "schedule.patience": _POSITIVE,
+    "schedule.min_improvement": _FRACTION,
     "log_every": _POSITIVE,
     "log_every_epochs": _POSITIVE,
     "eval_every": _POSITIVE,
@@ -217,14 +213,15 @@ _CHOICES = {
     "dtype": ("float32", "bfloat16"),
     "data.encoding": ("raw", "jpeg"),
     "data.color_noise_reading": ("deviation", "variance"),
-    "learning.schedule": ("plateau", "steps", "constant"),
+    "optimizer.name": ("momentum",),
+    "schedule.name": ("plateau", "steps", "constant"),
 }
 LAYER_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "rate": _NOT_NEGATIVE,
-    "bias_rate": _NOT_NEGATIVE,
+    "learning_rate": _NOT_NEGATIVE,
+    "bias_learning_rate": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
-    "bias_decay": _NOT_NEGATIVE,
-    "cuts": ("a list of epochs", lambda cuts: _is_rising(cuts)),
+    "bias_weight_decay": _NOT_NEGATIVE,
+    "boundaries": ("a list of epochs", lambda cuts: _is_rising(cuts)),
     "frozen_epochs": _NOT_NEGATIVE,
 }
 
@@ -244,7 +241,7 @@ def validate(config: ConfigDict) -> None:
     for key, choices in _CHOICES.items():
         if settings[key] not in choices:
             raise UserError(f"config.{key} is {settings[key]!r}, but must be {' or '.join(choices)}")
-    data, learning = config.data, config.learning
+    data = config.data
     if data.crop_size > data.image_size:
         raise UserError(
             f"config.data.crop_size is {data.crop_size}: larger than image_size, {data.image_size}"
@@ -254,19 +251,21 @@ def validate(config: ConfigDict) -> None:
     mesh = config.mesh
     if len(mesh) != 2 or not all(isinstance(n, int) and (n > 0 or n == -1) for n in mesh):
         raise UserError(f"config.mesh is {mesh}, but must be (data, tower), each positive or -1")
-    if not _is_rising(learning.cuts):
-        raise UserError(f"config.learning.cuts is {learning.cuts}, but must be rising epochs")
+    if not _is_rising(config.schedule.boundaries):
+        raise UserError(
+            f"config.schedule.boundaries is {config.schedule.boundaries}, but must be rising epochs"
+        )
     shapes = layer_shapes(config.net.layers, config.net.towers, (data.crop_size, data.crop_size, 3))
     with_params = [t.layer.name for t in shapes if t.params]
-    for name, overrides in learning.layers.items():
+    for name, overrides in config.optimizer.layers.items():
         if name not in with_params:
-            raise UserError(f"config.learning.layers.{name}: the net's layers are {', '.join(with_params)}")
+            raise UserError(f"config.optimizer.layers.{name}: the net's layers are {', '.join(with_params)}")
         for key, value in overrides.items():
             if key not in LAYER_RULES:
-                raise UserError(f"config.learning.layers.{name}.{key}: there are {', '.join(LAYER_RULES)}")
+                raise UserError(f"config.optimizer.layers.{name}.{key}: there are {', '.join(LAYER_RULES)}")
             meaning, holds = LAYER_RULES[key]
-            if not (isinstance(value, int | float) or key == "cuts") or not holds(value):
-                raise UserError(f"config.learning.layers.{name}.{key} is {value}, but must be {meaning}")
+            if not (isinstance(value, int | float) or key == "boundaries") or not holds(value):
+                raise UserError(f"config.optimizer.layers.{name}.{key} is {value}, but must be {meaning}")
 
 
 def _is_rising(epochs: Any) -> bool:

@@ -43,10 +43,10 @@ def from_json(text: str) -> ConfigDict:
     settings = json.loads(text)
     settings["net"]["layers"] = layers_lib.from_json(settings["net"]["layers"])
     config = base()
-    config.learning.layers = ConfigDict(settings["learning"].pop("layers"))
+    config.optimizer.layers = ConfigDict(settings["optimizer"].pop("layers"))
     for section, values in [
         (config, settings),
-        *((config[k], settings.pop(k)) for k in ("data", "net", "learning")),
+        *((config[k], settings.pop(k)) for k in ("data", "net", "optimizer", "schedule")),
     ]:
         for key, value in values.items():
             section[key] = tuple(value) if isinstance(value, list) else value
@@ -78,7 +78,7 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
     changed = changes(old, new)
     for key, before, after in changed:
         moved = key == "init_from" and before and after and _moved(Path(before), Path(after))
-        if key not in MAY_CHANGE and not key.startswith("learning.") and not moved:
+        if key not in MAY_CHANGE and not key.startswith(("optimizer.", "schedule.")) and not moved:
             raise UserError(
                 f"{workdir} holds a run with {key} = {before}, the config says {after}:"
                 " take another --workdir, or the same setting"

@@ -1,8 +1,9 @@
-"""Memory for batches, which is used again as soon as nothing looks at it.
+"""Memory for batches, reused as soon as nothing reads it.
 
-A batch has tens of megabytes, and the system would make and clear their pages anew for each. On a CPU, JAX
-takes an array that begins at a multiple of 64 bytes as it is, without a copy, and lets go of it when the last
-program that reads it is done; elsewhere, when it has been copied to the device.
+A batch has tens of megabytes. Without reuse the system would allocate and clear new pages for each batch.
+
+JAX on a CPU uses an array that is aligned to 64 bytes without a copy, and releases it when the last program
+that reads it is done. On other devices JAX releases it once it is copied.
 """
 
 import math
@@ -15,20 +16,20 @@ _ALIGNMENT = 64  # bytes
 
 
 class Buffers:
-    """Uint8 arrays of one shape; several threads may take some."""
+    """A pool of uint8 arrays of one shape, for any number of threads."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._free: deque[np.ndarray] = deque()
 
     def take(self) -> np.ndarray:
-        """An array to be filled; its memory comes back when the array, and all views of it, are gone."""
+        """Return an array to fill. Its memory returns to the pool with the last view of the array."""
         try:
             memory = self._free.pop()
         except IndexError:
             memory = self._new()
         lease = _Lease(memory)
-        # At exit a device may still be reading: then memory is given back to nobody.
+        # At exit a device may still be reading the memory, so it is not returned then.
         weakref.finalize(lease, self._free.append, memory).atexit = False
         return np.asarray(lease)
 
@@ -40,7 +41,7 @@ class Buffers:
 
 
 class _Lease:
-    """What an array of `Buffers` is a view of: NumPy shortens chains of views, and stops at what is none."""
+    """The base of an array from `Buffers`. It is not an array itself, so every view keeps it as its base."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.__array_interface__ = memory.__array_interface__

@@ -1,8 +1,7 @@
-"""Builds a cache, with several processes, in a directory of another name that is renamed when it is whole.
+"""Build a cache with several processes, in a temporary directory that is renamed when the cache is complete.
 
-One process at a time holds the cache's lock. A preparation that was cut off goes on with the next
-shard: those that are written stay, and what is written does not depend on how often it was cut off or
-on how many processes were at work.
+Only one process at a time holds the lock of a cache. If it is killed, the next one keeps the shards that are
+complete and writes the others. The bytes do not depend on interruptions or on the number of processes.
 """
 
 import errno
@@ -24,38 +23,41 @@ from alexnet_jax.data.build_pool import Work, write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
 from alexnet_jax.data.shards import Shard
-from alexnet_jax.data.sources import Source, open_source
+from alexnet_jax.data.source import Source
+from alexnet_jax.data.sources import open_source, prepare_source
 from alexnet_jax.errors import RunError, UserError
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 
 
 def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
-    """Makes the cache at ``path``, unless another process has made it meanwhile.
+    """Build the cache at ``path`` unless it exists.
 
     Args:
-      path: from `cache.cache_path`.
+      path: from `dataset.cache_path`.
       data: ``config.data``.
       say: takes a line for the user.
-      force: make it anew if it is there.
+      force: whether to rebuild a cache that exists.
 
     Raises:
-      UserError: no such source, no place to write it, or more broken images than
-        ``config.data.max_broken`` allows. The shards that are written stay, and are not written again.
-      RunError: a process that was at work was killed.
+      UserError: the source does not exist, the cache can't be written, or more images are broken than
+        ``config.data.max_broken`` allows. Shards that are complete are kept for the next call.
+      RunError: a worker process was killed.
     """
-    left = [_beside(path, name) for name in ("old", "building", "parts")]  # by a process that was killed
+    left = [_beside(path, name) for name in ("old", "building", "parts")]  # from a process that was killed
     if path.exists() and not force and not any(directory.exists() for directory in left):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(_beside(path, "lock"), lambda: say(f"another process prepares {path}: waiting for it")):
+        with locked(
+            _beside(path, "lock"), lambda: say(f"another process is preparing {path}: waiting for it")
+        ):
             if force or not path.exists():
                 _prepare(path, data, say)
             for directory in left:
                 shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room there, and the same command goes on, or " if full else ""
+        advice = "make room there and run the same command again to continue, or " if full else ""
         raise UserError(
             f"the cache {path} can't be made ({error.strerror or error}):"
             f" {advice}take another --config.data.cache_dir"
@@ -67,21 +69,16 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
-    if data.source.startswith("tfds:"):
-        from alexnet_jax.data.tfds import prepare_tfds
-
-        busy = "another process has TFDS prepare something: waiting for it"
-        with locked(path.parent / "tfds.lock", lambda: say(busy)):
-            prepare_tfds(data.source.removeprefix("tfds:"), say)
+    prepare_source(data.source, path.parent, say)
     source = open_source(data.source, data.validation, data.test)
     building, parts = _beside(path, "building"), _beside(path, "parts")
     identity = _identity(source, data)
-    if _begun(parts) != [identity, source.stamp]:  # nothing, or of images that have changed since
+    if _read_identity(parts) != [identity, source.stamp]:  # nothing, or the images have changed
         for directory in (building, parts):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
         files.write(epath.Path(parts / "identity.json"), json.dumps([identity, source.stamp]).encode())
-    building.mkdir(exist_ok=True)  # it became a cache that was then removed, if only its results are left
+    building.mkdir(exist_ok=True)  # missing if it became a cache that was then removed
     for half_written in building.glob("*.writing"):
         half_written.unlink()
     work = Work(source, building, parts, data.image_size, data.encoding)
@@ -98,11 +95,10 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
 
 
 def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
-    """What the bytes of a cache follow from. A folder is known by what is in it, not by where it is."""
-    kind, _, rest = data.source.partition(":")
+    """Return what determines the bytes of a cache. A folder is identified by its content, not by its path."""
     return {
         "format": FORMAT,
-        "source": kind if kind == "folder" else f"{kind}:{rest.partition(':')[0]}",
+        "source": source.name,
         "version": source.version,
         "encoding": data.encoding,
         "image_size": data.image_size,
@@ -111,8 +107,8 @@ def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
     }
 
 
-def _begun(parts: Path) -> object:
-    """The identity of what was begun, or None."""
+def _read_identity(parts: Path) -> object:
+    """Return the identity of the cache that these parts belong to, or None."""
     try:
         return json.loads((parts / "identity.json").read_text())
     except (OSError, ValueError):
@@ -120,14 +116,14 @@ def _begun(parts: Path) -> object:
 
 
 def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Callable[[str], None]) -> None:
-    """Joins what is known of the shards, and makes a cache of them."""
+    """Combine the results of the shards into the files of a cache."""
     building, size = work.building, work.image_size
     found: dict[str, list[Shard]] = {name: [] for name in work.source.splits}
     manifest = {}
     for part in work.parts():
         shard = work.written(part)
         if shard is None:
-            raise RunError(f"{part.images_name} has changed while it was prepared: the same command goes on")
+            raise RunError(f"something changed {part.images_name}: run the same command again to continue")
         found[part.split].append(shard)
         manifest[part.images_name] = (int(shard.sizes.sum()), shard.checksum)
     everything = [shard for of_split in found.values() for shard in of_split]
@@ -167,7 +163,7 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     if enlarged:
         say(f"{enlarged:,} images are smaller than {size}x{size}, and were enlarged")
     write_manifest(building, manifest)
-    for file in building.iterdir():  # a cache that has its name is whole, even after the power fails
+    for file in building.iterdir():  # a cache must be complete when it is renamed, even if the power fails
         with file.open("rb+") as opened:
             os.fsync(opened)
 

@@ -1,4 +1,4 @@
-"""A cache's shards, written by several processes, each its own, with a bar for the user."""
+"""The worker processes that write the shards of a cache, and their progress bar."""
 
 import contextlib
 import dataclasses
@@ -23,18 +23,20 @@ from tqdm import tqdm
 from alexnet_jax import files
 from alexnet_jax.data import shards
 from alexnet_jax.data.shards import Part, Shard
-from alexnet_jax.data.sources import Source
+from alexnet_jax.data.source import Source
 from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.runtime.cores import cores
+from alexnet_jax.text import size_in_words
 
-_JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`: photographs of 256x256 have 0.5 on average
-_LINES_EVERY = 30.0  # seconds, where no terminal shows a bar
-_TELL_EVERY = 0.5  # seconds
-_WORTH_A_PROCESS = 2**24  # bytes of raw pixels
+_JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
+_LINES_EVERY = 30.0  # seconds, if there is no terminal for a bar
+_COUNT_EVERY = 0.5  # seconds
+_WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """All that a process must know to write shards."""
+    """Everything that a process needs to write shards."""
 
     source: Source
     building: Path
@@ -43,23 +45,23 @@ class Work:
     encoding: str
 
     def parts(self) -> list[Part]:
-        """What each shard is to hold."""
+        """Return the examples of each shard."""
         splits = self.source.splits.items()
         return [part for name, split in splits for part in shards.parts(name, len(split), self.image_size)]
 
     def written(self, part: Part) -> Shard | None:
-        """What is known of a shard, if it is written."""
+        """Return the result of a shard, or None if it is not complete."""
         return shards.written(self.building, self.results, part)
 
     def write(self, part: Part, check: Callable[[], None]) -> tuple[str, ...]:
-        """Writes a shard; returns its broken images. ``check`` is called before each image."""
+        """Write a shard and return its broken images, calling ``check`` before each image."""
         split, classes = self.source.splits[part.split], len(self.source.class_names)
-        places = (self.building, self.results, part)
-        return shards.write(*places, split, self.image_size, self.encoding, classes, check).broken
+        directories = (self.building, self.results)
+        return shards.write(*directories, part, split, self.image_size, self.encoding, classes, check).broken
 
 
 def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> None:
-    """Writes the shards that are not there yet.
+    """Write the shards that are missing.
 
     Args:
       work: what to write.
@@ -67,8 +69,8 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
       say: takes a line for the user.
 
     Raises:
-      UserError: more broken images than that, or too little room.
-      RunError: a process that was at work was killed.
+      UserError: more images are broken than that, or the disk has too little room.
+      RunError: a worker process was killed.
     """
     parts = work.parts()
     total = sum(len(part.examples) for part in parts)
@@ -77,7 +79,7 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
     done = sum(len(part.examples) for part in before)
     broken = [line for shard in before.values() for line in shard.broken]
     if done:
-        say(f"going on: {done:,} of {total:,} images are prepared")
+        say(f"resuming: {done:,} of {total:,} images are prepared")
     _check_broken(work, broken, max_broken * total, max_broken)
     _check_room(work, total - done)
     with _Bar(done, total, say) as bar, contextlib.closing(_results(work, missing, bar.add)) as results:
@@ -90,48 +92,43 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
 def _results(
     work: Work, missing: list[Part], add: Callable[[int], None]
 ) -> Generator[tuple[str, ...], None, None]:
-    """The broken images of each shard, as it is written; ``add`` is told of images that are done."""
+    """Write the shards and yield the broken images of each. ``add`` receives the number of images done."""
     raw_bytes = sum(len(part.examples) for part in missing) * 3 * work.image_size**2
     processes = min(cores(), len(missing), raw_bytes // _WORTH_A_PROCESS)
     if processes < 2:
         for part in missing:
             yield work.write(part, lambda: add(1))
         return
-    context = multiprocessing.get_context("spawn")  # a copy of a process in which JAX runs may hang
+    context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs JAX may hang
     stop, counter = context.Event(), context.Value("q")
     with ProcessPoolExecutor(processes, context, _begin, (work, stop, counter)) as pool:
         try:
-            with _as_a_parent():
+            with _start_workers():
                 pending = {pool.submit(_write, part) for part in missing}
-            told = 0
+            counted = 0
             while pending:
-                finished, pending = wait(pending, timeout=_TELL_EVERY, return_when=FIRST_COMPLETED)
+                finished, pending = wait(pending, timeout=_COUNT_EVERY, return_when=FIRST_COMPLETED)
                 seen = counter.value
-                add(seen - told)
-                told = seen
+                add(seen - counted)
+                counted = seen
                 for future in finished:
                     yield future.result()
         except BrokenProcessPool as error:
             raise RunError(
-                "a process that prepared images ended unexpectedly, perhaps for want of memory:"
-                " the same command goes on"
+                "a process that prepared images ended unexpectedly, perhaps because memory ran out:"
+                " run the same command again to continue"
             ) from error
         finally:
-            stop.set()  # those at work stop at their next image
+            stop.set()  # each worker stops before its next image
             pool.shutdown(cancel_futures=True)
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextlib.contextmanager
-def _as_a_parent() -> Iterator[None]:
-    """Processes that are started here hear no Ctrl-C, and do not run the user's script once more.
+def _start_workers() -> Iterator[None]:
+    """Let processes that are started inside ignore Ctrl-C, and not import the user's script.
 
-    Ctrl-C reaches all processes of a terminal, and the first one decides; what is done here needs nothing
-    of ``__main__``, which may be a script without a guard.
+    Ctrl-C reaches all processes of a terminal, but only the parent decides what to do. The workers need
+    nothing from ``__main__``, which may be a script without ``if __name__ == "__main__"``.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
@@ -145,7 +142,7 @@ def _as_a_parent() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-_mine: tuple[Work, Event, Synchronized] | None = None  # in a process of the pool
+_mine: tuple[Work, Event, Synchronized] | None = None  # set in each worker
 
 
 def _begin(work: Work, stop: Event, counter: Synchronized) -> None:
@@ -155,7 +152,7 @@ def _begin(work: Work, stop: Event, counter: Synchronized) -> None:
 
 
 def _end_with_parent() -> None:
-    """A pool's processes would wait for work for ever when the one that gives it is killed."""
+    """End this worker when its parent is killed. Otherwise it would always wait for work."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -176,10 +173,10 @@ def _write(part: Part) -> tuple[str, ...]:
 
 
 def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float) -> None:
-    """Names the broken images in a file.
+    """Write the names of the broken images to a file.
 
     Raises:
-      UserError: they are too many.
+      UserError: too many images are broken.
     """
     if not broken:
         return
@@ -188,35 +185,31 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
     if len(broken) > limit:
         raise UserError(
             f"{len(broken)} of the images can't be read, more than config.data.max_broken = {max_broken:g} of"
-            f" all ({sorted(broken)[0]}); {path} names them: mend or remove them, or allow more, as"
-            " --config.data.max_broken=0.1, and it goes on"
+            f" all ({sorted(broken)[0]}); {path} names them: repair or remove them, or allow more with"
+            " --config.data.max_broken=0.1, and run the same command again to continue"
         )
 
 
 def _check_room(work: Work, images: int) -> None:
-    """Whether the disk has room for so many more images.
+    """Check that the disk has room for more images.
 
     Raises:
-      UserError: it has not.
+      UserError: it has too little.
     """
     a_pixel = 3.0 if work.encoding == "raw" else _JPEG_BYTES_A_PIXEL
     needed, free = images * work.image_size**2 * a_pixel, shutil.disk_usage(work.building).free
     if needed > free:
         raise UserError(
-            f"the cache needs {_gigabytes(needed)}, but {work.building.parent} has {_gigabytes(free)} free:"
-            " make room, or take another --config.data.cache_dir"
+            f"the cache needs {size_in_words(needed)}, but {work.building.parent} has {size_in_words(free)}"
+            " free: make room, or take another --config.data.cache_dir"
         )
 
 
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:,.3g} GB"
-
-
 class _Bar:
-    """Images, images/s and time left: a bar on a terminal, elsewhere a line now and then."""
+    """Show images, images/s and the time left: as a bar on a terminal, elsewhere as a line every 30 s."""
 
     def __init__(self, done: int, total: int, say: Callable[[str], None]) -> None:
-        self._done, self._begun_at, self._total, self._say = done, done, total, say
+        self._done, self._done_before, self._total, self._say = done, done, total, say
         self._began = self._said = time.perf_counter()
         self._bar = tqdm(
             initial=done, total=total, unit="image", disable=not sys.stderr.isatty(), dynamic_ncols=True
@@ -229,13 +222,13 @@ class _Bar:
         self._bar.close()
 
     def add(self, images: int) -> None:
-        """So many more are done."""
+        """Count images that are done."""
         self._done += images
         self._bar.update(images)
         now = time.perf_counter()
-        if self._bar.disable and now - self._said > _LINES_EVERY and self._done > self._begun_at:
+        if self._bar.disable and now - self._said > _LINES_EVERY and self._done > self._done_before:
             self._said = now
-            rate = (self._done - self._begun_at) / (now - self._began)
+            rate = (self._done - self._done_before) / (now - self._began)
             left = (self._total - self._done) / rate / 60
             counts = f"{self._done:,} of {self._total:,} images"
-            self._say(f"  {counts}, {rate:,.0f} a second, {left:.0f} minutes left")
+            self._say(f"  {counts}, {rate:,.0f} images/s, {left:.0f} minutes left")

@@ -1,45 +1,44 @@
-"""The cache: every image once, uint8 of one size, raw or as JPEG, in files that load at memory speed.
+"""The file format of the cache: every image once, uint8 of one size, raw or as JPEG.
 
     <cache_dir>/<source>-<settings>/
-        data.json, mean_image.npy        what the set is, and the statistics of its training split
+        data.json, mean_image.npy        the data set, and the statistics of its training split
         train-00000.images ...           see `shards`
         train.labels.npy, train.offsets.npy
-        manifest.json                    each file's bytes and checksum; the last to be written
+        manifest.json                    the size and checksum of each file; it is written last
         broken.txt                       images that could not be read, if there are any
 
-It opens in no time at any size: sizes and the small files' checksums are compared at once, those of the
-images where they are few, or when ``alexnet-jax prepare`` looks at all of them.
+Opening takes the same short time for a data set of any size. The sizes of all files and the checksums of the
+small ones are always compared. Those of the images are compared if the images are few, or if
+``alexnet-jax prepare`` checks the whole cache.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 import os
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from etils import epath
-from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.data.shards import Images
-from alexnet_jax.data.sources import USUAL_TEST, absolute, full_path, open_source
 from alexnet_jax.errors import UserError
 
-FORMAT = 3  # of the files, and of the way from an image to its pixels; one of another is never opened
-_ANEW = "alexnet-jax prepare --force makes it anew, with the --config and --config.data.* it was made with"
-_FEW_FILES = 100_000  # in a folder that is compared with its cache whenever that is opened: half a second
-_QUICK = 2**30  # bytes whose checksums are compared whenever a cache is opened: half a second
+FORMAT = 3
+"""Of the files, and of the way from an image to its pixels. A cache of another format is never opened."""
+
+REBUILD = "rebuild it with alexnet-jax prepare --force and the same --config and --config.data.*"
+"""The advice at the end of a message about a cache that can't be used."""
+
+_QUICK = 2**30  # bytes of images whose checksums are compared whenever a cache is opened, in half a second
 
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
-    """What a run and a workdir know of a data set.
+    """What a run and a workdir need to know about a data set.
 
     Attributes:
       source: ``config.data.source``.
@@ -47,9 +46,9 @@ class DataInfo:
       fingerprint: of the data set, its version, the settings and every byte of the images and labels.
       encoding: of the cache's images, ``raw`` or ``jpeg``.
       image_size: (height, width) in pixels.
-      class_names: by label, as the data set calls them.
-      class_words: by label, for people: what a WordNet id like n01440764 means.
-      splits: number of examples of ``train``, ``validation`` (where there is one) and ``test``.
+      class_names: by label, as the data set names the classes.
+      class_words: by label, for people: the meaning of a WordNet id such as n01440764.
+      splits: number of examples in ``train``, ``validation`` (if it exists) and ``test`` (if it exists).
       color_covariance: 3x3, of RGB over all pixels of the training split, in squared grey levels.
       mean_image: float32 of shape (height, width, 3), in grey levels.
     """
@@ -66,7 +65,7 @@ class DataInfo:
     mean_image: np.ndarray
 
     def save(self, directory: os.PathLike[str]) -> None:
-        """Writes ``data.json`` and ``mean_image.npy``."""
+        """Write ``data.json`` and ``mean_image.npy``."""
         fields = {k: v for k, v in vars(self).items() if k != "mean_image"}
         fields["color_covariance"] = self.color_covariance.tolist()
         path = epath.Path(directory)
@@ -77,7 +76,7 @@ class DataInfo:
 
     @classmethod
     def load(cls, directory: os.PathLike[str]) -> "DataInfo":
-        """What `save` wrote."""
+        """Read what `save` wrote."""
         path = epath.Path(directory)
         fields = json.loads((path / "data.json").read_text())
         with (path / "mean_image.npy").open("rb") as file:
@@ -104,76 +103,15 @@ class Cache:
     labels: dict[str, np.ndarray]
 
 
-def cache_path(data: ConfigDict) -> Path:
-    """Where the cache for ``config.data`` lies: settings that make other bytes make another name."""
-    root = full_path(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax"))
-    settings = [FORMAT, absolute(data.source), data.encoding, data.image_size, data.validation]
-    if data.test != USUAL_TEST:  # a cache from before there was another
-        settings.append(data.test)
-    kind, _, rest = absolute(data.source).partition(":")
-    name = f"{kind}-{Path(rest).name}" if kind == "folder" else data.source
-    short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
-    return root / f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
-
-
-def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
-    """The cache for ``config.data``, prepared first if it is missing.
-
-    Of several processes on a host one prepares it and the others wait.
-
-    Args:
-      data: ``config.data``.
-      say: takes a line for the user.
-
-    Raises:
-      UserError: no such source, too many broken images, a damaged cache, no place to write.
-    """
-    path = cache_path(data)
-    if not path.exists():
-        from alexnet_jax.data.build import prepare
-
-        prepare(path, data, say)
-    cache = load(path)
-    if data.source.startswith("folder:") and sum(cache.info.splits.values()) <= _FEW_FILES:
-        check_source(cache.info, data)
-    return cache
-
-
-def check_source(info: DataInfo, data: ConfigDict) -> None:
-    """Whether a cache is still of the source's newest version, where the source is there to be asked.
-
-    Raises:
-      UserError: it is of another.
-    """
-    try:
-        version = open_source(data.source, data.validation, data.test).version
-    except UserError:
-        return
-    if version != info.version:
-        raise UserError(f"{data.source} is now {version}, the cache was made of {info.version}: {_ANEW}")
-
-
-def class_count(data: ConfigDict) -> int:
-    """How many classes the data of ``config.data`` has, before anything is prepared.
-
-    Raises:
-      UserError: no such source.
-    """
-    path = cache_path(data)
-    if path.exists():
-        return len(load(path).info.class_names)
-    return len(open_source(data.source, data.validation, data.test).class_names)
-
-
 def load(path: Path, whole: bool = False) -> Cache:
-    """Opens a cache.
+    """Open a cache.
 
     Args:
-      path: from `cache_path`.
-      whole: whether to read all of it and compare every checksum.
+      path: from `dataset.cache_path`.
+      whole: whether to read all files and compare every checksum.
 
     Raises:
-      UserError: it is damaged; what is, by name.
+      UserError: the cache is damaged. The message names the damaged file.
     """
     try:
         manifest = json.loads((path / "manifest.json").read_text())
@@ -189,31 +127,31 @@ def load(path: Path, whole: bool = False) -> Cache:
                 raise ValueError(f"{split} has {len(labels[split])} of {count} labels")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         what = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
-        raise UserError(f"the cache {path} is damaged ({what}): {_ANEW}") from error
+        raise UserError(f"the cache {path} is damaged ({what}): {REBUILD}") from error
     return Cache(path, info, images, labels)
 
 
-def _is_images(name: str, split: str = "") -> bool:
-    return name.startswith(split) and name.endswith(".images")
-
-
 def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
-    """Writes the bytes and the CRC-32 of every file of a cache.
+    """Write the size and the CRC-32 of every file of a cache.
 
     Args:
-      path: where all of them are.
-      images: of the files with images, which are known already.
+      path: of the cache.
+      images: the size and CRC-32 of each file of images, which are known already.
     """
     others = [*path.glob("*.npy"), path / "data.json", *path.glob("broken.txt")]
     small = {file.name: (file.stat().st_size, _checksum(file)) for file in others}
     files.write(epath.Path(path / "manifest.json"), (json.dumps(images | small, indent=0) + "\n").encode())
 
 
+def _is_images(name: str, split: str = "") -> bool:
+    return name.startswith(split) and name.endswith(".images")
+
+
 def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> None:
-    """Compares the files with what was written.
+    """Compare the files with the manifest.
 
     Raises:
-      ValueError: the first that differs.
+      ValueError: names the first file that differs.
     """
     for name, (size, _) in manifest.items():
         found = (path / name).stat().st_size

@@ -1,4 +1,4 @@
-"""What a WordNet id like n01440764 means: "tench, Tinca tinca"."""
+"""The words for classes that are named by a WordNet id: n01440764 is "tench, Tinca tinca"."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ _FILES = ("words.txt", "synset_words.txt", "LOC_synset_mapping.txt")  # ImageNet
 
 
 def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
-    """Words for people, class by class; a class that is no WordNet id has its own name.
+    """Return words for each class. A class that is not named by a known id keeps its name.
 
     Args:
       class_names: by label.
-      folder: of the data set, which may hold one of ImageNet's lists of words, lines of an id and its
-        words. The thousand classes of ILSVRC-2012 are known without, from TFDS.
+      folder: of the data set. It may hold a list in which each line has an id and its words, as ImageNet's
+        lists do. TFDS knows the words for the thousand classes of ILSVRC-2012.
     """
     if not any(_ID.fullmatch(name) for name in class_names):
         return tuple(class_names)

@@ -1,9 +1,9 @@
-"""From a file with an image to a square of RGB, as section 2 of the paper makes it, and JPEG for the cache.
+"""From the file of an image to a square of RGB, as in section 2 of the paper, and JPEG for the cache.
 
-"We first rescaled the image such that the shorter side was of length 256, and then cropped out the
-central 256x256 patch from the resulting image." How is in the authors' own make-data (cuda-convnet2,
-``make-data/pyext/src/pyext.cpp``): the mean over areas where an image shrinks, cubic where it grows, JPEGs
-of quality 95.
+"We first rescaled the image such that the shorter side was of length 256, and then cropped out the central
+256x256 patch from the resulting image." The authors' make-data (``make-data/pyext/src/pyext.cpp`` in
+cuda-convnet2) shows how: it reduces an image by the mean over areas, enlarges it by cubic interpolation, and
+writes JPEGs of quality 95.
 """
 
 import contextlib
@@ -16,38 +16,38 @@ import simplejpeg
 from PIL import Image
 
 QUALITY = 95
-"""Of the cache's JPEGs."""
+"""The quality of the JPEGs in the cache."""
 
 SUFFIXES = frozenset(
     [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
 )
-"""How the names of image files end, in lower case."""
+"""The suffixes of image files, in lower case."""
 
 
 class BadImage(Exception):
-    """What can't be read as an image: the message says why."""
+    """Report an image that can't be read: the message says why."""
 
 
 def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
-    """The shorter side rescaled to ``size``, the centre cut out.
+    """Rescale the shorter side to ``size``, and cut out the centre.
 
     Args:
-      content: an image file of any kind that Pillow reads, whatever its name says; or uint8 of shape
+      content: the bytes of an image file of any kind that Pillow reads, or uint8 of shape
         (height, width, 3).
-      size: of the square, in pixels.
+      size: side of the square in pixels.
 
     Returns:
-      Uint8 of shape (size, size, 3), and whether the image was smaller than that and is enlarged.
+      Uint8 of shape (size, size, 3), and whether the image was enlarged.
 
     Raises:
-      BadImage: it can't be read.
+      BadImage: the image can't be read.
     """
     pixels_HxW = (
         _packed(Image.fromarray(content)) if isinstance(content, np.ndarray) else _read(content, size)
     )
     height, width = pixels_HxW.shape
     short = min(width, height)
-    # The patch that rescaling and then cropping whole pixels would keep, as a box in the image that is there.
+    # The box in the original image that becomes the central patch of the rescaled image.
     scaled_width, scaled_height = (max(size, round(side * size / short)) for side in (width, height))
     left = (scaled_width - size) // 2 * width / scaled_width
     top = (scaled_height - size) // 2 * height / scaled_height
@@ -64,9 +64,9 @@ def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
     return rgb.reshape(size, size, 3), short < size
 
 
-@functools.lru_cache(1024)  # most photographs have the same few shapes
+@functools.lru_cache(1024)  # most photographs have one of a few shapes
 def _pairs(begin: float, end: float, length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last pixel that each of ``size`` is the mean of, as Pillow's box filter has it."""
+    """Return the first and the last pixel that Pillow's box filter averages for each of ``size`` pixels."""
     scale = float(np.float32(end) - np.float32(begin)) / size
     centres = np.float32(begin) + (np.arange(size) + 0.5) * scale
     first = np.maximum(np.floor(centres - 0.5 * scale + 0.5), 0)
@@ -80,9 +80,9 @@ _UPPER_BITS = np.uint32(0xFEFEFEFE)
 
 
 def _means(pixels_HxW: np.ndarray, first: np.ndarray, last: np.ndarray, axis: int) -> np.ndarray:
-    """The mean of the first and the last pixel (which may be the same), rounded, in half of Pillow's time.
+    """Return the rounded mean of each first and last pixel, in half of Pillow's time.
 
-    (a + b + 1) // 2 is (a | b) - (a ^ b) // 2: four bytes at once.
+    It computes (a + b + 1) // 2 as (a | b) - (a ^ b) // 2, for four bytes at once.
     """
     start = first[0]
     near = pixels_HxW[start : last[-1] + 1] if axis == 0 else pixels_HxW[:, start : last[-1] + 1]
@@ -96,7 +96,7 @@ def _means(pixels_HxW: np.ndarray, first: np.ndarray, last: np.ndarray, axis: in
 
 
 def _packed(image: Image.Image) -> np.ndarray:
-    """Uint32 of shape (height, width): red, green, blue and a byte of no meaning."""
+    """Return uint32 of shape (height, width), whose bytes are red, green, blue and an unused one."""
     return np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32).reshape(image.height, image.width)
 
 
@@ -106,23 +106,23 @@ def _unpacked(pixels_HxW: np.ndarray) -> Image.Image:
 
 
 def _read(content: bytes, size: int) -> np.ndarray:
-    """The image in a file, upright, as `_packed`."""
+    """Read an image file, turned upright, in the format of `_packed`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of odd metadata and of large images
+        warnings.simplefilter("ignore")  # from Pillow, about odd metadata and large images
         try:
             with Image.open(io.BytesIO(content)) as image:
                 whole = image.size
-                # A photograph of more than four times the size: the decoder itself halves it, as often as
-                # twice the size is left.
+                # The decoder itself halves a photograph of more than four times the size, as long as at least
+                # twice the size remains.
                 image.draft(None, (2 * size, 2 * size))
                 turn = _turn(image)
                 if image.format == "JPEG" and image.mode in ("RGB", "L") and image.size == whole and not turn:
-                    with contextlib.suppress(ValueError):  # of any fault: Pillow knows which to bear
+                    with contextlib.suppress(ValueError):  # let Pillow decide which faults to accept
                         return simplejpeg.decode_jpeg(content, "RGBX").view(np.uint32)[..., 0]
                 return _packed(_rgb(image if turn is None else image.transpose(turn)))
         except (BadImage, MemoryError):
             raise
-        except Exception as error:  # a broken file may raise anything in Pillow's many decoders
+        except Exception as error:  # Pillow's decoders may raise anything for a broken file
             reason = "no kind of image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
             raise BadImage(reason or type(error).__name__) from error
 
@@ -140,20 +140,20 @@ _ORIENTATION = 0x0112
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What its EXIF says, if that can be read (`ImageOps.exif_transpose` would have all of it whole)."""
+    """Return the turn that the EXIF data asks for. Unlike `ImageOps.exif_transpose`, read no other field."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 0))
-    except Exception:  # the picture may be good nevertheless
+    except Exception:  # the image may still be good
         return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """RGB of any mode: 16 bits rescaled, transparent places white."""
+    """Convert any mode to RGB: 16 bits are rescaled, and transparent pixels become white."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        grey = np.asarray(image).astype(np.uint32)  # which Pillow itself would cut off at 255
+        grey = np.asarray(image).astype(np.uint32)  # Pillow would clip it at 255
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise BadImage("its pixels are numbers of 32 bits, and what is white is not known")
+        raise BadImage("its pixels have 32 bits, and the value of white is unknown")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -162,16 +162,16 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def encode(image_HxWx3: np.ndarray) -> bytes:
-    """A JPEG of the cache; colours at half the resolution, as in most of ImageNet's files."""
+    """Encode a JPEG for the cache, with colours at half the resolution, as in most files of ImageNet."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image_HxWx3), QUALITY, "RGB", colorsubsampling="420")
 
 
 def decode_into(image_HxWx3: np.ndarray, content: bytes) -> None:
-    """Decodes a JPEG of the cache to where it is wanted.
+    """Decode a JPEG of the cache into an array.
 
     Raises:
-      ValueError: it is damaged.
+      ValueError: the JPEG is damaged.
     """
-    decoded = simplejpeg.decode_jpeg(content, "RGB", buffer=image_HxWx3)  # raises for a larger one
+    decoded = simplejpeg.decode_jpeg(content, "RGB", buffer=image_HxWx3)  # raises for a larger image
     if decoded.shape != image_HxWx3.shape:
         raise ValueError(f"an image of {decoded.shape[0]}x{decoded.shape[1]}")

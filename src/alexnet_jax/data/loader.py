@@ -1,7 +1,7 @@
-"""From the cache to the devices, ahead of the step that needs it.
+"""The loader: reads batches from the cache and puts them on the devices before a step needs them.
 
-Each process loads the examples that its own devices hold and no others; which those are follows from
-the step and the mesh alone, so that no process waits for another's data.
+Each process loads only the examples that its own devices hold. They follow from the step and the mesh, so
+that no process waits for the data of another.
 """
 
 import math
@@ -17,28 +17,32 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.buffers import Buffers
-from alexnet_jax.data.build_pool import cores
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import batch_rows
 from alexnet_jax.parallel.mesh import DATA
+from alexnet_jax.runtime.cores import cores
 
 THREADS = min(8, cores())
-_AHEAD = THREADS  # turns in memory, beside the one in use and the next one
-# Bytes. Smaller batches are loaded several at a turn: after each step the processor has forgotten the
-# interpreter, which then takes several times as long for the same few lines (docs/performance.md).
+_AHEAD = THREADS  # turns in memory, besides the one in use and the next one
+# Bytes. One turn loads several smaller batches, because each step evicts the interpreter from the processor's
+# caches, and the same few lines then take several times as long (docs/performance.md).
 _TURN = 2**18
 
 X = TypeVar("X")
 Y = TypeVar("Y")
 Index: TypeAlias = tuple[slice, ...] | None
 Parts: TypeAlias = dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
-"""Images and labels by their place (from, to) in the whole batch."""
+"""Images and labels by their positions (start, stop) in the global batch."""
 
 
 def training_batches(
     cache: Cache, config: ConfigDict, mesh: Mesh, first_step: int, last_step: int
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
-    """Images (batch, height, width, 3), uint8, and labels (batch,) of each step, split over ``data``."""
+    """Yield the batch of each step, split over ``data``.
+
+    Yields:
+      Images, uint8 of shape (batch, height, width, 3), and labels of shape (batch,).
+    """
     examples = len(cache.labels["train"])
 
     def rows(step: int) -> np.ndarray:
@@ -50,9 +54,9 @@ def training_batches(
 def test_batches(
     cache: Cache, split: str, batch_size: int, mesh: Mesh
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
-    """As `training_batches`, every example of a split once and in order.
+    """Yield every example of a split once and in order, in batches as from `training_batches`.
 
-    The last batch is filled up with copies of the last example.
+    Copies of the last example fill the last batch.
     """
     examples = len(cache.labels[split])
     batch_size += -batch_size % mesh.shape[DATA]
@@ -73,8 +77,9 @@ def _batches(
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
     images, labels = cache.images[split], cache.labels[split]
     sharding = NamedSharding(mesh, P(DATA))
-    # Devices that hold the towers of the same examples name the same place: it is loaded once.
-    mine = {_place(i, batch_size) for i in sharding.addressable_devices_indices_map((batch_size,)).values()}
+    # Devices that hold different towers of the same examples have the same positions: they are loaded once.
+    indices = sharding.addressable_devices_indices_map((batch_size,)).values()
+    mine = {_positions(index, batch_size) for index in indices}
 
     buffers = Buffers((batch_size // mesh.shape[DATA], *images.shape[1:]))
 
@@ -91,7 +96,7 @@ def _batches(
     def on_devices(parts: Parts) -> tuple[jax.Array, jax.Array]:
         def array(shape: tuple[int, ...], which: int) -> jax.Array:
             return jax.make_array_from_callback(
-                shape, sharding, lambda index: parts[_place(index, batch_size)][which]
+                shape, sharding, lambda index: parts[_positions(index, batch_size)][which]
             )
 
         return array((batch_size, *images.shape[1:]), 0), array((batch_size,), 1)
@@ -102,14 +107,14 @@ def _batches(
         yield from [on_devices(parts) for parts in loaded]
 
 
-def _place(index: Index, batch_size: int) -> tuple[int, int]:
+def _positions(index: Index, batch_size: int) -> tuple[int, int]:
     assert index is not None
     start, stop, _ = index[0].indices(batch_size)
     return start, stop
 
 
 def _ahead(load: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
-    """``map(load, items)``, some calls ahead in threads, in order."""
+    """Yield ``map(load, items)`` in order, with some calls running ahead in threads."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="loader") as threads:
         pending: deque[Future[Y]] = deque()
         try:

@@ -1,12 +1,13 @@
-"""The files that a cache's images lie in: written one at a time, read at any place.
+"""The shards of a cache: files of images, each written by one process and read at any position.
 
-    train-00007.images    raw: uint8 of shape (height, width, 3); jpeg: JPEG files; one after the other
-    train-00007.npz       beside, while the cache is built: its labels, sizes, sums and broken images
+    train-00007.images    images one after the other, raw: uint8 of shape (height, width, 3), or as JPEG files
+    train-00007.npz       only while the cache is built: labels, sizes, sums and broken images of the shard
     train.labels.npy      (examples,) int32
-    train.offsets.npy     (examples + 1,) int64: where each begins in the row of all the split's files
+    train.offsets.npy     (examples + 1,) int64: the first byte of each image in the split's joined files
 
-A shard is a pure function of the source and the settings, and there when its ``.npz`` is. Files are
-read, not mapped: nothing grows with what was read, and one that was cut off is an error, not a crash.
+A shard is a pure function of the source and the settings. It is complete if its ``.npz`` exists. Files are
+read, not mapped into memory: memory use does not grow with what was read, and a truncated file raises an
+exception instead of ending the process.
 """
 
 import dataclasses
@@ -25,25 +26,25 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.data import images
 from alexnet_jax.data.images import BadImage
-from alexnet_jax.data.sources import Split
+from alexnet_jax.data.source import Split
 from alexnet_jax.errors import RunError, UserError
 
-_SMALLEST = 2**25  # bytes of raw pixels that are worth a file of their own
-_MOST = 128  # files in a split, all of which may be open at once
+_SMALLEST = 2**25  # bytes of raw pixels that justify another file
+_MOST = 128  # files in a split, because all may be open at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """What is known of a shard when it is written.
+    """The result of writing a shard.
 
     Attributes:
       labels: (images,) int32.
       sizes: (images,) int64, in bytes.
-      checksum: CRC-32 of its file.
-      sum_image: int64 of shape (height, width, 3), the sum of its images.
-      products: int64 of shape (3, 3), the sum of RGB times RGB over all their pixels.
-      enlarged: how many images were smaller than the cache's.
-      broken: names of images that can't be read, with the reason.
+      checksum: CRC-32 of the file of images.
+      sum_image: int64 of shape (height, width, 3), the sum of the images.
+      products: int64 of shape (3, 3), the sum of RGB times RGB over all pixels.
+      enlarged: number of images that were smaller than the cache's size.
+      broken: names of images that can't be read, with the reasons.
     """
 
     labels: np.ndarray
@@ -56,14 +57,14 @@ class Shard:
 
     @classmethod
     def load(cls, path: Path) -> "Shard":
-        """From its ``.npz``."""
+        """Read the ``.npz`` of a shard."""
         with np.load(io.BytesIO(path.read_bytes())) as arrays:
             fields = dict(arrays)
         fields |= {name: int(fields[name]) for name in ("checksum", "enlarged")}
         return cls(**fields | {"broken": tuple(map(str, fields["broken"]))})
 
     def save(self, path: Path) -> None:
-        """To its ``.npz``, which is whole or not there, even after the power fails."""
+        """Write the ``.npz``, which is either complete or absent, even if the power fails."""
         content = io.BytesIO()
         np.savez(content, **vars(self) | {"broken": np.array(self.broken, dtype=str)})
         files.write(epath.Path(path), content.getvalue())
@@ -73,7 +74,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of a split, for a shard: its number, and which examples."""
+    """The part of a split that one shard holds."""
 
     split: str
     number: int
@@ -81,17 +82,17 @@ class Part:
 
     @property
     def images_name(self) -> str:
-        """Of the file with its images."""
+        """The name of the file of images."""
         return f"{self.split}-{self.number:05}.images"
 
     @property
     def result_name(self) -> str:
-        """Of the file with all else, which is there when the shard is."""
+        """The name of the ``.npz``."""
         return f"{self.split}-{self.number:05}.npz"
 
 
 def parts(split: str, count: int, image_size: int) -> list[Part]:
-    """All parts of a split of ``count`` examples."""
+    """Divide a split of ``count`` examples into parts."""
     shards = max(1, min(_MOST, math.ceil(count * 3 * image_size**2 / _SMALLEST), count))
     each = math.ceil(count / shards)
     starts = range(0, count, each)
@@ -99,7 +100,7 @@ def parts(split: str, count: int, image_size: int) -> list[Part]:
 
 
 def written(directory: Path, results: Path, part: Part) -> Shard | None:
-    """What is known of a shard, if it is there as it was written."""
+    """Return the result of a shard, or None if the shard is not complete."""
     try:
         shard = Shard.load(results / part.result_name)
         whole = (directory / part.images_name).stat().st_size == shard.sizes.sum()
@@ -118,26 +119,26 @@ def write(
     classes: int,
     check: Callable[[], None],
 ) -> Shard:
-    """Writes a shard of a cache.
+    """Write a shard.
 
     Args:
-      directory: for its images.
-      results: for what is known of it.
-      part: which.
+      directory: for the file of images.
+      results: for the ``.npz``.
+      part: the examples of the shard.
       split: the whole split.
-      size: of the square images, in pixels.
+      size: side of the square images in pixels.
       encoding: ``raw`` or ``jpeg``.
-      classes: how many there are.
-      check: called before each image; may raise, and nothing is left of the shard.
+      classes: number of classes.
+      check: called before each image. If it raises, nothing is left of the shard.
 
     Raises:
-      UserError: an example whose label is no class.
-      OSError: the disk is full, among others.
+      UserError: the label of an example is not a class.
+      OSError: the disk is full, or fails otherwise.
     """
     path = directory / part.images_name
     beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
     labels, sizes, broken = [], [], []
-    sum_planes = np.zeros((3, size, size), np.uint32)  # room for 16 million images
+    sum_planes = np.zeros((3, size, size), np.uint32)  # enough for 16 million images
     products = np.zeros((3, 3), np.int64)
     checksum = enlarged = 0
     try:
@@ -181,9 +182,9 @@ def write(
 
 
 def _products(planes_3xHxW: np.ndarray) -> np.ndarray:
-    """The sums of RGB times RGB over an image; of uint32, in which a row's sum is exact up to 66,000 pixels.
+    """Sum RGB times RGB over an image of uint32, in which the sum of a row is exact up to 66,000 pixels.
 
-    (As a product of matrices it takes three times as long, and a BLAS with threads in every process.)
+    A matrix product would take three times as long, and use BLAS threads in every process.
     """
     products = np.empty((3, 3), np.int64)
     for i in range(3):
@@ -194,10 +195,10 @@ def _products(planes_3xHxW: np.ndarray) -> np.ndarray:
 
 
 class Images:
-    """The images of a split, read from its files when they are asked for: ``images[rows]`` is an array.
+    """The images of a split, read from its files on access: ``images[rows]`` is an array.
 
     Attributes:
-      shape: (examples, height, width, 3), as an array's.
+      shape: (examples, height, width, 3).
     """
 
     def __init__(self, paths: Sequence[Path], offsets: np.ndarray, size: int, encoding: str) -> None:
@@ -211,42 +212,42 @@ class Images:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
-        """Uint8 of shape (rows, height, width, 3); raises as `read` does."""
+        """Return images as uint8 of shape (rows, height, width, 3). Raises the exceptions of `read`."""
         chosen = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows, int)
         out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         self.read(chosen, out)
         return out
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Reads images to where they are wanted.
+        """Read images into an array.
 
         Args:
-          rows: (rows,), which.
-          out: uint8 of shape (rows, height, width, 3), contiguous.
+          rows: the images, of shape (rows,).
+          out: contiguous uint8 of shape (rows, height, width, 3).
 
         Raises:
-          IndexError: a row that is none.
-          RunError: a file that was cut off, or a damaged JPEG.
+          IndexError: a row is out of range.
+          RunError: a file was truncated, or a JPEG is damaged.
         """
         if not len(rows):
             return
         if not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"a row that is none of {len(self)}")
+            raise IndexError(f"a row is out of range: there are {len(self)}")
         begins, ends = self._offsets[rows], self._offsets[rows + 1]
         numbers = np.searchsorted(self._begins, begins, side="right") - 1
-        places = begins - self._begins[numbers]
+        starts = begins - self._begins[numbers]
         pixels, size = out.data.cast("B"), math.prod(self.shape[1:])
-        columns = (numbers.tolist(), places.tolist(), (ends - begins).tolist())
-        for i, (number, place, length) in enumerate(zip(*columns, strict=True)):
+        columns = (numbers.tolist(), starts.tolist(), (ends - begins).tolist())
+        for i, (number, start, length) in enumerate(zip(*columns, strict=True)):
             try:
                 if self._encoding == "raw":
-                    read = os.preadv(self._files[number], [pixels[i * size : (i + 1) * size]], place)
+                    read = os.preadv(self._files[number], [pixels[i * size : (i + 1) * size]], start)
                 else:
-                    content = os.pread(self._files[number], length, place)
+                    content = os.pread(self._files[number], length, start)
                     read = len(content)
                     images.decode_into(out[i], content)
             except (OSError, ValueError) as error:
-                raise RunError(f"{self._paths[number]} is damaged ({error}) at byte {place}") from error
+                raise RunError(f"{self._paths[number]} is damaged ({error}) at byte {start}") from error
             if read != length:
                 raise RunError(f"{self._paths[number]} is damaged: it was cut off")
 

@@ -1,277 +1,179 @@
-"""Where images come from: data sets prepared by TFDS, folders of images, scikit-learn's digits.
+"""The registry of sources: everything that depends on the prefix of ``config.data.source``.
 
-A source is opened to prepare the cache, and not again. It can be pickled: several processes read it.
+To add a kind of source, write a module beside `folder` and add an entry to `KINDS`. No other module tests
+the prefix.
 """
 
 import dataclasses
-import errno
-import functools
-import hashlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
-from alexnet_jax.data.images import SUFFIXES, BadImage
+from alexnet_jax.data import digits, folder, tfds
+from alexnet_jax.data.folder import DEFAULT_TEST
 from alexnet_jax.data.sampler import permutation
+from alexnet_jax.data.source import Source
 from alexnet_jax.errors import UserError
+from alexnet_jax.files import locked
+
+Say: TypeAlias = Callable[[str], None]
+"""Takes a line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
-    """One labelled image.
+class Kind:
+    """One kind of source. Its functions take the name without the prefix.
 
     Attributes:
-      name: for people.
-      label: its class.
-      content: reads it: an image file's bytes, or uint8 of shape (height, width, 3). Raises
-        `images.BadImage` where that can't be done.
+      form: how a user writes such a source, for messages.
+      open: opens the source; the second argument is ``config.data.test``.
+      identity: returns the name that identifies the source from any working directory.
+      short_name: returns a name for people, used in the name of the cache.
+      prepare: does what must precede `open`, such as a download. None if nothing does.
+      known_sizes: returns the number of training examples and whether there is a validation split, for data
+        sets that need not be prepared to know it; None for others.
+      may_change: whether the images may change under the same name. Then they are compared with the cache
+        whenever it is opened.
+      names: the only names that exist, or None if there is no list.
     """
 
-    name: str
-    label: int
-    content: Callable[[], bytes | np.ndarray]
+    form: str
+    open: Callable[[str, float], Source]
+    identity: Callable[[str], str] = lambda name: name
+    short_name: Callable[[str], str] = lambda name: name
+    prepare: Callable[[str, Say], None] | None = None
+    known_sizes: Callable[[str], tuple[int, bool] | None] = lambda name: None
+    may_change: bool = False
+    names: Collection[str] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Examples that belong together: those with these numbers, in this order."""
-
-    read: Callable[[int], Example]
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> Example:
-        return self.read(int(self.rows[i]))
-
-    def subset(self, rows: np.ndarray) -> "Split":
-        """These of its examples alone, in this order."""
-        return Split(self.read, self.rows[rows])
+def _open_tfds(name: str, test: float) -> Source:
+    return _with_test(tfds.open_tfds(name), test)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A data set.
-
-    Attributes:
-      version: changes when its images do.
-      class_names: by label.
-      splits: by name: ``train``, and what there is of ``validation`` and ``test``.
-      folder: with more about the data set, where there is one.
-      stamp: changes whenever the images may have, even if the version can't tell.
-    """
-
-    version: str
-    class_names: tuple[str, ...]
-    splits: dict[str, Split]
-    folder: Path | None = None
-    stamp: str = ""
+KINDS = {
+    "tfds": Kind("tfds:NAME", _open_tfds, prepare=tfds.prepare_tfds, known_sizes=tfds.SIZES.get),
+    "folder": Kind("folder:DIR", folder.open_folder, folder.identity, folder.name_of, may_change=True),
+    "sklearn": Kind("sklearn:digits", digits.open_digits, names=("digits",)),
+}
 
 
-def absolute(name: str) -> str:
-    """The same source, whatever folder it is asked for from."""
-    kind, _, rest = name.partition(":")
-    return f"folder:{full_path(rest).resolve()}" if kind == "folder" and rest else name
+def open_source(name: str, validation: float, test: float = DEFAULT_TEST) -> Source:
+    """Open a source, and split off what it has no split for.
 
-
-def full_path(path: str) -> Path:
-    """An absolute path, ``~`` spelt out (where `Path.expanduser` would raise for a user that is none)."""
-    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
-
-
-USUAL_TEST = 0.1
-"""The default of ``config.data.test``, with which a folder without splits is split 80/10/10."""
-
-
-def open_source(name: str, validation: float, test: float = USUAL_TEST) -> Source:
-    """Opens ``tfds:NAME[/CONFIG][:VERSION]``, ``folder:DIR`` or ``sklearn:digits``.
+    A source is opened only to build the cache. It can be pickled, because several processes read it.
 
     Args:
       name: ``config.data.source``.
-      validation: ``config.data.validation``: what to take from the training set where the data
-        set has no validation split of its own; below 1 a fraction, else so many examples.
-      test: ``config.data.test``: the fraction that is for testing of a folder without splits, and of what
-        TFDS has for training alone. By default a tenth of the folder is for validation, whatever
+      validation: ``config.data.validation``: how many training examples become the validation split if the
+        data set has none; a fraction if below 1.
+      test: ``config.data.test``: the fraction for testing if the data set has no splits (a folder) or only a
+        training split (TFDS). With the default, a tenth of a folder becomes the validation split, whatever
         ``validation`` is.
 
     Raises:
-      UserError: no such source, TFDS has not prepared it, or a folder without classes of images.
+      UserError: the source does not exist or is not prepared, or it is a folder without classes of images.
     """
-    kind, _, rest = name.partition(":")
-    if name == "sklearn:digits":
-        source = _digits()
-    elif kind == "tfds" and rest:
-        from alexnet_jax.data.tfds import open_tfds
+    _, kind, rest = _parse(name)
+    return _with_validation(kind.open(rest, test), validation, name)
 
-        source = _with_test(open_tfds(rest), test)
-    elif kind == "folder" and rest:
-        source = _folder(full_path(rest), test)
-    else:
-        raise UserError(
-            f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
-        )
-    return _with_validation(source, validation, name)
+
+def prepare_source(name: str, directory: Path, say: Say) -> None:
+    """Do what must be done once before a source can be opened, such as a download.
+
+    Args:
+      name: ``config.data.source``.
+      directory: for the lock that lets only one process do it.
+      say: takes a line for the user.
+
+    Raises:
+      UserError: the source does not exist, or can't be prepared.
+    """
+    prefix, kind, rest = _parse(name)
+    if kind.prepare is not None:
+        busy = f"another process is preparing a {prefix} data set: waiting for it"
+        with locked(directory / f"{prefix}.lock", lambda: say(busy)):
+            kind.prepare(rest, say)
+
+
+def identity(name: str) -> str:
+    """Return the name that identifies a source from any working directory."""
+    if (found := _find(name)) is None:
+        return name
+    prefix, kind, rest = found
+    return f"{prefix}:{kind.identity(rest)}"
+
+
+def short_name(name: str) -> str:
+    """Return a name of a source for people."""
+    if (found := _find(name)) is None:
+        return name
+    prefix, kind, rest = found
+    return f"{prefix}:{kind.short_name(rest)}"
+
+
+def may_change(name: str) -> bool:
+    """Return whether the images of a source may change under the same name."""
+    found = _find(name)
+    return found is not None and found[1].may_change
+
+
+def known_examples(name: str, validation: float) -> int | None:
+    """Return the size of the training split of a source that is not opened, or None if that is unknown.
+
+    Args:
+      name: ``config.data.source``.
+      validation: ``config.data.validation``.
+    """
+    found = _find(name)
+    if found is None or (sizes := found[1].known_sizes(found[2])) is None:
+        return None
+    examples, has_validation = sizes
+    return examples if has_validation else examples - _held_out(validation, examples)
+
+
+def _find(name: str) -> tuple[str, Kind, str] | None:
+    """Return the prefix, the kind and the rest of a source's name, or None if there is no such source."""
+    prefix, _, rest = name.partition(":")
+    kind = KINDS.get(prefix)
+    if kind is None or not rest or (kind.names is not None and rest not in kind.names):
+        return None
+    return prefix, kind, rest
+
+
+def _parse(name: str) -> tuple[str, Kind, str]:
+    if (found := _find(name)) is None:
+        *others, last = (kind.form for kind in KINDS.values())
+        raise UserError(f"config.data.source is {name!r}, but must be {', '.join(others)} or {last}")
+    return found
+
+
+def _held_out(validation: float, examples: int) -> int:
+    """Return how many of the training examples ``config.data.validation`` takes."""
+    return round(validation * examples) if validation < 1 else int(validation)
 
 
 def _with_validation(source: Source, validation: float, name: str) -> Source:
-    """The last of a shuffle that is the same for every run become the validation split."""
+    """Split the validation examples off the training split: the last of a shuffle that never changes."""
     train = source.splits["train"]
-    count = round(validation * len(train)) if validation < 1 else int(validation)
+    count = _held_out(validation, len(train))
     if "validation" in source.splits or not count:
         return source
     if count >= len(train):
         raise UserError(
             f"config.data.validation = {validation}: {name} has only {len(train)} training examples"
         )
-    order = permutation(len(train), seed=0)
-    held_out = {"train": train.subset(order[:-count]), "validation": train.subset(order[-count:])}
+    rows = permutation(len(train), seed=0)
+    held_out = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
     return dataclasses.replace(source, splits=source.splits | held_out)
 
 
 def _with_test(source: Source, test: float) -> Source:
-    """Of a set that is all for training the first of a shuffle, the same for every run, are for testing."""
+    """Split the test examples off if there is no other split: the first of a shuffle that never changes."""
     if list(source.splits) != ["train"]:
         return source
     train = source.splits["train"]
-    order = permutation(len(train), seed=1)
-    count = int(test * len(order))
-    splits = {"train": train.subset(order[count:]), "test": train.subset(order[:count])}
+    rows = permutation(len(train), seed=1)
+    count = int(test * len(rows))
+    splits = {"train": train.subset(rows[count:]), "test": train.subset(rows[:count])}
     return dataclasses.replace(source, splits={name: split for name, split in splits.items() if len(split)})
-
-
-# ---- scikit-learn -----------------------------------------------------------------------------------
-
-
-def _digits() -> Source:
-    """1,797 grey 8x8 images; the test split is a stratified fifth that never changes."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    images, labels = load_digits(return_X_y=True)
-    grey = np.rint(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    rgb = np.repeat(grey, 3, axis=-1)
-    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
-    read = functools.partial(_array, rgb, labels)
-    names = tuple(str(digit) for digit in range(10))
-    return Source("1.0.0", names, {"train": Split(read, train), "test": Split(read, test)})
-
-
-def _array(images_NxHxWx3: np.ndarray, labels_N: np.ndarray, i: int) -> Example:
-    return Example(str(i), int(labels_N[i]), lambda: images_NxHxWx3[i])
-
-
-# ---- Folders ----------------------------------------------------------------------------------------
-
-_SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
-
-
-def _folder(root: Path, test: float) -> Source:
-    """A folder for each class, below ``train/``, ``val/`` and ``test/`` or, split by a seed, alone."""
-    if not root.is_dir():
-        raise UserError(f"{root} is no folder: --config.data.source=folder:DIR says where the images are")
-    try:
-        inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
-        found = {split: inside[name] for split, names in _SPLITS.items() for name in names if name in inside}
-        if found and "train" not in found:
-            raise UserError(f"config.data.source: {root} has {', '.join(found)}, but no train")
-        listed = {split: _images_by_class(directory) for split, directory in found.items()}
-        if not listed.get("test", True):  # ImageNet's own have no labels
-            del listed["test"]
-        whole = None if found else _images_by_class(root)
-    except OSError as error:
-        raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
-    by_class = listed["train"] if whole is None else whole
-    class_names = tuple(sorted(by_class))
-    if not by_class:
-        raise UserError(
-            f"config.data.source: {root} has no images: a folder for each class is wanted, in DIR/train,"
-            f" DIR/val and DIR/test or in DIR, of {', '.join(sorted(SUFFIXES))}"
-        )
-    if len(class_names) < 2:
-        raise UserError(
-            f"config.data.source: {root} has images of one class, {class_names[0]}: nothing to learn"
-        )
-    for split, others in listed.items():
-        if not others:
-            raise UserError(
-                f"config.data.source: {found[split]} has no folders of images, one for each class"
-            )
-        if strange := sorted(set(others) - set(class_names)):
-            raise UserError(f"config.data.source: {found[split]} has {strange[0]}, which train has not")
-    version, stamp = hashlib.sha256(), hashlib.sha256()
-
-    def split_of(images_by_class: dict[str, list[ImageFile]]) -> Split:
-        names, labels = [], []
-        for label, class_name in enumerate(class_names):
-            for name, size, changed in images_by_class.get(class_name, []):
-                names.append(name)
-                labels.append(label)
-                version.update(os.fsencode(f"{os.path.relpath(name, root)} {size}\n"))
-                stamp.update(f"{changed}\n".encode())
-        return Split(functools.partial(_file, names, labels), np.arange(len(names)))
-
-    if whole is None:
-        splits = {name: split_of(images_by_class) for name, images_by_class in listed.items()}
-    else:
-        everything = split_of(whole)
-        order = permutation(len(everything), seed=0)
-        tenth = len(order) // 10 if test == USUAL_TEST else 0
-        ends = tenth, tenth + int(test * len(order))
-        parts = {"train": order[ends[1] :], "validation": order[: ends[0]], "test": order[ends[0] : ends[1]]}
-        splits = {name: everything.subset(np.sort(rows)) for name, rows in parts.items() if len(rows)}
-    return Source(version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest())
-
-
-ImageFile: TypeAlias = tuple[str, int, int]
-"""Its path, its size in bytes, and when it was changed, in nanoseconds."""
-
-
-def _images_by_class(directory: Path) -> dict[str, list[ImageFile]]:
-    """For each folder in a folder the image files below it, in order; folders without any are none."""
-    with os.scandir(directory) as entries:
-        classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    found = {name: sorted(image_files(str(directory / name))) for name in classes}
-    return {name: images for name, images in found.items() if images}
-
-
-def image_files(directory: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ImageFile]:
-    """The files below a folder that are images by their names, but for hidden ones, in no order.
-
-    Args:
-      directory: the folder.
-      above: folders that it is in, which a link may lead back to.
-    """
-    status = os.stat(directory)  # noqa: PTH116 (a million files)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from image_files(entry.path, above | {here})
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
-                # A link to nothing is an image that can't be read, and is told with the others.
-                file = entry.stat() if entry.is_file() else None
-                yield entry.path, file.st_size if file else 0, file.st_mtime_ns if file else 0
-
-
-# Of a file that is not there or not ours to read, for ever. All else may be a disk that will be back.
-_NO_FILE = frozenset([errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG])
-
-
-def _file(names: list[str], labels: list[int], i: int) -> Example:
-    def read() -> bytes:
-        try:
-            return Path(names[i]).read_bytes()
-        except OSError as error:
-            if error.errno not in _NO_FILE:
-                raise
-            raise BadImage(error.strerror or str(error)) from error
-
-    return Example(names[i], labels[i], read)

@@ -1,4 +1,8 @@
-"""Data sets that TFDS has prepared, as ``array_record`` or as TFRecords, read without TensorFlow."""
+"""The source ``tfds:NAME[/CONFIG][:VERSION]``: data sets of TFDS, as ``array_record`` or TFRecords.
+
+They are read without TensorFlow; only their preparation needs it. TFDS itself is imported on first
+use.
+"""
 
 import bisect
 import contextlib
@@ -13,28 +17,37 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from alexnet_jax.config.recipe import near
-from alexnet_jax.data.sources import Example, Source, Split
-from alexnet_jax.errors import UserError
+from alexnet_jax.data.source import Example, Source, Split
+from alexnet_jax.errors import UserError, near
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+SIZES = {"imagenet2012": (1_281_167, True), "cifar10": (50_000, False)}
+"""Training examples, and whether there is a validation split, from tensorflow.org/datasets."""
 
 _BY_HAND = {
     "imagenet2012": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
 }
-"""Archives that TFDS can't download: their owners want an account."""
+"""Archives that TFDS can't download, because their owners ask for an account."""
 
 
 def open_tfds(name: str) -> Source:
-    """A data set of images and labels, ``NAME[/CONFIG][:VERSION]``; without a version the newest.
+    """Open a data set of images and labels that TFDS has prepared.
+
+    Args:
+      name: ``NAME[/CONFIG][:VERSION]``; without a version, the newest.
 
     Raises:
-      UserError: TFDS does not know it, or has not prepared it, or it has no images with labels.
+      UserError: TFDS does not know the data set or has not prepared it, or it has no labelled images.
     """
-    _, root, directory = _find(name)
+    import tensorflow_datasets as tfds
+
+    path, root, directory = _find(name)
     if directory is None:
         raise UserError(
             _missing(name) or f"TFDS has not prepared {name} in {root}: alexnet-jax prepare does it"
@@ -50,11 +63,13 @@ def open_tfds(name: str) -> Source:
             split = Split(_Examples(str(directory), split_name, image, label), np.arange(count))
             if split[0].label >= 0:  # ImageNet's test images have none: its label is -1
                 splits[split_name] = split
-    return Source(str(info.version), tuple(info.features[label].names), splits)
+    return Source(f"tfds:{path}", str(info.version), tuple(info.features[label].names), splits)
 
 
-def _keys(info: tfds.core.DatasetInfo, name: str) -> tuple[str, str]:
-    """The names of the features that hold the image and its class."""
+def _keys(info: "tfds.core.DatasetInfo", name: str) -> tuple[str, str]:
+    """Return the names of the features that hold the image and its class."""
+    import tensorflow_datasets as tfds
+
     keys = info.supervised_keys or ("image", "label")
     if len(keys) == 2 and set(keys) <= set(info.features):
         image, label = (info.features[key] for key in keys)
@@ -65,7 +80,7 @@ def _keys(info: tfds.core.DatasetInfo, name: str) -> tuple[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Examples:
-    """The examples of a split by number; opened anew in each process."""
+    """Read the examples of a split by number. Each process opens the files for itself."""
 
     directory: str
     split: str
@@ -83,11 +98,13 @@ class _Examples:
 
 @functools.cache
 def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, Any]]:
-    """Reads the example of a number, its image as the bytes of an image file."""
+    """Return a function that reads an example by number, its image as the bytes of an image file."""
+    import tensorflow_datasets as tfds
+
     builder = tfds.builder_from_directory(directory)
     encoded = {image: tfds.decode.SkipDecoding()}
     if builder.info.file_format.value == "array_record":
-        # Its readers stay open, one for each of what may be a thousand files.
+        # One reader stays open for each file, and there may be a thousand files.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -104,39 +121,39 @@ def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, A
 
 
 class _TFRecords:
-    """Records by number. Each is its length (8 bytes), a checksum (4), the content, and a checksum (4)."""
+    """Read records by number. A record is a length (8 bytes), a checksum (4), the content, a checksum (4)."""
 
-    def __init__(self, split: tfds.core.SplitInfo) -> None:
+    def __init__(self, split: "tfds.core.SplitInfo") -> None:
         self._paths = [os.fspath(path) for path in split.filepaths]
         self._begins = [0, *itertools.accumulate(split.shard_lengths)]
-        self._places: dict[int, list[int]] = {}  # by file, when it is first read
+        self._offsets: dict[int, list[int]] = {}  # by file; filled when the file is first read
 
     def __getitem__(self, i: int) -> bytes:
         number = bisect.bisect_right(self._begins, i) - 1
         with open(self._paths[number], "rb", buffering=0) as file:  # noqa: PTH123
-            if number not in self._places:
-                self._places[number] = _places(file.fileno(), self._paths[number])
-            place = self._places[number][i - self._begins[number]]
-            return os.pread(file.fileno(), _length(file.fileno(), place), place + 12)
+            if number not in self._offsets:
+                self._offsets[number] = _offsets(file.fileno(), self._paths[number])
+            offset = self._offsets[number][i - self._begins[number]]
+            return os.pread(file.fileno(), _length(file.fileno(), offset), offset + 12)
 
 
-def _places(file: int, path: str) -> list[int]:
-    """Where each record begins."""
-    place, places, end = 0, [], os.fstat(file).st_size
-    while place < end:
-        places.append(place)
-        place += _length(file, place) + 16
-    if place > end:
-        raise UserError(f"{path} was cut off: have TFDS prepare it anew")
-    return places
+def _offsets(file: int, path: str) -> list[int]:
+    """Return the byte at which each record begins."""
+    offset, offsets, end = 0, [], os.fstat(file).st_size
+    while offset < end:
+        offsets.append(offset)
+        offset += _length(file, offset) + 16
+    if offset > end:
+        raise UserError(f"{path} was cut off: prepare it again with TFDS")
+    return offsets
 
 
-def _length(file: int, place: int) -> int:
-    return int.from_bytes(os.pread(file, 8, place), "little")
+def _length(file: int, offset: int) -> int:
+    return int.from_bytes(os.pread(file, 8, offset), "little")
 
 
 def _prepared(directory: Path, version: str) -> Path | None:
-    """The newest prepared version, or the one that is asked for."""
+    """Return the directory of a prepared version, by default of the newest."""
 
     def numbers(path: Path) -> tuple[int, ...]:
         return tuple(int(part) for part in path.name.split("."))
@@ -150,17 +167,17 @@ def _prepared(directory: Path, version: str) -> Path | None:
 
 
 def prepare_tfds(name: str, say: Callable[[str], None]) -> None:
-    """Has TFDS download and prepare a data set that it has not prepared yet.
+    """Let TFDS download and prepare a data set, unless it has done so before.
 
-    In a process of its own, for TensorFlow is in it. (Not by the command ``tfds build``, which in TFDS 4.9.10
-    wants Apache Beam before it does anything.)
+    This runs in a process of its own, because it imports TensorFlow. (It does not use the command
+    ``tfds build``, which in TFDS 4.9.10 needs Apache Beam even when nothing else does.)
 
     Args:
       name: as in `open_tfds`.
       say: takes a line for the user.
 
     Raises:
-      UserError: what is missing, before TFDS writes anything; or it could not be done.
+      UserError: TFDS lacks something (found before it writes anything), or it failed.
     """
     _, root, directory = _find(name)
     if directory is not None:
@@ -170,7 +187,7 @@ def prepare_tfds(name: str, say: Callable[[str], None]) -> None:
     say(f"TFDS prepares {name} in {root}")
     done = subprocess.run([sys.executable, "-c", _PREPARE, name, str(root)], check=False)
     if done.returncode:
-        raise UserError(f"TFDS could not prepare {name}: its own lines, above, say why")
+        raise UserError(f"TFDS could not prepare {name}: its own messages, above, say why")
 
 
 _PREPARE = """
@@ -183,14 +200,18 @@ tfds.builder(sys.argv[1], data_dir=sys.argv[2], file_format="array_record").down
 
 
 def _find(name: str) -> tuple[str, Path, Path | None]:
-    """Its name without a version, TFDS's folder, and where it is prepared, if it is."""
+    """Return the name without a version, TFDS's folder, and the data set's directory if it is prepared."""
+    import tensorflow_datasets as tfds
+
     path, _, version = name.partition(":")
     root = Path(os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
     return path, root, _prepared(root / path, version)
 
 
 def _missing(name: str) -> str:
-    """What TFDS needs to prepare a data set and has not; nothing is written where it looks."""
+    """Say what TFDS lacks to prepare a data set, or nothing. This writes no files."""
+    import tensorflow_datasets as tfds
+
     path, root, _ = _find(name)
     data_set = path.partition("/")[0]
     known = tfds.list_builders(with_community_datasets=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.data.cache import Cache, DataInfo
+from alexnet_jax.data.folder import image_files
 from alexnet_jax.data.images import BadImage, square
-from alexnet_jax.data.sources import image_files
 from alexnet_jax.training.workdir import Restored
 
 TOP = 5

@@ -12,7 +12,6 @@ device.
 """
 
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, assert_never
 
@@ -39,6 +38,7 @@ from alexnet_jax.layers import (
     Tanh,
     Weights,
 )
+from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.ops import block, conv, dense, lrn, pointwise, pool
 from alexnet_jax.net.shapes import LayerShapes, layer_shapes
 
@@ -208,11 +208,6 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
 def abstract_params(model: Net) -> Params:
     """Return the shapes and types of a network's parameters."""
     return _params(model)
-
-
-def named_key(key: jax.Array, name: str) -> jax.Array:
-    """A key for a purpose. By name, not by number: taking a layer out leaves the others' draws alone."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def _params(model: Net) -> Params:

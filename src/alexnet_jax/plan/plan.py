@@ -14,7 +14,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax.data.cache import DataInfo, cache_path
+from alexnet_jax.data.cache import DataInfo
+from alexnet_jax.data.dataset import cache_path
+from alexnet_jax.data.sources import known_examples
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.net.shapes import layer_shapes
@@ -28,10 +30,6 @@ from alexnet_jax.training.step import lower_train_step
 # benchmarks/loader.py with two threads (docs/performance.md, machine D, the slower one), times the number of
 # threads on a host with eight or more cores.
 LOADER_BYTES_PER_SECOND = 8 * 5.1e9
-
-# Number of training images of the recipes' data sets, and whether these have a validation split, from
-# tensorflow.org/datasets. Used if there is no cache.
-_EXAMPLES = {"tfds:imagenet2012": (1_281_167, True), "tfds:cifar10": (50_000, False)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,10 +272,8 @@ def _steps(config: ConfigDict) -> int | None:
     try:
         examples = DataInfo.load(path).splits["train"]
     except (OSError, ValueError, KeyError, TypeError):
-        if config.data.source not in _EXAMPLES:
+        known = known_examples(config.data.source, config.data.validation)
+        if known is None:
             return None
-        examples, has_validation = _EXAMPLES[config.data.source]
-        if not has_validation:
-            held = config.data.validation
-            examples -= int(held) if held >= 1 else round(held * examples)
+        examples = known
     return max(1, round(config.num_epochs * (examples // config.batch_size)))

@@ -6,7 +6,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.overrides import of_elsewhere
-from alexnet_jax.data.cache import Cache, cache_path, open_cache
+from alexnet_jax.data.cache import Cache
+from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.errors import UserError
 from alexnet_jax.loops import predict
 from alexnet_jax.loops.predict import Prediction

@@ -46,13 +46,13 @@ def all_devices() -> tuple[jax.Device, ...]:
 
 def _wants_gpu() -> bool:
     """Return whether ``JAX_PLATFORMS`` allows a GPU."""
-    wanted = jax.config.jax_platforms
+    wanted = jax.config.values["jax_platforms"]
     return not wanted or bool({"cuda", "gpu"} & set(wanted.split(",")))
 
 
 def _refusal(error: str, cuda_failure: str) -> str:
     """Describe why JAX cannot start, and what to do."""
-    wanted = jax.config.jax_platforms
+    wanted = jax.config.values["jax_platforms"]
     if not wanted:
         return f"JAX cannot use this machine's devices: {error}"
     if wanted in ("cuda", "gpu") and not _has_plugin():

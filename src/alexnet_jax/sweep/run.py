@@ -1,9 +1,7 @@
 """Runs a sweep's tasks: each training and each test is a command of its own, which may fail alone."""
 
 import contextlib
-import ctypes
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -15,14 +13,14 @@ from etils import epath
 
 from alexnet_jax import files
 from alexnet_jax.errors import Interrupted, UserError
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.spec import Sweep, evaluation
 from alexnet_jax.sweep.table import Table
 from alexnet_jax.sweep.tasks import Task, difference, is_done, obstacle
 
-_NOTE = "failed.txt"
+_NOTE, _LOG = "failed.txt", "stderr.log"
 
 
 def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> None:
@@ -121,7 +119,7 @@ def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
     """Trains and tests, once where two sweeps want it; returns why that failed, if it did."""
     result = task.directory / "evaluation.json"
     with _alone(task.directory, busy=lambda: say(f"{where}: waits for another sweep that does it")):
-        # Of a training that was killed with its sweep, and saves.
+        # Of a training that goes on although its sweep was killed.
         with _alone(task.directory, "lock", lambda: say(f"{where}: waits for a training that is under way")):
             pass
         if is_done(task):
@@ -132,11 +130,11 @@ def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
         for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
             if arguments:
                 say(f"{where}: {command_line(verb, arguments)}")
-                status, complaint = _command(verb, arguments)
+                status, complaint = _command(verb, arguments, task.directory)
                 if status:
                     if verb == "train" and status == UserError.status and before is not None:
                         files.write(result, before)  # it was refused: the net is what it was
-                    return complaint or f"{verb} ended with status {status}"
+                    return complaint
     return None
 
 
@@ -145,52 +143,50 @@ def command_line(verb: str, arguments: Sequence[str]) -> str:
     return f"alexnet-jax {verb} {shlex.join(arguments)}"
 
 
-def _command(verb: str, arguments: Sequence[str]) -> tuple[int, str]:
-    """Runs a verb to its end: its status, and what it said was wrong.
+def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tuple[int, str]:
+    """Run a verb in a process of its own.
+
+    Its standard error goes to ``stderr.log`` in the directory, so that the process can still write to it, and
+    save, if this one was killed.
+
+    Returns:
+      Its status, and its error message.
 
     Raises:
-      Interrupted: this process was asked to stop, and the command has.
+      Interrupted: this process was asked to stop, and the other one has stopped.
     """
     received: list[int] = []
-    reading, writing = os.pipe()
+    log = directory / _LOG
     with (
-        os.fdopen(reading, errors="backslashreplace") as said,
-        # Of a group of its own, so that a terminal's Ctrl-C comes to it once, from here. It holds both ends
-        # of the pipe, so that it can still write to it, and save, when we were killed.
+        log.open("w") as stderr,
+        # In a process group of its own, so that a terminal's Ctrl-C reaches it once, from here.
         subprocess.Popen(
-            [sys.executable, "-m", "alexnet_jax", verb, *arguments],
-            stderr=writing,
-            pass_fds=[reading],
-            process_group=0,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            [sys.executable, "-m", "alexnet_jax", verb, *arguments], stderr=stderr, process_group=0
         ) as process,
     ):
-        os.close(writing)
 
         def pass_on(signum: int, frame: FrameType | None) -> None:
             received.append(signum)
-            # A scheduler's SIGTERM goes to every process: a second one would end the training unsaved.
+            # A scheduler sends SIGTERM to every process: a second one would end the training unsaved.
             process.send_signal(signal.SIGINT)
 
-        complaint = ""
         with _handling(pass_on):
-            for line in said:
-                sys.stderr.write(line)
-                sys.stderr.flush()
-                if line.startswith("alexnet-jax: ") and not line.startswith("alexnet-jax: note: "):
-                    complaint = line.removeprefix("alexnet-jax: ").strip()
             status = process.wait()
+    complaint = _complaint(log)
     if received:
-        raise Interrupted(received[0], f"{verb} has stopped with status {status}; what is done stays")
+        message = f"{verb} has stopped with status {status}" + (f" ({complaint})" if complaint else "")
+        raise Interrupted(received[0], f"{message}; what is done stays")
     if status < 0:
         complaint = f"{verb} was ended by {signal.Signals(-status).name}"
-    return status, complaint
+    return status, complaint or f"{verb} ended with status {status}, see {log}"
 
 
-def _end_with_parent() -> None:
-    """A training whose sweep is killed saves and ends too, or the next sweep would find it at work."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+def _complaint(log: epath.Path) -> str:
+    """Return the last error message of a command, without what to do next; empty if there is none."""
+    prefix, note = "alexnet-jax: ", "alexnet-jax: note: "
+    lines = log.read_bytes().decode(errors="replace").splitlines()
+    found = [line for line in lines if line.startswith(prefix) and not line.startswith(note)]
+    return found[-1].removeprefix(prefix).partition("; go on with: ")[0] if found else ""
 
 
 @contextlib.contextmanager

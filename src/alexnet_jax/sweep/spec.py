@@ -22,7 +22,7 @@ from etils import epath
 
 from alexnet_jax.config import recipe as config_lib
 from alexnet_jax.config import settings as settings_lib
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
 
 # What may differ between two commands of the same sweep, and between what was trained and what is asked for:
 # where things lie, and on what it runs.
@@ -55,7 +55,7 @@ class Member:
     Attributes:
       name: in the table.
       config: ``FILE.py[:VARIANT,...]``, from the folder of the sweep's own file.
-      settings: of the config, by key: ``{"learning.rate": 0.01}``.
+      settings: of the config, by key: ``{"optimizer.learning_rate": 0.01}``.
       init_from: the member whose parameters it begins with, those of the same seed.
       seeds: its own; those of the sweep by default.
       published: what to compare it with.
@@ -121,7 +121,7 @@ def one_of(name: str, known: Mapping[str, Callable[[], Sweep]]) -> Sweep:
       UserError: none is called that.
     """
     if name and name not in known:
-        raise UserError(f"no sweep {name}{config_lib.near(name, known)}; there are {', '.join(known)}")
+        raise UserError(f"no sweep {name}{near(name, known)}; there are {', '.join(known)}")
     return known[name or next(iter(known))]()
 
 
@@ -149,7 +149,7 @@ def load(path: str) -> Sweep:
     ]
     for name in asked:
         if name is not None and name not in names:
-            raise UserError(f"{path}: the sweep has no member {name}{config_lib.near(name, names)}")
+            raise UserError(f"{path}: the sweep has no member {name}{near(name, names)}")
     return found
 
 

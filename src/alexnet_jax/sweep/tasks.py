@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.config import recipe as config_lib
 from alexnet_jax.config import settings as settings_lib
 from alexnet_jax.config.overrides import override
-from alexnet_jax.data.sources import absolute as absolute_source
+from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
 from alexnet_jax.sweep.spec import ELSEWHERE, Sweep, directory_of, evaluation, slug
 
@@ -80,7 +80,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
                 config_lib.validate(wanted)
             except UserError as error:
                 raise UserError(f"{path}: {member.name}: {error}") from error
-            wanted.data.source = absolute_source(wanted.data.source)  # as a workdir has it
+            wanted.data.source = sources.identity(wanted.data.source)  # as a workdir has it
             train = (f"--config={config}", f"--workdir={directory}", *words, *overrides)
             evaluate = _evaluation(directory, [directory], sweep, overrides)
             task = Task(f"{member.name}, seed {seed}", directory, train, evaluate, needs, wanted)

@@ -1,9 +1,9 @@
 """Checkpoints through Orbax, in ``WORKDIR/checkpoints/STEP``.
 
-Each holds the parameters as an item of their own, so that evaluation reads no more than it needs; the
-velocity; and as JSON what the host remembers: the plateau schedule, the validation error if it is
-known at this step, and the arrays' checksums.
-(Orbax finds torn files by itself, but not a flipped bit among a kernel's numbers.)
+A checkpoint has three items. The parameters are one of them, so that evaluation reads nothing else. The
+optimizer's state is the second. The third, "host", is JSON: the format, the plateau schedule, the validation
+error if it is known at this step, and the arrays' checksums. (Orbax detects torn files, but not a flipped bit
+in a kernel.)
 """
 
 import contextlib
@@ -29,10 +29,12 @@ from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import Net, Params, abstract_params
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import on_devices, param_specs, shardings
-from alexnet_jax.training import optimizer as learning_lib
 from alexnet_jax.training.checksums import checksums
 from alexnet_jax.training.optimizer import Plateau
 from alexnet_jax.training.step import TrainState
+
+FORMAT = 2
+"""The format of a checkpoint; it changes whenever an older version could not read a new checkpoint."""
 
 
 class Checkpoints:
@@ -97,17 +99,17 @@ class Checkpoints:
           RunError: a number in it is not finite, or this one or the one before can't be written.
         """
         assert self._writer is not None, "opened to read"
-        velocity = learning_lib.velocity(state.opt_state)
-        sums, finite = checksums({"params": state.params, "velocity": velocity})
+        sums, finite = checksums({"params": state.params, "opt_state": state.opt_state})
         if not finite:
             raise RunError(f"the parameters are no longer finite at step {step}")
-        host = {"plateau": dataclasses.asdict(plateau), "top1_error": error, **sums}
+        sums = {name: jax.tree.leaves(tree) for name, tree in sums.items()}
+        host = {"format": FORMAT, "plateau": dataclasses.asdict(plateau), "top1_error": error, **sums}
         with self._writing():
             self._writer.save(
                 step,
                 args=ocp.args.Composite(
                     params=ocp.args.PyTreeSave(state.params),
-                    velocity=ocp.args.PyTreeSave(velocity),
+                    opt_state=ocp.args.PyTreeSave(state.opt_state),
                     host=ocp.args.JsonSave(host),
                 ),
                 force=True,
@@ -136,11 +138,12 @@ class Checkpoints:
         """
         hosts.same({"the checkpoints' steps": self.steps()})
         damaged = []
-        velocity = learning_lib.velocity(state.opt_state)
         for step in reversed(self.steps()):
             try:
-                restored = self._restore(step, params=state.params, velocity=velocity)
+                restored = self._restore(step, params=state.params, opt_state=state.opt_state)
                 plateau = Plateau(**restored["host"]["plateau"])
+            except UserError:
+                raise
             except Exception as error:  # whatever a torn file makes Orbax raise
                 say(f"checkpoint {step} is damaged and passed over ({_first_line(error)})")
                 damaged.append(step)
@@ -148,8 +151,7 @@ class Checkpoints:
             for later in damaged:
                 self._set_aside(later)
             number = on_devices(np.int32(step), state.step.sharding.mesh)
-            opt_state = learning_lib.with_velocity(state.opt_state, restored["velocity"])
-            return step, TrainState(number, restored["params"], opt_state), plateau
+            return step, TrainState(number, restored["params"], restored["opt_state"]), plateau
         if damaged:
             raise RunError(f"no checkpoint in {self.directory} can be read")
         return None
@@ -174,6 +176,8 @@ class Checkpoints:
         )
         try:
             return number, self._restore(number, params=placed)["params"]
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(
                 f"checkpoint {number} in {self.directory} is damaged ({_first_line(error)}):"
@@ -206,8 +210,14 @@ class Checkpoints:
                 " those before it are whole"
             ) from error
 
-    def _restore(self, step: int, **abstract: Params) -> dict[str, Any]:
-        """The named items and ``host`` of a checkpoint, their checksums compared."""
+    def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
+        """Return the named items and ``host`` of a checkpoint, after comparing their checksums.
+
+        Raises:
+          UserError: it has another format.
+          Exception: it is damaged; Orbax raises many kinds.
+        """
+        self._check_format(step)
         items = {
             name: ocp.args.PyTreeRestore(tree, ocp.checkpoint_utils.construct_restore_args(tree))
             for name, tree in abstract.items()
@@ -224,9 +234,21 @@ class Checkpoints:
         if (shared and not hosts.all_true(problem is None)) or restored is None:
             raise problem or ValueError("another process can't read its part")
         for name in abstract:
-            if checksums(restored[name])[0] != restored["host"][name]:
+            if jax.tree.leaves(checksums(restored[name])[0]) != restored["host"][name]:
                 raise ValueError(f"the checksums of its {name} differ")
         return restored
+
+    def _check_format(self, step: int) -> None:
+        """Refuse a checkpoint that this version cannot read. One that is damaged is left to `_restore`."""
+        found = FORMAT
+        with contextlib.suppress(Exception), _quiet():
+            host = self._reader.restore(step, args=ocp.args.Composite(host=ocp.args.JsonRestore()))["host"]
+            found = host.get("format", 1)
+        if found != FORMAT:
+            raise UserError(
+                f"checkpoint {step} in {self.directory} has format {found}, but this alexnet-jax reads format"
+                f" {FORMAT}: use the version that wrote it, or train again in another --workdir"
+            )
 
     def _number(self, step: str | int) -> int:
         steps = self.steps()
@@ -263,7 +285,7 @@ def _manager(
             options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=processes, **options),
             item_handlers={
                 "params": arrays(),
-                "velocity": arrays(),
+                "opt_state": arrays(),
                 "host": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
             },
         )
@@ -273,7 +295,11 @@ def _manager(
 
 @dataclasses.dataclass(frozen=True)
 class _LastAndBest:
-    """Which checkpoints stay: a preservation policy of Orbax's."""
+    """Preserve the last few checkpoints and the best.
+
+    Orbax's own ``BestN`` reads a metrics file of each checkpoint when the manager is opened. In orbax 0.12.8
+    one torn file then keeps the manager from opening.
+    """
 
     last: int
     checkpoints: Checkpoints

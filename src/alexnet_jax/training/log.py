@@ -75,10 +75,13 @@ class Progress:
         """Mean |w| and mean |step| of each layer's kernel: cuda-convnet's health check."""
         layers = jax.tree.map(float, jax.device_get(means))
         for name, values in layers.items():
-            self._tensorboard.add_scalar(f"weights/{name}", values["weights"], step)
-            self._tensorboard.add_scalar(f"steps/{name}", values["steps"], step)
+            for what, value in values.items():
+                self._tensorboard.add_scalar(f"{what}/{name}", value, step)
         self._append({"kind": "layers", "step": step, "layers": layers})
-        columns = [f"{name} {v['weights']:.1e} {v['steps']:.1e}" for name, v in layers.items()]
+        columns = [
+            " ".join([name, *(f"{value:.1e}" for value in values.values())])
+            for name, values in layers.items()
+        ]
         self.say("  mean |w|, mean |step|: " + ", ".join(columns))
 
     def close(self) -> None:
@@ -113,7 +116,7 @@ class Meter:
     ) -> None:
         self._progress, self._watch, self._batch_size = progress, watch, batch_size
         self._log_every, self._last_step = log_every, last_step
-        self._pending: list[tuple[int, Any, float]] = []
+        self._pending: list[tuple[int, Any]] = []
         self._fetched: list[dict[str, float]] = []
         self._seconds, self._timed = 0.0, 0
         self._began = time.perf_counter()
@@ -124,11 +127,11 @@ class Meter:
         if not self._pending:
             self._since = time.perf_counter()
 
-    def add(self, step: int, metrics: Any, rate: float) -> None:
-        """The metrics of the update to ``step``, which may still be computed."""
+    def add(self, step: int, metrics: Any) -> None:
+        """Add the metrics of the update to ``step``, which may still be computed."""
         if self._pending and self._pending[-1][0] % self._log_every == 0:
             self.fetch()
-        self._pending.append((step, metrics, rate))
+        self._pending.append((step, metrics))
         if self._since is None:
             jax.block_until_ready(metrics)
             self._since, self._timed = time.perf_counter(), -1
@@ -143,22 +146,25 @@ class Meter:
         """
         if not self._pending:
             return  # the time since then went into something else
-        values = jax.device_get([metrics for _, metrics, _ in self._pending])
+        values = jax.device_get([metrics for _, metrics in self._pending])
         now = time.perf_counter()
         self._seconds += now - (self._since or now)
         self._since = now
         pending, self._pending = self._pending, []
-        for (step, _, rate), metrics in zip(pending, values, strict=True):
+        for (step, _), metrics in zip(pending, values, strict=True):
             self._fetched.append(metrics)
             self._timed += 1
             if warning := self._watch.see(step, float(metrics["loss"])):
                 self._progress.say(warning)
             if step % self._log_every == 0 or step == self._last_step:
-                means = {name: float(np.mean([m[name] for m in self._fetched])) for name in metrics}
+                means = {
+                    name: float(np.mean([m[name] for m in self._fetched])) for name in ("loss", "top1_error")
+                }
                 updates, seconds = self._timed, self._seconds
                 if not updates:  # nothing but the first
                     updates, seconds = 1, now - self._began
                 speed = updates * self._batch_size / seconds
+                rate = float(metrics["learning_rate"])
                 self._progress.train(step, **means, rate=rate, images_per_second=speed)
                 self._fetched, self._timed, self._seconds = [], 0, 0.0
 
@@ -194,7 +200,7 @@ class Watch:
         if not math.isfinite(loss):
             raise RunError(
                 f"the loss is {loss} at step {step}; checkpoints, if there are, are from before:"
-                " go on with a smaller --config.learning.rate"
+                " go on with a smaller --config.optimizer.learning_rate"
             )
         self._recent.append(loss)
         guessing = math.log(self._classes)
@@ -206,5 +212,5 @@ class Watch:
             f"the loss has sat at ln({self._classes}) = {guessing:.3f}, what guessing gives, for"
             f" {len(self._recent)} steps: the net is not learning yet. It may still begin to; if it does not,"
             " start anew with other initial values (of configs/alexnet.py and configs/folder.py the variants"
-            " std03 and small_bias), or with another --config.learning.rate"
+            " std03 and small_bias), or with another --config.optimizer.learning_rate"
         )

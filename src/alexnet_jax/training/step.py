@@ -5,6 +5,7 @@ parameters and activations of a tower live on that tower's devices.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -18,10 +19,11 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from alexnet_jax.data.augment import Statistics, fixed_views, random_views, test_view
-from alexnet_jax.net.model import Net, Params, abstract_params, apply, init, named_key
+from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
+from alexnet_jax.net.draws import named_key
+from alexnet_jax.net.model import Net, Params, abstract_params, apply, init
 from alexnet_jax.parallel.mesh import DATA, TOWER, net_axes, param_specs, shardings
-from alexnet_jax.training import optimizer as learning_lib
+from alexnet_jax.training.optimizer import learning_rates, optimizer, velocity
 
 Metrics: TypeAlias = dict[str, jax.Array]
 
@@ -29,7 +31,7 @@ Metrics: TypeAlias = dict[str, jax.Array]
 @partial(jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that an update reads and writes: updates done, parameters, the optimizer's velocity."""
+    """What an update reads and writes: updates done, parameters, and the optimizer's state."""
 
     step: Any
     params: Params
@@ -37,11 +39,18 @@ class TrainState:
 
 
 def state_specs(model: Net, config: ConfigDict) -> TrainState:
-    """How each array of the state lies on the mesh: velocity as its parameter, the step everywhere."""
+    """Return how each array lies on the mesh: an optimizer's as its parameter, scalars on all devices."""
     params = abstract_params(model)
     specs = param_specs(model, config.parallelism)
-    opt_state = jax.eval_shape(learning_lib.optimizer(config.learning, params).init, params)
-    return TrainState(P(), specs, learning_lib.with_velocity(opt_state, specs))
+    tx = optimizer(config, params, steps_per_epoch=1)  # its state has the same structure for any number
+    opt_state = optax.tree.map_params(
+        tx,
+        lambda _, spec: spec,
+        jax.eval_shape(tx.init, params),
+        specs,
+        transform_non_params=lambda _: P(),
+    )
+    return TrainState(P(), specs, opt_state)
 
 
 def abstract_state(model: Net, config: ConfigDict, mesh: Mesh) -> TrainState:
@@ -62,39 +71,40 @@ def new_state(model: Net, config: ConfigDict, mesh: Mesh, params: Params | None 
 def _create_state(model: Net, config: ConfigDict, params: Params | None) -> TrainState:
     if params is None:
         params = init(model, named_key(jax.random.key(config.seed), "init"))
-    tx = learning_lib.optimizer(config.learning, params)
+    tx = optimizer(config, params, steps_per_epoch=1)
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
 
 
-def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped:
-    """Compiles ``(state, images, labels, rates, color_noise, statistics) -> (state, metrics)``.
+def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int) -> jax.stages.Wrapped:
+    """Compile ``(state, images, labels, reductions, statistics) -> (state, metrics)``.
 
-    Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); rates are
-    as in `learning.rates`. The metrics are those of the batch before the update: ``loss``
-    (cross-entropy in nats, mean over the batch) and ``top1_error`` (fraction). The state is donated.
+    Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); ``reductions`` is
+    `Plateau.reductions`. The metrics are those of the batch before the update: ``loss`` (cross-entropy in
+    nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest of the
+    kernels'; layers may have smaller ones). The state is donated.
     """
-    tx = learning_lib.optimizer(config.learning, abstract_params(model))
+    tx = optimizer(config, abstract_params(model), steps_per_epoch)
     specs = state_specs(model, config)
     axes = net_axes(config.parallelism)
 
     @partial(
         jax.shard_map,
         mesh=mesh,
-        in_specs=(specs, P(DATA), P(DATA), P(), P(), P()),
+        in_specs=(specs, P(DATA), P(DATA), P(), P()),
         out_specs=(specs, P()),
     )
     def update(
         state: TrainState,
         images_BxHxWx3: jax.Array,
         labels_B: jax.Array,
-        rates: Params,
-        color_noise: jax.Array,
+        reductions: jax.Array,
         statistics: Statistics,
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         first = lax.axis_index(DATA) * len(labels_B)
+        noise = color_noise(config.data, steps_per_epoch, state.step)
         views = random_views(
-            images_BxHxWx3, first, config.batch_size, key, color_noise, statistics, config.data, model.dtype
+            images_BxHxWx3, first, config.batch_size, key, noise, statistics, config.data, model.dtype
         )
 
         def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
@@ -107,9 +117,13 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Wrapped
 
         (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         wrong = lax.pmean(jnp.mean(jnp.argmax(logits, axis=-1) != labels_B), DATA)
-        changes, opt_state = tx.update(gradients, state.opt_state, state.params, rates=rates)
+        when = {"step": state.step, "reductions": reductions}
+        changes, opt_state = tx.update(gradients, state.opt_state, state.params, **when)
         params = optax.apply_updates(state.params, changes)
-        return TrainState(state.step + 1, params, opt_state), {"loss": loss, "top1_error": wrong}
+        rates = learning_rates(config, state.params, steps_per_epoch, **when)
+        largest = functools.reduce(jnp.maximum, [kinds["kernel"] for kinds in rates.values()])
+        metrics = {"loss": loss, "top1_error": wrong, "learning_rate": largest}
+        return TrainState(state.step + 1, params, opt_state), metrics
 
     return jax.jit(update, donate_argnums=0)
 
@@ -119,19 +133,18 @@ def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
 
 
 def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
-    """The update, ready to be compiled for a mesh whose devices need not be there."""
+    """Lower the update for a mesh whose devices need not be there."""
 
     def array(shape: tuple[int, ...], dtype: jax.typing.DTypeLike, *axes: str) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=shardings(mesh, P(*axes)))
 
     state = abstract_state(model, config, mesh)
     image = (config.data.image_size, config.data.image_size, 3)
-    return train_step(model, config, mesh).lower(
+    return train_step(model, config, mesh, steps_per_epoch=1).lower(
         state,
         array((config.batch_size, *image), jnp.uint8, DATA),
         array((config.batch_size,), jnp.int32, DATA),
-        jax.tree.map(lambda _: array((), jnp.float32), state.params),
-        array((), jnp.float32),
+        array((), jnp.int32),
         Statistics(array(image, jnp.float32), array((3, 3), jnp.float32)),
     )
 
@@ -229,9 +242,14 @@ def score(
 
 @jax.jit
 def mean_magnitudes(state: TrainState) -> dict[str, dict[str, jax.Array]]:
-    """``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}`` of the kernels: is each layer learning?"""
-    v = learning_lib.velocity(state.opt_state)
+    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}`` of the kernels.
+
+    ``steps`` is missing for an optimizer that does not keep the last change.
+    """
+    trees = {"weights": state.params, "steps": velocity(state.opt_state)}
     return {
-        name: {"weights": jnp.mean(jnp.abs(arrays["kernel"])), "steps": jnp.mean(jnp.abs(v[name]["kernel"]))}
-        for name, arrays in state.params.items()
+        layer: {
+            name: jnp.mean(jnp.abs(tree[layer]["kernel"])) for name, tree in trees.items() if tree is not None
+        }
+        for layer in state.params
     }

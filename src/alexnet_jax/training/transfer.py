@@ -17,7 +17,8 @@ from alexnet_jax import files
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Dropout, Layers
-from alexnet_jax.net.model import Net, Params, abstract_params, build, init, named_key
+from alexnet_jax.net.draws import named_key
+from alexnet_jax.net.model import Net, Params, abstract_params, build, init
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import param_specs, shardings
 from alexnet_jax.training.workdir import read_workdir, restore

@@ -1,4 +1,4 @@
-"""Locks: one holder at a time, none once it is dead, and one training in a workdir."""
+"""Paths; and locks: one holder at a time, released when the holder dies, and one training in a workdir."""
 
 import errno
 import fcntl
@@ -8,16 +8,29 @@ import sys
 import pytest
 
 from alexnet_jax import UserError
-from alexnet_jax.locks import locked
+from alexnet_jax.files import absolute, locked
 from alexnet_jax.loops.train import train
 
 HOLD = """
 import sys, pathlib
-from alexnet_jax.locks import locked
+from alexnet_jax.files import locked
 with locked(pathlib.Path(sys.argv[1]), lambda: sys.exit("busy")):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_path_is_absolute_and_its_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "link").symlink_to("/")
+    for path, expected in [
+        ("a/../b", f"{tmp_path}/b"),
+        ("~/a", "/home/me/a"),
+        ("~no-such-user/a", f"{tmp_path}/~no-such-user/a"),
+        ("link/a", f"{tmp_path}/link/a"),
+    ]:
+        assert str(absolute(path)) == expected
 
 
 class BusyError(Exception):
@@ -30,7 +43,7 @@ def busy():
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process, that holds the lock of a workdir."""
+    """Another process that holds the lock of a workdir."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path / "lock"],
         stdin=subprocess.PIPE,
@@ -42,7 +55,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_another_process_is_told_and_a_dead_one_holds_nothing(holder, tmp_path):
+def test_a_lock_excludes_other_processes_until_its_holder_dies(holder, tmp_path):
     with pytest.raises(BusyError), locked(tmp_path / "lock", busy):
         pytest.fail("two hold it")
     holder.kill()
@@ -51,19 +64,19 @@ def test_another_process_is_told_and_a_dead_one_holds_nothing(holder, tmp_path):
         pass
 
 
-def test_it_is_waited_for_where_nobody_objects(holder, tmp_path):
-    told = []
+def test_a_lock_is_waited_for_unless_busy_raises(holder, tmp_path):
+    calls = []
 
     def let_go():
-        told.append(holder.poll())
+        calls.append(holder.poll())
         holder.stdin.close()
 
     with locked(tmp_path / "lock", let_go):
-        assert told == [None]
+        assert calls == [None]
         assert holder.wait(timeout=60) == 0
 
 
-def test_it_is_given_back_after_an_error(tmp_path):
+def test_a_lock_is_released_after_an_error(tmp_path):
     with pytest.raises(ValueError, match="inside"), locked(tmp_path / "lock", busy):
         raise ValueError("inside")
     with locked(tmp_path / "lock", busy):
@@ -71,7 +84,7 @@ def test_it_is_given_back_after_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_none_the_worse(tmp_path, monkeypatch, number):
+def test_a_file_system_without_locks_is_accepted(tmp_path, monkeypatch, number):
     def no_locks(file, how):
         raise OSError(number, "no locks")
 
@@ -82,7 +95,7 @@ def test_a_file_system_without_locks_is_none_the_worse(tmp_path, monkeypatch, nu
     assert entered
 
 
-def test_a_disk_that_fails_is_said(tmp_path, monkeypatch):
+def test_a_failing_disk_raises(tmp_path, monkeypatch):
     def fails(file, how):
         raise OSError(errno.EIO, "Input/output error")
 

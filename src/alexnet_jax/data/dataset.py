@@ -1,0 +1,76 @@
+"""From ``config.data`` to an open cache, which is built first if it is missing."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+from ml_collections import ConfigDict
+
+from alexnet_jax import files
+from alexnet_jax.data import sources
+from alexnet_jax.data.build import prepare
+from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load
+from alexnet_jax.data.folder import DEFAULT_TEST
+from alexnet_jax.errors import UserError
+
+_FEW_FILES = 100_000  # compared with their cache whenever it is opened, in half a second
+
+
+def cache_path(data: ConfigDict) -> Path:
+    """Return the directory of the cache, whose name depends on every setting that changes the bytes."""
+    root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
+    settings = [FORMAT, sources.identity(data.source), data.encoding, data.image_size, data.validation]
+    if data.test != DEFAULT_TEST:  # which older caches do not name
+        settings.append(data.test)
+    short = "".join(c if c.isalnum() or c in "._" else "-" for c in sources.short_name(data.source))
+    return root / f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
+
+
+def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
+    """Open the cache for ``config.data``, and build it first if it is missing.
+
+    If several processes on a host need it, one builds it and the others wait.
+
+    Args:
+      data: ``config.data``.
+      say: takes a line for the user.
+
+    Raises:
+      UserError: the source does not exist, too many images are broken, the cache is damaged, or it can't be
+        written.
+    """
+    path = cache_path(data)
+    if not path.exists():
+        prepare(path, data, say)
+    cache = load(path)
+    if sources.may_change(data.source) and sum(cache.info.splits.values()) <= _FEW_FILES:
+        check_source(cache.info, data)
+    return cache
+
+
+def check_source(info: DataInfo, data: ConfigDict) -> None:
+    """Check that a cache holds the current version of its source. A source that is not here is not checked.
+
+    Raises:
+      UserError: the cache holds another version.
+    """
+    try:
+        version = sources.open_source(data.source, data.validation, data.test).version
+    except UserError:
+        return
+    if version != info.version:
+        raise UserError(f"{data.source} is now {version}, the cache was built from {info.version}: {REBUILD}")
+
+
+def class_count(data: ConfigDict) -> int:
+    """Return the number of classes, without building the cache.
+
+    Raises:
+      UserError: the source does not exist.
+    """
+    path = cache_path(data)
+    if path.exists():
+        return len(load(path).info.class_names)
+    return len(sources.open_source(data.source, data.validation, data.test).class_names)

@@ -1,0 +1,159 @@
+"""Open a training run: hold its workdir, and check its settings and its data before anything is written."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.data import sources
+from alexnet_jax.data.cache import Cache, DataInfo
+from alexnet_jax.data.dataset import class_count, open_cache
+from alexnet_jax.errors import UserError
+from alexnet_jax.files import absolute, locked
+from alexnet_jax.layers import with_classes
+from alexnet_jax.parallel import hosts
+from alexnet_jax.training import transfer
+from alexnet_jax.training.workdir import read_workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run whose workdir this process, or the first of several, holds.
+
+    Attributes:
+      path: the workdir.
+      config: as it is asked for.
+      before: as the workdir's run had it; None for a new run.
+      cache: the data.
+      changed: what the config changes, a line for each setting.
+    """
+
+    path: epath.Path
+    config: ConfigDict
+    before: ConfigDict | None
+    cache: Cache
+    changed: list[str]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch."""
+        return self.cache.info.splits["train"] // self.config.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in the whole run."""
+        return self.config.num_steps or max(1, round(self.config.num_epochs * self.steps_per_epoch))
+
+    def interval(self, name: str) -> int:
+        """Return ``log_every``, ``eval_every`` or ``checkpoint_every`` in steps."""
+        return self.config[name] or max(1, round(self.config[f"{name}_epochs"] * self.steps_per_epoch))
+
+    def config_at_end(self) -> ConfigDict:
+        """Return what a run that is at its end was trained with, with today's end and place of the data."""
+        if self.before is None:
+            return self.config
+        trained, data = self.before, self.config.data
+        trained.data.source, trained.data.cache_dir = data.source, data.cache_dir
+        trained.num_epochs, trained.num_steps = self.config.num_epochs, self.config.num_steps
+        return trained
+
+
+def settle(config: ConfigDict) -> None:
+    """Set what follows from the machine and from the data: full paths, and the number of classes."""
+    data = config.data
+    data.source = sources.identity(data.source)
+    if config.init_from is not None:
+        config.init_from = str(absolute(config.init_from))
+    if data.cache_dir is not None:
+        data.cache_dir = str(absolute(data.cache_dir))
+    if not config.net.layers[-1].classes:
+        config.net.layers = with_classes(config.net.layers, class_count(data))
+
+
+@contextlib.contextmanager
+def open_run(config: ConfigDict, workdir: str) -> Iterator[Run]:
+    """Hold a workdir until the end of the ``with`` block; the data is prepared if it is not there.
+
+    A workdir that did not exist is removed again if the run is refused.
+
+    Args:
+      config: settled.
+      workdir: any path that ``etils.epath`` takes; created if it does not exist.
+
+    Raises:
+      UserError: another process trains there; the settings or the data are not those of the workdir's run;
+        the data does not fit the config; the processes differ.
+    """
+    path = absolute(workdir)
+    hosts.same(settings_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
+    if config.init_from is not None and not (path / "config.json").exists():
+        transfer.check(config)
+    with _held(path):
+        before, info_before, changed = None, None, []
+        if (path / "config.json").exists():
+            before, info_before = read_workdir(path)
+            changed = settings_lib.refuse_changes(before, config, path)
+        cache = open_cache(config.data, hosts.say)
+        hosts.same({"the data's fingerprint": cache.info.fingerprint})
+        _check_data(config, cache.info)
+        if info_before is not None and info_before.fingerprint != cache.info.fingerprint:
+            raise UserError(
+                f"{path} was trained on other data ({info_before.fingerprint}) than the cache holds"
+                f" ({cache.info.fingerprint}): take another --workdir"
+            )
+        yield Run(path, config, before, cache, changed)
+
+
+@contextlib.contextmanager
+def _held(path: epath.Path) -> Iterator[None]:
+    """Hold the lock of a workdir, by the first process for all. Buckets have no locks."""
+    if "://" in str(path):
+        yield
+        return
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"the workdir {path} can't be written: {there} is no folder that can be written")
+    busy = UserError(f"another process trains in {path}: take another --workdir, or wait for it")
+
+    def complain() -> None:
+        raise busy
+
+    with contextlib.ExitStack() as held:
+        free, created = True, not path.exists()
+        if hosts.is_first():
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(locked(path / "lock", complain))
+            except UserError:
+                free = False
+        if not hosts.all_true(free):  # refused by all alike
+            raise busy
+        try:
+            yield
+        finally:
+            if created and hosts.is_first() and [file.name for file in path.iterdir()] == ["lock"]:
+                (path / "lock").unlink()
+                path.rmdir()
+
+
+def _check_data(config: ConfigDict, info: DataInfo) -> None:
+    """Refuse data that is too small, or that has other classes or splits than the config needs."""
+    examples = info.splits["train"]
+    if examples < config.batch_size:
+        raise UserError(
+            f"config.batch_size is {config.batch_size}, but training has only {examples} images:"
+            f" take --config.batch_size={2 ** (examples.bit_length() - 1)} or less"
+        )
+    classes, classifier = len(info.class_names), config.net.layers[-1]
+    if classes > classifier.classes:
+        raise UserError(
+            f"{info.source} has {classes} classes, but {classifier.name} only {classifier.classes}"
+        )
+    if config.schedule.name == "plateau" and "validation" not in info.splits:
+        raise UserError(
+            "config.schedule.name is plateau, which needs a validation split: set config.data.validation"
+        )

@@ -1,0 +1,162 @@
+"""Folders of images in any layout; what is missing is reported in one line."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from alexnet_jax import UserError
+from alexnet_jax.data.sources import open_source
+
+
+def fill(directory, count, start=0):
+    """Make a folder with some small images."""
+    directory.mkdir(parents=True)
+    for i in range(start, start + count):
+        Image.new("RGB", (6, 4), (i % 256, 0, 0)).save(directory / f"{i:03}.png")
+    return directory
+
+
+def everything(split):
+    return [(split[i].name, split[i].label) for i in range(len(split))]
+
+
+def test_a_folder_of_classes_is_always_split_80_10_10(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 50)
+    source = open_source(f"folder:{tmp_path}", 0.1)
+    assert source.class_names == ("cat", "dog")
+    counts = {name: len(split) for name, split in source.splits.items()}
+    assert counts == {"train": 80, "validation": 10, "test": 10}
+    seen = [example for split in source.splits.values() for example in everything(split)]
+    assert len(set(seen)) == 100
+    assert all(label == ("dog" in Path(name).parts) for name, label in seen)
+    again = open_source(f"folder:{tmp_path}", 0.1)
+    assert all(everything(again.splits[name]) == everything(source.splits[name]) for name in counts)
+
+
+def test_half_of_a_folder_without_splits_for_testing(tmp_path):
+    """ImageNet of Fall 2009: "half of the images for training and half for testing"."""
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 50)
+    for validation, counts in (
+        (0.0, {"train": 50, "test": 50}),
+        (0.1, {"train": 45, "validation": 5, "test": 50}),
+    ):
+        splits = open_source(f"folder:{tmp_path}", validation, 0.5).splits
+        assert {name: len(split) for name, split in splits.items()} == counts
+        assert len({example for split in splits.values() for example in everything(split)}) == 100
+
+
+def test_a_folder_of_splits_keeps_them(tmp_path):
+    for split, count in (("train", 20), ("val", 5), ("test", 7)):
+        fill(tmp_path / split / "cat" / "at_night", count)
+        fill(tmp_path / split / "dog", count)
+    source = open_source(f"folder:{tmp_path}", 0.1)
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 40,
+        "validation": 10,
+        "test": 14,
+    }
+
+
+def test_without_a_validation_folder_a_part_of_training_is_held_out(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / "train" / name, 20)
+        fill(tmp_path / "test" / name, 5)
+    splits = open_source(f"folder:{tmp_path}", 0.1).splits
+    assert {name: len(split) for name, split in splits.items()} == {"train": 36, "validation": 4, "test": 10}
+
+
+def test_test_images_without_labels_are_left_out(tmp_path):
+    for name in ("train/cat", "train/dog", "test"):
+        fill(tmp_path / name, 10)
+    assert list(open_source(f"folder:{tmp_path}", 0.1).splits) == ["train", "validation"]
+
+
+def test_links_and_names_of_all_kinds(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 5)
+    (tmp_path / "cat" / "up").symlink_to(tmp_path)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
+    (tmp_path / "dog" / "000.png").rename(tmp_path / "dog" / os.fsdecode(b"\xff\xfe.png"))
+    splits = open_source(f"folder:{tmp_path}", 0.0).splits
+    examples = [split[i] for split in splits.values() for i in range(len(split))]
+    assert all(example.content().startswith(b"\x89PNG") for example in examples)
+    # The target of a link is read once; a link to a folder above it is not followed.
+    assert len(examples) == 5 + 5 + 5
+
+
+def test_files_without_an_image_suffix_are_ignored(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 5)
+        (tmp_path / name / "notes.txt").write_text("a note")
+        (tmp_path / name / "._001.png").write_text("a shadow")
+    fill(tmp_path / ".thumbnails", 5)
+    source = open_source(f"folder:{tmp_path}", 0.0)
+    assert source.class_names == ("cat", "dog")
+    assert sum(map(len, source.splits.values())) == 10
+
+
+def test_the_version_follows_the_files(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / "here" / name, 5)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    version = open_source(f"folder:{tmp_path}/here", 0.0).version
+    assert open_source(f"folder:{tmp_path}/there", 0.0).version == version
+    (tmp_path / "there" / "cat" / "000.png").unlink()
+    assert open_source(f"folder:{tmp_path}/there", 0.0).version != version
+
+
+def no_folder(root):
+    return root / "nothing"
+
+
+def no_classes(root):
+    return fill(root / "images", 3)
+
+
+def no_images(root):
+    (root / "cat").mkdir()
+    return root
+
+
+def one_class(root):
+    (root / "logs").mkdir()
+    return fill(root / "cat", 3).parent
+
+
+def no_train(root):
+    return fill(root / "val" / "cat", 3).parent.parent
+
+
+def flat_val(root):
+    for name in ("train/cat", "train/dog", "val"):
+        fill(root / name, 3)
+    return root
+
+
+def strange_class(root):
+    for name in ("train/cat", "train/dog", "val/fish"):
+        fill(root / name, 3)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (no_folder, "nothing is no folder"),
+        (no_classes, "has no images: a folder for each class is wanted"),
+        (no_images, "has no images"),
+        (one_class, "has images of one class, cat: nothing to learn"),
+        (no_train, "has validation, but no train"),
+        (flat_val, "val has no folders of images, one for each class"),
+        (strange_class, "has fish, which train has not"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_a_folder_that_cannot_be_learned_from(make, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        open_source(f"folder:{make(tmp_path)}", 0.1)

@@ -1,0 +1,128 @@
+"""Data sets of TFDS in both formats; what is missing is reported in one line."""
+
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+import tensorflow_datasets as tfds
+
+from alexnet_jax import UserError
+from alexnet_jax.data import tfds as tfds_source
+from alexnet_jax.data.sources import open_source
+
+
+def test_cifar10_from_tfds_is_complete(cifar10_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
+    source = open_source("tfds:cifar10", 5000.0)
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 45_000,
+        "validation": 5000,
+        "test": 10_000,
+    }
+    assert source.class_names[:2] == ("airplane", "automobile")
+    example = source.splits["test"][3]
+    assert example.content().startswith(b"\x89PNG")
+    assert 0 <= example.label < 10
+
+
+def record(content):
+    return struct.pack("<QI", len(content), 0) + content + b"\0\0\0\0"
+
+
+@pytest.fixture
+def tfrecords(cifar10_dir, tmp_path):
+    """The first few images of CIFAR-10, over and over, as TFDS writes them by default."""
+    there = Path(cifar10_dir) / "cifar10" / "3.0.2"
+    source = tfds.builder_from_directory(there).as_data_source(split="test").data_source
+    here = tmp_path / "cifar10" / "3.0.2"
+    here.mkdir(parents=True)
+    for file in there.glob("*.*"):
+        if file.suffix in (".json", ".txt"):
+            text = file.read_text().replace("array_record", "tfrecord")
+            (here / file.name).write_text(text)
+    builder = tfds.builder_from_directory(here)
+    for split in ("train", "test"):
+        lengths = [int(n) for n in builder.info.splits[split].shard_lengths]
+        for path, length in zip(builder.info.splits[split].filepaths, lengths, strict=True):
+            fifty = [record(source[i]) for i in range(50)]
+            Path(path).write_bytes(b"".join(fifty) * (length // 50))
+    return tmp_path
+
+
+def test_tfrecords_are_read_without_tensorflow(tfrecords, cifar10_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
+    expected = open_source("tfds:cifar10", 0.0).splits["test"]
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfrecords))
+    found = open_source("tfds:cifar10", 0.0).splits["test"]
+    assert len(found) == 10_000
+    for i in (0, 7, 49):
+        assert (found[i].label, found[i].content()) == (expected[i].label, expected[i].content())
+
+
+def test_truncated_tfrecords(tfrecords, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfrecords))
+    path = next(tfrecords.rglob("*-test.tfrecord*"))
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(UserError, match="was cut off"):
+        open_source("tfds:cifar10", 0.0)
+
+
+def test_an_incomplete_preparation_by_tfds_is_not_used(cifar10_dir, tmp_path, monkeypatch):
+    shutil.copytree(Path(cifar10_dir) / "cifar10" / "3.0.2", tmp_path / "cifar10" / "3.0.2.incompleteAB12")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match="has not prepared cifar10"):
+        open_source("tfds:cifar10", 0.0)
+
+
+def test_a_version_in_the_name(cifar10_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
+    assert open_source("tfds:cifar10:3.0.2", 0.0).version == "3.0.2"
+    with pytest.raises(UserError, match=r"has not prepared cifar10:9.9.9"):
+        open_source("tfds:cifar10:9.9.9", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tfds:cifar11", "no data set cifar11 .did you mean cifar10"),
+        (
+            "tfds:mnist",
+            r"has not prepared mnist in .* pip install -e '.\[tensorflow\]', and then the same",
+        ),
+        (
+            "tfds:imagenet2012",
+            "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar .* into .*downloads/manual,"
+            " pip install .*, and then the same command again",
+        ),
+    ],
+)
+def test_a_data_set_that_is_not_prepared(name, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match=message):
+        open_source(name, 0.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tfds_is_not_called_while_something_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    calls = []
+    monkeypatch.setattr(tfds_source.subprocess, "run", lambda *args, **_: calls.append(args))
+    for name in ("imagenet2012", "cifar11"):
+        with pytest.raises(UserError):
+            tfds_source.prepare_tfds(name, print)
+    assert not calls
+    assert not list(tmp_path.iterdir())
+
+
+def test_archives_that_exist_are_not_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (tmp_path / "downloads" / "manual").mkdir(parents=True)
+    (tmp_path / "downloads" / "manual" / "ILSVRC2012_img_train.tar").write_bytes(b"")
+    with pytest.raises(UserError, match=r"put ILSVRC2012_img_val.tar \(from"):
+        open_source("tfds:imagenet2012", 0.0)
+    (tmp_path / "downloads" / "manual" / "ILSVRC2012_img_val.tar").write_bytes(b"")
+    with pytest.raises(UserError, match=r"or pip install"):
+        open_source("tfds:imagenet2012", 0.0)
