@@ -85,7 +85,7 @@ def test_the_first_kernels_are_those_that_read_the_image(trained):
 
 
 def test_a_net_without_a_convolution_of_the_image_is_a_line(trained, tiny):
-    tiny.net.layers = (Local("local1", maps=2, kernel=3), *tiny.net.layers[4:])  # conv2 reads local1
+    tiny.net.layers = (Local("local1", features=2, kernel=3), *tiny.net.layers[4:])  # conv2 reads local1
     model = build(tiny)
     net = dataclasses.replace(restore(trained), model=model, params=None)
     with pytest.raises(UserError, match="this net has none"):

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from alexnet_jax.errors import UserError, near
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 
 T = TypeVar("T")
 
@@ -255,8 +255,8 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             f"config.schedule.boundaries is {config.schedule.boundaries}, but must be rising epochs"
         )
-    traced = trace(config.net.layers, config.net.towers, (data.crop_size, data.crop_size, 3))
-    with_params = [t.layer.name for t in traced if t.params]
+    shapes = layer_shapes(config.net.layers, config.net.towers, (data.crop_size, data.crop_size, 3))
+    with_params = [t.layer.name for t in shapes if t.params]
     for name, overrides in config.optimizer.layers.items():
         if name not in with_params:
             raise UserError(f"config.optimizer.layers.{name}: the net's layers are {', '.join(with_params)}")

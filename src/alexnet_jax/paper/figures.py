@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Conv
 from alexnet_jax.loops.predict import Prediction
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.paper import charts as report_charts
 from alexnet_jax.paper.figure1 import LEVEL, Figure1
 from alexnet_jax.paper.neighbours import Neighbours
@@ -59,9 +59,9 @@ def first_kernels(net: Restored) -> np.ndarray:
     Raises:
       UserError: the net has none.
     """
-    for traced in trace(net.model.layers, net.model.towers, net.model.image_shape):
-        if traced.shared and isinstance(traced.layer, Conv):
-            return np.asarray(net.params[traced.layer.name]["kernel"])
+    for shapes in layer_shapes(net.model.layers, net.model.towers, net.model.image_shape):
+        if shapes.shared and isinstance(shapes.layer, Conv):
+            return np.asarray(net.params[shapes.layer.name]["kernel"])
     raise UserError("figure 3 shows the kernels of a convolution of the image, and this net has none")
 
 
