@@ -34,6 +34,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # Those that need nothing else installed. benchmarks/against_*.py have a peer beside them.
 bench: $(VENV)/installed
