@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet_jax import UserError
 from alexnet_jax.cli.main import main
-from alexnet_jax.paper import figure1, figures
+from alexnet_jax.paper import figure1
 from alexnet_jax.report.sweep import gather
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
@@ -207,7 +207,7 @@ def test_figure_1_as_a_picture_and_on_the_page(rates, tmp_path, capfd):
 
 
 def test_relus_are_solid_tanh_is_dashed_and_other_rates_are_thin(rates):
-    (ax,) = figures.draw_figure1(figure1.gather(rates, FIGURE1)).axes
+    (ax,) = figure1.draw(figure1.gather(rates, FIGURE1)).axes
     level, *lines = (line for line in ax.lines if line.get_linestyle() != "None")
     assert set(level.get_ydata()) == {0.25}
     drawn = [(line.get_linestyle(), line.get_linewidth() > 1) for line in lines]

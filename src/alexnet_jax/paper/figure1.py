@@ -4,11 +4,15 @@ As in the paper, a net's learning rate is the one that gets there first.
 """
 
 import dataclasses
+from itertools import cycle
 
 import numpy as np
 from etils import epath
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.paper import charts
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep.spec import Member, Sweep
 from alexnet_jax.training import metrics
@@ -157,3 +161,31 @@ def first_at(errors: np.ndarray, level: float) -> float | None:
         return None
     i = int(below[0])
     return 1.0 if i == 0 else float(i + (errors[i - 1] - level) / (errors[i - 1] - errors[i]))
+
+
+def draw(facts: Figure1) -> Figure:
+    """Draw each network's training error with the quickest learning rate; thin lines are the other rates.
+
+    Args:
+      facts: from `figure1.gather`.
+    """
+    figure = Figure(figsize=(4.4, 3.1), layout="constrained")
+    ax = figure.subplots()
+    ax.axhline(LEVEL, color=charts.MUTED, linewidth=0.8, linestyle=":")
+    for i, (net, color) in enumerate(zip(facts.nets, cycle(charts.COLORS), strict=False)):
+        dashes = "--" if i else "-"  # as the paper draws tanh
+        for run in net.runs:
+            epochs = np.arange(1, len(run.errors) + 1)
+            if run is net.first and run.reached is not None:
+                name = f"{net.name}, rate {run.rate:g}: {run.reached:.1f} epochs"
+                ax.plot(epochs, run.errors, dashes, color=color, linewidth=2, zorder=3, label=name)
+                ax.plot(run.reached, LEVEL, "o", color=color, markersize=5, zorder=4)
+            else:
+                ax.plot(epochs, run.errors, dashes, color=color, linewidth=0.7)
+    ax.set(xlim=(0, None), ylim=(0, None))
+    charts.plain(ax)
+    ax.set_ylabel("training error", fontsize=9, color=charts.MUTED)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    if any(net.first for net in facts.nets):
+        ax.legend(frameon=False, fontsize=9, labelcolor=charts.INK)
+    return figure

@@ -112,7 +112,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
         )
     else:
         net = restore(asked.workdir, asked.step, data_mesh())
-        figure3 = report_images.figure3(net)
+        figure3 = report_images.kernels(net)
         try:
             cache = report_images.cache_of(asked, net, config)
             if cache.info.fingerprint != info.fingerprint:
