@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from alexnet_jax.errors import UserError
     from alexnet_jax.net.model import apply, build, init
     from alexnet_jax.net.torch_layout import torch_layout
-    from alexnet_jax.training.workdir import Restored, restore
+    from alexnet_jax.training.restored import Restored, restore
 
 _HOME = {
-    "Restored": "training.workdir",
+    "Restored": "training.restored",
     "UserError": "errors",
     "apply": "net.model",
     "build": "net.model",
     "get_config": "config.recipe",
     "init": "net.model",
-    "restore": "training.workdir",
+    "restore": "training.restored",
     "torch_layout": "net.torch_layout",
 }
 __all__ = ["Restored", "UserError", "apply", "build", "get_config", "init", "restore", "torch_layout"]

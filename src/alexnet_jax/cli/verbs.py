@@ -116,7 +116,7 @@ def _evaluate(args: list[str]) -> None:
     from alexnet_jax.loops.evaluate import evaluate
     from alexnet_jax.parallel import hosts
     from alexnet_jax.parallel.mesh import data_mesh
-    from alexnet_jax.training.workdir import check_alike, read_workdir, restore
+    from alexnet_jax.training.restored import check_alike, read_workdir, restore
 
     check_file("--json", values.json)
     config, _ = read_workdir(workdirs[0])
@@ -290,7 +290,7 @@ def _predict(args: list[str]) -> int:
 
     from alexnet_jax import files
     from alexnet_jax.loops.predict import MOST_IN_A_PICTURE, predict
-    from alexnet_jax.training.workdir import restore
+    from alexnet_jax.training.restored import restore
 
     left_out = 0
 

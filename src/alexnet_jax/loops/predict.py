@@ -10,7 +10,7 @@ import numpy as np
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.folder import image_files
 from alexnet_jax.data.images import BadImage, square
-from alexnet_jax.training.workdir import Restored
+from alexnet_jax.training.restored import Restored
 
 TOP = 5
 _AT_ONCE = 16  # images in a batch

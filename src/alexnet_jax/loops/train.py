@@ -22,7 +22,7 @@ from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.log import Meter, Progress, Watch
 from alexnet_jax.training.optimizer import Plateau
 from alexnet_jax.training.run import open_run, settle
-from alexnet_jax.training.workdir import write_workdir
+from alexnet_jax.training.restored import write_workdir
 
 
 def describe(config: ConfigDict) -> tuple[Mesh, Net, str]:

@@ -17,7 +17,7 @@ from alexnet_jax.net.shapes import trace
 from alexnet_jax.paper import charts as report_charts
 from alexnet_jax.paper.figure1 import LEVEL, Figure1
 from alexnet_jax.paper.neighbours import Neighbours
-from alexnet_jax.training.workdir import Restored
+from alexnet_jax.training.restored import Restored
 
 _COLUMNS = 4  # of images with bars
 _KERNELS_IN_A_ROW = 16

@@ -15,7 +15,7 @@ from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.shards import Images
 from alexnet_jax.errors import UserError
-from alexnet_jax.training.workdir import Restored
+from alexnet_jax.training.restored import Restored
 
 _AT_ONCE = 128  # images in a batch
 

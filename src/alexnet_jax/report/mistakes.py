@@ -7,7 +7,7 @@ import numpy as np
 
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.loops.evaluate import Result, evaluate
-from alexnet_jax.training.workdir import Restored
+from alexnet_jax.training.restored import Restored
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

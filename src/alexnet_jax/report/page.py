@@ -22,7 +22,7 @@ from alexnet_jax.report import sweep as report_sweep
 from alexnet_jax.report import training as report_workdir
 from alexnet_jax.report.images import Asked
 from alexnet_jax.sweep import spec as sweep_lib
-from alexnet_jax.training.workdir import restore
+from alexnet_jax.training.restored import restore
 
 _PICTURES = (".png", ".svg", ".pdf")
 _SMALL = 64  # pixels: images up to here are kept as they are
