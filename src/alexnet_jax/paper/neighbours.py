@@ -87,7 +87,7 @@ def nearest(
     """Finds the training images nearest to some images, all seen at their centre.
 
     Args:
-      net: from `workdir.restore`.
+      net: from `restored.restore`.
       cache: of the images.
       split: of the images that have neighbours.
       rows: (images,), which of the split.

@@ -15,7 +15,8 @@ from alexnet_jax.paper import figures, neighbours
 from alexnet_jax.paper.neighbours import Neighbours
 from alexnet_jax.report import mistakes
 from alexnet_jax.report.mistakes import Mistakes
-from alexnet_jax.training.restored import Restored, read_workdir
+from alexnet_jax.training.restored import Restored
+from alexnet_jax.training.workdir import read_workdir
 
 MOST_IN_A_MATRIX = 30  # classes
 _DARKEST = 45  # % of the colour in a cell: text stays legible on it

@@ -24,7 +24,8 @@ from alexnet_jax.text import size_in_words
 from alexnet_jax.training import metrics
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.metrics import Metrics
-from alexnet_jax.training.restored import read_workdir, restore
+from alexnet_jax.training.restored import restore
+from alexnet_jax.training.workdir import read_workdir
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

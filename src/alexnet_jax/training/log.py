@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from alexnet_jax import files
 from alexnet_jax.errors import RunError
-from alexnet_jax.loops.evaluate import Result
 from alexnet_jax.parallel import hosts
+from alexnet_jax.training.scores import Result
 
 
 class Progress:

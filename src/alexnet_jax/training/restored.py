@@ -1,4 +1,4 @@
-"""A workdir: what a run writes beside its checkpoints, and a net that has learned, read back."""
+"""A trained network that is read back from the checkpoints of a workdir, on any devices."""
 
 import dataclasses
 import functools
@@ -11,8 +11,6 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from alexnet_jax import files
-from alexnet_jax.config import settings as settings_lib
 from alexnet_jax.data.augment import Statistics, statistics
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
@@ -21,19 +19,22 @@ from alexnet_jax.net.model import Net, Params, build
 from alexnet_jax.parallel.mesh import DATA, local_mesh
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.step import features, log_probabilities
+from alexnet_jax.training.workdir import read_workdir
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Restored:
-    """A net that has learned.
+    """A trained network, as `restore` returns it.
 
     Attributes:
-      model: as from `model.build`.
-      params: its parameters, on ``mesh``.
-      config: that it was trained with.
-      step: updates done.
-      data: what it was trained on: class names, mean image, sizes.
-      mesh: the devices it runs on.
+      model: the module that `build` makes from ``config``.
+      params: its parameters, ``{"conv1": {"kernel", "bias"}, ...}``, on ``mesh``. Each array has a leading
+        tower axis.
+      config: the config that it was trained with.
+      step: number of completed updates.
+      data: description of the data that it was trained on: class names, mean image, sizes.
+      mesh: the devices that it runs on.
+      workdir: the directory that it was read from.
     """
 
     model: Net
@@ -42,42 +43,44 @@ class Restored:
     step: int
     data: DataInfo
     mesh: Mesh
+    workdir: str = ""
 
     def predict_proba(self, images_uint8: np.ndarray, views: int = 1) -> np.ndarray:
-        """Probabilities of each class.
+        """Compute the probability of each class.
 
         Args:
-          images_uint8: uint8 of shape (batch, height, width, 3), of the size in ``data.image_size``;
-            they are cropped, and the mean is subtracted, here.
-          views: 1, the centre; or 10, the average over corners, centre and their mirror images.
+          images_uint8: RGB images, uint8 of shape (batch, height, width, 3). Height and width are those of
+            ``data.image_size``, in pixels. This method crops them and subtracts the mean.
+          views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror
+            images.
 
         Returns:
-          Float32 of shape (batch, classes).
+          Float32 of shape (batch, classes), between 0 and 1. Each row sums to 1.
 
         Raises:
-          ValueError: images of another type or size, or another number of views.
+          ValueError: the images have another type or size, or ``views`` is neither 1 nor 10.
         """
         if views not in (1, 10):
             raise ValueError(f"views must be 1 or 10, not {views}")
         return np.exp(self._on_mesh(functools.partial(self.log_probabilities, views=views), images_uint8))
 
     def features(self, images_uint8: np.ndarray) -> np.ndarray:
-        """The last hidden layer, which the classifier reads, of the images' centres.
+        """Compute the last hidden layer, the input of the classifier, for the centre crop of each image.
 
         Args:
           images_uint8: as in `predict_proba`.
 
         Returns:
-          Float32 of shape (batch, units), a tower's units after the other's.
+          Float32 of shape (batch, units): the units of the first tower, then those of the second.
 
         Raises:
-          ValueError: images of another type or size.
+          ValueError: the images have another type or size.
         """
         compute = functools.partial(self._compiled_features, self.params, statistics=self._statistics)
         return self._on_mesh(compute, images_uint8)
 
     def _on_mesh(self, compute: Callable[[jax.Array], jax.Array], images_uint8: np.ndarray) -> np.ndarray:
-        """Of any number of images, filled up to what the mesh can split."""
+        """Compute a function of any number of images, padded to a multiple of what the mesh can split."""
         images_uint8 = np.asarray(images_uint8)
         expected = (*self.data.image_size, 3)
         if images_uint8.dtype != np.uint8 or images_uint8.shape[1:] != expected:
@@ -92,7 +95,7 @@ class Restored:
         return np.asarray(compute(images))[:batch]
 
     def log_probabilities(self, images_BxHxWx3: jax.Array, views: int) -> jax.Array:
-        """As `predict_proba`, of uint8 images that are on the mesh already, and logarithms."""
+        """Return the logarithms of `predict_proba` for uint8 images that are already on the mesh."""
         return self._compiled(self.params, images_BxHxWx3, self._statistics, views)
 
     @functools.cached_property
@@ -110,62 +113,40 @@ class Restored:
 
 
 def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mesh | None = None) -> Restored:
-    """A net from the checkpoints of a workdir, on any devices.
+    """Read a trained network from the checkpoints of a workdir. Any devices will do.
+
+    Only the parameters are read, not the state of the optimizer.
 
     Args:
-      workdir: where `train` ran.
-      step: ``last``, ``best`` (lowest validation error) or a number.
-      mesh: the devices; by default one, the first of this process.
+      workdir: the directory that `train` wrote, a local path or a bucket's.
+      step: ``last``, ``best`` (lowest validation error) or a number of updates.
+      mesh: the devices to run on; by default the first device of this process.
 
     Raises:
-      UserError: no workdir, no such checkpoint, or a damaged one.
+      UserError: the directory is no workdir, or has no such checkpoint, or the checkpoint is damaged.
     """
     config, data = read_workdir(workdir)
     model = build(config)
     mesh = local_mesh() if mesh is None else mesh
     with Checkpoints(absolute(workdir)) as checkpoints:
         number, params = checkpoints.restore_params(step, model, mesh)
-    return Restored(model, params, config, number, data, mesh)
+    return Restored(model, params, config, number, data, mesh, os.fspath(workdir))
 
 
-def check_alike(workdirs: Sequence[str], nets: Sequence[Restored], info: DataInfo) -> None:
-    """Nets may be averaged, and tested on these images.
+def check_alike(nets: Sequence[Restored], info: DataInfo) -> None:
+    """Check that networks can be averaged, and that they can read these images.
+
+    Args:
+      nets: the networks.
+      info: description of the images.
 
     Raises:
-      UserError: one that has other classes, another number of outputs or takes other sizes.
+      UserError: a network has other classes, another number of outputs, or takes images of another size.
     """
-    for workdir, net in zip(workdirs, nets, strict=True):
+    for net in nets:
         if net.data.class_names != info.class_names:
-            raise UserError(f"{workdir} was trained on other classes than {info.source} has")
+            raise UserError(f"{net.workdir} was trained on other classes than {info.source} has")
         if net.config.net.layers[-1].classes != nets[0].config.net.layers[-1].classes:
-            raise UserError(f"{workdir} has another number of outputs than {workdirs[0]}")
+            raise UserError(f"{net.workdir} has another number of outputs than {nets[0].workdir}")
         if net.data.image_size != info.image_size:
-            raise UserError(f"{workdir} takes images of {net.data.image_size}, not {info.image_size}")
-
-
-def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]:
-    """A workdir's config and what it knows of its data."""
-    path = absolute(workdir)
-    if not (path / "config.json").exists():
-        raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
-    try:
-        return settings_lib.from_json((path / "config.json").read_text()), DataInfo.load(path)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise UserError(f"{workdir} is damaged: config.json or data.json can't be read ({error})") from error
-
-
-def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: DataInfo) -> None:
-    """What evaluation needs, beside the parameters.
-
-    Raises:
-      UserError: it can't be written.
-    """
-    path = absolute(workdir)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        info.save(path)
-        files.write(
-            path / "config.json", settings_lib.to_json(config).encode()
-        )  # the last: now it is a workdir
-    except OSError as error:
-        raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
+            raise UserError(f"{net.workdir} takes images of {net.data.image_size}, not {info.image_size}")

@@ -17,7 +17,7 @@ from alexnet_jax.files import absolute, locked
 from alexnet_jax.layers import with_classes
 from alexnet_jax.parallel import hosts
 from alexnet_jax.training import transfer
-from alexnet_jax.training.restored import read_workdir
+from alexnet_jax.training.workdir import read_workdir
 
 
 @dataclasses.dataclass(frozen=True)
