@@ -4,7 +4,9 @@ Nothing here imports JAX, so that a command can print its first line before it w
 """
 
 import os
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -40,6 +42,30 @@ def evaluating(images: int, split: str, views: int) -> str:
     return f"evaluating {images:,} images of {split}, {views} view{'s' * (views > 1)} of each"
 
 
+class Tasks:
+    """A line with a bar between tasks that print to the terminal themselves. Without a terminal it is silent.
+
+    Args:
+      total: number of tasks.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._before, self._done, self._began = total, 0, 0, time.monotonic()
+
+    def skip(self) -> None:
+        """Count a task that was done before. It does not count towards the time that is left."""
+        self._before += 1
+
+    def done(self) -> None:
+        """Count a task that has ended, and print the bar."""
+        self._done += 1
+        if sys.stderr.isatty():
+            counted = self._before + self._done
+            width = shutil.get_terminal_size().columns - 1
+            seconds = time.monotonic() - self._began
+            note(tqdm.format_meter(counted, self._total, seconds, width, unit="task", initial=self._before))
+
+
 def bar(
     iterable: Iterable[Any] | None = None, *, total: int, unit: str, description: str = "", show: bool = True
 ) -> tqdm:
@@ -57,7 +83,7 @@ def bar(
         description,
         total,
         leave=False,
-        unit=f" {unit}s" if total != 1 else f" {unit}",
+        unit=unit,
         disable=not (show and sys.stderr.isatty()),
         dynamic_ncols=True,
     )

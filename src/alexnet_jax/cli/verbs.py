@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
 
 from absl import flags
@@ -172,6 +171,11 @@ def _sweep(args: list[str]) -> int:
     if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
 
+    from alexnet_jax import progress
+
+    if not values.dry_run:
+        progress.say(f"reading the sweep {path}")
+
     from alexnet_jax.files import absolute
     from alexnet_jax.sweep import run as sweep_run
     from alexnet_jax.sweep import spec as sweep_lib
@@ -191,7 +195,7 @@ def _sweep(args: list[str]) -> int:
             print(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
-    table = sweep_run.run(tasks, values.index, sweep, workdir, partial(print, flush=True))
+    table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
     print(f"{table.text()}\n{workdir / 'table.md'} and table.json hold it")
     if values.index is not None:  # of an array's jobs each answers for its own
         return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
@@ -220,13 +224,17 @@ def _report(args: list[str]) -> int:
         print(paper_tables.text(absolute(workdir)))
         return 0
 
-    from alexnet_jax.report import page as report
-    from alexnet_jax.report.images import Asked
+    from alexnet_jax import progress
+    from alexnet_jax.report.asked import Asked, check
 
-    report.check(workdir, values.figure, values.save)
+    check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
     check_file("--save", save)
     asked = Asked(workdir, values.step, values.split, values.views, tuple(overrides))
+    progress.starting(progress.note)
+
+    from alexnet_jax.report import page as report
+
     lacks: list[str] = []
     if values.figure is None:
         print(report.page(asked, save, lacks.append))

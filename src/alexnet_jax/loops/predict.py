@@ -104,10 +104,10 @@ def predict(
             for path in files[start : start + _AT_ONCE]:
                 try:
                     seen.append((path, square(Path(path).read_bytes(), size)[0]))
-                except BadImage as error:
-                    complain(f"{path} is left out: {error}")
-                except OSError as error:
-                    complain(f"{path} is left out: {error.strerror}")
+                except (BadImage, OSError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    bar.clear()
+                    complain(f"{path} is left out: {reason}")
                 bar.update()
             if not seen:
                 continue

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from ml_collections import ConfigDict
 
+from alexnet_jax import progress
 from alexnet_jax.config.overrides import of_elsewhere
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.dataset import cache_path, open_cache
@@ -14,6 +15,7 @@ from alexnet_jax.loops.predict import Prediction
 from alexnet_jax.paper import figures, neighbours
 from alexnet_jax.paper.neighbours import Neighbours
 from alexnet_jax.report import mistakes
+from alexnet_jax.report.asked import Asked
 from alexnet_jax.report.mistakes import Mistakes
 from alexnet_jax.training.restored import Restored
 from alexnet_jax.training.workdir import read_workdir
@@ -22,25 +24,6 @@ MOST_IN_A_MATRIX = 30  # classes
 _DARKEST = 45  # % of the colour in a cell: text stays legible on it
 _PAIRS = 20  # of confused classes, where they are too many for a matrix
 _GUESSED, _WITH_NEIGHBOURS = 8, 5  # images of figure 4, as in the paper
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What is asked for.
-
-    Attributes:
-      workdir: as it was typed.
-      step: of the checkpoint: ``last``, ``best`` or a number.
-      split: to test on; by default test where there is one, else validation.
-      views: of each image, 1 or 10.
-      overrides: ``--config.data.KEY=VALUE``: where the data lies.
-    """
-
-    workdir: str
-    step: str = "last"
-    split: str | None = None
-    views: int = 1
-    overrides: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,6 +115,7 @@ def test(asked: Asked, net: Restored, cache: Cache) -> Tested:
     split = asked.split or beside[0]
     if split not in cache.info.splits:
         raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
+    progress.note(progress.evaluating(cache.info.splits[split], split, asked.views))
     found = mistakes.find(net, cache, split, asked.views)
     guesses, near = figure4(net, cache, asked.views) if beside else ([], None)
     return Tested(
@@ -147,7 +131,10 @@ def figure4(net: Restored, cache: Cache, views: int) -> tuple[list[Prediction], 
     """Both its halves: eight images with guesses, and five with neighbours, chosen by chance."""
     split, rows = neighbours.choose(cache, _GUESSED)
     guesses = predict.predict_examples(net, cache, split, rows, views)
-    return guesses, neighbours.nearest(net, cache, split, rows[:_WITH_NEIGHBOURS])
+    wanted = rows[:_WITH_NEIGHBOURS]
+    searched = min(cache.info.splits["train"], neighbours.SEARCHED)
+    progress.note(f"searching {searched:,} images of train for those nearest to {len(wanted)} of {split}")
+    return guesses, neighbours.nearest(net, cache, split, wanted)
 
 
 def figure3(net: Restored) -> Figure3 | None:

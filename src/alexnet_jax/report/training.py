@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from alexnet_jax import progress
 from alexnet_jax.config import recipe as config_lib
 from alexnet_jax.config import settings as settings_lib
 from alexnet_jax.data.cache import DataInfo
@@ -19,7 +20,8 @@ from alexnet_jax.net.shapes import trace
 from alexnet_jax.paper.charts import Chart, Series, curves
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.report import images as report_images
-from alexnet_jax.report.images import Asked, Figure3, Tested
+from alexnet_jax.report.asked import Asked
+from alexnet_jax.report.images import Figure3, Tested
 from alexnet_jax.text import size_in_words
 from alexnet_jax.training import metrics
 from alexnet_jax.training.checkpoint import Checkpoints
@@ -112,6 +114,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
             f" every {_every(config)}"
         )
     else:
+        progress.note(progress.reading(asked.workdir, asked.step))
         net = restore(asked.workdir, asked.step, data_mesh())
         figure3 = report_images.figure3(net)
         try:
