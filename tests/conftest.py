@@ -1,6 +1,7 @@
 """Eight CPU devices for the meshes; real data where it is, a failure in CI where it is not."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,23 @@ def _find_libtpu():
         if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
             pytest.fail(message)
         pytest.skip(message)
+
+
+STEPS = re.compile(
+    r"starting JAX|reading the logs of the sweep \S+"
+    r"|reading (the (last|best) checkpoint|checkpoint \w+) of \S+"
+    r"|evaluating [\d,]+ images of \w+, (1 view|10 views) of each"
+    r"|searching [\d,]+ images of train for those nearest to \d+ of \w+"
+)
+
+
+def error_lines(err):
+    """The lines on standard error that begin with the command's name. Every other one must name a step."""
+    lines = err.splitlines()
+    found = [line for line in lines if line.startswith("alexnet-jax: ")]
+    others = [line for line in lines if line not in found]
+    assert [line for line in others if not STEPS.fullmatch(line)] == []
+    return found
 
 
 def launch(processes, *command, status=0, devices=8):

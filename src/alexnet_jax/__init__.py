@@ -1,7 +1,8 @@
 """The AlexNet of "ImageNet Classification with Deep Convolutional Neural Networks" (2012) in JAX.
 
-What a notebook needs: `get_config`, `build`, `init`, `apply`, `restore`, `torch_layout`. They are
-imported when they are first used, so that reading a config does not wait for JAX.
+The functions of a notebook: `get_config`, `prepare`, `train`, `evaluate`, `predict` and `restore` do what the
+commands do; `build`, `init`, `apply` and `torch_layout` work on the network alone. Each is imported on first
+use, so that reading a config does not wait for JAX.
 """
 
 import importlib
@@ -9,25 +10,65 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alexnet_jax.config.recipe import get_config
-    from alexnet_jax.errors import UserError
+    from alexnet_jax.errors import RunError, UserError
+    from alexnet_jax.loops.evaluate import Checkpoint, Evaluation, evaluate
+    from alexnet_jax.loops.predict import Guess, Prediction, predict
+    from alexnet_jax.loops.prepare import prepare
+    from alexnet_jax.loops.train import Trained, train
     from alexnet_jax.net.model import apply, build, init
     from alexnet_jax.net.torch_layout import torch_layout
-    from alexnet_jax.training.workdir import Restored, restore
+    from alexnet_jax.training.restored import Restored, restore
+    from alexnet_jax.training.scores import Result
 
-_HOME = {
-    "Restored": "training.workdir",
-    "UserError": "errors",
-    "apply": "net.model",
-    "build": "net.model",
+_HOME = {  # in the order of docs/api.md
     "get_config": "config.recipe",
+    "prepare": "loops.prepare",
+    "train": "loops.train",
+    "Trained": "loops.train",
+    "evaluate": "loops.evaluate",
+    "Evaluation": "loops.evaluate",
+    "Checkpoint": "loops.evaluate",
+    "Result": "training.scores",
+    "restore": "training.restored",
+    "Restored": "training.restored",
+    "predict": "loops.predict",
+    "Prediction": "loops.predict",
+    "Guess": "loops.predict",
+    "build": "net.model",
     "init": "net.model",
-    "restore": "training.workdir",
+    "apply": "net.model",
     "torch_layout": "net.torch_layout",
+    "UserError": "errors",
+    "RunError": "errors",
 }
-__all__ = ["Restored", "UserError", "apply", "build", "get_config", "init", "restore", "torch_layout"]
+__all__ = [
+    "Checkpoint",
+    "Evaluation",
+    "Guess",
+    "Prediction",
+    "Restored",
+    "Result",
+    "RunError",
+    "Trained",
+    "UserError",
+    "apply",
+    "build",
+    "evaluate",
+    "get_config",
+    "init",
+    "predict",
+    "prepare",
+    "restore",
+    "torch_layout",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

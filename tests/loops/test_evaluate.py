@@ -12,7 +12,7 @@ from alexnet_jax import UserError, apply, restore
 from alexnet_jax.data.augment import fixed_views
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.errors import RunError
-from alexnet_jax.loops.evaluate import evaluate
+from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.parallel.mesh import make_mesh
 
 
@@ -91,7 +91,7 @@ def test_wrong_images_are_refused(net, images, views, message):
 def test_every_example_counts_once(trained, cache, batch_size, shape):
     mesh = make_mesh(*shape)
     net = restore(trained, mesh=mesh)
-    result = evaluate([partial(net.log_probabilities, views=1)], cache, "test", 1, batch_size, mesh)
+    result = error_rates([partial(net.log_probabilities, views=1)], cache, "test", 1, batch_size, mesh)
     probs = by_hand(net, cache.images["test"][:], 1)
     labels = cache.labels["test"]
     right = probs[np.arange(360), labels]
@@ -107,7 +107,7 @@ def test_an_ensemble_averages_probabilities(trained, cache, weights):
     nets = [restore(trained, step=step) for step in (20, 40)]
     mesh = nets[0].mesh
     members = [partial(net.log_probabilities, views=10) for net in nets]
-    result = evaluate(members, cache, "validation", 10, 64, mesh, weights)
+    result = error_rates(members, cache, "validation", 10, 64, mesh, weights)
     each = [by_hand(net, cache.images["validation"][:], 10) for net in nets]
     probs = np.average(each, axis=0, weights=weights)
     assert result.top1_error == np.mean(probs.argmax(-1) != cache.labels["validation"])
@@ -119,7 +119,7 @@ def test_a_diverged_net_has_no_error_rate(trained, cache):
     net = restore(trained)
     broken = dataclasses.replace(net, params=jax.tree.map(lambda x: x * np.nan, net.params))
     with pytest.raises(RunError, match="the loss on test is nan: the net has diverged"):
-        evaluate([partial(broken.log_probabilities, views=1)], cache, "test", 1, 64, net.mesh)
+        error_rates([partial(broken.log_probabilities, views=1)], cache, "test", 1, 64, net.mesh)
 
 
 def test_restored_knows_what_it_is(net):

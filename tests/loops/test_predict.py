@@ -57,7 +57,10 @@ def test_what_is_no_image_is_named_and_the_others_are_done(trained, digits, tmp_
     out, err = capfd.readouterr()
     assert status == 2
     assert len(out.splitlines()) == 10 * 6
-    assert err.count("\n") == len(wrong) + 1
+    first, *complaints = err.splitlines()
+    assert first == f"reading the last checkpoint of {trained}"
+    assert len(complaints) == len(wrong) + 1
+    assert all(line.startswith("alexnet-jax: ") for line in complaints)
     for path in wrong:
         assert f"alexnet-jax: {path} is left out: " in err
     assert f"alexnet-jax: {tmp_path}/empty has no images" in err

@@ -18,9 +18,10 @@ from alexnet_jax.loops.train import train
 from alexnet_jax.paper import tables as paper_tables
 from alexnet_jax.report import page as report
 from alexnet_jax.report import training as report_workdir
-from alexnet_jax.report.images import Asked
+from alexnet_jax.report.asked import Asked
 from alexnet_jax.report.mistakes import Mistakes
 from alexnet_jax.training.scores import Result
+from tests.conftest import error_lines
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_a_run_without_checkpoints_has_curves_and_says_what_it_lacks(copy, capfd
     assert main(["report", f"--workdir={copy}"]) == 2
     out, err = capfd.readouterr()
     assert out.strip() == f"{copy}/report.html"
-    assert err.count("\n") == 1
+    assert len(error_lines(err)) == 1
     assert "alexnet-jax: there is no checkpoint yet, so there are no figures" in err
     assert "train writes one every 10 steps" in err
     page = (copy / "report.html").read_text()
@@ -139,7 +140,7 @@ def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp
     args = [f"--workdir={trained}", f"--config.data.cache_dir={tmp_path}/cache", f"--save={tmp_path}/p.html"]
     assert main(["report", *args]) == 2
     err = capfd.readouterr().err
-    assert err.count("\n") == 1
+    assert len(error_lines(err)) == 1
     assert "sklearn:digits is not prepared on this machine" in err
     assert "--config.data.cache_dir=DIR says where else it lies" in err
     assert not list((tmp_path / "cache").iterdir())
@@ -280,7 +281,7 @@ def test_mistakes_are_one_line(trained, args, message, tmp_path, monkeypatch, ca
     assert main(["report", f"--workdir={trained}", *args]) == 2
     err = capfd.readouterr().err
     assert message in err
-    assert err.count("\n") == 1
+    assert len(error_lines(err)) == 1
     assert not list(tmp_path.iterdir())
 
 

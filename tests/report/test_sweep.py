@@ -14,6 +14,7 @@ from alexnet_jax.paper import figure1
 from alexnet_jax.report.sweep import gather
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
+from tests.conftest import error_lines
 
 ABLATIONS = Sweep(
     (
@@ -235,4 +236,4 @@ def test_mistakes_are_one_line(ablations, tmp_path, capfd):
         assert main(["report", f"--workdir={ablations}", *args]) == 2
         err = capfd.readouterr().err
         assert message in err
-        assert err.count("\n") == 1
+        assert len(error_lines(err)) == 1

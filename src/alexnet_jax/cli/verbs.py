@@ -1,11 +1,9 @@
 """The verbs of the command line, with their flags. They import what they need when they run."""
 
-import dataclasses
 import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
 
 from absl import flags
@@ -73,21 +71,14 @@ def _prepare(args: list[str]) -> None:
     values, overrides = _flags("prepare", args, config_flag, define)
     config = config_of(values, overrides)
 
-    from alexnet_jax.data.build import prepare
-    from alexnet_jax.data.cache import load
-    from alexnet_jax.data.dataset import cache_path, check_source
+    from alexnet_jax.loops.prepare import prepare
 
-    path = cache_path(config.data)
-    was_there = path.exists() and not values.force
     before = signal.signal(signal.SIGTERM, _stop_preparing)
     try:
-        prepare(path, config.data, partial(print, flush=True), values.force)
+        cache = prepare(config, values.force)
     finally:
         signal.signal(signal.SIGTERM, before)
-    info = load(path, whole=was_there).info
-    if was_there:
-        check_source(info, config.data)
-        print("nothing to prepare: it is there, and every checksum holds")
+    path, info = cache.directory, cache.info
     sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
     height, width = info.image_size
     print(f"{path}: {sizes} images of {height}x{width}, {info.encoding}, {len(info.class_names)} classes")
@@ -111,46 +102,22 @@ def _evaluate(args: list[str]) -> None:
     check_views(values.views)
     weights = weights_of(values.weights, len(workdirs))
 
-    from alexnet_jax import files
-    from alexnet_jax.data.dataset import open_cache
-    from alexnet_jax.loops.evaluate import evaluate
-    from alexnet_jax.parallel import hosts
-    from alexnet_jax.parallel.mesh import data_mesh
-    from alexnet_jax.training.workdir import check_alike, read_workdir, restore
+    from alexnet_jax.runtime import progress
+    from alexnet_jax.training.workdir import read_workdir
 
     check_file("--json", values.json)
-    config, _ = read_workdir(workdirs[0])
-    config = of_elsewhere("evaluate", config, overrides)
+    config = of_elsewhere("evaluate", read_workdir(workdirs[0])[0], overrides)
+    progress.starting(progress.say)
+
+    from alexnet_jax import files
+    from alexnet_jax.loops.evaluate import evaluate
+    from alexnet_jax.parallel import hosts
+
     hosts.start()
-    mesh = data_mesh()
-    members = [restore(workdir, values.step, mesh) for workdir in workdirs]
-    cache = open_cache(config.data, hosts.say)
-    check_alike(workdirs, members, cache.info)
-    split = values.split or ("test" if "test" in cache.info.splits else "validation")
-    if split not in cache.info.splits:
-        raise UserError(f"--split is {split!r}; {config.data.source} has {', '.join(cache.info.splits)}")
-    hosts.same(
-        {"--workdir": workdirs, "--step": [member.step for member in members], "--split": split}
-        | {"--views": values.views, "--weights": weights, "the data's fingerprint": cache.info.fingerprint}
-    )
-    for workdir, member in zip(workdirs, members, strict=True):
-        if member.data.fingerprint != cache.info.fingerprint:
-            hosts.say(f"note: this is not the data that {workdir} was trained on; its splits may overlap")
-    hosts.say(f"evaluating {cache.info.splits[split]:,} images of {split}, {values.views} view(s) of each")
-    result = evaluate(
-        [partial(member.log_probabilities, views=values.views) for member in members],
-        cache, split, values.views, config.batch_size, mesh, weights,
-    )  # fmt: skip
-    hosts.say(
-        f"{split}: {result.examples} examples, {values.views} view(s), {len(members)} net(s):"
-        f" loss {result.loss:.4f}, top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}"
-    )
+    result = evaluate(workdirs, values.split, values.views, values.step, weights, config.data)
+    hosts.say(str(result))
     if values.json and hosts.is_first():
-        checkpoints = [{"workdir": w, "step": m.step} for w, m in zip(workdirs, members, strict=True)]
-        for checkpoint, weight in zip(checkpoints, weights or (), strict=False):
-            checkpoint["weight"] = weight
-        record = dataclasses.asdict(result) | {"checkpoints": checkpoints}
-        files.write_json(values.json, record)
+        files.write_json(values.json, result.to_json())
 
 
 def _plan(args: list[str]) -> None:
@@ -204,6 +171,11 @@ def _sweep(args: list[str]) -> int:
     if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
 
+    from alexnet_jax.runtime import progress
+
+    if not values.dry_run:
+        progress.say(f"reading the sweep {path}")
+
     from alexnet_jax.files import absolute
     from alexnet_jax.sweep import run as sweep_run
     from alexnet_jax.sweep import spec as sweep_lib
@@ -223,7 +195,7 @@ def _sweep(args: list[str]) -> int:
             print(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
-    table = sweep_run.run(tasks, values.index, sweep, workdir, partial(print, flush=True))
+    table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
     print(f"{table.text()}\n{workdir / 'table.md'} and table.json hold it")
     if values.index is not None:  # of an array's jobs each answers for its own
         return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
@@ -252,13 +224,17 @@ def _report(args: list[str]) -> int:
         print(paper_tables.text(absolute(workdir)))
         return 0
 
-    from alexnet_jax.report import page as report
-    from alexnet_jax.report.images import Asked
+    from alexnet_jax.report.asked import Asked, check
+    from alexnet_jax.runtime import progress
 
-    report.check(workdir, values.figure, values.save)
+    check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
     check_file("--save", save)
     asked = Asked(workdir, values.step, values.split, values.views, tuple(overrides))
+    progress.starting(progress.note)
+
+    from alexnet_jax.report import page as report
+
     lacks: list[str] = []
     if values.figure is None:
         print(report.page(asked, save, lacks.append))
@@ -289,8 +265,14 @@ def _predict(args: list[str]) -> int:
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
     from alexnet_jax import files
+    from alexnet_jax.runtime import progress
+    from alexnet_jax.training.workdir import read_workdir
+
+    read_workdir(workdir)
+    progress.starting(progress.note)
+
     from alexnet_jax.loops.predict import MOST_IN_A_PICTURE, predict
-    from alexnet_jax.training.workdir import restore
+    from alexnet_jax.training.restored import restore
 
     left_out = 0
 
@@ -299,6 +281,7 @@ def _predict(args: list[str]) -> int:
         left_out += 1
         print(f"alexnet-jax: {line}", file=sys.stderr)
 
+    progress.note(progress.reading(workdir, values.step))
     records, drawn = [], []
     for prediction in predict(restore(workdir, values.step), paths, values.views, complain):
         print(prediction.text(bars=sys.stdout.isatty()), flush=True)

@@ -1,24 +1,151 @@
-"""Error rates: every example counted exactly once, one net or the average of several."""
+"""Evaluation, read top to bottom: one network, or an ensemble whose probabilities are averaged."""
 
+import dataclasses
 import math
-import sys
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
+from ml_collections import ConfigDict
 
 from alexnet_jax.data.cache import Cache
+from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.data.loader import test_batches
-from alexnet_jax.errors import RunError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.mesh import data_mesh
+from alexnet_jax.runtime import progress
+from alexnet_jax.training.restored import Restored, check_alike, restore
 from alexnet_jax.training.scores import Result, score
 
 _COUNTED = ("loss", "top1_error", "top5_error")
 
 
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was evaluated.
+
+    Attributes:
+      workdir: its directory.
+      step: number of completed updates.
+      weight: its weight in the average; None if all members weigh the same.
+    """
+
+    workdir: str
+    step: int
+    weight: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Result):
+    """The error rates of a network or of an ensemble.
+
+    Attributes:
+      split: ``train``, ``validation`` or ``test``.
+      views: number of crops of each image, 1 or 10.
+      examples: number of images.
+      loss: mean of minus the logarithm of the probability of the right class, in nats.
+      top1_error: fraction of the images whose most probable class is wrong, from 0 to 1.
+      top5_error: fraction of the images whose right class is not among the five most probable ones.
+      checkpoints: the members of the ensemble.
+    """
+
+    checkpoints: tuple[Checkpoint, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.split}: {self.examples} examples, {self.views} view(s), {len(self.checkpoints)} net(s):"
+            f" loss {self.loss:.4f}, top-1 error {self.top1_error:.2%}, top-5 error {self.top5_error:.2%}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record that ``alexnet-jax evaluate --json`` writes."""
+        checkpoints = [{k: v for k, v in vars(c).items() if v is not None} for c in self.checkpoints]
+        return dataclasses.asdict(self) | {"checkpoints": checkpoints}
+
+
 def evaluate(
+    nets: str | os.PathLike[str] | Restored | Sequence[str | os.PathLike[str] | Restored],
+    split: str | None = None,
+    views: int = 1,
+    step: str | int = "last",
+    weights: Sequence[float] | None = None,
+    data: ConfigDict | None = None,
+    say: Callable[[str], None] = hosts.say,
+) -> Evaluation:
+    """Measure the error rates of a network, or of an ensemble whose probabilities are averaged.
+
+    Every image of the split counts exactly once. A missing cache is built first.
+
+    Args:
+      nets: a workdir, a network from `restore`, or a sequence of these. Workdirs are restored on all devices;
+        networks must lie on the same mesh.
+      split: ``train``, ``validation`` or ``test``; by default test, or validation for data without test.
+      views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror images.
+      step: checkpoint of each workdir: ``last``, ``best`` (lowest validation error) or a number of updates.
+      weights: weight of each network in the average; by default all weigh the same.
+      data: a ``config.data`` whose ``source``, ``cache_dir`` and ``encoding`` name the images; by default
+        that of the first network.
+      say: function that takes a line of text about each step; by default the first process prints it.
+
+    Returns:
+      The error rates, as fractions from 0 to 1, and the checkpoints that they belong to.
+
+    Raises:
+      UserError: a directory is no workdir or lacks the checkpoint; the data has no such split, or other
+        classes or another size than the networks; the processes differ.
+      RunError: the loss is not finite.
+      ValueError: ``views`` is neither 1 nor 10, or the number of weights differs from that of the networks.
+    """
+    if views not in (1, 10):
+        raise ValueError(f"views must be 1 or 10, not {views}")
+    several = [nets] if isinstance(nets, (str, os.PathLike, Restored)) else list(nets)
+    if weights is not None and len(weights) != len(several):
+        raise ValueError(f"{len(weights)} weights for {len(several)} networks")
+
+    # ---- Networks -------------------------------------------------------------------------------
+    given = [net.mesh for net in several if isinstance(net, Restored)]
+    mesh = given[0] if given else data_mesh()
+    if any(each != mesh for each in given):
+        raise ValueError("the networks lie on different meshes: restore them with the same mesh")
+    members = []
+    for net in several:
+        if not isinstance(net, Restored):
+            say(progress.reading(net, step))
+            net = restore(net, step, mesh)
+        members.append(net)
+
+    # ---- Data -----------------------------------------------------------------------------------
+    cache = open_cache(members[0].config.data if data is None else data, say)
+    check_alike(members, cache.info)
+    split = split or ("test" if "test" in cache.info.splits else "validation")
+    if split not in cache.info.splits:
+        raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
+    hosts.same(
+        {"--workdir": [net.workdir for net in members], "--step": [net.step for net in members]}
+        | {"--split": split, "--views": views, "--weights": weights}
+        | {"the data's fingerprint": cache.info.fingerprint}
+    )
+    for net in members:
+        if net.data.fingerprint != cache.info.fingerprint:
+            say(f"note: this is not the data that {net.workdir} was trained on; its splits may overlap")
+
+    # ---- One pass -------------------------------------------------------------------------------
+    say(progress.evaluating(cache.info.splits[split], split, views))
+    result = error_rates(
+        [partial(net.log_probabilities, views=views) for net in members],
+        cache, split, views, members[0].config.batch_size, mesh, None if weights is None else tuple(weights),
+    )  # fmt: skip
+    each = [None] * len(members) if weights is None else weights
+    checkpoints = [Checkpoint(net.workdir, net.step, w) for net, w in zip(members, each, strict=True)]
+    return Evaluation(**vars(result), checkpoints=tuple(checkpoints))
+
+
+def error_rates(
     members: Sequence[Callable[[jax.Array], jax.Array]],
     cache: Cache,
     split: str,
@@ -27,33 +154,35 @@ def evaluate(
     mesh: Mesh,
     weights: tuple[float, ...] | None = None,
 ) -> Result:
-    """Tests one net, or an ensemble whose probabilities are averaged.
+    """Count the errors of one network or of an ensemble in one pass over a split.
 
     Args:
-      members: each from uint8 images to log-probabilities, as in `step.log_probabilities`.
-      cache: of the images.
+      members: functions from uint8 images to log-probabilities, as `step.log_probabilities` returns.
+      cache: the images.
       split: which of them.
-      views: that the members look at; for the record.
-      batch_size: at a time; any will do.
-      mesh: that the members run on.
-      weights: of each member in the average; alike by default.
+      views: number of crops that the members read, for the record.
+      batch_size: number of images at a time; the result does not depend on it.
+      mesh: the devices that the members run on.
+      weights: weight of each member in the average; by default all weigh the same.
 
     Raises:
-      RunError: a loss that is not finite.
+      RunError: the loss is not finite.
     """
     left = cache.info.splits[split]
     sums = np.zeros(4)  # examples, loss, top-1 and top-5 errors that this process counted
     batches = test_batches(cache, split, batch_size, mesh)
-    quiet = not (hosts.is_first() and sys.stderr.isatty())
-    count = -(-left // batch_size)
-    for images, labels in tqdm(batches, split, count, leave=False, disable=quiet, dynamic_ncols=True):
-        scores = score([member(images) for member in members], labels, weights)
-        shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
-        for loss, *errors in zip(*shards, strict=True):
-            real = max(0, left - (loss.index[0].start or 0))  # the last batch is filled up
-            columns = [np.asarray(shard.data)[:real] for shard in (loss, *errors)]
-            sums += [len(columns[0]), *(column.sum(dtype=np.float64) for column in columns)]
-        left -= len(labels)
+    compiling = f"{split}, compiling"  # until the first batch is done
+    with progress.bar(total=left, unit="image", description=compiling, show=hosts.is_first()) as bar:
+        for images, labels in batches:
+            scores = score([member(images) for member in members], labels, weights)
+            shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
+            for loss, *errors in zip(*shards, strict=True):
+                real = max(0, left - (loss.index[0].start or 0))  # the last batch is filled up
+                columns = [np.asarray(shard.data)[:real] for shard in (loss, *errors)]
+                sums += [len(columns[0]), *(column.sum(dtype=np.float64) for column in columns)]
+            bar.set_description_str(split, refresh=False)
+            bar.update(min(left, len(labels)))
+            left -= len(labels)
     counted, *totals = hosts.total(sums)
     if not math.isfinite(totals[0]):
         raise RunError(f"the loss on {split} is {totals[0]}: the net has diverged")

@@ -1,7 +1,8 @@
-"""The most probable classes of photographs, as figure 4 (left) of the paper shows them."""
+"""Prediction: the most probable classes of photographs, as figure 4 (left) of the paper shows them."""
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.folder import image_files
 from alexnet_jax.data.images import BadImage, square
-from alexnet_jax.training.workdir import Restored
+from alexnet_jax.runtime import progress
+from alexnet_jax.training.restored import Restored
 
 TOP = 5
 _AT_ONCE = 16  # images in a batch
@@ -20,12 +22,12 @@ MOST_IN_A_PICTURE = 48
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-    """A class and how probable it is.
+    """A class and its probability.
 
     Attributes:
-      label: its number.
-      class_name: as the data set calls it.
-      name: its words.
+      label: number of the class.
+      class_name: the data set's name of the class.
+      name: the class in words.
       probability: between 0 and 1.
     """
 
@@ -37,13 +39,13 @@ class Guess:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a net makes of an image.
+    """The most probable classes of an image.
 
     Attributes:
-      path: of the file; of an example of a data set, ``test[7]``.
-      image: what was looked at, uint8 of shape (height, width, 3).
-      guesses: the most probable classes, the first one first.
-      right: the right class, where it is known.
+      path: path of the file; for an example of a data set, ``test[7]``.
+      image: the image at the size that the network takes, uint8 of shape (height, width, 3).
+      guesses: the five most probable classes, the most probable one first.
+      right: the right class; None if it is not known.
     """
 
     path: str
@@ -52,7 +54,7 @@ class Prediction:
     right: Guess | None = None
 
     def text(self, bars: bool) -> str:
-        """For people: the path, and a line for each guess, with a bar where that can be seen."""
+        """Return the path and a line for each guess, with a bar if ``bars`` is true."""
         lines = [self.path]
         for guess in self.guesses:
             bar = f"  {_bar(guess.probability)}" if bars else ""
@@ -60,54 +62,76 @@ class Prediction:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, object]:
-        """For ``--json``."""
+        """Return the record that ``alexnet-jax predict --json`` writes."""
         names = {"label": "label", "class_name": "class", "name": "name", "probability": "probability"}
         guesses = [{names[k]: v for k, v in vars(guess).items()} for guess in self.guesses]
         return {"path": self.path, "top5": guesses}
 
 
+def _print_error(line: str) -> None:
+    print(f"alexnet-jax: {line}", file=sys.stderr, flush=True)
+
+
 def predict(
-    net: Restored, paths: Iterable[str], views: int, complain: Callable[[str], None]
+    net: Restored,
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    views: int = 1,
+    complain: Callable[[str], None] = _print_error,
 ) -> Iterator[Prediction]:
-    """Looks at image files, and at all that are in folders, one after the other.
+    """Classify image files, and all images in folders, one after the other.
+
+    Files are read and classified in batches while the caller iterates. Each image is reduced to the size in
+    ``net.data.image_size``, as `prepare` does it.
 
     Args:
-      net: from `workdir.restore`.
-      paths: of files and folders.
-      views: of each image, 1 or 10.
-      complain: takes a line about each path that is no image, which is left out.
+      net: a network from `restore`.
+      paths: a file or a folder, or several of them.
+      views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror images.
+      complain: function that takes a line of text about each path that is no image and is left out; prints it
+        on standard error by default.
+
+    Yields:
+      A prediction for each image: its five most probable classes, with probabilities between 0 and 1.
+
+    Raises:
+      ValueError: ``views`` is neither 1 nor 10.
     """
     size = net.data.image_size[0]
-    files = list(_files(paths, complain))
-    for start in range(0, len(files), _AT_ONCE):
-        seen: list[tuple[str, np.ndarray]] = []
-        for path in files[start : start + _AT_ONCE]:
-            try:
-                seen.append((path, square(Path(path).read_bytes(), size)[0]))
-            except BadImage as error:
-                complain(f"{path} is left out: {error}")
-            except OSError as error:
-                complain(f"{path} is left out: {error.strerror}")
-        if not seen:
-            continue
-        # Batches of one size are compiled once.
-        batch = np.zeros((min(_AT_ONCE, len(files)), size, size, 3), np.uint8)
-        batch[: len(seen)] = [image for _, image in seen]
-        for (path, image), probabilities in zip(seen, net.predict_proba(batch, views), strict=False):
-            yield Prediction(path, image, _best(net.data, probabilities))
+    files = list(_files([paths] if isinstance(paths, (str, os.PathLike)) else paths, complain))
+    with progress.bar(total=len(files), unit="image", description="compiling") as bar:
+        for start in range(0, len(files), _AT_ONCE):
+            seen: list[tuple[str, np.ndarray]] = []
+            for path in files[start : start + _AT_ONCE]:
+                try:
+                    seen.append((path, square(Path(path).read_bytes(), size)[0]))
+                except (BadImage, OSError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    bar.clear()
+                    complain(f"{path} is left out: {reason}")
+                bar.update()
+            if not seen:
+                continue
+            # Batches of one size are compiled once.
+            batch = np.zeros((min(_AT_ONCE, len(files)), size, size, 3), np.uint8)
+            batch[: len(seen)] = [image for _, image in seen]
+            probabilities_BxC = net.predict_proba(batch, views)
+            bar.set_description_str("predicting", refresh=False)
+            bar.clear()  # the caller may print
+            for (path, image), probabilities_C in zip(seen, probabilities_BxC, strict=False):
+                yield Prediction(path, image, _best(net.data, probabilities_C))
 
 
 def predict_examples(
     net: Restored, cache: Cache, split: str, rows: np.ndarray, views: int
 ) -> list[Prediction]:
-    """Looks at examples of a data set, whose right classes are known.
+    """Classify examples of a data set, whose right classes are known.
 
     Args:
-      net: from `workdir.restore`.
-      cache: of the images.
+      net: a network from `restore`.
+      cache: the images.
       split: ``train``, ``validation`` or ``test``.
-      rows: (examples,), which of the split.
-      views: of each image, 1 or 10.
+      rows: (examples,), positions in the split.
+      views: number of crops of each image, 1 or 10.
     """
     images, labels = cache.images[split][rows], cache.labels[split][rows].tolist()
     return [
@@ -131,9 +155,9 @@ def _guess(info: DataInfo, probabilities_C: np.ndarray, label: int) -> Guess:
     return Guess(label, info.class_names[label], info.class_words[label], float(probabilities_C[label]))
 
 
-def _files(paths: Iterable[str], complain: Callable[[str], None]) -> Iterator[str]:
-    """Files as they are named, and in folders all whose names are those of images."""
-    for path in paths:
+def _files(paths: Iterable[str | os.PathLike[str]], complain: Callable[[str], None]) -> Iterator[str]:
+    """Yield files as they are named, and the files in folders whose names are those of images."""
+    for path in (os.fspath(path) for path in paths):
         if not os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
             yield path
             continue
@@ -148,7 +172,7 @@ def _files(paths: Iterable[str], complain: Callable[[str], None]) -> Iterator[st
 
 
 def _bar(probability: float) -> str:
-    """In eighths of a character."""
+    """Draw a bar in eighths of a character."""
     eighths = round(probability * _BAR * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(_BAR)

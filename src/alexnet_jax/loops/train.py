@@ -1,17 +1,20 @@
 """Training, from config to checkpoint, read top to bottom."""
 
 import contextlib
+import dataclasses
 import math
+import os
 from functools import partial
 
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from alexnet_jax.config.recipe import validate
 from alexnet_jax.data.augment import statistics
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.errors import Interrupted, UserError
-from alexnet_jax.loops.evaluate import evaluate
+from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.layers_table import layers_table
@@ -21,7 +24,8 @@ from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.log import Meter, Progress, Watch
 from alexnet_jax.training.optimizer import Plateau
-from alexnet_jax.training.run import open_run, settle
+from alexnet_jax.training.run import open_run, same_run, settle
+from alexnet_jax.training.scores import Result
 from alexnet_jax.training.workdir import write_workdir
 
 
@@ -37,19 +41,46 @@ def describe(config: ConfigDict) -> tuple[Mesh, Net, str]:
     return mesh, model, f"{why}\n{layers_table(model, config, mesh)}"
 
 
-def train(config: ConfigDict, workdir: str) -> None:
-    """Train to the config's end; resume from the last checkpoint in the workdir, if there is one.
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run that has reached its end.
+
+    Attributes:
+      workdir: the directory of the run, for `restore`, `evaluate` and the other commands.
+      step: number of completed updates.
+      result: the error rates at the last step, on the validation split, or on the test split for data without
+        validation; None if the run had already reached its end before.
+    """
+
+    workdir: str
+    step: int
+    result: Result | None
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
+    """Train a network to the config's end, or resume from the last checkpoint in the workdir.
+
+    The run prints its log, and writes its checkpoints, its metrics and everything that `restore` needs into
+    the workdir. A missing cache is built first.
 
     Args:
-      config: checked, as from `get_config`.
-      workdir: any path that ``etils.epath`` takes; created if it does not exist.
+      config: the config of the run, from `get_config`.
+      workdir: a local path or a bucket's; created if it does not exist.
+
+    Returns:
+      The number of updates and the last error rates.
 
     Raises:
-      UserError: what a user can put right, before anything in the workdir is overwritten.
-      RunError: the loss or a parameter is not finite; earlier checkpoints stay.
-      Interrupted: SIGTERM or Ctrl-C came, and the run has saved.
+      UserError: a setting is wrong, or the workdir holds another run. Nothing is overwritten.
+      RunError: the loss or a parameter is not finite. Earlier checkpoints stay.
+      Interrupted: SIGTERM or Ctrl-C came, and the run has saved. The same call resumes it.
     """
+    validate(config)
+    workdir, result = os.fspath(workdir), None
+
     # ---- Mesh and model -------------------------------------------------------------------------
+    settle(config)
+    same_run(config, workdir)  # before anything that could refuse one process alone
     mesh, model, description = describe(config)
 
     with (
@@ -93,7 +124,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             if step < total_steps:
                 end, later = "plateaus' end", "other --config.schedule.* go on"
             hosts.say(f"{workdir} is trained to its {end}, step {step}; {later}")
-            return
+            return Trained(workdir, step, None)
         if restored is not None:
             hosts.say(f"going on at step {step} of {total_steps}")
         for line in run.changed:
@@ -120,7 +151,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 if step % eval_every == 0 or step == total_steps:
                     meter.fetch()  # a loss that is not finite ends the run here, before anything is saved
                     member = partial(predict, state.params, statistics=stats, views=1)
-                    result = evaluate([member], cache, split, 1, config.batch_size, mesh)
+                    result = error_rates([member], cache, split, 1, config.batch_size, mesh)
                     progress.evaluation(step, result)
                     progress.magnitudes(step, step_lib.mean_magnitudes(state))
                     error = result.top1_error if split == "validation" else None
@@ -142,6 +173,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     if stop and step < total_steps:
         raise Interrupted(stop, f"saved at step {step} of {total_steps}")
     hosts.say(f"done: {step} steps; alexnet-jax evaluate --workdir={workdir}")
+    return Trained(workdir, step, result)
 
 
 def _end(config: ConfigDict) -> str:

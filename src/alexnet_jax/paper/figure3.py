@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Conv
 from alexnet_jax.net.shapes import layer_shapes
-from alexnet_jax.training.workdir import Restored
+from alexnet_jax.training.restored import Restored
 
 _KERNELS_IN_A_ROW = 16
 _KERNEL = 0.5  # inches

@@ -13,15 +13,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from tqdm import tqdm
 
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.shards import Images
 from alexnet_jax.errors import UserError
 from alexnet_jax.loops.predict import Prediction
-from alexnet_jax.training.workdir import Restored
+from alexnet_jax.runtime import progress
+from alexnet_jax.training.restored import Restored
 
+SEARCHED = 50_000  # training images, if there are more
 _AT_ONCE = 128  # images in a batch
 _COLUMNS = 4  # of images with bars
 _BLUE, _PINK, _RED, _LIGHT = "#a9cce9", "#f4a3b4", "#b3263e", "#bbbbbb"
@@ -88,13 +89,13 @@ def nearest(
     split: str,
     rows: np.ndarray,
     near: int = 6,
-    most: int = 50_000,
+    most: int = SEARCHED,
     seed: int = 0,
 ) -> Neighbours:
     """Finds the training images nearest to some images, all seen at their centre.
 
     Args:
-      net: from `workdir.restore`.
+      net: from `restored.restore`.
       cache: of the images.
       split: of the images that have neighbours.
       rows: (images,), which of the split.
@@ -107,7 +108,7 @@ def nearest(
     features_NxU = np.concatenate([features for _, features in _features(net, wanted, rows)])
     near_rows = np.empty((len(rows), 0), np.int64)
     distances = np.empty((len(rows), 0), np.float32)
-    with tqdm(total=len(searched), desc="neighbours", leave=False, disable=None, dynamic_ncols=True) as bar:
+    with progress.bar(total=len(searched), unit="image", description="neighbours") as bar:
         for some_rows, some_BxU in _features(net, training, searched):
             # Of differences, not of squares and products, whose rounding would hide how near the nearest are.
             more = np.stack([np.linalg.norm(some_BxU - features_U, axis=1) for features_U in features_NxU])

@@ -14,32 +14,16 @@ from alexnet_jax.loops.predict import Prediction
 from alexnet_jax.paper import figure3, figure4
 from alexnet_jax.paper.figure4 import Neighbours
 from alexnet_jax.report import mistakes
+from alexnet_jax.report.asked import Asked
 from alexnet_jax.report.mistakes import Mistakes
-from alexnet_jax.training.workdir import Restored, read_workdir
+from alexnet_jax.runtime import progress
+from alexnet_jax.training.restored import Restored
+from alexnet_jax.training.workdir import read_workdir
 
 MOST_IN_A_MATRIX = 30  # classes
 _DARKEST = 45  # % of the colour in a cell: text stays legible on it
 _PAIRS = 20  # of confused classes, where they are too many for a matrix
 _GUESSED, _WITH_NEIGHBOURS = 8, 5  # images of figure 4, as in the paper
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What is asked for.
-
-    Attributes:
-      workdir: as it was typed.
-      step: of the checkpoint: ``last``, ``best`` or a number.
-      split: to test on; by default test where there is one, else validation.
-      views: of each image, 1 or 10.
-      overrides: ``--config.data.KEY=VALUE``: where the data lies.
-    """
-
-    workdir: str
-    step: str = "last"
-    split: str | None = None
-    views: int = 1
-    overrides: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,6 +115,7 @@ def test(asked: Asked, net: Restored, cache: Cache) -> Tested:
     split = asked.split or beside[0]
     if split not in cache.info.splits:
         raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
+    progress.note(progress.evaluating(cache.info.splits[split], split, asked.views))
     found = mistakes.find(net, cache, split, asked.views)
     guesses, near = guesses_and_neighbours(net, cache, asked.views) if beside else ([], None)
     return Tested(
@@ -146,7 +131,10 @@ def guesses_and_neighbours(net: Restored, cache: Cache, views: int) -> tuple[lis
     """Return figure 4: eight random images with guesses, and five with their neighbours."""
     split, rows = figure4.choose(cache, _GUESSED)
     guesses = predict.predict_examples(net, cache, split, rows, views)
-    return guesses, figure4.nearest(net, cache, split, rows[:_WITH_NEIGHBOURS])
+    wanted = rows[:_WITH_NEIGHBOURS]
+    searched = min(cache.info.splits["train"], figure4.SEARCHED)
+    progress.note(f"searching {searched:,} images of train for those nearest to {len(wanted)} of {split}")
+    return guesses, figure4.nearest(net, cache, split, wanted)
 
 
 def kernels(net: Restored) -> Figure3 | None:

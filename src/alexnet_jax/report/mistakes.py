@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from alexnet_jax.data.cache import Cache
-from alexnet_jax.loops.evaluate import evaluate
+from alexnet_jax.loops.evaluate import error_rates
+from alexnet_jax.training.restored import Restored
 from alexnet_jax.training.scores import Result
-from alexnet_jax.training.workdir import Restored
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ def find(net: Restored, cache: Cache, split: str, views: int, most: int = 12) ->
     """Looks at every image of a split once.
 
     Args:
-      net: from `workdir.restore`, of one process.
+      net: from `restored.restore`, of one process.
       cache: of the images.
       split: ``train``, ``validation`` or ``test``.
       views: of each image, 1 or 10.
@@ -51,13 +51,13 @@ def find(net: Restored, cache: Cache, split: str, views: int, most: int = 12) ->
       RunError: a loss that is not finite.
     """
     looking = _Looking(net, cache.labels[split], views, most)
-    result = evaluate([looking], cache, split, views, net.config.batch_size, net.mesh)
+    result = error_rates([looking], cache, split, views, net.config.batch_size, net.mesh)
     unknown = result.examples - int(looking.confusion.sum())
     return Mistakes(result, looking.confusion, unknown, looking.hardest.rows, looking.surest.rows)
 
 
 class _Looking:
-    """A net as `evaluate` takes it, which keeps what it needs of the batches that come by in order."""
+    """A net as `error_rates` takes it, which keeps what it needs of the batches that come by in order."""
 
     def __init__(self, net: Restored, labels: np.ndarray, views: int, most: int) -> None:
         self._net, self._labels, self._views, self._seen = net, labels, views, 0

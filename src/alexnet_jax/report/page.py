@@ -9,7 +9,6 @@ from typing import Any
 import jinja2
 import matplotlib
 import numpy as np
-from etils import epath
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -20,43 +19,13 @@ from alexnet_jax.paper import figure1, figure3, figure4
 from alexnet_jax.report import images as report_images
 from alexnet_jax.report import sweep as report_sweep
 from alexnet_jax.report import training as report_workdir
-from alexnet_jax.report.images import Asked
+from alexnet_jax.report.asked import Asked, is_sweep
+from alexnet_jax.runtime import progress
 from alexnet_jax.sweep import spec as sweep_lib
-from alexnet_jax.training.workdir import restore
+from alexnet_jax.training.restored import restore
 
-_PICTURES = (".png", ".svg", ".pdf")
 _SMALL = 64  # pixels: images up to here are kept as they are
 _SHOWN = 192  # pixels of the longer side of a larger one
-
-
-def check(workdir: str, figure: int | None, save: str | None) -> None:
-    """Whether there is something to report, before anything is done.
-
-    Raises:
-      UserError: there is not, or the figure or the file's name makes no sense.
-    """
-    if figure == 2:
-        raise UserError("figure 2 is the architecture, no picture: alexnet-jax train --dry_run prints it")
-    if figure not in (None, 1, 3, 4):
-        raise UserError(f"--figure is {figure}, but must be 1, 3 or 4")
-    if figure is None:
-        if save and not save.lower().endswith(".html"):
-            raise UserError(f"--save={save}: a name that ends in .html is wanted")
-    elif not save or not save.lower().endswith(_PICTURES):
-        raise UserError(
-            f"--figure={figure} needs --save=FILE{_PICTURES[0]}, {_PICTURES[1]} or {_PICTURES[2]}"
-        )
-    path = absolute(workdir)
-    if not path.is_dir():
-        raise UserError(f"there is no folder {workdir}")
-    if figure == 1:
-        sweep_lib.read(path)
-    elif not _is_sweep(path) and not (path / "config.json").exists():
-        raise UserError(
-            f"{workdir} holds neither a training nor a sweep: it has no config.json and no sweep.json"
-        )
-    elif figure is not None and _is_sweep(path):
-        raise UserError(f"{workdir} holds a sweep: figure {figure} takes the workdir of one of its nets")
 
 
 def page(asked: Asked, save: str, complain: Callable[[str], None]) -> str:
@@ -74,9 +43,10 @@ def page(asked: Asked, save: str, complain: Callable[[str], None]) -> str:
       UserError: it can't be written, or what is asked for is not there.
     """
     path = absolute(asked.workdir)
-    if _is_sweep(path):
+    if is_sweep(path):
         if asked.overrides:
             raise UserError(f"the report of a sweep takes no --config ({asked.overrides[0]})")
+        progress.note(f"reading the logs of the sweep {asked.workdir}")
         html = render("sweep.html.jinja", report_sweep.gather(asked.workdir, path, absolute(save).parent))
     else:
         html = render("training.html.jinja", report_workdir.gather(asked, complain))
@@ -95,8 +65,10 @@ def figure(number: int, asked: Asked, save: str) -> list[str]:
     """
     path = absolute(asked.workdir)
     if number == 1:
+        progress.note(f"reading the logs of the sweep {asked.workdir}")
         facts = figure1.gather(path, sweep_lib.read(path))
         return [facts.text(), _save(figure1.draw(facts), save)]
+    progress.note(progress.reading(asked.workdir, asked.step))
     net = restore(asked.workdir, asked.step)
     if number == 3:
         return [_save(figure3.draw_kernels(figure3.first_kernels(net)), save)]
@@ -141,10 +113,6 @@ def image_uri(image: np.ndarray) -> str:
         picture.thumbnail((_SHOWN, _SHOWN))
         picture.save(file, "JPEG", quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _is_sweep(path: epath.Path) -> bool:
-    return (path / "sweep.json").exists()
 
 
 def _percent(fraction: float, digits: int = 1) -> str:

@@ -19,12 +19,15 @@ from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.paper.charts import Chart, Series, curves
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.report import images as report_images
-from alexnet_jax.report.images import Asked, Figure3, Tested
+from alexnet_jax.report.asked import Asked
+from alexnet_jax.report.images import Figure3, Tested
+from alexnet_jax.runtime import progress
 from alexnet_jax.text import size_in_words
 from alexnet_jax.training import metrics
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.metrics import Metrics
-from alexnet_jax.training.workdir import read_workdir, restore
+from alexnet_jax.training.restored import restore
+from alexnet_jax.training.workdir import read_workdir
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,6 +114,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
             f" every {_every(config)}"
         )
     else:
+        progress.note(progress.reading(asked.workdir, asked.step))
         net = restore(asked.workdir, asked.step, data_mesh())
         figure3 = report_images.kernels(net)
         try:

@@ -14,6 +14,7 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.files import locked
+from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.spec import Sweep, evaluation
@@ -81,11 +82,13 @@ def run(
     """
     numbers = range(len(tasks)) if index is None else [index]
     problems: dict[epath.Path, str] = {}
+    count = Tasks(len(numbers))
     for number in numbers:
         task, where = tasks[number], f"[--index={number} of {len(tasks)}] {tasks[number].name}"
         missing = [net.directory.name for net in task.needs if not is_done(net)]
         if is_done(task):
             say(f"{where}: done before")
+            count.skip()
             continue
         if missing and index is not None:
             raise UserError(f"--index={index}, {task.name}, needs {', '.join(missing)}: run those first")
@@ -97,6 +100,7 @@ def run(
             with _alone(workdir):
                 _note(task, problem)
             say(f"{where}: failed: {problem}")
+        count.done()
     with _alone(workdir):
         for task in tasks:  # the table is not to hold what was asked for before
             if evaluation(task.directory) is not None and task.directory not in problems:

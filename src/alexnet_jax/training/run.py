@@ -62,6 +62,15 @@ class Run:
         return trained
 
 
+def same_run(config: ConfigDict, workdir: str) -> None:
+    """Check that all processes were started with the same config and workdir.
+
+    Raises:
+      UserError: on every process, naming the first one that differs.
+    """
+    hosts.same(settings_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(absolute(workdir))})
+
+
 def settle(config: ConfigDict) -> None:
     """Set what follows from the machine and from the data: full paths, and the number of classes."""
     data = config.data
@@ -86,10 +95,9 @@ def open_run(config: ConfigDict, workdir: str) -> Iterator[Run]:
 
     Raises:
       UserError: another process trains there; the settings or the data are not those of the workdir's run;
-        the data does not fit the config; the processes differ.
+        the data does not fit the config; the processes have different data.
     """
     path = absolute(workdir)
-    hosts.same(settings_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
     if config.init_from is not None and not (path / "config.json").exists():
         transfer.check(config)
     with _held(path):

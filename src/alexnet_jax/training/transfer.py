@@ -21,7 +21,8 @@ from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.model import Net, Params, abstract_params, build, init
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import param_specs, shardings
-from alexnet_jax.training.workdir import read_workdir, restore
+from alexnet_jax.training.restored import restore
+from alexnet_jax.training.workdir import read_workdir
 
 _NOTHING: tuple[str, dict[str, Any]] = ("nothing", {})
 

@@ -1,0 +1,89 @@
+"""Progress while a user waits: a line for each step, and a bar on a terminal.
+
+Nothing here imports JAX, so that a command can print its first line before it waits for JAX.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+_NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # of this process, before JAX starts
+
+
+def say(line: str) -> None:
+    """Print a line on standard output."""
+    print(line, flush=True)
+
+
+def note(line: str) -> None:
+    """Print a line on standard error, for commands whose standard output is their result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def starting(say: Callable[[str], None]) -> None:
+    """Report that JAX is about to be imported, unless it is imported, or this is not the first process."""
+    if "jax" not in sys.modules and all(os.environ.get(name, "0") == "0" for name in _NUMBERS):
+        say("starting JAX")
+
+
+def reading(workdir: str | os.PathLike[str], step: str | int) -> str:
+    """Return the line for reading a checkpoint: ``last``, ``best`` or a number of updates."""
+    which = f"the {step} checkpoint" if step in ("last", "best") else f"checkpoint {step}"
+    return f"reading {which} of {os.fspath(workdir)}"
+
+
+def evaluating(images: int, split: str, views: int) -> str:
+    """Return the line for a pass over a split."""
+    return f"evaluating {images:,} images of {split}, {views} view{'s' * (views > 1)} of each"
+
+
+class Tasks:
+    """A line with a bar between tasks that print to the terminal themselves. Without a terminal it is silent.
+
+    Args:
+      total: number of tasks.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._before, self._done, self._began = total, 0, 0, time.monotonic()
+
+    def skip(self) -> None:
+        """Count a task that was done before. It does not count towards the time that is left."""
+        self._before += 1
+
+    def done(self) -> None:
+        """Count a task that has ended, and print the bar."""
+        self._done += 1
+        if sys.stderr.isatty():
+            counted = self._before + self._done
+            width = shutil.get_terminal_size().columns - 1
+            seconds = time.monotonic() - self._began
+            note(tqdm.format_meter(counted, self._total, seconds, width, unit="task", initial=self._before))
+
+
+def bar(
+    iterable: Iterable[Any] | None = None, *, total: int, unit: str, description: str = "", show: bool = True
+) -> tqdm:
+    """Return a progress bar on standard error that disappears at its end. Without a terminal it is silent.
+
+    Args:
+      iterable: what to count; None for a bar that is updated by hand.
+      total: the count at the end.
+      unit: the word for what is counted, in the singular.
+      description: the text in front of the bar.
+      show: whether this process shows it at all.
+    """
+    return tqdm(
+        iterable,
+        description,
+        total,
+        leave=False,
+        unit=unit,
+        disable=not (show and sys.stderr.isatty()),
+        dynamic_ncols=True,
+    )

@@ -1,0 +1,152 @@
+"""A trained network that is read back from the checkpoints of a workdir, on any devices."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from alexnet_jax.data.augment import Statistics, statistics
+from alexnet_jax.data.cache import DataInfo
+from alexnet_jax.errors import UserError
+from alexnet_jax.files import absolute
+from alexnet_jax.net.model import Net, Params, build
+from alexnet_jax.parallel.mesh import DATA, local_mesh
+from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.step import features, log_probabilities
+from alexnet_jax.training.workdir import read_workdir
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Restored:
+    """A trained network, as `restore` returns it.
+
+    Attributes:
+      model: the module that `build` makes from ``config``.
+      params: its parameters, ``{"conv1": {"kernel", "bias"}, ...}``, on ``mesh``. Each array has a leading
+        tower axis.
+      config: the config that it was trained with.
+      step: number of completed updates.
+      data: description of the data that it was trained on: class names, mean image, sizes.
+      mesh: the devices that it runs on.
+      workdir: the directory that it was read from.
+    """
+
+    model: Net
+    params: Params
+    config: ConfigDict
+    step: int
+    data: DataInfo
+    mesh: Mesh
+    workdir: str = ""
+
+    def predict_proba(self, images_uint8: np.ndarray, views: int = 1) -> np.ndarray:
+        """Compute the probability of each class.
+
+        Args:
+          images_uint8: RGB images, uint8 of shape (batch, height, width, 3). Height and width are those of
+            ``data.image_size``, in pixels. This method crops them and subtracts the mean.
+          views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror
+            images.
+
+        Returns:
+          Float32 of shape (batch, classes), between 0 and 1. Each row sums to 1.
+
+        Raises:
+          ValueError: the images have another type or size, or ``views`` is neither 1 nor 10.
+        """
+        if views not in (1, 10):
+            raise ValueError(f"views must be 1 or 10, not {views}")
+        return np.exp(self._on_mesh(functools.partial(self.log_probabilities, views=views), images_uint8))
+
+    def features(self, images_uint8: np.ndarray) -> np.ndarray:
+        """Compute the last hidden layer, the input of the classifier, for the centre crop of each image.
+
+        Args:
+          images_uint8: as in `predict_proba`.
+
+        Returns:
+          Float32 of shape (batch, units): the units of the first tower, then those of the second.
+
+        Raises:
+          ValueError: the images have another type or size.
+        """
+        compute = functools.partial(self._compiled_features, self.params, statistics=self._statistics)
+        return self._on_mesh(compute, images_uint8)
+
+    def _on_mesh(self, compute: Callable[[jax.Array], jax.Array], images_uint8: np.ndarray) -> np.ndarray:
+        """Compute a function of any number of images, padded to a multiple of what the mesh can split."""
+        images_uint8 = np.asarray(images_uint8)
+        expected = (*self.data.image_size, 3)
+        if images_uint8.dtype != np.uint8 or images_uint8.shape[1:] != expected:
+            raise ValueError(
+                f"images must be uint8 of shape (batch, {', '.join(map(str, expected))}),"
+                f" not {images_uint8.dtype} of shape {images_uint8.shape}"
+            )
+        batch, shards = len(images_uint8), self.mesh.shape[DATA]
+        filled = shards * max(1, -(-batch // shards))
+        full = np.pad(images_uint8, [(0, filled - batch), (0, 0), (0, 0), (0, 0)])
+        images = jax.device_put(full, NamedSharding(self.mesh, P(DATA)))
+        return np.asarray(compute(images))[:batch]
+
+    def log_probabilities(self, images_BxHxWx3: jax.Array, views: int) -> jax.Array:
+        """Return the logarithms of `predict_proba` for uint8 images that are already on the mesh."""
+        return self._compiled(self.params, images_BxHxWx3, self._statistics, views)
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., jax.Array]:
+        return log_probabilities(self.model, self.config.data, self.mesh)
+
+    @functools.cached_property
+    def _compiled_features(self) -> Callable[..., jax.Array]:
+        return features(self.model, self.config.data, self.mesh)
+
+    @functools.cached_property
+    def _statistics(self) -> Statistics:
+        info, reading = self.data, self.config.data.color_noise_reading
+        return statistics(info.mean_image, info.color_covariance, reading, self.mesh)
+
+
+def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mesh | None = None) -> Restored:
+    """Read a trained network from the checkpoints of a workdir. Any devices will do.
+
+    Only the parameters are read, not the state of the optimizer.
+
+    Args:
+      workdir: the directory that `train` wrote, a local path or a bucket's.
+      step: ``last``, ``best`` (lowest validation error) or a number of updates.
+      mesh: the devices to run on; by default the first device of this process.
+
+    Raises:
+      UserError: the directory is no workdir, or has no such checkpoint, or the checkpoint is damaged.
+    """
+    config, data = read_workdir(workdir)
+    model = build(config)
+    mesh = local_mesh() if mesh is None else mesh
+    with Checkpoints(absolute(workdir)) as checkpoints:
+        number, params = checkpoints.restore_params(step, model, mesh)
+    return Restored(model, params, config, number, data, mesh, os.fspath(workdir))
+
+
+def check_alike(nets: Sequence[Restored], info: DataInfo) -> None:
+    """Check that networks can be averaged, and that they can read these images.
+
+    Args:
+      nets: the networks.
+      info: description of the images.
+
+    Raises:
+      UserError: a network has other classes, another number of outputs, or takes images of another size.
+    """
+    for net in nets:
+        if net.data.class_names != info.class_names:
+            raise UserError(f"{net.workdir} was trained on other classes than {info.source} has")
+        if net.config.net.layers[-1].classes != nets[0].config.net.layers[-1].classes:
+            raise UserError(f"{net.workdir} has another number of outputs than {nets[0].workdir}")
+        if net.data.image_size != info.image_size:
+            raise UserError(f"{net.workdir} takes images of {net.data.image_size}, not {info.image_size}")
