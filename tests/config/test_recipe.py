@@ -4,7 +4,7 @@ import pytest
 
 from alexnet_jax import UserError, build, get_config
 from alexnet_jax.config import recipe as config
-from alexnet_jax.config import settings
+from alexnet_jax.config import saved
 from tests.conftest import CONFIGS, RECIPES
 
 RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
@@ -13,14 +13,14 @@ RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_c
 @pytest.mark.parametrize("path", RECIPES_THERE_ARE, ids=lambda path: path.stem)
 def test_recipes_load_and_survive_json(path):
     loaded = get_config(str(path))
-    again = settings.from_json(settings.to_json(loaded))
-    assert settings.changes(loaded, again) == []
-    assert settings.to_json(again) == settings.to_json(loaded)
+    again = saved.from_json(saved.to_json(loaded))
+    assert saved.changes(loaded, again) == []
+    assert saved.to_json(again) == saved.to_json(loaded)
 
 
 def test_variants_combine_in_any_order():
     a, b = (get_config(f"{CONFIGS}/alexnet.py:{v}") for v in ("no_lrn,source,bf16", "bf16,source,no_lrn"))
-    assert settings.changes(a, b) == []
+    assert saved.changes(a, b) == []
     assert (a.dtype, a.schedule.boundaries) == ("bfloat16", (25, 51, 79))
 
 
@@ -159,7 +159,7 @@ def changed(key, value):
     old, new = (get_config(f"{RECIPES / 'tiny.py'}") for _ in range(2))
     section, _, name = key.rpartition(".")
     (new[section] if section else new)[name] = value
-    return settings.refuse_changes(old, new, "runs/x")
+    return saved.refuse_changes(old, new, "runs/x")
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from typing import Any
 from etils import epath
 
 from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import saved
 from alexnet_jax.errors import UserError, near
 
 # What may differ between two commands of the same sweep, and between what was trained and what is asked for:
 # where things lie, and on what it runs.
-ELSEWHERE = settings_lib.MAY_CHANGE - {"num_epochs", "num_steps", "data.source"}
+ELSEWHERE = saved.MAY_CHANGE - {"num_epochs", "num_steps", "data.source"}
 
 _RESULT = {"split", "views", "examples", "top1_error", "top5_error", "checkpoints"}
 

@@ -13,7 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import saved
 from alexnet_jax.config.overrides import override
 from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
@@ -75,7 +75,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
             words = [f"--config.{key}={value}" for key, value in settings.items()]
             try:
                 wanted = override(config_lib.load(config), words)
-                own.append(settings_lib.settings(wanted))
+                own.append(saved.settings(wanted))
                 wanted = override(wanted, overrides)
                 config_lib.validate(wanted)
             except UserError as error:
@@ -171,12 +171,12 @@ def obstacle(task: Task) -> str | None:
 def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
     """(key, old, new) of what was trained otherwise than is asked for; None where nothing tells."""
     try:
-        trained = settings_lib.from_json((task.directory / "config.json").read_text())
+        trained = saved.from_json((task.directory / "config.json").read_text())
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return [
         (key, old, new)
-        for key, old, new in settings_lib.changes(trained, task.config)
+        for key, old, new in saved.changes(trained, task.config)
         if key not in ELSEWHERE
         and not (key.endswith(".classes") and not new)
         and not (key == "init_from" and old and new and Path(old).name == Path(new).name)  # it was moved

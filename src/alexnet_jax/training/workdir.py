@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import saved
 from alexnet_jax.data.augment import Statistics, statistics
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
@@ -149,7 +149,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     if not (path / "config.json").exists():
         raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
     try:
-        return settings_lib.from_json((path / "config.json").read_text()), DataInfo.load(path)
+        return saved.from_json((path / "config.json").read_text()), DataInfo.load(path)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{workdir} is damaged: config.json or data.json can't be read ({error})") from error
 
@@ -165,7 +165,7 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
         path.mkdir(parents=True, exist_ok=True)
         info.save(path)
         files.write(
-            path / "config.json", settings_lib.to_json(config).encode()
+            path / "config.json", saved.to_json(config).encode()
         )  # the last: now it is a workdir
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
