@@ -28,7 +28,7 @@ def refused(capfd, *args):
     ("args", "message"),
     [
         (["trian"], "no verb trian (did you mean train?)"),
-        (["train"], "--config=FILE.py is missing"),
+        (["train"], "--config=RECIPE is missing"),
         (["train", TINY], "--workdir=DIR is missing"),
         (["train", TINY, "--workdr=x"], "workdr"),
         ([*TRAIN, "extra"], "takes flags alone, not 'extra'"),
@@ -186,5 +186,5 @@ def test_no_verb_is_usage_with_status_2():
 def test_help_lists_a_verbs_flags(verb, capfd):
     assert main([verb, "--help"]) == 0
     said = capfd.readouterr().out
-    assert "--config: FILE.py" in said or verb == "evaluate"
+    assert "--config: NAME[:VARIANT,...]" in said or verb == "evaluate"
     assert ("--config.data.crop_size=224" in said) == (verb != "evaluate")

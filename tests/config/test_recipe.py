@@ -1,10 +1,11 @@
 """Recipes: variants, settings that make no sense, and going on with another config."""
 
 import pytest
+from ml_collections import ConfigDict
 
 from alexnet_jax import UserError, build, get_config
-from alexnet_jax.config import recipe as config
-from alexnet_jax.config import saved
+from alexnet_jax.config import base, saved
+from alexnet_jax.config.validate import validate
 from tests.conftest import CONFIGS, RECIPES
 
 RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
@@ -95,7 +96,7 @@ def test_a_recipe_that_breaks_is_one_line(tmp_path):
 
 
 def test_the_biases_rate_follows_the_rate_unless_it_is_set():
-    c = config.base()
+    c = base()
     c.optimizer.learning_rate = 0.5
     assert c.optimizer.bias_learning_rate == 0.5
     c.optimizer.bias_learning_rate = 0.1
@@ -138,7 +139,7 @@ def test_settings_that_make_no_sense(tiny, key, value):
     section, _, name = key.rpartition(".")
     (tiny[section] if section else tiny)[name] = value
     with pytest.raises(UserError, match=f"config.{key}"):
-        config.validate(tiny)
+        validate(tiny)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +151,9 @@ def test_settings_that_make_no_sense(tiny, key, value):
     ],
 )
 def test_overrides_of_layers_are_checked(tiny, layers, message):
-    tiny.optimizer.layers = config.ConfigDict(layers)
+    tiny.optimizer.layers = ConfigDict(layers)
     with pytest.raises(UserError, match=message):
-        config.validate(tiny)
+        validate(tiny)
 
 
 def changed(key, value):

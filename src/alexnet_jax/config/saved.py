@@ -1,4 +1,4 @@
-"""Configs kept in workdirs: as JSON, and what may change when a run goes on. Nothing here imports JAX."""
+"""The configs in workdirs: as JSON, and what may change when a run resumes. Nothing here imports JAX."""
 
 import json
 from pathlib import Path
@@ -7,54 +7,77 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax import layers as layers_lib
-from alexnet_jax.config.recipe import base, flat
+from alexnet_jax.config.base import base, flat
+from alexnet_jax.config.settings import resume_of, unknown
+from alexnet_jax.config.validate import check_each
 from alexnet_jax.errors import UserError
-
-# What may differ between a workdir's config and the one that goes on: how the paper was trained
-# (rates by hand), when to stop and look, and where things lie. None of it changes what was done.
-MAY_CHANGE = frozenset(
-    [
-        "num_epochs",
-        "num_steps",
-        *(
-            every + unit
-            for every in ("log_every", "eval_every", "checkpoint_every")
-            for unit in ("", "_epochs")
-        ),
-        "keep_checkpoints",
-        "mesh",
-        "parallelism",
-        "data.source",  # it may have moved: the data's fingerprint says whether it is the same
-        "data.cache_dir",
-        "data.max_broken",
-    ]
-)
 
 
 def to_json(config: ConfigDict) -> str:
-    """The text of a workdir's ``config.json``."""
+    """Return the text of a workdir's ``config.json``."""
     settings = config.to_dict()
     settings["net"]["layers"] = layers_lib.to_json(settings["net"]["layers"])
     return json.dumps(settings, indent=1) + "\n"
 
 
 def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`; the settings have the types that `base` gives them."""
-    settings = json.loads(text)
-    settings["net"]["layers"] = layers_lib.from_json(settings["net"]["layers"])
+    """Return the inverse of `to_json`; the settings have the types that `base` gives them.
+
+    Raises:
+      UserError: another version of this package wrote it, with other settings or layers.
+      ValueError: it is damaged.
+      TypeError: the same.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("config.json holds no settings")
     config = base()
-    config.optimizer.layers = ConfigDict(settings["optimizer"].pop("layers"))
-    for section, values in [
-        (config, settings),
-        *((config[k], settings.pop(k)) for k in ("data", "net", "optimizer", "schedule")),
-    ]:
-        for key, value in values.items():
-            section[key] = tuple(value) if isinstance(value, list) else value
+    expected = {key for key, _ in flat(config)} | {"optimizer.layers"}
+    there = _flat_json(found)
+    if other := sorted({*there} - expected):
+        raise _other_version(unknown(other[0]))
+    if lacking := sorted(expected - {*there}):
+        raise _other_version(f"config.{lacking[0]} is missing")
+    try:
+        layers = layers_lib.from_json(there.pop("net.layers"))
+    except (KeyError, TypeError) as error:
+        raise _other_version(f"the layers differ: {error}") from error
+    config.net.layers = layers
+    config.optimizer.layers = ConfigDict(there.pop("optimizer.layers"))
+    for key, value in there.items():
+        *sections, name = key.split(".")
+        section = config[sections[0]] if sections else config
+        section[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        check_each(config)
+    except UserError as error:
+        if "does not exist" in str(error) or "is called" in str(error):
+            raise _other_version(str(error)) from error
+        raise ValueError(str(error)) from error
     return config
 
 
+def _flat_json(found: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings by key; ``optimizer.layers`` stays whole."""
+    settings: dict[str, Any] = {}
+    for name, value in found.items():
+        key = prefix + name
+        if isinstance(value, dict) and key != "optimizer.layers":
+            settings |= _flat_json(value, f"{key}.")
+        else:
+            settings[key] = value
+    return settings
+
+
+def _other_version(why: str) -> UserError:
+    return UserError(
+        f"config.json was written by another version of alexnet_jax ({why}): train again in another"
+        " --workdir, or use the version that wrote it"
+    )
+
+
 def settings(config: ConfigDict) -> dict[str, Any]:
-    """Every setting by its key, as JSON has it; a layer's fields are ``net.layers.NAME.FIELD``."""
+    """Return every setting by its key, as in JSON; a layer's fields are ``net.layers.NAME.FIELD``."""
     found = dict(flat(config))
     for layer in layers_lib.to_json(found.pop("net.layers")):
         name = layer.pop("name")
@@ -64,13 +87,13 @@ def settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def changes(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
-    """(key, old, new) of every setting that differs; keys as in `settings`."""
+    """Return (key, old, new) of every setting that differs; keys as in `settings`."""
     a, b = settings(old), settings(new)
     return [(key, a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
 
 
 def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[str]:
-    """What changed, as lines for the log, when a run goes on with another config.
+    """Return what changes when a run resumes with another config, a line for each setting.
 
     Raises:
       UserError: a setting changed that would make it another run.
@@ -78,7 +101,7 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
     changed = changes(old, new)
     for key, before, after in changed:
         moved = key == "init_from" and before and after and _moved(Path(before), Path(after))
-        if key not in MAY_CHANGE and not key.startswith(("optimizer.", "schedule.")) and not moved:
+        if resume_of(key) == "no" and not moved:
             raise UserError(
                 f"{workdir} holds a run with {key} = {before}, the config says {after}:"
                 " take another --workdir, or the same setting"
@@ -87,5 +110,5 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
 
 
 def _moved(before: Path, after: Path) -> bool:
-    """Whether the second path is where a workdir lies now that lay at the first."""
+    """Return whether a workdir was moved from the first path to the second."""
     return before.name == after.name and (not before.exists() or before.samefile(after))

@@ -150,6 +150,8 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
         raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
     try:
         return saved.from_json((path / "config.json").read_text()), DataInfo.load(path)
+    except UserError as error:
+        raise UserError(f"{workdir}: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{workdir} is damaged: config.json or data.json can't be read ({error})") from error
 
@@ -164,8 +166,6 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
     try:
         path.mkdir(parents=True, exist_ok=True)
         info.save(path)
-        files.write(
-            path / "config.json", saved.to_json(config).encode()
-        )  # the last: now it is a workdir
+        files.write(path / "config.json", saved.to_json(config).encode())  # the last: now it is a workdir
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
