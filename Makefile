@@ -10,13 +10,13 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-all test-h100 lint bench requirements
 
 demo: $(VENV)/installed
-	$(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo
+	$(BIN)/alexnet-jax train --config=digits --workdir=runs/demo
 	$(BIN)/alexnet-jax evaluate --workdir=runs/demo
 	$(BIN)/alexnet-jax evaluate --workdir=runs/demo --views=10
 	@echo
 	@echo 'runs/demo holds the run. What to try next:'
-	@echo '  $(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo --config.num_epochs=60   # goes on'
-	@echo '  $(BIN)/alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick                  # see README'
+	@echo '  $(BIN)/alexnet-jax train --config=digits --workdir=runs/demo --config.num_epochs=60   # goes on'
+	@echo '  $(BIN)/alexnet-jax train --config=cifar10:quick --workdir=runs/quick                  # see README'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 
 test: $(VENV)/installed

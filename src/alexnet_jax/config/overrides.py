@@ -46,6 +46,7 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
                 f"config.{key} takes {KINDS.get(kind, kind.__name__)}, not {value!r} (here {known[key]!r})"
             ) from error
         config = holder.value
+        config.unlock()  # the parser locks it, and layers may be added below
     return config
 
 

@@ -124,7 +124,7 @@ def call(path: str, function: str, kind: type[T]) -> T:
       UserError: no such recipe or function, one that fails, or one that returns another type.
     """
     file, variants = find(path)
-    if str(file) in shipped():
+    if path.partition(":")[0] == str(file) and str(file) in shipped():
         note = f"note: {file} is a file here; it is used instead of the package's recipe of that name"
         print(f"alexnet-jax: {note}", file=sys.stderr)
     with _importing_from(file.parent):
@@ -150,9 +150,10 @@ def call(path: str, function: str, kind: type[T]) -> T:
 
 def _explain(error: Exception) -> str:
     if isinstance(error, AttributeError) and isinstance(error.obj, ConfigDict):
-        now = new_name(str(error.name))
-        if now is not None:
-            return f"config.{error.name} does not exist: it is called {now} now"
+        name = str(error.name)
+        now = new_name(name)
+        hint = near(name, [*error.obj]) if now is None else f": it is called {now} now"
+        return f"the config has no {name}{hint}"
     return f"{type(error).__name__}: {error}"
 
 

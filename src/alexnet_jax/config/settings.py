@@ -465,7 +465,7 @@ RENAMED_VALUES: Mapping[str, Mapping[Any, str]] = {
 def new_name(key: str) -> str | None:
     """Return what a setting of an earlier version is called now; None if there was no such setting."""
     if key == "learning":
-        return "optimizer or schedule"
+        return "optimizer.* or schedule.*"
     section, layers, rest = key.partition(".layers.")
     if layers and section in ("learning", "optimizer"):
         layer, _, last = rest.partition(".")
@@ -476,6 +476,9 @@ def new_name(key: str) -> str | None:
 
 def unknown(key: str) -> str:
     """Return the message about a setting that does not exist: its new name, or near names."""
+    if key.startswith("optimizer.layers"):
+        example = "optimizer.layers.fc8.learning_rate"
+        return f"config.{key} is no setting: name a layer and its setting, as {example}"
     now = new_name(key)
     hint = near(key, BY_KEY) if now is None else f": it is called {now} now"
     return f"config.{key} does not exist{hint}"
