@@ -7,7 +7,7 @@ VENV ?= .venv
 REQUIREMENTS ?= requirements.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-h100 lint bench requirements
+.PHONY: demo test test-all test-h100 lint docs bench requirements
 
 demo: $(VENV)/installed
 	$(BIN)/alexnet-jax train --config=digits --workdir=runs/demo
@@ -34,6 +34,11 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages that are generated from the code. A test compares them.
+docs: $(VENV)/installed
+	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
 
 # Those that need nothing else installed. benchmarks/against_*.py have a peer beside them.
 bench: $(VENV)/installed
