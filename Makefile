@@ -34,6 +34,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # The pages that are generated from the code. A test compares them.
 docs: $(VENV)/installed

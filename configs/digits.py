@@ -17,15 +17,15 @@ from alexnet_jax.config import base, with_variants
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU
 
 LAYERS = (
-    Conv("conv1", maps=24, kernel=3, padding=(1, 1), std=0.1),
+    Conv("conv1", features=24, kernel=3, padding=(1, 1), std=0.1),
     ReLU("relu1"),
     LRN("norm1"),
-    Conv("conv2", maps=32, kernel=3, padding=(1, 1), std=0.05),
+    Conv("conv2", features=32, kernel=3, padding=(1, 1), std=0.05),
     ReLU("relu2"),
     LRN("norm2"),
-    Conv("conv3", maps=48, kernel=3, padding=(1, 1), reads="all", std=0.05),
+    Conv("conv3", features=48, kernel=3, padding=(1, 1), reads="all", std=0.05),
     ReLU("relu3"),
-    Conv("conv4", maps=48, kernel=3, padding=(1, 1), std=0.05),
+    Conv("conv4", features=48, kernel=3, padding=(1, 1), std=0.05),
     ReLU("relu4"),
     MaxPool("pool4", window=3, stride=2),  # 7 -> 3
     Dense("fc6", units=256, reads="all", std=0.05),

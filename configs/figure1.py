@@ -26,11 +26,12 @@ def of_rates(
             f"{word} {rate:g}",
             f"cifar10.py:figure1_{word}{variant}",
             {"optimizer.learning_rate": rate, **settings},
+            curve=curve,
         )
-        for word, rates in (("relu", relu), ("tanh", tanh))
+        for word, curve, rates in (("relu", "ReLU", relu), ("tanh", "tanh", tanh))
         for rate in rates
     ]
-    return Sweep(tuple(members))
+    return Sweep(tuple(members), figure=1)
 
 
 def as_published() -> Sweep:

@@ -5,10 +5,10 @@ import pytest
 
 from alexnet_jax import restore
 from alexnet_jax.data.dataset import open_cache
-from alexnet_jax.loops.evaluate import Result
 from alexnet_jax.loops.train import train
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.report import mistakes
+from alexnet_jax.training.scores import Result
 
 
 @pytest.mark.parametrize(("devices", "views", "most"), [(1, 1, 5), (8, 10, 1000)])

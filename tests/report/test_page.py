@@ -14,13 +14,13 @@ from PIL import Image
 from alexnet_jax import restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.files import absolute
-from alexnet_jax.loops.evaluate import Result
 from alexnet_jax.loops.train import train
 from alexnet_jax.paper import tables as paper_tables
 from alexnet_jax.report import page as report
 from alexnet_jax.report import training as report_workdir
 from alexnet_jax.report.images import Asked
 from alexnet_jax.report.mistakes import Mistakes
+from alexnet_jax.training.scores import Result
 
 
 @pytest.fixture(scope="module")

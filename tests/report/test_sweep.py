@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet_jax import UserError
 from alexnet_jax.cli.main import main
-from alexnet_jax.paper import figure1, figures
+from alexnet_jax.paper import figure1
 from alexnet_jax.report.sweep import gather
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
@@ -28,10 +28,11 @@ ABLATIONS = Sweep(
 )
 FIGURE1 = Sweep(
     tuple(
-        Member(f"{word} {rate}", f"cifar10.py:figure1_{word}", {"optimizer.learning_rate": rate})
+        Member(f"{word} {rate}", f"cifar10.py:figure1_{word}", {"optimizer.learning_rate": rate}, curve=curve)
         for rate in (0.001, 0.002)
-        for word in ("relu", "tanh")
-    )
+        for word, curve in (("relu", "ReLU"), ("tanh", "tanh"))
+    ),
+    figure=1,
 )
 
 
@@ -147,7 +148,7 @@ def rates(tmp_path):
 def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
     facts = figure1.gather(rates, FIGURE1)
     relu, tanh = facts.nets
-    assert (relu.name, relu.saturating, tanh.name, tanh.saturating) == ("ReLU", False, "tanh", True)
+    assert (relu.name, tanh.name) == ("ReLU", "tanh")
     assert [run.reached for run in relu.runs] == pytest.approx([2.5, 1.5])
     assert (relu.first.rate, tanh.first.rate) == (0.002, 0.002)
     assert tanh.runs[0].reached is None
@@ -206,7 +207,7 @@ def test_figure_1_as_a_picture_and_on_the_page(rates, tmp_path, capfd):
 
 
 def test_relus_are_solid_tanh_is_dashed_and_other_rates_are_thin(rates):
-    (ax,) = figures.draw_figure1(figure1.gather(rates, FIGURE1)).axes
+    (ax,) = figure1.draw(figure1.gather(rates, FIGURE1)).axes
     level, *lines = (line for line in ax.lines if line.get_linestyle() != "None")
     assert set(level.get_ydata()) == {0.25}
     drawn = [(line.get_linestyle(), line.get_linewidth() > 1) for line in lines]
@@ -227,7 +228,7 @@ def test_mistakes_are_one_line(ablations, tmp_path, capfd):
     with pytest.raises(UserError, match="figure 1 shows training errors, and no net in"):
         figure1.gather(epath.Path(tmp_path / "new"), FIGURE1)
     for args, message in (
-        (["--figure=1", "--save=1.png"], "holds another sweep than configs/figure1.py"),
+        (["--figure=1", "--save=1.png"], "holds a sweep that is not of figure 1"),
         (["--figure=3", "--save=3.png"], "holds a sweep: figure 3 takes the workdir of one of its nets"),
         (["--config.data.cache_dir=x"], "the report of a sweep takes no --config"),
     ):

@@ -8,7 +8,6 @@ import pytest
 
 from alexnet_jax import get_config
 from alexnet_jax.layers import Local, Tanh, after, without
-from alexnet_jax.training import step
 from tests.conftest import RECIPES, launch
 from tests.ten_steps import ten_steps
 
@@ -36,7 +35,7 @@ def test_same_numbers_on_every_mesh(tiny, one_device, shape, parallelism):
 
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
 def test_locally_connected_towers_that_talk_on_a_mesh(tiny, parallelism):
-    local = Local("local2", maps=4, kernel=3, padding=(1, 1), reads="all", std=0.1)
+    local = Local("local2", features=4, kernel=3, padding=(1, 1), reads="all", std=0.1)
     tiny.net.layers = after(without(tiny.net.layers, "conv2", "relu2"), "pool1", local, Tanh("tanh2"))
     expected_losses, expected, _ = ten_steps(tiny, (1, 1))
     tiny.parallelism = parallelism
@@ -102,25 +101,3 @@ def test_the_first_steps_are_what_they_were(one_device):
 
 
 GOLDEN = [2.315044, 2.296239, 2.294048]
-
-
-def test_score_gives_a_constant_net_no_credit():
-    log_probs = np.full((20, 10), np.log(0.1), np.float32)
-    found = step.score([log_probs], np.arange(20) % 10)
-    assert np.asarray(found["top1_error"]).mean() == 0.9
-    assert np.asarray(found["top5_error"]).mean() == 0.5
-    np.testing.assert_allclose(found["loss"], np.log(10), rtol=1e-6)
-
-
-def test_score_gives_what_is_no_number_no_credit():
-    log_probs = np.full((3, 10), np.nan, np.float32)
-    log_probs[1] = -2.3
-    log_probs[1, 0] = np.nan
-    found = step.score([log_probs], np.array([0, 1, 2]))
-    assert np.asarray(found["top1_error"]).all()
-
-
-def test_the_mean_of_probabilities_not_of_logarithms():
-    probs = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 5)).astype(np.float32)
-    mean = np.exp(step.mean_log_probabilities(np.log(probs)))
-    np.testing.assert_allclose(mean, probs.mean(0), rtol=1e-5)

@@ -318,7 +318,7 @@ def _predict(args: list[str]) -> int:
     if values.json:
         files.write_json(values.json, records)
     if drawn:
-        from alexnet_jax.paper.figures import draw_predictions
+        from alexnet_jax.paper.figure4 import draw_predictions
 
         draw_predictions(drawn).savefig(expanded(values.save), dpi=120)
     return UserError.status if left_out else 0

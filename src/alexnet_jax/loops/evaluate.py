@@ -1,6 +1,5 @@
 """Error rates: every example counted exactly once, one net or the average of several."""
 
-import dataclasses
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -14,30 +13,9 @@ from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.loader import test_batches
 from alexnet_jax.errors import RunError
 from alexnet_jax.parallel import hosts
-from alexnet_jax.training.step import score
+from alexnet_jax.training.scores import Result, score
 
 _COUNTED = ("loss", "top1_error", "top5_error")
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Of one pass over a split; the names are those of ``metrics.jsonl``.
-
-    Attributes:
-      split: ``train``, ``validation`` or ``test``.
-      views: of each image, 1 or 10.
-      examples: how many were counted.
-      loss: minus the log of the probability of the right class, in nats, mean.
-      top1_error: fraction whose most probable class is wrong.
-      top5_error: fraction whose right class is not among the five most probable.
-    """
-
-    split: str
-    views: int
-    examples: int
-    loss: float
-    top1_error: float
-    top5_error: float
 
 
 def evaluate(

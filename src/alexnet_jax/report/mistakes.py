@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from alexnet_jax.data.cache import Cache
-from alexnet_jax.loops.evaluate import Result, evaluate
+from alexnet_jax.loops.evaluate import evaluate
+from alexnet_jax.training.scores import Result
 from alexnet_jax.training.workdir import Restored
 
 

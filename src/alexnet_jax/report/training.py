@@ -14,7 +14,7 @@ from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.layers import Classifier
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.paper.charts import Chart, Series, curves
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.report import images as report_images
@@ -111,7 +111,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
         )
     else:
         net = restore(asked.workdir, asked.step, data_mesh())
-        figure3 = report_images.figure3(net)
+        figure3 = report_images.kernels(net)
         try:
             cache = report_images.cache_of(asked, net, config)
             if cache.info.fingerprint != info.fingerprint:
@@ -198,22 +198,22 @@ def _column(lines: Sequence[dict[str, Any]], key: str) -> list[float]:
 
 
 def _sentence(config: ConfigDict) -> str:
-    traced = _traced(config)
-    count = sum(int(np.prod(shape)) for layer in traced for shape in layer.params.values())
-    learned = sum(bool(layer.params) for layer in traced)
+    shapes = _shapes(config)
+    count = sum(int(np.prod(shape)) for layer in shapes for shape in layer.params.values())
+    learned = sum(bool(layer.params) for layer in shapes)
     towers = config.net.towers
     return f"{learned} layers with weights in {towers} tower{'s' * (towers > 1)}, {count:,} parameters"
 
 
-def _traced(config: ConfigDict) -> list[Any]:
+def _shapes(config: ConfigDict) -> list[Any]:
     side = config.data.crop_size
-    return trace(config.net.layers, config.net.towers, (side, side, 3))
+    return layer_shapes(config.net.layers, config.net.towers, (side, side, 3))
 
 
 def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("layer", "kind", "output of a tower", "reads", "kernels", "parameters")]
     count = 0
-    for layer in _traced(config):
+    for layer in _shapes(config):
         all_towers = layer.gathers or (isinstance(layer.layer, Classifier) and config.net.towers > 1)
         parameters = sum(int(np.prod(shape)) for shape in layer.params.values())
         kernel = layer.params.get("kernel", ())

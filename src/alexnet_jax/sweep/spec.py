@@ -15,7 +15,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from etils import epath
 
@@ -55,6 +55,7 @@ class Member:
       init_from: the member whose parameters it begins with, those of the same seed.
       seeds: its own; those of the sweep by default.
       published: what to compare it with.
+      curve: the curve of a figure that it belongs to; members of one curve differ in the learning rate.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Member:
     init_from: str | None = None
     seeds: tuple[int, ...] | None = None
     published: Published | None = None
+    curve: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Sweep:
       seeds: of each member that has none of its own.
       views: of each image when a net is tested, 1 or 10.
       ensembles: of the members.
+      figure: the paper's figure that it reproduces; only 1 is a sweep.
     """
 
     members: tuple[Member, ...]
@@ -97,6 +100,7 @@ class Sweep:
     seeds: tuple[int, ...] = (0,)
     views: int = 1
     ensembles: tuple[Ensemble, ...] = ()
+    figure: Literal[1] | None = None
 
     def seeds_of(self, member: Member) -> tuple[int, ...]:
         """The member's own, or those of all."""
@@ -136,6 +140,8 @@ def load(path: str) -> Sweep:
     slugs += [name for member in found.members for name in directories(member, found)]
     if double := {name for name in slugs if slugs.count(name) > 1}:
         raise UserError(f"{path}: two rows or nets of the sweep are named {min(double)}")
+    if found.figure == 1 and not all(member.curve for member in found.members):
+        raise UserError(f"{path}: each member of a sweep with figure=1 needs a curve")
     if found.views not in (1, 10):
         raise UserError(f"{path}: the sweep's views are {found.views}, but must be 1 or 10")
     asked = [

@@ -6,13 +6,12 @@ parameters and activations of a tower live on that tower's devices.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh
@@ -24,6 +23,7 @@ from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.model import Net, Params, abstract_params, apply, init
 from alexnet_jax.parallel.mesh import DATA, TOWER, net_axes, param_specs, shardings
 from alexnet_jax.training.optimizer import learning_rates, optimizer, velocity
+from alexnet_jax.training.scores import mean_log_probabilities
 
 Metrics: TypeAlias = dict[str, jax.Array]
 
@@ -209,35 +209,6 @@ def _of_views(
         return on_each_device(params, images_BxHxWx3, statistics)
 
     return predict
-
-
-def mean_log_probabilities(log_probs_NxBxC: jax.Array, weights_N: Any = None) -> jax.Array:
-    """The log of the mean of N probabilities: of views, or of an ensemble's members, by their weights."""
-    weights = np.ones(len(log_probs_NxBxC)) if weights_N is None else np.asarray(weights_N)
-    shares = (weights / weights.sum()).astype(np.float32)[:, None, None]
-    return jax.nn.logsumexp(log_probs_NxBxC, axis=0, b=shares)
-
-
-@partial(jax.jit, static_argnames="weights")
-def score(
-    members: Sequence[jax.Array], labels_B: jax.Array, weights: tuple[float, ...] | None = None
-) -> Metrics:
-    """Each example's loss in nats, and whether it is wrong: top 1 and top 5.
-
-    Members are log-probabilities of shape (batch, classes), of one net or of several whose
-    probabilities are averaged, by their weights or alike.
-
-    Of equal probabilities the class with the lower number comes first, so that a net that has
-    learned nothing is not right by a tie. Sums are left to the host: in float64 they are the same on
-    any mesh.
-    """
-    log_probs_BxC = mean_log_probabilities(jnp.stack(members), weights)
-    right_B = jnp.take_along_axis(log_probs_BxC, labels_B[:, None], axis=-1)
-    classes = jnp.arange(log_probs_BxC.shape[-1])
-    tied_before = (log_probs_BxC == right_B) & (classes < labels_B[:, None])
-    # "Not less or equal" rather than "greater": what is no number is no credit either.
-    rank_B = (~(log_probs_BxC <= right_B) | tied_before).sum(axis=-1)
-    return {"loss": -right_B[:, 0], "top1_error": rank_B >= 1, "top5_error": rank_B >= 5}
 
 
 @jax.jit
