@@ -80,6 +80,11 @@ def with_an_old_layer(settings):
     settings["net"]["layers"][0]["size_of_old"] = 3
 
 
+def with_maps(settings):
+    layer = settings["net"]["layers"][0]
+    layer["maps"] = layer.pop("features")
+
+
 def with_an_old_override(settings):
     settings["optimizer"]["layers"] = {"fc8": {"rate": 0.1}}
 
@@ -90,7 +95,8 @@ def with_an_old_override(settings):
         (without_momentum, "config.optimizer.momentum is missing"),
         (with_learning, "it is called optimizer.learning_rate now"),
         (with_deviation, "is called 'standard_deviation' now"),
-        (with_an_old_layer, "the layers differ: .*size_of_old"),
+        (with_an_old_layer, "net.layers: conv1 has the unknown field size_of_old"),
+        (with_maps, "net.layers: conv1.maps is called features now"),
         (with_an_old_override, "is called optimizer.layers.fc8.learning_rate now"),
     ],
 )

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import layers as layers_lib
 from alexnet_jax.config.base import base, flat
 from alexnet_jax.config.settings import resume_of, unknown
-from alexnet_jax.config.validate import check_each
+from alexnet_jax.config.validate import UnknownSetting, check_each
 from alexnet_jax.errors import UserError
 
 
@@ -39,10 +39,9 @@ def from_json(text: str) -> ConfigDict:
     if lacking := sorted(expected - {*there}):
         raise _other_version(f"config.{lacking[0]} is missing")
     try:
-        layers = layers_lib.from_json(there.pop("net.layers"))
-    except (KeyError, TypeError) as error:
-        raise _other_version(f"the layers differ: {error}") from error
-    config.net.layers = layers
+        config.net.layers = layers_lib.from_json(there.pop("net.layers"))
+    except UserError as error:
+        raise _other_version(str(error)) from error
     config.optimizer.layers = ConfigDict(there.pop("optimizer.layers"))
     for key, value in there.items():
         *sections, name = key.split(".")
@@ -50,9 +49,9 @@ def from_json(text: str) -> ConfigDict:
         section[name] = tuple(value) if isinstance(value, list) else value
     try:
         check_each(config)
+    except UnknownSetting as error:
+        raise _other_version(str(error)) from error
     except UserError as error:
-        if "does not exist" in str(error) or "is called" in str(error):
-            raise _other_version(str(error)) from error
         raise ValueError(str(error)) from error
     return config
 

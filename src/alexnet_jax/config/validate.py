@@ -20,6 +20,10 @@ _TYPES: Mapping[type, tuple[type, ...]] = {
 }
 
 
+class UnknownSetting(UserError):
+    """Report a setting or a value that does not exist: another version may have it."""
+
+
 def validate(config: ConfigDict) -> None:
     """Check every setting, and those that belong together.
 
@@ -53,12 +57,12 @@ def check_each(config: ConfigDict) -> None:
     settings = dict(flat(config))
     for key in settings:
         if key not in BY_KEY and not key.startswith("optimizer.layers."):
-            raise UserError(unknown(key))
+            raise UnknownSetting(unknown(key))
     for key, setting in BY_KEY.items():
         if setting.type is dict:
             continue
         if key not in settings:
-            raise UserError(f"config.{key} is missing: begin the recipe with alexnet_jax.config.base()")
+            raise UnknownSetting(f"config.{key} is missing: begin the recipe with alexnet_jax.config.base()")
         if key != "net.layers":
             _check(f"config.{key}", setting, settings[key])
     for name, overrides in config.optimizer.layers.items():
@@ -69,16 +73,16 @@ def check_each(config: ConfigDict) -> None:
             if key in OF_A_LAYER:
                 _check(f"{where}.{key}", OF_A_LAYER[key], value)
             elif now := new_name(f"optimizer.layers.{name}.{key}"):
-                raise UserError(f"{where}.{key} does not exist: it is called {now} now")
+                raise UnknownSetting(f"{where}.{key} does not exist: it is called {now} now")
             else:
-                raise UserError(f"{where}.{key}: there are {', '.join(OF_A_LAYER)}")
+                raise UnknownSetting(f"{where}.{key}: there are {', '.join(OF_A_LAYER)}")
 
 
 def _check(name: str, setting: Setting, value: Any) -> None:
     if value is None and setting.default is None and setting.key in BY_KEY:
         return
     if new := RENAMED_VALUES.get(setting.key, {}).get(value if isinstance(value, str) else None):
-        raise UserError(f"{name} is {value!r}, which is called {new!r} now")
+        raise UnknownSetting(f"{name} is {value!r}, which is called {new!r} now")
     if setting.choices:
         if value not in setting.choices:
             raise UserError(f"{name} is {value!r}, but must be {' or '.join(setting.choices)}")
