@@ -1,7 +1,7 @@
 """What each of the paper's ideas is worth: its ablations beside the whole net, and the paper's own figures.
 
-    alexnet-jax sweep --config=configs/ablations.py:cifar10 --workdir=runs/ablations
-    alexnet-jax sweep --config=configs/ablations.py --workdir=runs/imagenet_ablations
+    alexnet-jax sweep --config=ablations:cifar10 --workdir=runs/ablations
+    alexnet-jax sweep --config=ablations --workdir=runs/imagenet_ablations
 
 ``--index=N`` does one net of them, for array jobs; ``--dry_run`` lists them. The published figures are
 how many points worse each change made the paper's net, on the sets named beside them; beside CIFAR-10's

@@ -1,6 +1,6 @@
 """The paper's network and schedule on ILSVRC-2012: 60,965,224 parameters, two towers.
 
-    alexnet-jax train --config=configs/alexnet.py --workdir=runs/alexnet
+    alexnet-jax train --config=alexnet --workdir=runs/alexnet
     alexnet-jax evaluate --workdir=runs/alexnet --views=10
 
 Not run yet. Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views

@@ -3,7 +3,7 @@
 A variant names the net; ``quick`` is the default. cifar10 as TFDS
 prepares it (README, Data).
 
-    TFDS_DATA_DIR=... alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick
+    TFDS_DATA_DIR=... alexnet-jax train --config=cifar10:quick --workdir=runs/quick
     alexnet-jax evaluate --workdir=runs/quick
 
 quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file says nothing of its length; the 20 epochs

@@ -1,8 +1,8 @@
 """Tables 1 and 2 of the paper: every net of them, trained, and every ensemble.
 
-    alexnet-jax sweep --config=configs/tables.py:ilsvrc2010 --workdir=runs/tables/ilsvrc2010
-    alexnet-jax sweep --config=configs/tables.py:ilsvrc2012 --workdir=runs/tables/ilsvrc2012
-    alexnet-jax sweep --config=configs/tables.py:fall2009 --workdir=runs/tables/fall2009
+    alexnet-jax sweep --config=tables:ilsvrc2010 --workdir=runs/tables/ilsvrc2010
+    alexnet-jax sweep --config=tables:ilsvrc2012 --workdir=runs/tables/ilsvrc2012
+    alexnet-jax sweep --config=tables:fall2009 --workdir=runs/tables/fall2009
     alexnet-jax report --tables --workdir=runs/tables
 
 The last prints both tables, our figures beside the paper's; a cell that nobody ran says so. Not run yet.

@@ -181,9 +181,9 @@ def test_layers_survive_json():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"maps": 6}, r"^net.layers: conv1.maps is named features now: .* train again in a new --workdir$"),
-        ({"type": "Convolution"}, "conv1 has the unknown type Convolution: .* another version"),
-        ({"groups": 2}, "conv1 has the unknown field groups: .* another version"),
+        ({"maps": 6}, r"^net.layers: conv1.maps is called features now$"),
+        ({"type": "Convolution"}, "^net.layers: conv1 has the unknown type Convolution$"),
+        ({"groups": 2}, "^net.layers: conv1 has the unknown field groups$"),
     ],
 )
 def test_layers_of_another_version_are_refused_in_one_line(changes, message):

@@ -478,14 +478,11 @@ def from_json(layers: Iterable[dict[str, Any]]) -> Layers:
 
 def _from_json(type: str, name: str, **fields: Any) -> Layer:  # noqa: A002
     if "maps" in fields:
-        raise UserError(
-            f"net.layers: {name}.maps is named features now: a workdir of this older format"
-            " cannot be read; train again in a new --workdir"
-        )
+        raise UserError(f"net.layers: {name}.maps is called features now")
     kind = TYPES.get(type)
     unknown = [] if kind is None else [key for key in fields if key not in kind.__dataclass_fields__]
     if kind is None or unknown:
         what = f"type {type}" if kind is None else f"field {unknown[0]}"
-        raise UserError(f"net.layers: {name} has the unknown {what}: it was written by another version")
+        raise UserError(f"net.layers: {name} has the unknown {what}")
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
     return kind(name, **values)

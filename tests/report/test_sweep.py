@@ -39,7 +39,7 @@ FIGURE1 = Sweep(
 
 def write_sweep(directory, sweep):
     directory.mkdir(exist_ok=True)
-    text = sweep_lib.to_json("configs/a.py:some", sweep, ["--config.num_epochs=3.0"])
+    text = sweep_lib.to_json("ablations:cifar10", sweep, ["--config.num_epochs=3.0"])
     (directory / "sweep.json").write_text(text)
 
 
@@ -95,7 +95,7 @@ def test_changes_are_bars_with_their_standard_error(ablations):
     assert no_lrn.published - no_lrn.zero == pytest.approx(1.4 * scale, abs=0.02)
     assert pool2.end - pool2.zero == pytest.approx(-2 * scale, abs=0.02)
     assert (pool2.low, pool2.high, pool2.published) == (None, None, None)
-    assert facts.command == "alexnet-jax sweep --workdir=W --config=configs/a.py:some --config.num_epochs=3.0"
+    assert facts.command == "alexnet-jax sweep --workdir=W --config=ablations:cifar10 --config.num_epochs=3.0"
 
 
 def test_each_net_has_a_state_and_an_address(ablations):

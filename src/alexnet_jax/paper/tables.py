@@ -108,8 +108,7 @@ def _text(of: PaperTable, root: epath.Path, found: dict[tuple[str, str], Row]) -
         {row.ours[0] for row in of.rows if row.ours and getattr(found.get(row.ours), "top1", None) is None}
     )
     commands = [
-        f"not run: alexnet-jax sweep --config=configs/tables.py:{name} --workdir={root / name}"
-        for name in missing
+        f"not run: alexnet-jax sweep --config=tables:{name} --workdir={root / name}" for name in missing
     ]
     return "\n".join([of.title, aligned([head, *rows]), *commands])
 

@@ -9,8 +9,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import base, saved
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
@@ -145,10 +144,10 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
         lacks=tuple(lacks),
         changed=[
             (key, words(new), words(old))
-            for key, old, new in settings_lib.changes(config_lib.base(), config)
+            for key, old, new in saved.changes(base(), config)
             if not key.startswith("net.layers")
         ],
-        settings=[(key, words(value)) for key, value in sorted(settings_lib.settings(config).items())],
+        settings=[(key, words(value)) for key, value in sorted(saved.settings(config).items())],
         charts=_charts(told),
         layers=_layers(config),
         figure3=figure3,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from etils import epath
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import saved
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.dataset import class_count, open_cache
@@ -68,7 +68,7 @@ def same_run(config: ConfigDict, workdir: str) -> None:
     Raises:
       UserError: on every process, naming the first one that differs.
     """
-    hosts.same(settings_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(absolute(workdir))})
+    hosts.same(saved.settings(config) | {"data.cache_dir": None, "--workdir": str(absolute(workdir))})
 
 
 def settle(config: ConfigDict) -> None:
@@ -104,7 +104,7 @@ def open_run(config: ConfigDict, workdir: str) -> Iterator[Run]:
         before, info_before, changed = None, None, []
         if (path / "config.json").exists():
             before, info_before = read_workdir(path)
-            changed = settings_lib.refuse_changes(before, config, path)
+            changed = saved.refuse_changes(before, config, path)
         cache = open_cache(config.data, hosts.say)
         hosts.same({"the data's fingerprint": cache.info.fingerprint})
         _check_data(config, cache.info)
