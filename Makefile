@@ -7,7 +7,7 @@ VENV ?= .venv
 REQUIREMENTS ?= requirements.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-h100 lint bench requirements
+.PHONY: demo docs test test-all test-h100 lint bench requirements
 
 demo: $(VENV)/installed
 	$(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo
@@ -34,6 +34,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages that are written from the code. Tests compare them with it.
+docs: docs/api.md
+
+docs/api.md: docs/make_api.py $(shell find src -name '*.py') $(VENV)/installed
+	$(BIN)/python docs/make_api.py
 
 # Those that need nothing else installed. benchmarks/against_*.py have a peer beside them.
 bench: $(VENV)/installed
