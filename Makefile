@@ -37,9 +37,11 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports --no-cache
 
 # The pages that are generated from the code. A test compares them.
+# Rewrite the pages that are generated from the code. Tests compare them with it.
 docs: $(VENV)/installed
 	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	$(BIN)/python docs/make_api.py
 
 # Those that need nothing else installed. benchmarks/against_*.py have a peer beside them.
 bench: $(VENV)/installed

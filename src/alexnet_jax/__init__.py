@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alexnet_jax.config.recipe import get_config
-    from alexnet_jax.errors import RunError, UserError
+    from alexnet_jax.errors import Interrupted, RunError, UserError
     from alexnet_jax.loops.evaluate import Checkpoint, Evaluation, evaluate
     from alexnet_jax.loops.predict import Guess, Prediction, predict
     from alexnet_jax.loops.prepare import prepare
@@ -40,11 +40,13 @@ _HOME = {  # in the order of docs/api.md
     "torch_layout": "net.torch_layout",
     "UserError": "errors",
     "RunError": "errors",
+    "Interrupted": "errors",
 }
 __all__ = [
     "Checkpoint",
     "Evaluation",
     "Guess",
+    "Interrupted",
     "Prediction",
     "Restored",
     "Result",

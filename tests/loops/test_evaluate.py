@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+import alexnet_jax
 from alexnet_jax import UserError, apply, restore
 from alexnet_jax.data.augment import fixed_views
 from alexnet_jax.data.dataset import open_cache
@@ -140,3 +141,40 @@ def test_the_best_is_the_lowest_validation_error(trained):
 def test_a_missing_workdir_is_a_line(tmp_path):
     with pytest.raises(UserError, match="is no workdir"):
         restore(tmp_path / "nowhere")
+
+
+def test_evaluate_takes_workdirs_and_networks(trained):
+    lines = []
+    of_workdir = alexnet_jax.evaluate(trained, say=lines.append)
+    assert lines == [
+        f"reading the last checkpoint of {trained}",
+        "evaluating 360 images of test, 1 view of each",
+    ]
+    net = alexnet_jax.restore(trained)
+    of_net = alexnet_jax.evaluate(net)
+    assert of_net.checkpoints == of_workdir.checkpoints == (alexnet_jax.Checkpoint(str(trained), 40),)
+    assert of_net.top1_error == of_workdir.top1_error
+    assert isinstance(of_net, alexnet_jax.Result)
+    alone = alexnet_jax.evaluate(trained, "validation", step=20)
+    pair = alexnet_jax.evaluate([net, trained], "validation", step=20, weights=(0, 1))
+    assert pair.top1_error == alone.top1_error
+    assert pair.to_json()["checkpoints"] == [
+        {"workdir": str(trained), "step": 40, "weight": 0},
+        {"workdir": str(trained), "step": 20, "weight": 1},
+    ]
+
+
+def test_evaluate_refuses_what_makes_no_sense(trained, tmp_path):
+    net = alexnet_jax.restore(trained)
+    with pytest.raises(ValueError, match="views must be 1 or 10, not 5"):
+        alexnet_jax.evaluate(net, views=5)
+    with pytest.raises(ValueError, match="1 weights for 2 networks"):
+        alexnet_jax.evaluate([net, net], weights=[1])
+    with pytest.raises(ValueError, match="different meshes"):
+        alexnet_jax.evaluate([net, alexnet_jax.restore(trained, mesh=make_mesh(2, 1))])
+    with pytest.raises(ValueError, match="no network"):
+        alexnet_jax.evaluate([])
+    with pytest.raises(alexnet_jax.UserError, match="is no workdir"):
+        alexnet_jax.evaluate(tmp_path / "nowhere")
+    with pytest.raises(alexnet_jax.UserError, match="'dev'"):
+        alexnet_jax.evaluate(net, "dev")

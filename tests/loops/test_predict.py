@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import alexnet_jax
 from alexnet_jax import restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.data.dataset import open_cache
@@ -127,3 +128,20 @@ def test_a_terminal_shows_bars(trained, digits):
     text = os.read(parent, 10_000).decode()
     os.close(parent)
     assert "█" in text
+
+
+def test_predict_takes_one_path_or_several(trained, tmp_path, capsys):
+    net = alexnet_jax.restore(trained)
+    for i, image in enumerate(open_cache(net.config.data, print).images["test"][:3]):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    capsys.readouterr()
+    paths = sorted(tmp_path.glob("*.png"))
+    several = list(alexnet_jax.predict(net, paths))
+    assert [prediction.path for prediction in several] == [str(path) for path in paths]
+    assert [p.guesses for p in alexnet_jax.predict(net, tmp_path)] == [p.guesses for p in several]
+    (one,) = alexnet_jax.predict(net, str(paths[1]))
+    assert one.path == str(paths[1])
+    assert list(alexnet_jax.predict(net, tmp_path / "nothing.png")) == []
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"alexnet-jax: {tmp_path}/nothing.png is left out: No such file or directory\n"

@@ -1,5 +1,6 @@
 """A run from beginning to end: what it writes, how it stops, and that going on is the same run."""
 
+import dataclasses
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+import alexnet_jax
 from alexnet_jax import UserError, restore
 from alexnet_jax.config import saved
 from alexnet_jax.errors import RunError
@@ -330,3 +332,15 @@ def test_a_reader_that_is_gone_does_not_stop_a_run(tmp_path, cache_dir):
 def test_a_workdir_names_the_config_it_was_made_with(trained, tiny):
     before = saved.from_json((trained / "config.json").read_text())
     assert saved.changes(before, tiny) == []
+
+
+def test_training_returns_its_end_and_says_when_it_is_there(trained, tiny, tmp_path):
+    tiny.num_steps = 2
+    done = alexnet_jax.train(tiny, tmp_path / "w")
+    assert (done.workdir, done.step) == (str(tmp_path / "w"), 2)
+    assert (done.result.split, done.result.examples) == ("validation", 144)
+    assert dataclasses.replace(done, result=None) == alexnet_jax.train(tiny, tmp_path / "w")
+    tiny.batch_size = 0
+    with pytest.raises(alexnet_jax.UserError, match="batch_size"):
+        alexnet_jax.train(tiny, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -247,7 +247,7 @@ def _report(args: list[str]) -> int:
     else:
         print(*report.figure(values.figure, asked, save), sep="\n")
     for line in lacks:
-        print(f"alexnet-jax: {line}", file=sys.stderr)
+        progress.complain(line)
     return UserError.status if lacks else 0
 
 
@@ -286,7 +286,7 @@ def _predict(args: list[str]) -> int:
     def complain(line: str) -> None:
         nonlocal left_out
         left_out += 1
-        print(f"alexnet-jax: {line}", file=sys.stderr)
+        progress.complain(line)
 
     progress.note(progress.reading(workdir, values.step))
     records, drawn = [], []

@@ -99,11 +99,14 @@ def evaluate(
       UserError: a directory is no workdir or lacks the checkpoint; the data has no such split, or other
         classes or another size than the networks; the processes differ.
       RunError: the loss is not finite.
-      ValueError: ``views`` is neither 1 nor 10, or the number of weights differs from that of the networks.
+      ValueError: ``views`` is neither 1 nor 10, there is no network, the number of weights differs from that
+        of the networks, or the networks lie on different meshes.
     """
     if views not in (1, 10):
         raise ValueError(f"views must be 1 or 10, not {views}")
     several = [nets] if isinstance(nets, (str, os.PathLike, Restored)) else list(nets)
+    if not several:
+        raise ValueError("there is no network to evaluate")
     if weights is not None and len(weights) != len(several):
         raise ValueError(f"{len(weights)} weights for {len(several)} networks")
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -68,15 +67,11 @@ class Prediction:
         return {"path": self.path, "top5": guesses}
 
 
-def _print_error(line: str) -> None:
-    print(f"alexnet-jax: {line}", file=sys.stderr, flush=True)
-
-
 def predict(
     net: Restored,
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     views: int = 1,
-    complain: Callable[[str], None] = _print_error,
+    complain: Callable[[str], None] = progress.complain,
 ) -> Iterator[Prediction]:
     """Classify image files, and all images in folders, one after the other.
 

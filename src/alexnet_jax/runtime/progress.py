@@ -42,6 +42,11 @@ def evaluating(images: int, split: str, views: int) -> str:
     return f"evaluating {images:,} images of {split}, {views} view{'s' * (views > 1)} of each"
 
 
+def complain(line: str) -> None:
+    """Print what is left out or wrong on standard error, as the commands do."""
+    note(f"alexnet-jax: {line}")
+
+
 class Tasks:
     """A line with a bar between tasks that print to the terminal themselves. Without a terminal it is silent.
 
