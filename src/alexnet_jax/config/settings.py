@@ -480,7 +480,13 @@ def unknown(key: str) -> str:
         example = "optimizer.layers.fc8.learning_rate"
         return f"config.{key} is no setting: name a layer and its setting, as {example}"
     now = new_name(key)
-    hint = near(key, BY_KEY) if now is None else f": it is called {now} now"
+    elsewhere = [known for known in BY_KEY if known.rpartition(".")[2] == key.rpartition(".")[2]]
+    if now is not None:
+        hint = f": it is called {now} now"
+    elif elsewhere:
+        hint = f" (did you mean {' or '.join(elsewhere)}?)"
+    else:
+        hint = near(key, BY_KEY)
     return f"config.{key} does not exist{hint}"
 
 

@@ -75,7 +75,9 @@ def check_each(config: ConfigDict) -> None:
             elif now := new_name(f"optimizer.layers.{name}.{key}"):
                 raise UnknownSetting(f"{where}.{key} does not exist: it is called {now} now")
             else:
-                raise UnknownSetting(f"{where}.{key}: there are {', '.join(OF_A_LAYER)}")
+                raise UnknownSetting(
+                    f"{where}.{key}: there are {', '.join(OF_A_LAYER)}{near(key, OF_A_LAYER)}"
+                )
 
 
 def _check(name: str, setting: Setting, value: Any) -> None:
