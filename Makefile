@@ -7,16 +7,16 @@ VENV ?= .venv
 REQUIREMENTS ?= requirements.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test test-all test-h100 lint bench requirements
+.PHONY: demo test test-all test-h100 lint docs bench requirements
 
 demo: $(VENV)/installed
-	$(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo
+	$(BIN)/alexnet-jax train --config=digits --workdir=runs/demo
 	$(BIN)/alexnet-jax evaluate --workdir=runs/demo
 	$(BIN)/alexnet-jax evaluate --workdir=runs/demo --views=10
 	@echo
 	@echo 'runs/demo holds the run. What to try next:'
-	@echo '  $(BIN)/alexnet-jax train --config=configs/digits.py --workdir=runs/demo --config.num_epochs=60   # goes on'
-	@echo '  $(BIN)/alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick                  # see README'
+	@echo '  $(BIN)/alexnet-jax train --config=digits --workdir=runs/demo --config.num_epochs=60   # goes on'
+	@echo '  $(BIN)/alexnet-jax train --config=cifar10:quick --workdir=runs/quick                  # see README'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 
 test: $(VENV)/installed
@@ -34,11 +34,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
-# The pages that are written from the code. Tests compare them with it.
-docs: docs/api.md
-
-docs/api.md: docs/make_api.py $(shell find src -name '*.py') $(VENV)/installed
+# The pages that are generated from the code. Tests compare them.
+docs: $(VENV)/installed
+	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
 	$(BIN)/python docs/make_api.py
 
 # Those that need nothing else installed. benchmarks/against_*.py have a peer beside them.

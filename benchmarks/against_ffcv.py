@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from loader import SIZE, make_cache
 
-from alexnet_jax.config.recipe import base
+from alexnet_jax.config import base
 from alexnet_jax.data import cache, loader
 from alexnet_jax.data.images import QUALITY
 from alexnet_jax.parallel.mesh import local_mesh

@@ -21,7 +21,7 @@ from typing import Any
 
 from prepare import link_copies
 
-from alexnet_jax.config.recipe import base
+from alexnet_jax.config import base
 from alexnet_jax.data.build import prepare
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.runtime.cores import cores

@@ -135,7 +135,7 @@ def main() -> int:
     mesh = local_mesh()
     state = step.new_state(model, config, mesh, params)
     update = step.train_step(model, config, mesh, steps_per_epoch=1)
-    stats = statistics(mean, np.eye(3), "deviation", mesh)
+    stats = statistics(mean, np.eye(3), "standard_deviation", mesh)
     for number, reductions in enumerate((0, 0, 1), start=1):
         print(f"update {number}")
         chosen = far_from_kinks(reference, images, mean)

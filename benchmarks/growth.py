@@ -47,14 +47,17 @@ Curves: TypeAlias = dict[str, dict[int, Numbers]]
 def train(
     path: str, batch: int, steps: int, data: int, tower: int, towers: int = 0, scale: float = 1
 ) -> Numbers:
-    """The step of a recipe on a mesh (data, tower); other towers, if any, are of ``scale`` times the maps."""
+    """Run a recipe's step on a mesh (data, tower).
+
+    Other towers, if any, have ``scale`` times as many features.
+    """
     config = get_config(path)
     config.batch_size, config.mesh = batch, (data, tower)
     config.net.towers = towers or config.net.towers
     layers = list(config.net.layers)
     for i, layer in enumerate(layers):
         if isinstance(layer, Conv):
-            layers[i] = dataclasses.replace(layer, maps=round(scale * layer.maps))
+            layers[i] = dataclasses.replace(layer, features=round(scale * layer.features))
         elif isinstance(layer, Dense):
             layers[i] = dataclasses.replace(layer, units=round(scale * layer.units))
     config.net.layers = tuple(layers)

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 import simplejpeg
 
-from alexnet_jax.config.recipe import base
+from alexnet_jax.config import base
 from alexnet_jax.data import images as images_lib
 from alexnet_jax.data.cache import Cache, DataInfo, load, write_manifest
 from alexnet_jax.data.loader import THREADS, training_batches

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.config.recipe import base
+from alexnet_jax.config import base
 from alexnet_jax.data.build import prepare
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path

@@ -1,6 +1,6 @@
 """The paper's network and schedule on ILSVRC-2012: 60,965,224 parameters, two towers.
 
-    alexnet-jax train --config=configs/alexnet.py --workdir=runs/alexnet
+    alexnet-jax train --config=alexnet --workdir=runs/alexnet
     alexnet-jax evaluate --workdir=runs/alexnet --views=10
 
 Not run yet. Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views
@@ -81,19 +81,19 @@ from alexnet_jax.layers import (
 
 # Section 3.5, per tower: figure 2's upper half is one tower, its lower half the other.
 PAPER = (
-    Conv("conv1", maps=48, kernel=11, stride=4, padding=(0, 3)),  # 224 -> 55
+    Conv("conv1", features=48, kernel=11, stride=4, padding=(0, 3)),  # 224 -> 55
     ReLU("relu1"),
     LRN("norm1"),
     MaxPool("pool1", window=3, stride=2),  # 55 -> 27
-    Conv("conv2", maps=128, kernel=5, padding=(2, 2), bias=1.0),
+    Conv("conv2", features=128, kernel=5, padding=(2, 2), bias=1.0),
     ReLU("relu2"),
     LRN("norm2"),
     MaxPool("pool2", window=3, stride=2),  # 27 -> 13
-    Conv("conv3", maps=192, kernel=3, padding=(1, 1), reads="all"),
+    Conv("conv3", features=192, kernel=3, padding=(1, 1), reads="all"),
     ReLU("relu3"),
-    Conv("conv4", maps=192, kernel=3, padding=(1, 1), bias=1.0),
+    Conv("conv4", features=192, kernel=3, padding=(1, 1), bias=1.0),
     ReLU("relu4"),
-    Conv("conv5", maps=128, kernel=3, padding=(1, 1), bias=1.0),
+    Conv("conv5", features=128, kernel=3, padding=(1, 1), bias=1.0),
     ReLU("relu5"),
     MaxPool("pool5", window=3, stride=2),  # 13 -> 6
     Dense("fc6", units=2048, reads="all", bias=1.0),
@@ -106,17 +106,17 @@ PAPER = (
 )
 
 OWT = (
-    Conv("conv1", maps=64, kernel=11, stride=4, padding=(2, 2), std="fan_in"),
+    Conv("conv1", features=64, kernel=11, stride=4, padding=(2, 2), std="fan_in"),
     ReLU("relu1"),
     MaxPool("pool1"),
-    Conv("conv2", maps=192, kernel=5, padding=(2, 2), std="fan_in"),
+    Conv("conv2", features=192, kernel=5, padding=(2, 2), std="fan_in"),
     ReLU("relu2"),
     MaxPool("pool2"),
-    Conv("conv3", maps=384, kernel=3, padding=(1, 1), std="fan_in"),
+    Conv("conv3", features=384, kernel=3, padding=(1, 1), std="fan_in"),
     ReLU("relu3"),
-    Conv("conv4", maps=256, kernel=3, padding=(1, 1), std="fan_in"),
+    Conv("conv4", features=256, kernel=3, padding=(1, 1), std="fan_in"),
     ReLU("relu4"),
-    Conv("conv5", maps=256, kernel=3, padding=(1, 1), std="fan_in"),
+    Conv("conv5", features=256, kernel=3, padding=(1, 1), std="fan_in"),
     ReLU("relu5"),
     MaxPool("pool5"),
     Dropout("drop6", scale_at="training"),

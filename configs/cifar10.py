@@ -3,7 +3,7 @@
 A variant names the net; ``quick`` is the default. cifar10 as TFDS
 prepares it (README, Data).
 
-    TFDS_DATA_DIR=... alexnet-jax train --config=configs/cifar10.py:quick --workdir=runs/quick
+    TFDS_DATA_DIR=... alexnet-jax train --config=cifar10:quick --workdir=runs/quick
     alexnet-jax evaluate --workdir=runs/quick
 
 quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file says nothing of its length; the 20 epochs
@@ -51,13 +51,13 @@ from alexnet_jax.layers import (
 )
 
 QUICK = (
-    Conv("conv1", maps=32, kernel=5, padding=(2, 2), std=1e-4),
+    Conv("conv1", features=32, kernel=5, padding=(2, 2), std=1e-4),
     ReLU("relu1"),
     MaxPool("pool1", window=3, stride=2, ceil=True),  # 32 -> 16
-    Conv("conv2", maps=32, kernel=5, padding=(2, 2), std=0.01),
+    Conv("conv2", features=32, kernel=5, padding=(2, 2), std=0.01),
     ReLU("relu2"),
     AvgPool("pool2", window=3, stride=2, ceil=True),  # 16 -> 8
-    Conv("conv3", maps=64, kernel=5, padding=(2, 2), std=0.01),
+    Conv("conv3", features=64, kernel=5, padding=(2, 2), std=0.01),
     ReLU("relu3"),
     AvgPool("pool3", window=3, stride=2, ceil=True),  # 8 -> 4
     Dense("fc64", units=64, std=0.1),
@@ -66,15 +66,15 @@ QUICK = (
 )
 
 LRN18 = (
-    Conv("conv1", maps=32, kernel=5, padding=(2, 2), std=1e-4),
+    Conv("conv1", features=32, kernel=5, padding=(2, 2), std=1e-4),
     ReLU("relu1"),
     MaxPool("pool1", window=3, stride=2, ceil=True),
     MapNorm("norm1", window=3, alpha=5e-5),
-    Conv("conv2", maps=32, kernel=5, padding=(2, 2), std=0.01),
+    Conv("conv2", features=32, kernel=5, padding=(2, 2), std=0.01),
     ReLU("relu2"),
     AvgPool("pool2", window=3, stride=2, ceil=True),
     MapNorm("norm2", window=3, alpha=5e-5),
-    Conv("conv3", maps=64, kernel=5, padding=(2, 2), std=0.01),
+    Conv("conv3", features=64, kernel=5, padding=(2, 2), std=0.01),
     ReLU("relu3"),
     AvgPool("pool3", window=3, stride=2, ceil=True),
     Classifier("fc10", classes=10, std=0.01),
@@ -82,15 +82,15 @@ LRN18 = (
 
 
 LOCAL13 = (
-    Conv("conv1", maps=64, kernel=5, padding=(2, 2), std=1e-4),
+    Conv("conv1", features=64, kernel=5, padding=(2, 2), std=1e-4),
     ReLU("relu1"),
     MaxPool("pool1", window=3, stride=2, ceil=True),  # 24 -> 12
-    Conv("conv2", maps=64, kernel=5, padding=(2, 2), std=0.01),
+    Conv("conv2", features=64, kernel=5, padding=(2, 2), std=0.01),
     ReLU("relu2"),
     MaxPool("pool2", window=3, stride=2, ceil=True),  # 12 -> 6
-    Local("local3", maps=32, kernel=3, padding=(1, 1), std=0.04),
+    Local("local3", features=32, kernel=3, padding=(1, 1), std=0.04),
     ReLU("relu3"),
-    Local("local4", maps=32, kernel=3, padding=(1, 1), std=0.04),
+    Local("local4", features=32, kernel=3, padding=(1, 1), std=0.04),
     ReLU("relu4"),
     Classifier("fc10", classes=10, std=0.01),
 )
@@ -101,23 +101,23 @@ LOCAL11 = (
     LRN("norm1", window=9, alpha=1e-3, k=1.0, divide_alpha=True),
     *LOCAL13[3:5],
     LRN("norm2", window=9, alpha=1e-3, k=1.0, divide_alpha=True),
-    *replaced(LOCAL13[5:], "local3", maps=64),
+    *replaced(LOCAL13[5:], "local3", features=64),
 )
 
 TOWERS = (
-    Conv("conv1", maps=16, kernel=5, padding=(2, 2)),
+    Conv("conv1", features=16, kernel=5, padding=(2, 2)),
     ReLU("relu1"),
     LRN("norm1"),
     MaxPool("pool1", window=3, stride=2, ceil=True),  # 24 -> 12
-    Conv("conv2", maps=24, kernel=5, padding=(2, 2), std=0.03, bias=0.1),
+    Conv("conv2", features=24, kernel=5, padding=(2, 2), std=0.03, bias=0.1),
     ReLU("relu2"),
     LRN("norm2"),
     MaxPool("pool2", window=3, stride=2, ceil=True),  # 12 -> 6
-    Conv("conv3", maps=32, kernel=3, padding=(1, 1), reads="all", std=0.05),
+    Conv("conv3", features=32, kernel=3, padding=(1, 1), reads="all", std=0.05),
     ReLU("relu3"),
-    Conv("conv4", maps=32, kernel=3, padding=(1, 1), std=0.05, bias=0.1),
+    Conv("conv4", features=32, kernel=3, padding=(1, 1), std=0.05, bias=0.1),
     ReLU("relu4"),
-    Conv("conv5", maps=32, kernel=3, padding=(1, 1), std=0.05, bias=0.1),
+    Conv("conv5", features=32, kernel=3, padding=(1, 1), std=0.05, bias=0.1),
     ReLU("relu5"),
     MaxPool("pool5", window=3, stride=2, ceil=True),  # 6 -> 3
     Dense("fc6", units=128, reads="all", std=0.05, bias=0.1),

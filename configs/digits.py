@@ -4,7 +4,7 @@ Two towers with every ingredient of the paper's net: LRN, overlapping pooling, l
 own tower and layers that read both, dropout, crops, colour (here: light).
 scikit-learn's 1,797 digits of 8x8 pixels; a fixed fifth of them is the test split.
 
-    alexnet-jax train --config=configs/digits.py --workdir=runs/digits
+    alexnet-jax train --config=digits --workdir=runs/digits
     alexnet-jax evaluate --workdir=runs/digits --views=10
 
 78 s on 2 cores, compilation included. Reached 1.67 % test error with one view and 0.83 % with ten
@@ -17,15 +17,15 @@ from alexnet_jax.config import base, with_variants
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU
 
 LAYERS = (
-    Conv("conv1", maps=24, kernel=3, padding=(1, 1), std=0.1),
+    Conv("conv1", features=24, kernel=3, padding=(1, 1), std=0.1),
     ReLU("relu1"),
     LRN("norm1"),
-    Conv("conv2", maps=32, kernel=3, padding=(1, 1), std=0.05),
+    Conv("conv2", features=32, kernel=3, padding=(1, 1), std=0.05),
     ReLU("relu2"),
     LRN("norm2"),
-    Conv("conv3", maps=48, kernel=3, padding=(1, 1), reads="all", std=0.05),
+    Conv("conv3", features=48, kernel=3, padding=(1, 1), reads="all", std=0.05),
     ReLU("relu3"),
-    Conv("conv4", maps=48, kernel=3, padding=(1, 1), std=0.05),
+    Conv("conv4", features=48, kernel=3, padding=(1, 1), std=0.05),
     ReLU("relu4"),
     MaxPool("pool4", window=3, stride=2),  # 7 -> 3
     Dense("fc6", units=256, reads="all", std=0.05),

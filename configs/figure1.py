@@ -1,6 +1,6 @@
 """Figure 1: how many epochs to 25 % training error on CIFAR-10, with ReLUs and with tanh.
 
-    alexnet-jax sweep --config=configs/figure1.py --workdir=runs/figure1
+    alexnet-jax sweep --config=figure1 --workdir=runs/figure1
     alexnet-jax report --workdir=runs/figure1 --figure=1 --save=figure1.png
 
 The net of four layers is cifar10.py's ``figure1_relu`` and ``figure1_tanh``. As in the paper, "the learning
@@ -26,11 +26,12 @@ def of_rates(
             f"{word} {rate:g}",
             f"cifar10.py:figure1_{word}{variant}",
             {"optimizer.learning_rate": rate, **settings},
+            curve=curve,
         )
-        for word, rates in (("relu", relu), ("tanh", tanh))
+        for word, curve, rates in (("relu", "ReLU", relu), ("tanh", "tanh", tanh))
         for rate in rates
     ]
-    return Sweep(tuple(members))
+    return Sweep(tuple(members), figure=1)
 
 
 def as_published() -> Sweep:

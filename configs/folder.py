@@ -1,6 +1,6 @@
 """The paper's net on a folder of images of your own, with as many classes as the folder has.
 
-    alexnet-jax train --config=configs/folder.py --config.data.source=folder:DIR --workdir=runs/mine
+    alexnet-jax train --config=folder --config.data.source=folder:DIR --workdir=runs/mine
     alexnet-jax predict --workdir=runs/mine PHOTOGRAPH.jpg
 
 DIR has a folder for each class in DIR/train, DIR/val and DIR/test, of which the last two may be missing

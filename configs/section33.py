@@ -1,7 +1,7 @@
 """Section 3.3's four-layer nets on CIFAR-10: 13 % test error without response normalization, 11 % with it.
 
-    alexnet-jax sweep --config=configs/section33.py:budget --workdir=runs/section33
-    alexnet-jax sweep --config=configs/section33.py:lrn --workdir=runs/lrn
+    alexnet-jax sweep --config=section33:budget --workdir=runs/section33
+    alexnet-jax sweep --config=section33:lrn --workdir=runs/lrn
 
 recipe (the default): both nets as their authors' notes have them, 520 epochs. The figures beside them are the
     paper's, of nets that learned from all 50,000 images, tested with nine views (5,000 images are for

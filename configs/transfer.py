@@ -1,6 +1,6 @@
 """Pre-training and fine-tuning with a sixth convolution, on a scale that fits two cores.
 
-    alexnet-jax sweep --config=configs/transfer.py --workdir=runs/transfer
+    alexnet-jax sweep --config=transfer --workdir=runs/transfer
 
 As in section 6 a net learns from a larger set first and then, with a new last layer, from the one that
 counts: here CIFAR-10's 45,000 images of 32x32, and then 1,200 photographs of ten ImageNet classes at the same

@@ -42,7 +42,7 @@ def ten_steps(config, shape, devices=None):
     state = step.new_state(model, config, mesh)
     update = step.train_step(model, config, mesh, steps_per_epoch=80)
     info = cache.info
-    stats = statistics(info.mean_image, info.color_covariance, "deviation", mesh)
+    stats = statistics(info.mean_image, info.color_covariance, "standard_deviation", mesh)
     reductions = on_devices(np.int32(0), mesh)
     losses = []
     for images, labels in training_batches(cache, config, mesh, 0, 10):

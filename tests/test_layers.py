@@ -19,21 +19,23 @@ from alexnet_jax.layers import (
     from_json,
     to_json,
 )
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from tests.conftest import CONFIGS
 
 
-def traced(path):
+def shapes_of(path):
     config = get_config(f"{CONFIGS}/{path}")
     size = config.data.crop_size
-    return {t.layer.name: t for t in trace(config.net.layers, config.net.towers, (size, size, 3))}, config
+    return {
+        t.layer.name: t for t in layer_shapes(config.net.layers, config.net.towers, (size, size, 3))
+    }, config
 
 
 def parameters(net):
     return sum(math.prod(shape) for t in net.values() for shape in t.params.values())
 
 
-# layer, maps or units of a tower, kernel, stride, padding, what it reads, initial bias, outputs of a tower
+# layer, features of a tower, kernel, stride, padding, what it reads, initial bias, outputs of a tower
 PAPER = [
     ("conv1", 48, 11, 4, (0, 3), "own", 0, (55, 55, 48)),
     ("conv2", 128, 5, 1, (2, 2), "own", 1, (27, 27, 128)),
@@ -43,18 +45,20 @@ PAPER = [
 ]
 
 
-@pytest.mark.parametrize(("name", "maps", "kernel", "stride", "padding", "reads", "bias", "outputs"), PAPER)
-def test_convolutions_of_section_3_5(name, maps, kernel, stride, padding, reads, bias, outputs):
-    net, _ = traced("alexnet.py")
+@pytest.mark.parametrize(
+    ("name", "features", "kernel", "stride", "padding", "reads", "bias", "outputs"), PAPER
+)
+def test_convolutions_of_section_3_5(name, features, kernel, stride, padding, reads, bias, outputs):
+    net, _ = shapes_of("alexnet.py")
     layer = net[name].layer
-    assert (layer.maps, layer.kernel, layer.stride, layer.padding) == (maps, kernel, stride, padding)
+    assert (layer.features, layer.kernel, layer.stride, layer.padding) == (features, kernel, stride, padding)
     assert (layer.reads, layer.bias, layer.std) == (reads, bias, 0.01)
     assert net[name].outputs == outputs
 
 
 def test_the_order_of_section_3_5():
     """ReLU after every layer, then LRN after conv1 and conv2, pools after these and conv5, dropout twice."""
-    net, _ = traced("alexnet.py")
+    net, _ = shapes_of("alexnet.py")
     assert " ".join(net) == (
         "conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 conv3 relu3 conv4 relu4 conv5 relu5 pool5"
         " fc6 relu6 drop6 fc7 relu7 drop7 fc8"
@@ -68,7 +72,7 @@ def test_the_order_of_section_3_5():
 
 
 def test_dense_layers_of_section_3_5():
-    net, _ = traced("alexnet.py")
+    net, _ = shapes_of("alexnet.py")
     assert [(net[n].layer.units, net[n].layer.reads, net[n].layer.bias) for n in ("fc6", "fc7")] == [
         (2048, "all", 1)
     ] * 2
@@ -76,12 +80,12 @@ def test_dense_layers_of_section_3_5():
 
 
 def test_sizes_after_the_pools():
-    net, _ = traced("alexnet.py")
+    net, _ = shapes_of("alexnet.py")
     assert [net[n].outputs[0] for n in ("pool1", "pool2", "pool5")] == [27, 13, 6]
 
 
 def test_neurons_as_the_paper_counts_them():
-    net, config = traced("alexnet.py")
+    net, config = shapes_of("alexnet.py")
     neurons = {n: config.net.towers * math.prod(net[n].outputs) for n in net if n.startswith(("conv", "fc"))}
     neurons["fc8"] //= config.net.towers  # the logits belong to no tower
     assert neurons == {
@@ -104,18 +108,18 @@ def test_neurons_as_the_paper_counts_them():
     ],
 )
 def test_parameters(variants, count):
-    assert parameters(traced(f"alexnet.py:{variants}")[0]) == count
+    assert parameters(shapes_of(f"alexnet.py:{variants}")[0]) == count
 
 
 def test_one_tower_halves_conv1_to_conv4_alone():
-    net, config = traced("alexnet.py:one_tower")
+    net, config = shapes_of("alexnet.py:one_tower")
     assert config.net.towers == 1
     assert [net[f"conv{i}"].outputs[-1] for i in range(1, 6)] == [48, 128, 192, 192, 256]
     assert [net[n].outputs for n in ("fc6", "fc7")] == [(4096,), (4096,)]
 
 
 def test_source_differs_from_the_paper_where_the_code_did():
-    net, config = traced("alexnet.py:source")
+    net, config = shapes_of("alexnet.py:source")
     order = list(net)
     assert order[:4] == ["conv1", "norm1", "pool1", "relu1"]
     assert order[order.index("norm2") : order.index("norm2") + 3] == ["norm2", "map_norm2", "pool2"]
@@ -131,18 +135,18 @@ def test_source_differs_from_the_paper_where_the_code_did():
 
 
 def test_no_lrn_takes_every_normalization_out_of_source_too():
-    net, _ = traced("alexnet.py:source,no_lrn")
+    net, _ = shapes_of("alexnet.py:source,no_lrn")
     assert not [t for t in net.values() if isinstance(t.layer, LRN | MapNorm)]
 
 
 def test_locally_connected_nets_of_section_3_3():
     """cuda-convnet's `layers-conv-local-13pct.cfg` and `-11pct.cfg`."""
-    (net13, config13), (net11, config11) = traced("cifar10.py:local13"), traced("cifar10.py:local11")
+    (net13, config13), (net11, config11) = shapes_of("cifar10.py:local13"), shapes_of("cifar10.py:local11")
     for net, maps in ((net13, 32), (net11, 64)):
         assert [net[n].outputs[0] for n in ("conv1", "pool1", "pool2", "local4")] == [24, 12, 6, 6]
         # A kernel of 3x3 and a bias for each of 6x6 places and each map.
         assert net["local3"].params == {"kernel": (1, 6, 6, 9 * 64, maps), "bias": (1, 6, 6, maps)}
-        assert net["local3"].fan_in == 9 * 64
+        assert net["local3"].weights.fan_in == 9 * 64
         assert net["local4"].params["kernel"] == (1, 6, 6, 9 * maps, 32)
     assert [n for n in net11 if n not in net13] == ["norm1", "norm2"]
     assert list(net11)[2:4] == ["pool1", "norm1"]  # after the first pool
@@ -155,14 +159,14 @@ def test_locally_connected_nets_of_section_3_3():
 
 @pytest.mark.parametrize(("variant", "last"), [("quick", 64), ("lrn18", 4 * 4 * 64)])
 def test_cifar_pools_reach_over_the_edge(variant, last):
-    net, _ = traced(f"cifar10.py:{variant}")
+    net, _ = shapes_of(f"cifar10.py:{variant}")
     assert [net[f"pool{i}"].outputs[0] for i in (1, 2, 3)] == [16, 8, 4]
     assert net["fc10"].params["kernel"] == (1, last, 10)
 
 
 def test_digits_have_every_ingredient_of_the_big_net():
-    digits, config = traced("digits.py")
-    big, _ = traced("alexnet.py")
+    digits, config = shapes_of("digits.py")
+    big, _ = shapes_of("alexnet.py")
     assert config.net.towers == 2
     assert {type(t.layer) for t in digits.values()} >= {type(t.layer) for t in big.values()}
     assert {t.layer.reads for t in digits.values() if isinstance(t.layer, Conv | Dense)} == {"own", "all"}
@@ -175,23 +179,39 @@ def test_layers_survive_json():
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"maps": 6}, r"^net.layers: conv1.maps is called features now$"),
+        ({"type": "Convolution"}, "^net.layers: conv1 has the unknown type Convolution$"),
+        ({"groups": 2}, "^net.layers: conv1 has the unknown field groups$"),
+    ],
+)
+def test_layers_of_another_version_are_refused_in_one_line(changes, message):
+    (layer,) = to_json([Conv("conv1", features=6, kernel=3)])
+    if "maps" in changes:
+        del layer["features"]
+    with pytest.raises(UserError, match=message):
+        from_json([layer | changes])
+
+
+@pytest.mark.parametrize(
     ("layers", "message"),
     [
         ((Conv("a", 2, 3), Conv("a", 2, 3), Classifier("b", 2)), "two layers are named a"),
-        ((Conv("a", 0, 3), Classifier("b", 2)), "a.maps is 0, but must be a positive whole number"),
+        ((Conv("a", 0, 3), Classifier("b", 2)), "a.features is 0, but must be a positive whole number"),
         ((Conv("a", 2, 3, std=float("nan")), Classifier("b", 2)), "a.std is nan"),
         ((Conv("a", 2, 3, reads="both"), Classifier("b", 2)), "a.reads is both, but must be own or all"),
         ((Conv("a", 2, 3, padding=(-1, 0)), Classifier("b", 2)), r"a.padding is \(-1, 0\)"),
         ((Local("a", 2, 9), Classifier("b", 2)), "a has a window of 9"),
-        ((Dense("a", 2), Local("b", 2, 3), Classifier("c", 2)), "b needs maps"),
+        ((Dense("a", 2), Local("b", 2, 3), Classifier("c", 2)), "b needs feature maps"),
         ((Dropout("a", rate=1.0), Classifier("b", 2)), "a.rate is 1.0"),
         ((Conv("a", 2, 9), Classifier("b", 2)), "a has a window of 9"),
         ((MaxPool("a", 9, 2), Classifier("b", 2)), "a has a window of 9"),
-        ((Dense("a", 2), AvgPool("b"), Classifier("c", 2)), "b needs maps"),
+        ((Dense("a", 2), AvgPool("b"), Classifier("c", 2)), "b needs feature maps"),
         ((Dense("a", 2), ReLU("b")), "must be a Classifier"),
         ((Classifier("a", 2), ReLU("b")), "comes after the classifier"),
     ],
 )
 def test_a_net_that_does_not_fit_is_refused(layers, message):
     with pytest.raises(UserError, match=message):
-        trace(layers, 2, (8, 8, 3))
+        layer_shapes(layers, 2, (8, 8, 3))

@@ -5,7 +5,7 @@ import pytest
 
 from alexnet_jax import UserError, get_config
 from alexnet_jax.layers import LRN, Dropout, MaxPool, ReLU, Tanh
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.variants import ABLATIONS
 from tests.conftest import CONFIGS
 
@@ -17,7 +17,9 @@ def layers(path):
 def outputs(path):
     config = get_config(f"{CONFIGS}/{path}")
     size = config.data.crop_size
-    return {t.layer.name: t.outputs for t in trace(config.net.layers, config.net.towers, (size, size, 3))}
+    return {
+        t.layer.name: t.outputs for t in layer_shapes(config.net.layers, config.net.towers, (size, size, 3))
+    }
 
 
 @pytest.mark.parametrize("recipe", ["cifar10.py:towers,", "alexnet.py:source,"])
@@ -45,8 +47,8 @@ CONV4, CONV5, CONV6 = (2 * maps * (9 * reads + 1) for maps, reads in ((192, 192)
 )
 def test_parameters_of_every_ablation(ablation, parameters):
     config = get_config(f"{CONFIGS}/alexnet.py:{ablation}")
-    traced = trace(config.net.layers, config.net.towers, (224, 224, 3))
-    assert sum(int(np.prod(shape)) for layer in traced for shape in layer.params.values()) == parameters
+    shapes = layer_shapes(config.net.layers, config.net.towers, (224, 224, 3))
+    assert sum(int(np.prod(shape)) for layer in shapes for shape in layer.params.values()) == parameters
 
 
 @pytest.mark.parametrize("recipe", ["alexnet.py:", "cifar10.py:towers,"])
@@ -60,7 +62,7 @@ def test_pools_that_do_not_overlap_make_maps_of_the_same_size(recipe):
 def test_silent_towers_meet_at_the_classifier_alone():
     net = layers("alexnet.py:silent_towers")
     assert {getattr(layer, "reads", "own") for layer in net.values()} == {"own"}
-    assert (net["conv2"].maps, net["fc6"].units, net["fc7"].units) == (160, 4096, 2048)
+    assert (net["conv2"].features, net["fc6"].units, net["fc7"].units) == (160, 4096, 2048)
 
 
 @pytest.mark.parametrize("which", [3, 4, 5])
@@ -83,7 +85,7 @@ def test_the_sixth_convolution_reads_the_last_pool_of_both_towers():
     net = layers("alexnet.py:sixth_conv")
     names = list(net)
     assert names[names.index("pool5") : names.index("fc6")] == ["pool5", "conv6", "relu6c"]
-    assert (net["conv6"].maps, net["conv6"].kernel, net["conv6"].reads) == (128, 3, "all")
+    assert (net["conv6"].features, net["conv6"].kernel, net["conv6"].reads) == (128, 3, "all")
     assert outputs("alexnet.py:sixth_conv")["conv6"] == (6, 6, 128)
 
 

@@ -22,6 +22,11 @@ def absolute(path: str | os.PathLike[str]) -> epath.Path:
     return epath.Path(path).expanduser().resolve()
 
 
+def expanded(path: str) -> str:
+    """Return a path as it was typed, with ``~`` expanded."""
+    return os.fspath(epath.Path(path).expanduser()) if path.startswith("~") else path
+
+
 def write(path: epath.Path, content: bytes) -> None:
     """Replace a file in one step: a process that is killed leaves the old file or the new one."""
     beside = path.with_name(path.name + ".writing")

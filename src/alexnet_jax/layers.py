@@ -1,164 +1,407 @@
 """The network as data: frozen dataclasses that a config puts in a tuple.
 
-Nothing here computes (``model`` does) and nothing imports JAX, so that a config is read in no time;
-``trace`` says which shapes follow. ``maps`` and ``units`` are counted per tower, as in figure 2 of
-the paper; a layer reads its ``own`` tower or, where the towers talk, ``all`` of them.
+Each layer describes itself: the shape of its output, its weights and how a mesh may split them, what it reads
+of other towers, and the values that its fields may have. `net.shapes.layer_shapes` asks the layers of a
+network in turn; `net.model` runs them. Nothing here imports JAX, so that a config loads quickly.
+
+``features``, ``units`` and shapes are per tower, as in figure 2 of the paper. A shape is that of one example:
+``(height, width, channels)`` or ``(units,)``. A layer reads its ``own`` tower or ``all`` of them.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+import math
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
 from alexnet_jax.errors import UserError
 
-Reads: TypeAlias = Literal["own", "all"]
-Std: TypeAlias = float | Literal["fan_in"]
+Shape: TypeAlias = tuple[int, ...]
+Axes: TypeAlias = tuple[Literal["tower", "units"] | None, ...]
+"""A name for each dimension that a mesh may split: by towers, or by the units of a dense layer."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Conv:
-    """A convolution. ``padding`` is zeros (before, after) in both directions.
+class Rule:
+    """The values that a field may have.
 
-    ``std`` is the deviation of the initial Gaussian weights and ``bias`` the initial
-    bias; ``std="fan_in"`` draws both uniformly from +-1/sqrt(fan-in), PyTorch's default.
+    Attributes:
+      meaning: the end of the sentence "it must be ...".
+      holds: returns whether a value is one of them.
+    """
+
+    meaning: str
+    holds: Callable[[Any], bool]
+
+
+def _not_negative(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+Size: TypeAlias = Annotated[int, Rule("a positive whole number", lambda x: isinstance(x, int) and x > 0)]
+Number: TypeAlias = Annotated[float, Rule("finite and not negative", _not_negative)]
+Flag: TypeAlias = Annotated[bool, Rule("True or False", lambda x: isinstance(x, bool))]
+Classes: TypeAlias = Annotated[
+    int, Rule("a whole number; 0: as the data has", lambda x: isinstance(x, int) and x >= 0)
+]
+Padding: TypeAlias = Annotated[
+    tuple[int, int], Rule("(before, after), not negative", lambda x: len(x) == 2 and min(x) >= 0)
+]
+Fraction: TypeAlias = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
+Std: TypeAlias = Annotated[
+    float | Literal["fan_in"],
+    Rule("finite and not negative, or fan_in", lambda x: x == "fan_in" or _not_negative(x)),
+]
+Bias: TypeAlias = Annotated[float, Rule("finite", math.isfinite)]
+Reads: TypeAlias = Annotated[Literal["own", "all"], Rule("own or all", lambda x: x in ("own", "all"))]
+ScaleAt: TypeAlias = Annotated[
+    Literal["test", "training"], Rule("test or training", lambda x: x in ("test", "training"))
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The weights of a layer, in all towers.
+
+    Attributes:
+      shapes: shapes of the arrays ``kernel`` and ``bias``, with their leading tower axis.
+      axes: how a mesh may split each array; dimensions without a name stay whole.
+      fan_in: number of inputs that each output is computed from.
+      multiplications: number of multiplications for one example, forward.
+      std: standard deviation of the initial Gaussian kernel. ``"fan_in"`` draws kernel and bias uniformly
+        from +-1/sqrt(fan_in) instead.
+      bias: the initial bias.
+    """
+
+    shapes: dict[str, Shape]
+    axes: dict[str, Axes]
+    fan_in: int
+    multiplications: int
+    std: float | Literal["fan_in"]
+    bias: float
+
+    @property
+    def splits_units(self) -> bool:
+        """Whether a mesh may split the layer's output units, which have the axes of its bias."""
+        return "units" in self.axes["bias"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerBase:
+    """What a layer says of itself by default: it has no weights, and its output has the shape of its input.
+
+    Attributes:
+      name: a name of its own in the network, under which its weights are saved.
     """
 
     name: str
-    maps: int
-    kernel: int
-    stride: int = 1
-    padding: tuple[int, int] = (0, 0)
-    reads: Reads = "own"
-    std: Std = 0.01
-    bias: float = 0.0
+
+    def check(self) -> None:
+        """Check the value of each field by the `Rule` of its type.
+
+        Raises:
+          UserError: a field has a value that it may not have.
+        """
+        for field in dataclasses.fields(self):
+            if field.name == "name":
+                continue
+            _, rule = typing.get_args(field.type)  # Annotated[type, rule]
+            value = getattr(self, field.name)
+            try:
+                holds = rule.holds(value)
+            except TypeError:
+                holds = False
+            if not holds:
+                raise UserError(
+                    f"net.layers: {self.name}.{field.name} is {value}, but must be {rule.meaning}"
+                )
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return the shape of a tower's output, given that of its input.
+
+        Raises:
+          UserError: the layer does not fit its input.
+        """
+        return inputs
+
+    def gathered(self, inputs: Shape) -> int:
+        """Return how many elements of each tower's input the other towers read."""
+        return 0
+
+    def weights(self, read: Shape, towers: int) -> Weights | None:
+        """Return the weights, if the layer has any.
+
+        Args:
+          read: shape of what each tower reads: its own input, or that of all towers, concatenated.
+          towers: number of towers.
+        """
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
-class Local:
-    """A convolution whose weights are not shared: each place has a kernel and biases of its own.
+class Conv(LayerBase):
+    """A convolution.
 
-    Its stride is 1. Locally connected layers are cuda-convnet's, of the nets that section 3.3 speaks of.
+    Attributes:
+      features: number of output channels.
+      kernel: height and width of the windows.
+      stride: distance of neighbouring windows.
+      padding: zeros (before, after), in both directions.
+      reads: the towers whose channels it reads.
+      std: standard deviation of the initial Gaussian kernel. ``"fan_in"`` draws kernel and bias uniformly
+        from +-1/sqrt(fan-in), PyTorch's default.
+      bias: the initial bias.
     """
 
-    name: str
-    maps: int
-    kernel: int
-    padding: tuple[int, int] = (0, 0)
+    features: Size
+    kernel: Size
+    stride: Size = 1
+    padding: Padding = (0, 0)
     reads: Reads = "own"
     std: Std = 0.01
-    bias: float = 0.0
+    bias: Bias = 0.0
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return (height, width, features)."""
+        return (*_windows(self, inputs, self.kernel, self.stride, self.padding), self.features)
+
+    def gathered(self, inputs: Shape) -> int:
+        """Return all elements, if it reads all towers."""
+        return math.prod(inputs) if self.reads == "all" else 0
+
+    def weights(self, read: Shape, towers: int) -> Weights:
+        """Return a kernel and a bias for each tower."""
+        window = (self.kernel, self.kernel, read[-1])
+        return Weights(
+            shapes={"kernel": (towers, *window, self.features), "bias": (towers, self.features)},
+            axes={"kernel": ("tower",), "bias": ("tower",)},
+            fan_in=math.prod(window),
+            multiplications=towers * math.prod(window) * math.prod(self.output_shape(read)),
+            std=self.std,
+            bias=self.bias,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense:
-    """A fully-connected layer; images are flattened as height, width, maps."""
+class Local(LayerBase):
+    """A convolution with stride 1 whose weights are not shared: each position has its own kernel and biases.
 
-    name: str
-    units: int
-    reads: Reads = "own"
-    std: Std = 0.01
-    bias: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Classifier:
-    """The last layer: each tower multiplies its own units, one sum over the towers makes the logits.
-
-    ``classes=0``: as many as the data set has; see `with_classes`.
+    Locally connected layers are those of cuda-convnet, in the networks of section 3.3. For the attributes see
+    `Conv`.
     """
 
-    name: str
-    classes: int
+    features: Size
+    kernel: Size
+    padding: Padding = (0, 0)
+    reads: Reads = "own"
     std: Std = 0.01
-    bias: float = 0.0
+    bias: Bias = 0.0
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return (height, width, features)."""
+        return (*_windows(self, inputs, self.kernel, 1, self.padding), self.features)
+
+    def gathered(self, inputs: Shape) -> int:
+        """Return all elements, if it reads all towers."""
+        return math.prod(inputs) if self.reads == "all" else 0
+
+    def weights(self, read: Shape, towers: int) -> Weights:
+        """Return a kernel and a bias for each tower and position; windows are flattened."""
+        height, width, _ = outputs = self.output_shape(read)
+        window = self.kernel**2 * read[-1]
+        return Weights(
+            shapes={"kernel": (towers, height, width, window, self.features), "bias": (towers, *outputs)},
+            axes={"kernel": ("tower",), "bias": ("tower",)},
+            fan_in=window,
+            multiplications=towers * window * math.prod(outputs),
+            std=self.std,
+            bias=self.bias,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class ReLU:
+class Dense(LayerBase):
+    """A fully-connected layer. Images are flattened in the order height, width, channels.
+
+    ``one_weird_trick`` splits its units over the devices that split the batch. For the attributes see `Conv`.
+    """
+
+    units: Size
+    reads: Reads = "own"
+    std: Std = 0.01
+    bias: Bias = 0.0
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return (units,)."""
+        return (self.units,)
+
+    def gathered(self, inputs: Shape) -> int:
+        """Return all elements, if it reads all towers."""
+        return math.prod(inputs) if self.reads == "all" else 0
+
+    def weights(self, read: Shape, towers: int) -> Weights:
+        """Return a matrix and a bias for each tower."""
+        rows = math.prod(read)
+        return Weights(
+            shapes={"kernel": (towers, rows, self.units), "bias": (towers, self.units)},
+            axes={"kernel": ("tower", None, "units"), "bias": ("tower", "units")},
+            fan_in=rows,
+            multiplications=towers * rows * self.units,
+            std=self.std,
+            bias=self.bias,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier(LayerBase):
+    """The last layer. Each tower multiplies its own units, and one sum over the towers makes the logits.
+
+    Attributes:
+      classes: number of logits; 0 for as many as the data set has, see `with_classes`.
+      std: as in `Conv`.
+      bias: as in `Conv`.
+    """
+
+    classes: Classes
+    std: Std = 0.01
+    bias: Bias = 0.0
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return (classes,)."""
+        return (self.classes,)
+
+    def weights(self, read: Shape, towers: int) -> Weights:
+        """Return a matrix for each tower, and one bias. The bias belongs to no tower: its axis has size 1."""
+        rows = math.prod(read)
+        return Weights(
+            shapes={"kernel": (towers, rows, self.classes), "bias": (1, self.classes)},
+            axes={"kernel": ("tower", "units" if len(read) == 1 else None), "bias": ()},
+            fan_in=towers * rows,
+            multiplications=towers * rows * self.classes,
+            std=self.std,
+            bias=self.bias,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReLU(LayerBase):
     """max(0, x), section 3.1."""
 
-    name: str
+
+@dataclasses.dataclass(frozen=True)
+class Tanh(LayerBase):
+    """tanh(x), the usual activation before ReLU: figure 1."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Tanh:
-    """tanh(x), what neurons were before: figure 1."""
+class LRN(LayerBase):
+    """Local response normalization over neighbouring channels, section 3.3.
 
-    name: str
+    x / (k + alpha' * sum over ``window`` channels of x^2) ^ beta
 
-
-@dataclasses.dataclass(frozen=True)
-class LRN:
-    """Local response normalization over neighbouring maps, section 3.3: of the own tower, in the paper.
-
-    x / (k + alpha' * sum over ``window`` maps of x^2) ^ beta, where alpha' is ``alpha`` as the
-    paper writes it, or ``alpha / window`` as its code, Caffe and PyTorch have it (``divide_alpha``).
-    ``reads="all"`` lets the window run on into the next tower's maps, as Caffe's does.
+    Attributes:
+      window: number of channels in a sum.
+      alpha: factor of the sum.
+      beta: the exponent.
+      k: the constant.
+      divide_alpha: alpha' is ``alpha / window``, as in the authors' code, Caffe and PyTorch, instead of
+        ``alpha``, as in the paper.
+      reads: ``"own"``: the window stays in its tower, as in the paper. ``"all"``: it continues into the
+        channels of the next tower, as in Caffe.
     """
 
-    name: str
-    window: int = 5
-    alpha: float = 1e-4
-    beta: float = 0.75
-    k: float = 2.0
-    divide_alpha: bool = False
+    window: Size = 5
+    alpha: Number = 1e-4
+    beta: Number = 0.75
+    k: Number = 2.0
+    divide_alpha: Flag = False
     reads: Reads = "own"
 
     @property
     def alpha_each(self) -> float:
-        """Alpha', which each square is multiplied by."""
+        """The factor of each square, alpha'."""
         return self.alpha / (self.window if self.divide_alpha else 1)
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How many maps before and after its own the window takes in."""
+        """Number of channels in the window before and after its centre."""
         return self.window // 2, self.window - 1 - self.window // 2
 
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return the shape of the input, which must have channels."""
+        _check_feature_maps(self, inputs)
+        return inputs
+
+    def gathered(self, inputs: Shape) -> int:
+        """Return the elements of the first and last channels, if the window reaches other towers."""
+        if self.reads == "own":
+            return 0
+        if inputs[-1] < max(self.reach):
+            raise UserError(f"net.layers: {self.name} reaches beyond the next tower's {inputs[-1]} channels")
+        return math.prod(inputs[:-1]) * sum(self.reach)
+
 
 @dataclasses.dataclass(frozen=True)
-class MapNorm:
-    """Response normalization within a map, over ``window`` x ``window`` places (cuda-convnet's ``rnorm``).
+class MapNorm(LayerBase):
+    """Response normalization over ``window`` x ``window`` positions of a channel: cuda-convnet's ``rnorm``.
 
-    x / (1 + alpha / window^2 * sum of x^2) ^ beta, the sum over the places that exist.
+    x / (1 + alpha / window^2 * sum of x^2) ^ beta. The sum is over the positions inside the image.
     """
 
-    name: str
-    window: int
-    alpha: float
-    beta: float = 0.75
+    window: Size
+    alpha: Number
+    beta: Number = 0.75
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return the shape of the input, which must have channels."""
+        _check_feature_maps(self, inputs)
+        return inputs
 
 
 @dataclasses.dataclass(frozen=True)
-class MaxPool:
-    """Max pooling; ``ceil`` lets the last window reach over the edge, as cuda-convnet does."""
+class MaxPool(LayerBase):
+    """Max pooling, section 3.4.
 
-    name: str
-    window: int = 3
-    stride: int = 2
-    ceil: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class AvgPool:
-    """The mean over the places of each window that exist; ``ceil`` as in `MaxPool`."""
-
-    name: str
-    window: int = 3
-    stride: int = 2
-    ceil: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Dropout:
-    """Sets each unit to zero with probability ``rate`` while training, section 4.2.
-
-    ``scale_at="test"``, as in 2012: all outputs times (1 - rate) at test; ``"training"``, as in
-    today's libraries: the kept outputs divided by (1 - rate) while training.
+    Attributes:
+      window: height and width of the windows.
+      stride: distance of neighbouring windows.
+      ceil: let the last windows reach over the edge, as in cuda-convnet.
     """
 
-    name: str
-    rate: float = 0.5
-    scale_at: Literal["test", "training"] = "test"
+    window: Size = 3
+    stride: Size = 2
+    ceil: Flag = False
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return (height, width, channels)."""
+        return (*_windows(self, inputs, self.window, self.stride, ceil=self.ceil), inputs[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class AvgPool(LayerBase):
+    """The mean over the positions of each window inside the image. For the attributes see `MaxPool`."""
+
+    window: Size = 3
+    stride: Size = 2
+    ceil: Flag = False
+
+    def output_shape(self, inputs: Shape) -> Shape:
+        """Return (height, width, channels)."""
+        return (*_windows(self, inputs, self.window, self.stride, ceil=self.ceil), inputs[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout(LayerBase):
+    """Sets each unit to zero with a probability while training, section 4.2.
+
+    Attributes:
+      rate: the probability.
+      scale_at: ``"test"``, as in 2012: multiplies all outputs by (1 - rate) at test. ``"training"``, as in
+        today's libraries: divides the kept outputs by (1 - rate) while training.
+    """
+
+    rate: Fraction = 0.5
+    scale_at: ScaleAt = "test"
 
 
 Layer: TypeAlias = (
@@ -166,24 +409,48 @@ Layer: TypeAlias = (
 )
 Layers: TypeAlias = tuple[Layer, ...]
 
-TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in get_args(Layer)}
+TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in typing.get_args(Layer)}
+
+
+def _check_feature_maps(layer: LayerBase, inputs: Shape) -> None:
+    if len(inputs) != 3:
+        raise UserError(f"net.layers: {layer.name} needs feature maps, but its input has the shape {inputs}")
+
+
+def _windows(
+    layer: LayerBase,
+    inputs: Shape,
+    window: int,
+    stride: int,
+    padding: tuple[int, int] = (0, 0),
+    ceil: bool = False,
+) -> tuple[int, int]:
+    """Return how many windows fit into the rows and columns of an image."""
+    _check_feature_maps(layer, inputs)
+    height, width = (size + sum(padding) for size in inputs[:2])
+    if min(height, width) < window:
+        raise UserError(
+            f"net.layers: {layer.name} has a window of {window}, but its input has only {min(height, width)}"
+        )
+    extra = stride - 1 if ceil else 0
+    return (height - window + extra) // stride + 1, (width - window + extra) // stride + 1
 
 
 def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
-    """The same layers, but for some fields of the one called ``name``."""
+    """Return the same layers, with some fields of the layer ``name`` replaced."""
     if name not in {layer.name for layer in layers}:
         raise UserError(f"net.layers: there is no layer {name}")
     return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
 
 
 def after(layers: Sequence[Layer], name: str, *new: Layer) -> Layers:
-    """The same layers, with new ones behind the one called ``name``."""
-    place = [layer.name for layer in layers].index(name) + 1
-    return (*layers[:place], *new, *layers[place:])
+    """Return the same layers, with new ones after the layer ``name``."""
+    position = [layer.name for layer in layers].index(name) + 1
+    return (*layers[:position], *new, *layers[position:])
 
 
 def with_classes(layers: Sequence[Layer], classes: int) -> Layers:
-    """The same layers, a classifier that is to have as many classes as the data with so many."""
+    """Return the same layers; a classifier with ``classes=0`` gets this number of classes."""
     return tuple(
         dataclasses.replace(x, classes=classes) if isinstance(x, Classifier) and not x.classes else x
         for x in layers
@@ -191,22 +458,31 @@ def with_classes(layers: Sequence[Layer], classes: int) -> Layers:
 
 
 def without(layers: Sequence[Layer], *names: str) -> Layers:
-    """The same layers, but for those of these names."""
+    """Return the same layers, without those of these names."""
     return tuple(layer for layer in layers if layer.name not in names)
 
 
 def to_json(layers: Iterable[Layer]) -> list[dict[str, Any]]:
-    """``{"type": "Conv", "name": "conv1", ...}`` for each layer."""
+    """Return ``{"type": "Conv", "name": "conv1", ...}`` for each layer."""
     return [{"type": type(layer).__name__, **dataclasses.asdict(layer)} for layer in layers]
 
 
 def from_json(layers: Iterable[dict[str, Any]]) -> Layers:
-    """The inverse of `to_json`."""
+    """Return the layers that `to_json` wrote.
 
-    def build(fields: dict[str, Any]) -> Layer:
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k != "type"
-        }
-        return TYPES[fields["type"]](**values)
+    Raises:
+      UserError: another version of alexnet_jax wrote them.
+    """
+    return tuple(_from_json(**fields) for fields in layers)
 
-    return tuple(build(fields) for fields in layers)
+
+def _from_json(type: str, name: str, **fields: Any) -> Layer:  # noqa: A002
+    if "maps" in fields:
+        raise UserError(f"net.layers: {name}.maps is called features now")
+    kind = TYPES.get(type)
+    unknown = [] if kind is None else [key for key in fields if key not in kind.__dataclass_fields__]
+    if kind is None or unknown:
+        what = f"type {type}" if kind is None else f"field {unknown[0]}"
+        raise UserError(f"net.layers: {name} has the unknown {what}")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    return kind(name, **values)

@@ -28,13 +28,13 @@ def one_tower(c: ConfigDict) -> None:
     """Section 3.2's one-GPU net: half the maps of two towers, conv5 and the dense layers whole."""
     if c.net.towers == 2:
         c.net.towers = 1
-        for name, size in (("conv5", "maps"), ("fc6", "units"), ("fc7", "units")):
+        for name, size in (("conv5", "features"), ("fc6", "units"), ("fc7", "units")):
             _multiply(c, name, size, 2)
 
 
 def silent_towers(c: ConfigDict) -> None:
     """The code's #150: the towers meet at the classifier alone; conv2 and fc6 are larger instead."""
-    _multiply(c, "conv2", "maps", 1.25)
+    _multiply(c, "conv2", "features", 1.25)
     _multiply(c, "fc6", "units", 2)
     for layer in c.net.layers:
         if getattr(layer, "reads", "own") == "all":

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -28,13 +29,15 @@ def refused(capfd, *args):
     ("args", "message"),
     [
         (["trian"], "no verb trian (did you mean train?)"),
-        (["train"], "--config=FILE.py is missing"),
+        (["train"], "--config=RECIPE is missing"),
         (["train", TINY], "--workdir=DIR is missing"),
         (["train", TINY, "--workdr=x"], "workdr"),
         ([*TRAIN, "extra"], "takes flags alone, not 'extra'"),
         (["train", "--config=nothere.py", "--workdir=W"], "no config file nothere.py"),
         (["train", f"{TINY}:nothere", "--workdir=W"], "no variant nothere"),
         (["train", f"--config={CONFIGS}/alexnet.py:owt,no_lrn", "--workdir=W"], "contradict each other"),
+        (["train", "--config=digts", "--workdir=W"], "no recipe digts (did you mean digits?)"),
+        ([*TRAIN, "--config.learning.rate=3"], "it is called optimizer.learning_rate now"),
         ([*TRAIN, "--config.batch_sise=3"], "batch_sise does not exist (did you mean batch_size"),
         ([*TRAIN, "--config.learning.rat=3"], "did you mean optimizer.learning_rate"),
         ([*TRAIN, "--config.batch_size=many"], "config.batch_size takes a whole number, not 'many' (here"),
@@ -178,6 +181,49 @@ def test_a_reader_that_is_gone_is_no_error():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_recipes_are_listed_from_any_folder_without_jax(tmp_path):
+    code = """if True:
+        import sys
+        from alexnet_jax.cli.main import main
+        status = main(["recipes"])
+        sys.exit(status or "jax" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    train, sweep = done.stdout.split("for sweep: ")
+    assert "\n  digits     Handwritten digits through a small AlexNet" in train
+    assert "no_lrn" in train
+    assert "\n  ablations  What each of the paper's ideas is worth" in sweep
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_every_path_option_knows_the_home_folder(tmp_path, monkeypatch, cache_dir, capfd):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text((RECIPES / "tiny.py").read_text())
+    (tmp_path / "cache").symlink_to(cache_dir)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    data = "--config.data.cache_dir=~/cache"
+    train = ["train", "--config=~/mine.py", "--config.num_steps=2", data]
+    assert main([*train, "--workdir=~/first"]) == 0
+    assert main([*train, "--workdir=~/second", "--config.init_from=~/first"]) == 0
+    assert main(["evaluate", "--workdir=~/second", "--json=~/result.json", data]) == 0
+    assert main(["report", "--workdir=~/second", "--save=~/page.html", data]) == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "photograph.png")
+    predict = [
+        "predict",
+        "--workdir=~/second",
+        "~/photograph.png",
+        "--json=~/classes.json",
+        "--save=~/drawn.png",
+    ]
+    assert main(predict) == 0
+    written = ["result.json", "page.html", "classes.json", "drawn.png"]
+    assert all((tmp_path / name).is_file() for name in written)
+    assert not list(Path.cwd().iterdir())  # a folder named ~
+
+
 def test_no_verb_is_usage_with_status_2():
     assert main([]) == 2
 
@@ -186,5 +232,5 @@ def test_no_verb_is_usage_with_status_2():
 def test_help_lists_a_verbs_flags(verb, capfd):
     assert main([verb, "--help"]) == 0
     said = capfd.readouterr().out
-    assert "--config: FILE.py" in said or verb == "evaluate"
+    assert "--config: NAME[:VARIANT,...]" in said or verb == "evaluate"
     assert ("--config.data.crop_size=224" in said) == (verb != "evaluate")

@@ -1,26 +1,19 @@
-"""Recipes: variants, settings that make no sense, and going on with another config."""
+"""Recipes: where they are found, what they may import, and their variants."""
+
+import sys
+import types
 
 import pytest
 
 from alexnet_jax import UserError, build, get_config
-from alexnet_jax.config import recipe as config
-from alexnet_jax.config import settings
+from alexnet_jax.config import saved
+from alexnet_jax.config.recipe import beside, recipes
 from tests.conftest import CONFIGS, RECIPES
-
-RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
-
-
-@pytest.mark.parametrize("path", RECIPES_THERE_ARE, ids=lambda path: path.stem)
-def test_recipes_load_and_survive_json(path):
-    loaded = get_config(str(path))
-    again = settings.from_json(settings.to_json(loaded))
-    assert settings.changes(loaded, again) == []
-    assert settings.to_json(again) == settings.to_json(loaded)
 
 
 def test_variants_combine_in_any_order():
     a, b = (get_config(f"{CONFIGS}/alexnet.py:{v}") for v in ("no_lrn,source,bf16", "bf16,source,no_lrn"))
-    assert settings.changes(a, b) == []
+    assert saved.changes(a, b) == []
     assert (a.dtype, a.schedule.boundaries) == ("bfloat16", (25, 51, 79))
 
 
@@ -81,6 +74,7 @@ def test_a_folder_trains_the_papers_net_with_its_own_classes():
         ("cifar10.py:quick,lrn18", "quick and lrn18 contradict each other"),
         ("alexnet.py:one_towr", "no variant one_towr .did you mean one_tower"),
         ("nothere.py", "no config file"),
+        ("alexne.py", "no config file .*alexne.py .did you mean alexnet"),
     ],
 )
 def test_variants_and_files_that_are_not_there(path, message):
@@ -94,101 +88,135 @@ def test_a_recipe_that_breaks_is_one_line(tmp_path):
         get_config(str(tmp_path / "bad.py"))
 
 
-def test_the_biases_rate_follows_the_rate_unless_it_is_set():
-    c = config.base()
-    c.optimizer.learning_rate = 0.5
-    assert c.optimizer.bias_learning_rate == 0.5
-    c.optimizer.bias_learning_rate = 0.1
-    assert c.optimizer.learning_rate == 0.5
+def minimal(path, batch_size="16", head=""):
+    """Write a recipe that differs from the tiny one in its batch size alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"{head}\nfrom alexnet_jax.config import load\n"
+        f"def get_config(variants=''):\n    c = load({str(RECIPES / 'tiny.py')!r} + ':' + variants)\n"
+        f"    c.batch_size = {batch_size}\n    return c\n"
+    )
+    return path
+
+
+def test_a_shipped_recipe_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_path = get_config(f"{CONFIGS}/alexnet.py:no_lrn,bf16")
+    assert saved.changes(get_config("alexnet:no_lrn,bf16"), by_path) == []
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("path", "message"),
     [
-        ("batch_size", 0),
-        ("num_epochs", float("nan")),
-        ("num_steps", -1),
-        ("seed", -1),
-        ("optimizer.learning_rate", -0.1),
-        ("optimizer.learning_rate", float("nan")),
-        ("optimizer.learning_rate", float("inf")),
-        ("optimizer.momentum", 1.0),
-        ("optimizer.weight_decay", -1.0),
-        ("schedule.name", "cosine"),
-        ("schedule.boundaries", (2.0, 1.0)),
-        ("schedule.boundaries", ("a",)),
-        ("data.crop_size", 9),
-        ("data.crop_scale", (0.08,)),
-        ("data.crop_scale", (0.5, 0.1)),
-        ("data.crop_scale", (0.5, 1.5)),
-        ("data.encoding", "png"),
-        ("data.max_broken", 1.0),
-        ("data.color_noise", -0.1),
-        ("data.validation", float("nan")),
-        ("data.pixel_std", 0.0),
-        ("dtype", "float16"),
-        ("mesh", (0, 1)),
-        ("mesh", (1, 1, 1)),
-        ("net.towers", 0),
-        ("eval_every", 0),
-        ("keep_checkpoints", 0),
+        ("digts", "no recipe digts .did you mean digits.*; the package has the recipes ablations, alexnet"),
+        ("alexne:no_lrn", "no recipe alexne .did you mean alexnet"),
+        ("alexnet:no_lm", "no variant no_lm .did you mean no_lrn"),
+        ("configs/digit.py", "no config file configs/digit.py .did you mean digits"),
+        ("a:b/y.py:no_lrn", "no config file a:b/y.py;"),
+        ("ablations", "has no get_config.*alexnet-jax sweep"),
     ],
 )
-def test_settings_that_make_no_sense(tiny, key, value):
-    section, _, name = key.rpartition(".")
-    (tiny[section] if section else tiny)[name] = value
-    with pytest.raises(UserError, match=f"config.{key}"):
-        config.validate(tiny)
-
-
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        ({"conv9": {"learning_rate": 0.1}}, "conv9: the net's layers are conv1, conv2, fc6, fc8"),
-        ({"fc8": {"decay": 0.1}}, "fc8.decay: there are learning_rate"),
-        ({"fc8": {"learning_rate": -0.1}}, "fc8.learning_rate is -0.1"),
-    ],
-)
-def test_overrides_of_layers_are_checked(tiny, layers, message):
-    tiny.optimizer.layers = config.ConfigDict(layers)
+def test_an_unknown_recipe_is_refused_with_near_names(path, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        config.validate(tiny)
+        get_config(path)
 
 
-def changed(key, value):
-    old, new = (get_config(f"{RECIPES / 'tiny.py'}") for _ in range(2))
-    section, _, name = key.rpartition(".")
-    (new[section] if section else new)[name] = value
-    return settings.refuse_changes(old, new, "runs/x")
+def test_a_file_goes_before_a_shipped_recipe_of_its_name(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    minimal(tmp_path / "digits", "32")
+    assert get_config("digits").batch_size == 32
+    assert "note: digits is a file here; it is used instead of the package's" in capfd.readouterr().err
+    assert get_config("./digits:plateau").schedule.name == "plateau"
+    (tmp_path / "digits").unlink()
+    (tmp_path / "digits").mkdir()  # a folder is no recipe
+    assert get_config("digits").batch_size == 16
+    assert "digits is a file" not in capfd.readouterr().err
+
+
+def test_a_path_may_have_a_colon(tmp_path):
+    file = minimal(tmp_path / "a:b" / "c:d.py")
+    assert get_config(str(file)).schedule.name == "steps"
+    assert get_config(f"{file}:plateau,no_dropout").schedule.name == "plateau"
+    assert get_config(f"{file}:").schedule.name == "steps"
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    minimal(tmp_path / "mine.py", "32")
+    assert get_config("~/mine.py:plateau").batch_size == 32
+
+
+def test_each_recipe_imports_what_lies_beside_it(tmp_path, monkeypatch):
+    for number in (32, 64):
+        (tmp_path / str(number) / "more").mkdir(parents=True)
+        (tmp_path / str(number) / "helper.py").write_text("from more import size\n")
+        (tmp_path / str(number) / "more" / "__init__.py").write_text(f"size = {number}\n")
+        minimal(tmp_path / str(number) / "mine.py", "helper.size", "import helper")
+    path, modules = list(sys.path), dict(sys.modules)
+    for number in (32, 64, 32):
+        assert get_config(str(tmp_path / str(number) / "mine.py")).batch_size == number
+    assert sys.path == path
+    assert {"helper", "more"}.isdisjoint(sys.modules)
+    elsewhere = types.ModuleType("helper")
+    monkeypatch.setitem(sys.modules, "helper", elsewhere)
+    assert get_config(str(tmp_path / "64" / "mine.py")).batch_size == 64
+    assert sys.modules["helper"] is elsewhere
+    assert all(sys.modules.get(name) is module for name, module in modules.items())
+
+
+def test_a_recipe_that_fails_leaves_nothing_behind(tmp_path):
+    (tmp_path / "helper.py").write_text("raise ValueError('of the helper')\n")
+    minimal(tmp_path / "mine.py", head="import helper")
+    path = list(sys.path)
+    with pytest.raises(UserError, match=r"mine\.py can't be read: ValueError: of the helper"):
+        get_config(str(tmp_path / "mine.py"))
+    assert sys.path == path
+    assert "helper" not in sys.modules
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("line", "message"),
     [
-        ("optimizer.learning_rate", 0.5),
-        ("num_steps", 99),
-        ("eval_every", 3),
-        ("mesh", (2, 1)),
-        ("keep_checkpoints", 9),
+        (
+            "c.learning.rate = 0.1",
+            r"no learning: it is called optimizer.\* or schedule.\* now",
+        ),
+        ("c.optimiser.momentum = 0.1", "the config has no optimiser .did you mean optimizer"),
+        ("c.batch_sise = 3", "config.batch_sise does not exist .did you mean batch_size"),
     ],
 )
-def test_how_the_paper_was_trained_may_change(key, value):
-    (line, *_) = changed(key, value)
-    assert str(value if key != "mesh" else [2, 1]) in line
+def test_a_recipe_with_an_unknown_setting_is_one_line(tmp_path, line, message):
+    minimal(tmp_path / "mine.py", f"16\n    {line}")
+    with pytest.raises(UserError, match=message) as error:
+        get_config(str(tmp_path / "mine.py"))
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("batch_size", 8), ("seed", 1), ("data.flip", True), ("dtype", "bfloat16"), ("net.towers", 1)],
-)
-def test_what_makes_another_run_may_not(key, value):
-    with pytest.raises(UserError, match=f"runs/x holds a run with {key} = "):
-        changed(key, value)
+def test_recipes_lists_all_with_their_variants():
+    found = {recipe.name: recipe for recipe in recipes()}
+    assert [recipe.verb for recipe in found.values()] == ["train"] * 4 + ["sweep"] * 5
+    assert {*found} == {file.stem for file in CONFIGS.glob("*.py")}
+    assert found["digits"].variants == ()
+    assert found["digits"].summary.startswith("Handwritten digits through a small AlexNet")
+    assert {"no_lrn", "bf16"} < {*found["alexnet"].variants} == {*found["folder"].variants}
+    assert {"quick", "towers"} < {*found["cifar10"].variants}
+    assert found["ablations"].variants == ("imagenet", "cifar10")
 
 
-def test_the_layer_and_field_that_changed_are_named():
-    from alexnet_jax.layers import replaced
+@pytest.mark.parametrize("recipe", [r for r in recipes() if r.verb == "train"], ids=lambda r: r.name)
+def test_every_variant_that_is_listed_can_be_asked_for(recipe):
+    nets = {"quick", "lrn18", "figure1_relu", "figure1_tanh", "local13", "local11", "towers"}
+    for variant in ("", *recipe.variants):
+        net = ""
+        if recipe.name == "cifar10" and variant not in nets:  # the others change one of these nets
+            net = "figure1_relu," if variant == "unit_pixels" else "towers,"
+        get_config(f"{recipe.name}:{net}{variant}")
 
-    layers = get_config(f"{RECIPES / 'tiny.py'}").net.layers
-    with pytest.raises(UserError, match=r"net.layers.conv2.maps = 8, the config says 9"):
-        changed("net.layers", replaced(layers, "conv2", maps=9))
+
+def test_a_sweep_finds_the_recipes_beside_it_before_the_shipped_ones(tmp_path):
+    sweep = tmp_path / "sweep.py"
+    minimal(tmp_path / "alexnet.py")
+    assert beside(sweep, "alexnet.py:no_dropout") == f"{tmp_path}/alexnet.py:no_dropout"
+    assert beside(sweep, "cifar10:quick") == "cifar10:quick"
+    assert beside(sweep, "gone.py:a") == f"{tmp_path}/gone.py:a"

@@ -107,7 +107,7 @@ def test_the_mean_is_subtracted_where_the_crop_lies(data):
 def test_colour_shifts_an_image_by_the_components_times_alpha(data):
     covariance = np.array([[900.0, 800, 700], [800, 1000, 850], [700, 850, 1100]])
     data.color_noise = 0.1
-    stats = statistics(np.zeros((10, 10, 3)), covariance, "deviation", local_mesh())
+    stats = statistics(np.zeros((10, 10, 3)), covariance, "standard_deviation", local_mesh())
     black = np.zeros_like(IMAGES)
     many = np.concatenate(
         [views(data, stats, key=jax.random.key(i), noise=0.1, images=black)[:, 0, 0] for i in range(20)]
@@ -123,9 +123,9 @@ def test_the_papers_reading_scales_by_the_variance():
         reading: np.linalg.norm(
             statistics(np.zeros((1, 1, 3)), covariance, reading, local_mesh()).color_3x3, axis=1
         )
-        for reading in ("deviation", "variance")
+        for reading in ("standard_deviation", "variance")
     }
-    np.testing.assert_allclose(lengths["deviation"], [2, 3, 4], rtol=1e-6)
+    np.testing.assert_allclose(lengths["standard_deviation"], [2, 3, 4], rtol=1e-6)
     np.testing.assert_allclose(lengths["variance"], [4, 9, 16], rtol=1e-6)
 
 

@@ -251,7 +251,7 @@ def test_a_script_without_a_guard_may_prepare(many, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from alexnet_jax.data.dataset import open_cache\n"
-        "from alexnet_jax.config.recipe import base\n"
+        "from alexnet_jax.config import base\n"
         "data = base().data\n"
         f"data.source, data.cache_dir = {many.source!r}, {str(tmp_path / 'by_script')!r}\n"
         "print(open_cache(data, print).info.splits)\n"

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 import alexnet_jax
 from alexnet_jax import UserError, restore
-from alexnet_jax.config import settings
+from alexnet_jax.config import saved
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.loops.train import train
@@ -330,8 +330,8 @@ def test_a_reader_that_is_gone_does_not_stop_a_run(tmp_path, cache_dir):
 
 
 def test_a_workdir_names_the_config_it_was_made_with(trained, tiny):
-    saved = settings.from_json((trained / "config.json").read_text())
-    assert settings.changes(saved, tiny) == []
+    before = saved.from_json((trained / "config.json").read_text())
+    assert saved.changes(before, tiny) == []
 
 
 def test_training_returns_its_end_and_says_when_it_is_there(trained, tiny, tmp_path):

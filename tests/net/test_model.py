@@ -7,11 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
+from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax import apply, build, init
-from alexnet_jax.layers import LRN, Classifier, Dropout, replaced, without
-from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.data.augment import Statistics, random_views
+from alexnet_jax.layers import (
+    LRN,
+    Classifier,
+    Conv,
+    Dense,
+    Dropout,
+    MaxPool,
+    ReLU,
+    replaced,
+    without,
+)
+from alexnet_jax.net.ops import conv, lrn
 from alexnet_jax.parallel.mesh import TOWER, make_mesh, param_specs
 
 KEY = jax.random.key(3)
@@ -56,17 +69,17 @@ def test_an_lrn_across_the_towers_is_that_of_all_maps_on_any_mesh(tiny):
     model = build(tiny)
     params, images = init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
     beside = jnp.concatenate(jnp.unstack(params["conv1"]["kernel"]), axis=-1)
-    row = jax.nn.relu(ops.conv(images, beside, 1, (0, 1)))  # the biases are zero
+    row = jax.nn.relu(conv.conv(images, beside, 1, (0, 1)))  # the biases are zero
     seen = []
 
-    def spy(x, layer, *edges, plain=ops.lrn):
+    def spy(x, layer, *edges, plain=lrn.lrn):
         seen.append(plain(x, layer, *edges))
         return seen[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ops, "lrn", spy)
+        patch.setattr(lrn, "lrn", spy)
         apply(model, params, images)
-    np.testing.assert_allclose(jnp.concatenate(seen, axis=-1), ops.lrn(row, LRN("n", alpha=1.0)), atol=1e-6)
+    np.testing.assert_allclose(jnp.concatenate(seen, axis=-1), lrn.lrn(row, LRN("n", alpha=1.0)), atol=1e-6)
 
     def loss(params, **axes):
         return jnp.sum(jnp.sin(apply(model, params, images, **axes)))
@@ -195,3 +208,46 @@ def test_features_are_what_the_classifier_reads(tiny, towers):
 def test_layers_can_be_replaced_by_field(tiny):
     changed = replaced(tiny.net.layers, "norm1", k=1.0)
     assert changed[2] == dataclasses.replace(tiny.net.layers[2], k=1.0)
+
+
+@pytest.mark.slow
+def test_a_step_on_a_tpu_is_the_same(tiny, monkeypatch):
+    """The whole step with what it would choose on a TPU, against what it chooses here."""
+    tiny.batch_size, tiny.data.color_noise = 128, 0.1
+    tiny.net.layers = (
+        Conv("conv1", features=16, kernel=3, bias=0.1),
+        ReLU("relu1"),
+        LRN("norm1", alpha=1e-2),
+        MaxPool("pool1"),
+        Dense("fc6", units=16, reads="all"),
+        ReLU("relu6"),
+        Classifier("fc10", classes=10),
+    )
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (128, 8, 8, 3), dtype=np.uint8)
+    labels = draws.integers(0, 10, 128, dtype=np.int32)
+
+    def gradients():
+        model = build(tiny)
+        assert model.image_shape == (7, 7, 3)
+        statistics = Statistics(jnp.full((8, 8, 3), 128.0), jnp.eye(3))
+
+        def loss(params):
+            views = random_views(images, 0, 128, jax.random.key(1), jnp.float32(0.1), statistics, tiny.data)
+            logits = apply(model, params, views / 100)
+            return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1))
+
+        return jax.value_and_grad(loss)(init(model, jax.random.key(0)))
+
+    expected = gradients()
+    chosen = []
+
+    def on_a_tpu(*args, default, tpu=None, cpu=None):
+        chosen.append(tpu)
+        return (tpu or default)(*args)
+
+    monkeypatch.setattr(lax, "platform_dependent", on_a_tpu)
+    with pltpu.force_tpu_interpret_mode():
+        found = gradients()
+    assert len([choice for choice in chosen if choice]) >= 4  # crops, the block, fc6, fc10
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected)

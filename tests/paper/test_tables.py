@@ -41,7 +41,7 @@ def test_a_cell_that_nobody_ran_says_so(tmp_path):
     assert row(text, "Table 2", "5 CNNs") == ["5", "CNNs", "38.1", "16.4", "16.4", "not", "run", "not", "run"]
     assert row(text, "Table 1", "CNN ")[:3] == ["CNN", "37.5", "17.0"]
     for name in ("ilsvrc2010", "ilsvrc2012", "fall2009"):
-        assert f"alexnet-jax sweep --config=configs/tables.py:{name} --workdir={tmp_path / name}" in text
+        assert f"alexnet-jax sweep --config=tables:{name} --workdir={tmp_path / name}" in text
 
 
 def test_what_was_run_stands_beside_the_paper(tmp_path):

@@ -12,7 +12,7 @@ from jax import lax
 from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, after, replaced, without
 from alexnet_jax.net import model as model_lib
-from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.net.ops import lrn
 from alexnet_jax.parallel.collectives import Collective, expected, sent_by_each
 from alexnet_jax.parallel.mesh import TOWER, local_params, make_mesh, shardings
 from alexnet_jax.plan import hlo
@@ -77,7 +77,7 @@ def test_the_papers_net_on_a_tpu_v5e(libtpu):
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
 def test_locally_connected_towers_talk_like_others(parallelism):
     layers = get_config(f"{RECIPES / 'tiny.py'}").net.layers
-    local = Local("local2", maps=4, kernel=3, padding=(1, 1), reads="all")
+    local = Local("local2", features=4, kernel=3, padding=(1, 1), reads="all")
     config = small(parallelism, after(without(layers, "conv2", "relu2"), "pool1", local))
     found = sent(config, make_mesh(2, 2))
     assert found == Counter(expected(config, 2, 2))
@@ -152,12 +152,12 @@ def test_silent_towers_do_not_talk_before_the_classifier():
 def test_a_layer_that_gathers_behind_our_back_is_found(monkeypatch):
     """An LRN that gathers all maps of all towers, where its window is to stay in its own."""
 
-    def lrn_across(x, layer, plain=ops.lrn):
+    def lrn_across(x, layer, plain=lrn.lrn):
         maps = x.shape[-1]
         everything = plain(lax.all_gather(x, TOWER, axis=3, tiled=True), layer)
         return lax.dynamic_slice_in_dim(everything, lax.axis_index(TOWER) * maps, maps, 3)
 
-    monkeypatch.setattr(ops, "lrn", lrn_across)
+    monkeypatch.setattr(lrn, "lrn", lrn_across)
     extra = sent(small(), make_mesh(4, 2)) - Counter(expected(small(), 4, 2))
     assert {(c.kind, c.axes, c.layers) for c in extra} == {
         ("all-gather", ("tower",), ("norm1",)),

@@ -13,7 +13,7 @@ import pytest
 from alexnet_jax import UserError, build, get_config
 from alexnet_jax.cli.main import main
 from alexnet_jax.layers import Conv
-from alexnet_jax.net.ops import definitions as ops
+from alexnet_jax.net.ops import conv
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.plan import plan
 from alexnet_jax.plan import tables as plan_tables
@@ -83,7 +83,7 @@ def test_products_of_the_papers_net():
 
 def test_what_the_compiler_counts_is_near_our_own_count(monkeypatch):
     """Without padding, whose products XLA leaves out; it adds a little for what is no product."""
-    monkeypatch.setattr(ops, "conv", ops._conv)  # without the loop of which XLA counts one round
+    monkeypatch.setattr(conv, "conv", conv._conv)  # without the loop of which XLA counts one round
     config = get_config(str(CONFIGS / "alexnet.py"))
     config.batch_size = 1024
     config.net.layers = tuple(

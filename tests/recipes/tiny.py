@@ -5,11 +5,11 @@ from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, R
 from alexnet_jax.variants import no_dropout
 
 LAYERS = (
-    Conv("conv1", maps=6, kernel=3, padding=(0, 1), std=0.1),
+    Conv("conv1", features=6, kernel=3, padding=(0, 1), std=0.1),
     ReLU("relu1"),
     LRN("norm1"),
     MaxPool("pool1", window=3, stride=2),
-    Conv("conv2", maps=8, kernel=3, padding=(1, 1), reads="all", std=0.1),
+    Conv("conv2", features=8, kernel=3, padding=(1, 1), reads="all", std=0.1),
     ReLU("relu2"),
     Dense("fc6", units=16, reads="all", std=0.1),
     ReLU("relu6"),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet_jax import UserError
 from alexnet_jax.cli.main import main
-from alexnet_jax.paper import figure1, figures
+from alexnet_jax.paper import figure1
 from alexnet_jax.report.sweep import gather
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
@@ -29,16 +29,17 @@ ABLATIONS = Sweep(
 )
 FIGURE1 = Sweep(
     tuple(
-        Member(f"{word} {rate}", f"cifar10.py:figure1_{word}", {"optimizer.learning_rate": rate})
+        Member(f"{word} {rate}", f"cifar10.py:figure1_{word}", {"optimizer.learning_rate": rate}, curve=curve)
         for rate in (0.001, 0.002)
-        for word in ("relu", "tanh")
-    )
+        for word, curve in (("relu", "ReLU"), ("tanh", "tanh"))
+    ),
+    figure=1,
 )
 
 
 def write_sweep(directory, sweep):
     directory.mkdir(exist_ok=True)
-    text = sweep_lib.to_json("configs/a.py:some", sweep, ["--config.num_epochs=3.0"])
+    text = sweep_lib.to_json("ablations:cifar10", sweep, ["--config.num_epochs=3.0"])
     (directory / "sweep.json").write_text(text)
 
 
@@ -94,7 +95,7 @@ def test_changes_are_bars_with_their_standard_error(ablations):
     assert no_lrn.published - no_lrn.zero == pytest.approx(1.4 * scale, abs=0.02)
     assert pool2.end - pool2.zero == pytest.approx(-2 * scale, abs=0.02)
     assert (pool2.low, pool2.high, pool2.published) == (None, None, None)
-    assert facts.command == "alexnet-jax sweep --workdir=W --config=configs/a.py:some --config.num_epochs=3.0"
+    assert facts.command == "alexnet-jax sweep --workdir=W --config=ablations:cifar10 --config.num_epochs=3.0"
 
 
 def test_each_net_has_a_state_and_an_address(ablations):
@@ -148,7 +149,7 @@ def rates(tmp_path):
 def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
     facts = figure1.gather(rates, FIGURE1)
     relu, tanh = facts.nets
-    assert (relu.name, relu.saturating, tanh.name, tanh.saturating) == ("ReLU", False, "tanh", True)
+    assert (relu.name, tanh.name) == ("ReLU", "tanh")
     assert [run.reached for run in relu.runs] == pytest.approx([2.5, 1.5])
     assert (relu.first.rate, tanh.first.rate) == (0.002, 0.002)
     assert tanh.runs[0].reached is None
@@ -207,7 +208,7 @@ def test_figure_1_as_a_picture_and_on_the_page(rates, tmp_path, capfd):
 
 
 def test_relus_are_solid_tanh_is_dashed_and_other_rates_are_thin(rates):
-    (ax,) = figures.draw_figure1(figure1.gather(rates, FIGURE1)).axes
+    (ax,) = figure1.draw(figure1.gather(rates, FIGURE1)).axes
     level, *lines = (line for line in ax.lines if line.get_linestyle() != "None")
     assert set(level.get_ydata()) == {0.25}
     drawn = [(line.get_linestyle(), line.get_linewidth() > 1) for line in lines]
@@ -228,7 +229,7 @@ def test_mistakes_are_one_line(ablations, tmp_path, capfd):
     with pytest.raises(UserError, match="figure 1 shows training errors, and no net in"):
         figure1.gather(epath.Path(tmp_path / "new"), FIGURE1)
     for args, message in (
-        (["--figure=1", "--save=1.png"], "holds another sweep than configs/figure1.py"),
+        (["--figure=1", "--save=1.png"], "holds a sweep that is not of figure 1"),
         (["--figure=3", "--save=3.png"], "holds a sweep: figure 3 takes the workdir of one of its nets"),
         (["--config.data.cache_dir=x"], "the report of a sweep takes no --config"),
     ):

@@ -17,7 +17,7 @@ from etils import epath
 
 from alexnet_jax import UserError, get_config, restore
 from alexnet_jax.cli.main import main
-from alexnet_jax.config.recipe import validate
+from alexnet_jax.config.validate import validate
 from alexnet_jax.files import locked
 from alexnet_jax.loops.train import train
 from alexnet_jax.sweep import run as sweep_run

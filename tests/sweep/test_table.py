@@ -173,7 +173,7 @@ def test_nothing_done_is_a_table_too(tmp_path):
 
 
 def test_it_is_made_of_the_directory_alone(workdir):
-    (workdir / "sweep.json").write_text(sweep_lib.to_json("configs/x.py", SWEEP, ["--config.batch_size=7"]))
+    (workdir / "sweep.json").write_text(sweep_lib.to_json("ablations", SWEEP, ["--config.batch_size=7"]))
     again = sweep_table.table(workdir, sweep_lib.read(workdir))
     sweep_table.write(workdir, again)
     found = sweep_table.table(workdir, SWEEP)

@@ -35,7 +35,7 @@ def test_same_numbers_on_every_mesh(tiny, one_device, shape, parallelism):
 
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
 def test_locally_connected_towers_that_talk_on_a_mesh(tiny, parallelism):
-    local = Local("local2", maps=4, kernel=3, padding=(1, 1), reads="all", std=0.1)
+    local = Local("local2", features=4, kernel=3, padding=(1, 1), reads="all", std=0.1)
     tiny.net.layers = after(without(tiny.net.layers, "conv2", "relu2"), "pool1", local, Tanh("tanh2"))
     expected_losses, expected, _ = ten_steps(tiny, (1, 1))
     tiny.parallelism = parallelism

@@ -3,27 +3,30 @@
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from types import FrameType
 
 from absl import flags
 
-from alexnet_jax.config.overrides import (
+from alexnet_jax.cli.flags import (
     check_file,
     check_views,
     config_flag,
     config_of,
-    of_elsewhere,
     parse,
     required,
     weights_of,
 )
+from alexnet_jax.config.overrides import of_elsewhere
+from alexnet_jax.config.recipe import recipes
 from alexnet_jax.errors import Interrupted, RunError, UserError
+from alexnet_jax.files import expanded
 
 USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
 
-  train     --config=FILE.py[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
+  train     --config=RECIPE[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
             trains; goes on by itself where the workdir holds a checkpoint; with --dry_run
             only tells the mesh, and each layer with its shapes, its place and its bytes
   evaluate  --workdir=DIR [--workdir=DIR ...] [--weights=2,1,...] [--split=test] [--views=1|10]
@@ -31,16 +34,19 @@ usage: alexnet-jax VERB [--flag=value ...]
             error rates of a net, or of several whose probabilities are averaged
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
             the five most probable classes of images: of files, and of all that are in folders
-  prepare   --config=FILE.py[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
+  prepare   --config=RECIPE[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
             builds the cache that training reads, or checks every byte of the one that is there
-  sweep     --config=FILE.py[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
+  sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
             trains and tests what the file's sweep() names, in turn or one by index, and compares it
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
             [--config.data.cache_dir=DIR ...] [--figure=1|3|4 --save=FILE.png] [--tables]
             a page of a training or of a sweep; or a figure of the paper's, or its tables, alone
-  plan      --config=FILE.py[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
+  plan      --config=RECIPE[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
             [--config.KEY=VALUE ...]
             compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
+  recipes   lists the recipes of the package and their variants
+
+RECIPE is a name that alexnet-jax recipes lists, or a file: FILE.py.
 
 alexnet-jax VERB --help lists the flags of a verb, and the settings that it takes."""
 
@@ -102,7 +108,7 @@ def _evaluate(args: list[str]) -> None:
     check_views(values.views)
     weights = weights_of(values.weights, len(workdirs))
 
-    from alexnet_jax import progress
+    from alexnet_jax.runtime import progress
     from alexnet_jax.training.workdir import read_workdir
 
     check_file("--json", values.json)
@@ -167,11 +173,11 @@ def _sweep(args: list[str]) -> int:
         flags.DEFINE_bool("dry_run", False, "List what there is to do, and what is done.", flag_values=values)
 
     values, overrides = _flags("sweep", args, config_flag, define)
-    path = required(values.config, "--config=FILE.py")
+    path = required(values.config, "--config=RECIPE")
     if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
 
-    from alexnet_jax import progress
+    from alexnet_jax.runtime import progress
 
     if not values.dry_run:
         progress.say(f"reading the sweep {path}")
@@ -224,8 +230,8 @@ def _report(args: list[str]) -> int:
         print(paper_tables.text(absolute(workdir)))
         return 0
 
-    from alexnet_jax import progress
     from alexnet_jax.report.asked import Asked, check
+    from alexnet_jax.runtime import progress
 
     check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
@@ -254,6 +260,7 @@ def _predict(args: list[str]) -> int:
         flags.DEFINE_string("save", None, "A .png for the images with their bars.", flag_values=values)
 
     values, overrides, paths = parse("predict", args, USAGE, define)
+    paths = [expanded(path) for path in paths]
     if overrides:
         raise UserError(f"predict takes no --config: it is the workdir's own ({overrides[0]})")
     workdir = required(values.workdir, "--workdir=DIR")
@@ -264,7 +271,8 @@ def _predict(args: list[str]) -> int:
     if values.save and not values.save.lower().endswith(".png"):
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
-    from alexnet_jax import files, progress
+    from alexnet_jax import files
+    from alexnet_jax.runtime import progress
     from alexnet_jax.training.workdir import read_workdir
 
     read_workdir(workdir)
@@ -293,10 +301,26 @@ def _predict(args: list[str]) -> int:
     if values.json:
         files.write_json(values.json, records)
     if drawn:
-        from alexnet_jax.paper.figures import draw_predictions
+        from alexnet_jax.paper.figure4 import draw_predictions
 
-        draw_predictions(drawn).savefig(values.save, dpi=120)
+        draw_predictions(drawn).savefig(expanded(values.save), dpi=120)
     return UserError.status if left_out else 0
+
+
+def _recipes(args: list[str]) -> None:
+    _flags("recipes", args)
+
+    found = recipes()
+    for verb, head in (
+        ("train", "for train, prepare and plan: --config=RECIPE[:VARIANT,...]"),
+        ("sweep", "for sweep: --config=RECIPE[:SWEEP]"),
+    ):
+        print(head)
+        for recipe in (each for each in found if each.verb == verb):
+            print(f"  {recipe.name:10} {recipe.summary}")
+            if recipe.variants:
+                names = textwrap.wrap(", ".join(recipe.variants), 95, break_on_hyphens=False)
+                print(*(f"{'':13}{line}" for line in names), sep="\n")
 
 
 def _flags(
@@ -317,4 +341,5 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "plan": _plan,
     "sweep": _sweep,
     "report": _report,
+    "recipes": _recipes,
 }

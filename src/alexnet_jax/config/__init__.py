@@ -1,5 +1,6 @@
 """What a recipe and a user of the package need: the defaults, variants, and loading a recipe."""
 
-from alexnet_jax.config.recipe import base, get_config, load, with_variants
+from alexnet_jax.config.base import base
+from alexnet_jax.config.recipe import get_config, load, with_variants
 
 __all__ = ["base", "get_config", "load", "with_variants"]

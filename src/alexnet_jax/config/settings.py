@@ -1,91 +1,495 @@
-"""Configs kept in workdirs: as JSON, and what may change when a run goes on. Nothing here imports JAX."""
+"""The settings: one table with the default, the type, the check and the explanation of each.
 
-import json
-from pathlib import Path
-from typing import Any
+The table is the only source of `base.base`, `validate.validate`, what may change when a run resumes
+(`saved`), ``alexnet-jax train --help`` and ``docs/settings.md`` (`describe`). Nothing here imports JAX.
+"""
 
-from ml_collections import ConfigDict
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from alexnet_jax import layers as layers_lib
-from alexnet_jax.config.recipe import base, flat
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import near
 
-# What may differ between a workdir's config and the one that goes on: how the paper was trained
-# (rates by hand), when to stop and look, and where things lie. None of it changes what was done.
-MAY_CHANGE = frozenset(
-    [
-        "num_epochs",
-        "num_steps",
-        *(
-            every + unit
-            for every in ("log_every", "eval_every", "checkpoint_every")
-            for unit in ("", "_epochs")
-        ),
-        "keep_checkpoints",
+
+@dataclasses.dataclass(frozen=True)
+class Follows:
+    """A default that follows another setting of the same section until it is set."""
+
+    key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What a value must be, beside its type.
+
+    Attributes:
+      meaning: completes "config.KEY is VALUE, but must be ...".
+      holds: returns whether a value of the right type passes.
+    """
+
+    meaning: str
+    holds: Callable[[Any], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A setting.
+
+    Attributes:
+      key: such as ``data.crop_size``.
+      default: the value if the recipe does not set it; None if the setting is off unless it is set.
+      type: of its values.
+      doc: one line of explanation, with the unit.
+      check: what a value must be; None if the type is enough.
+      choices: the possible values, if they can be listed.
+      resume: whether it may change when a run resumes. ``no``: the change would make it another run.
+        ``yes``: it may. ``neutral``: it may, and no result depends on it.
+    """
+
+    key: str
+    default: Any
+    type: type
+    doc: str
+    check: Check | None = None
+    choices: tuple[str, ...] = ()
+    resume: Literal["no", "yes", "neutral"] = "no"
+
+
+def is_rising(epochs: Any) -> bool:
+    """Return whether these are rising numbers of which none is negative."""
+    numbers = isinstance(epochs, tuple | list) and all(isinstance(x, int | float) for x in epochs)
+    return numbers and all(a < b for a, b in zip((0, *epochs), (*epochs, math.inf), strict=True))
+
+
+def _is_mesh(mesh: Any) -> bool:
+    return len(mesh) == 2 and all(isinstance(n, int) and (n > 0 or n == -1) for n in mesh)
+
+
+def _is_crop_scale(scale: Any) -> bool:
+    numbers = all(isinstance(a, int | float) for a in scale)
+    return len(scale) == 0 or (len(scale) == 2 and numbers and 0 < scale[0] <= scale[1] <= 1)
+
+
+_POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
+_NOT_NEGATIVE = Check("a number that is not negative", lambda x: 0 <= x < math.inf)
+_FRACTION = Check("at least 0 and below 1", lambda x: 0 <= x < 1)
+_RISING = Check("rising epochs", is_rising)
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "seed",
+        0,
+        int,
+        "Seed of the initial values, the order of the data, crops, colour noise and dropout.",
+        Check("between 0 and 2**32 - 1", lambda x: 0 <= x < 2**32),
+    ),
+    Setting("batch_size", 128, int, "Images in a step, over all devices and hosts.", _POSITIVE),
+    Setting("num_epochs", 90.0, float, "Length of the run in epochs.", _POSITIVE, resume="yes"),
+    Setting(
+        "num_steps", None, int, "Length of the run in steps; replaces num_epochs.", _POSITIVE, resume="yes"
+    ),
+    Setting(
         "mesh",
+        (-1, -1),
+        tuple,
+        "Devices along (data, tower); -1: chosen from the available devices.",
+        Check("(data, tower), each positive or -1", _is_mesh),
+        resume="neutral",
+    ),
+    Setting(
         "parallelism",
-        "data.source",  # it may have moved: the data's fingerprint says whether it is the same
+        "towers",
+        str,
+        "How dense layers are split: towers, over tower only; one_weird_trick, over all devices.",
+        choices=("towers", "one_weird_trick"),
+        resume="neutral",
+    ),
+    Setting(
+        "dtype",
+        "float32",
+        str,
+        "Type that the network computes in; parameters are always float32.",
+        choices=("float32", "bfloat16"),
+    ),
+    Setting(
+        "log_every",
+        None,
+        int,
+        "Steps between training records in the log; replaces log_every_epochs.",
+        _POSITIVE,
+        resume="neutral",
+    ),
+    Setting(
+        "log_every_epochs",
+        0.1,
+        float,
+        "Epochs between training records in the log.",
+        _POSITIVE,
+        resume="neutral",
+    ),
+    Setting(
+        "eval_every",
+        None,
+        int,
+        "Steps between evaluations; replaces eval_every_epochs.",
+        _POSITIVE,
+        resume="neutral",
+    ),
+    Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", _POSITIVE, resume="neutral"),
+    Setting(
+        "checkpoint_every",
+        None,
+        int,
+        "Steps between checkpoints; replaces checkpoint_every_epochs.",
+        _POSITIVE,
+        resume="neutral",
+    ),
+    Setting(
+        "checkpoint_every_epochs", 1.0, float, "Epochs between checkpoints.", _POSITIVE, resume="neutral"
+    ),
+    Setting(
+        "keep_checkpoints",
+        3,
+        int,
+        "Number of latest checkpoints that are kept, beside the best one.",
+        _POSITIVE,
+        resume="neutral",
+    ),
+    Setting("init_from", None, str, "Workdir whose parameters a new run starts from (fine-tuning)."),
+    Setting(
+        "data.source",
+        "tfds:imagenet2012",
+        str,
+        "Data set: tfds:NAME, folder:DIR or sklearn:digits.",
+        resume="yes",  # it may have moved: the data's fingerprint shows whether it is the same
+    ),
+    Setting(
         "data.cache_dir",
+        None,
+        str,
+        "Folder for caches; by default alexnet-jax in the user's cache folder.",
+        resume="neutral",
+    ),
+    Setting(
+        "data.encoding",
+        "raw",
+        str,
+        "How the cache stores images: raw, or jpeg (a sixth of the bytes, more work for the host).",
+        choices=("raw", "jpeg"),
+    ),
+    Setting(
         "data.max_broken",
-    ]
+        1e-3,
+        float,
+        "Largest fraction of all images that may be left out because they can't be read.",
+        _FRACTION,
+        resume="neutral",
+    ),
+    Setting(
+        "data.validation",
+        0.0,
+        float,
+        "Part of the training split for validation: a fraction if below 1, else a number of images.",
+        Check("a fraction below 1 or a whole number", lambda x: 0 <= x < math.inf and (x < 1 or x == int(x))),
+    ),
+    Setting(
+        "data.test",
+        0.1,
+        float,
+        "Fraction for testing, of a data set without splits; a folder's validation split has it too at 0.1.",
+        Check("above 0 and below 1", lambda x: 0 < x < 1),
+    ),
+    Setting("data.image_size", 256, int, "Side of the square images in the cache, in pixels.", _POSITIVE),
+    Setting("data.crop_size", 224, int, "Side of the crops that the network sees, in pixels.", _POSITIVE),
+    Setting(
+        "data.random_crops",
+        True,
+        bool,
+        "Random crops and flips in training; false: the centre of each image, without flips.",
+    ),
+    Setting(
+        "data.crop_scale",
+        (),
+        tuple,
+        "Smallest and largest area of a random crop, as fractions of the image; (): crops of crop_size.",
+        Check(
+            "empty, or a smallest and a largest part of the image's area, such as (0.08, 1.0)",
+            _is_crop_scale,
+        ),
+    ),
+    Setting("data.flip", True, bool, "Mirror half of the training images."),
+    Setting(
+        "data.color_noise",
+        0.1,
+        float,
+        "Standard deviation of the alphas in section 4.1; 0: no colour noise.",
+        _NOT_NEGATIVE,
+    ),
+    Setting(
+        "data.color_noise_reading",
+        "standard_deviation",
+        str,
+        "What an alpha multiplies: standard_deviation (the authors' code) or variance (the paper's text).",
+        choices=("standard_deviation", "variance"),
+    ),
+    Setting(
+        "data.color_noise_epochs",
+        None,
+        float,
+        "Epoch from which there is no colour noise; by default there always is.",
+        _NOT_NEGATIVE,
+    ),
+    Setting(
+        "data.shrink_by_noise",
+        False,
+        bool,
+        "Divide training images by 1 + color_noise, as the authors' code does.",
+    ),
+    Setting(
+        "data.images_per_crop",
+        1,
+        int,
+        "Images that share a crop position and a flip (32 in the authors' code).",
+        _POSITIVE,
+    ),
+    Setting(
+        "data.reshuffle",
+        True,
+        bool,
+        "Shuffle before each epoch; false: once, before the first, as the authors' code does.",
+    ),
+    Setting(
+        "data.pixel_std",
+        1.0,
+        float,
+        "Divisor of the pixels after the mean is subtracted, in grey levels; 1 in the paper.",
+        _POSITIVE,
+    ),
+    Setting("net.towers", 2, int, "Number of towers.", _POSITIVE),
+    Setting("net.layers", (), tuple, "Layers of the network; only a recipe or a variant sets them."),
+    Setting(
+        "optimizer.name",
+        "momentum",
+        str,
+        "Optimizer, one of training.optimizer.OPTIMIZERS.",
+        choices=("momentum",),
+    ),
+    Setting(
+        "optimizer.learning_rate",
+        0.01,
+        float,
+        "Initial learning rate of the kernels.",
+        _NOT_NEGATIVE,
+        resume="yes",
+    ),
+    Setting(
+        "optimizer.bias_learning_rate",
+        Follows("optimizer.learning_rate"),
+        float,
+        "Initial learning rate of the biases.",
+        _NOT_NEGATIVE,
+        resume="yes",
+    ),
+    Setting(
+        "optimizer.momentum",
+        0.9,
+        float,
+        "Fraction of the last update that is added to the next.",
+        _FRACTION,
+        resume="yes",
+    ),
+    Setting(
+        "optimizer.weight_decay", 5e-4, float, "Weight decay of the kernels.", _NOT_NEGATIVE, resume="yes"
+    ),
+    Setting(
+        "optimizer.bias_weight_decay",
+        Follows("optimizer.weight_decay"),
+        float,
+        "Weight decay of the biases.",
+        _NOT_NEGATIVE,
+        resume="yes",
+    ),
+    Setting(
+        "optimizer.layers",
+        {},
+        dict,
+        "Settings of single layers, by the layer's name: optimizer.layers.LAYER.SETTING.",
+        resume="yes",
+    ),
+    Setting(
+        "schedule.name",
+        "plateau",
+        str,
+        "When learning rates are reduced: plateau (validation error stops improving), steps, constant.",
+        choices=("plateau", "steps", "constant"),
+        resume="yes",
+    ),
+    Setting(
+        "schedule.factor",
+        0.1,
+        float,
+        "Factor by which a reduction multiplies the learning rates.",
+        _FRACTION,
+        resume="yes",
+    ),
+    Setting(
+        "schedule.scale_biases",
+        True,
+        bool,
+        "Reduce the learning rates of the biases as well.",
+        resume="yes",
+    ),
+    Setting(
+        "schedule.boundaries",
+        (),
+        tuple,
+        "steps: epochs at which the learning rates are reduced.",
+        _RISING,
+        resume="yes",
+    ),
+    Setting(
+        "schedule.max_reductions",
+        3,
+        int,
+        "plateau: number of reductions, after which the next plateau ends the run.",
+        _NOT_NEGATIVE,
+        resume="yes",
+    ),
+    Setting(
+        "schedule.patience",
+        3,
+        int,
+        "plateau: evaluations without improvement before a reduction.",
+        _POSITIVE,
+        resume="yes",
+    ),
+    Setting(
+        "schedule.min_improvement",
+        1e-3,
+        float,
+        "plateau: smallest decrease of the top-1 error that counts, as a fraction of all images.",
+        _FRACTION,
+        resume="yes",
+    ),
 )
 
+BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 
-def to_json(config: ConfigDict) -> str:
-    """The text of a workdir's ``config.json``."""
-    settings = config.to_dict()
-    settings["net"]["layers"] = layers_lib.to_json(settings["net"]["layers"])
-    return json.dumps(settings, indent=1) + "\n"
+OF_A_LAYER: Mapping[str, Setting] = {
+    setting.key: setting
+    for setting in (
+        Setting(
+            "learning_rate",
+            None,
+            float,
+            "Initial learning rate of the layer's kernel.",
+            _NOT_NEGATIVE,
+            resume="yes",
+        ),
+        Setting(
+            "bias_learning_rate",
+            None,
+            float,
+            "Initial learning rate of the layer's bias.",
+            _NOT_NEGATIVE,
+            resume="yes",
+        ),
+        Setting(
+            "weight_decay", None, float, "Weight decay of the layer's kernel.", _NOT_NEGATIVE, resume="yes"
+        ),
+        Setting(
+            "bias_weight_decay",
+            None,
+            float,
+            "Weight decay of the layer's bias.",
+            _NOT_NEGATIVE,
+            resume="yes",
+        ),
+        Setting(
+            "boundaries",
+            None,
+            tuple,
+            "Epochs at which the layer's learning rates are reduced; replaces schedule.boundaries.",
+            _RISING,
+            resume="yes",
+        ),
+        Setting(
+            "frozen_epochs",
+            None,
+            float,
+            "Epoch from which the layer's learning rates are 0.",
+            _NOT_NEGATIVE,
+            resume="yes",
+        ),
+    )
+}
+"""The settings in ``optimizer.layers.LAYER``, by their last word."""
+
+KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    str: "a word",
+    tuple: "numbers in parentheses, as (1, 2)",
+    dict: "a table",
+}
+"""What a value of each type is called in messages."""
+
+RENAMED: Mapping[str, str] = {
+    "learning.rate": "optimizer.learning_rate",
+    "learning.bias_rate": "optimizer.bias_learning_rate",
+    "learning.momentum": "optimizer.momentum",
+    "learning.weight_decay": "optimizer.weight_decay",
+    "learning.bias_decay": "optimizer.bias_weight_decay",
+    "learning.layers": "optimizer.layers",
+    "learning.schedule": "schedule.name",
+    "learning.factor": "schedule.factor",
+    "learning.cuts_biases": "schedule.scale_biases",
+    "learning.cuts": "schedule.boundaries",
+    "learning.max_cuts": "schedule.max_reductions",
+    "learning.patience": "schedule.patience",
+    "learning.min_improvement": "schedule.min_improvement",
+}
+RENAMED_OF_A_LAYER: Mapping[str, str] = {
+    "rate": "learning_rate",
+    "bias_rate": "bias_learning_rate",
+    "bias_decay": "bias_weight_decay",
+    "cuts": "boundaries",
+}
+RENAMED_VALUES: Mapping[str, Mapping[Any, str]] = {
+    "data.color_noise_reading": {"deviation": "standard_deviation"},
+}
 
 
-def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`; the settings have the types that `base` gives them."""
-    settings = json.loads(text)
-    settings["net"]["layers"] = layers_lib.from_json(settings["net"]["layers"])
-    config = base()
-    config.optimizer.layers = ConfigDict(settings["optimizer"].pop("layers"))
-    for section, values in [
-        (config, settings),
-        *((config[k], settings.pop(k)) for k in ("data", "net", "optimizer", "schedule")),
-    ]:
-        for key, value in values.items():
-            section[key] = tuple(value) if isinstance(value, list) else value
-    return config
+def new_name(key: str) -> str | None:
+    """Return what a setting of an earlier version is called now; None if there was no such setting."""
+    if key == "learning":
+        return "optimizer.* or schedule.*"
+    section, layers, rest = key.partition(".layers.")
+    if layers and section in ("learning", "optimizer"):
+        layer, _, last = rest.partition(".")
+        now = f"optimizer.layers.{layer}" + (f".{RENAMED_OF_A_LAYER.get(last, last)}" if last else "")
+        return now if now != key else None
+    return RENAMED.get(key)
 
 
-def settings(config: ConfigDict) -> dict[str, Any]:
-    """Every setting by its key, as JSON has it; a layer's fields are ``net.layers.NAME.FIELD``."""
-    found = dict(flat(config))
-    for layer in layers_lib.to_json(found.pop("net.layers")):
-        name = layer.pop("name")
-        found |= {f"net.layers.{name}.{field}": value for field, value in layer.items()}
-    found["net.layers"] = [layer.name for layer in config.net.layers]
-    return json.loads(json.dumps(found))  # tuples and lists are the same
+def unknown(key: str) -> str:
+    """Return the message about a setting that does not exist: its new name, or near names."""
+    if key.startswith("optimizer.layers"):
+        example = "optimizer.layers.fc8.learning_rate"
+        return f"config.{key} is no setting: name a layer and its setting, as {example}"
+    now = new_name(key)
+    hint = near(key, BY_KEY) if now is None else f": it is called {now} now"
+    return f"config.{key} does not exist{hint}"
 
 
-def changes(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
-    """(key, old, new) of every setting that differs; keys as in `settings`."""
-    a, b = settings(old), settings(new)
-    return [(key, a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+def resume_of(key: str) -> Literal["no", "yes", "neutral"]:
+    """Return `Setting.resume`, for a layer's settings too; ``net.layers.NAME.FIELD`` is ``no``."""
+    if key.startswith("optimizer.layers."):
+        key = "optimizer.layers"
+    return BY_KEY[key].resume if key in BY_KEY else "no"
 
 
-def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[str]:
-    """What changed, as lines for the log, when a run goes on with another config.
-
-    Raises:
-      UserError: a setting changed that would make it another run.
-    """
-    changed = changes(old, new)
-    for key, before, after in changed:
-        moved = key == "init_from" and before and after and _moved(Path(before), Path(after))
-        if key not in MAY_CHANGE and not key.startswith(("optimizer.", "schedule.")) and not moved:
-            raise UserError(
-                f"{workdir} holds a run with {key} = {before}, the config says {after}:"
-                " take another --workdir, or the same setting"
-            )
-    return [f"{key}: {before} -> {after}" for key, before, after in changed]
-
-
-def _moved(before: Path, after: Path) -> bool:
-    """Whether the second path is where a workdir lies now that lay at the first."""
-    return before.name == after.name and (not before.exists() or before.samefile(after))
+NEUTRAL = frozenset(setting.key for setting in SETTINGS if setting.resume == "neutral")
+"""The settings on which no result depends: where things lie, when to look, and what a run uses."""

@@ -44,7 +44,7 @@ def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str,
     """
     variances, vectors = np.linalg.eigh(covariance_3x3)
     variances = np.maximum(variances, 0.0)  # if all images are grey, two are zero except for rounding
-    color_3x3 = (vectors * (np.sqrt(variances) if reading == "deviation" else variances)).T
+    color_3x3 = (vectors * (np.sqrt(variances) if reading == "standard_deviation" else variances)).T
     arrays = Statistics(mean_HxWx3.astype(np.float32), color_3x3.astype(np.float32))
     return on_devices(arrays, mesh)
 

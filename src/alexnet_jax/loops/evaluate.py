@@ -12,13 +12,13 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import progress
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.data.loader import test_batches
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import data_mesh
+from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored, check_alike, restore
 from alexnet_jax.training.scores import Result, score
 

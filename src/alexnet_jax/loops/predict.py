@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax import progress
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.folder import image_files
 from alexnet_jax.data.images import BadImage, square
+from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
 TOP = 5

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import progress
 from alexnet_jax.config.recipe import validate
 from alexnet_jax.data import build
 from alexnet_jax.data.cache import Cache, load
 from alexnet_jax.data.dataset import cache_path, check_source
+from alexnet_jax.runtime import progress
 
 
 def prepare(config: ConfigDict, force: bool = False, say: Callable[[str], None] = progress.say) -> Cache:

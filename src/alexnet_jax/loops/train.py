@@ -24,7 +24,7 @@ from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.log import Meter, Progress, Watch
 from alexnet_jax.training.optimizer import Plateau
-from alexnet_jax.training.run import open_run, settle
+from alexnet_jax.training.run import open_run, same_run, settle
 from alexnet_jax.training.scores import Result
 from alexnet_jax.training.workdir import write_workdir
 
@@ -79,6 +79,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
     workdir, result = os.fspath(workdir), None
 
     # ---- Mesh and model -------------------------------------------------------------------------
+    settle(config)
+    same_run(config, workdir)  # before anything that could refuse one process alone
     mesh, model, description = describe(config)
 
     with (

@@ -1,20 +1,19 @@
-"""One Flax module runs any tuple of layers, the towers written once.
+"""One Flax module that runs any tuple of layers. The program of a tower is written once.
 
 Parameters are ``{"conv1": {"kernel", "bias"}, ...}``, each array with a leading tower axis.
-Activations are a list with one array for each tower that lives on this device: all of them on a
-single device, or this device's share inside a ``jax.shard_map`` over the mesh axis named in
-``tower_axis``. Where a layer reads all towers there is one all-gather over that axis, and after
-the classifier one sum; nothing else crosses.
+Activations are a list with one array for each tower on this device: all of them on a single device, or this
+device's share inside a ``jax.shard_map`` over the mesh axis named in ``tower_axis``. A layer that reads all
+towers needs one all-gather over that axis, and the classifier one sum. Nothing else communicates.
 
-With ``batch_axis``, Krizhevsky's "one weird trick" (2014): the dense layers' units are split over
-the axis that splits the batch. Their input is gathered, so that each device computes its units of
-every example (shapes ``Gxunits``, G for the global batch), and the classifier's sum gives each
-device its own examples back.
+With ``batch_axis``, the units of the dense layers are split over the axis that splits the batch: the "one
+weird trick" of Krizhevsky (2014). Their input is gathered, so that each device computes its units of every
+example (shapes ``Gxunits``, G for the global batch). The classifier's sum returns its own examples to each
+device.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 import jax
 import jax.numpy as jnp
@@ -30,21 +29,21 @@ from alexnet_jax.layers import (
     Conv,
     Dense,
     Dropout,
-    Layer,
     Layers,
     Local,
     MapNorm,
     MaxPool,
     ReLU,
+    Shape,
     Tanh,
+    Weights,
 )
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.ops import definitions as ops
-from alexnet_jax.net.ops import dense
-from alexnet_jax.net.shapes import Shape, Traced, trace
+from alexnet_jax.net.ops import block, conv, dense, lrn, pointwise, pool
+from alexnet_jax.net.shapes import LayerShapes, layer_shapes
 
 Params: TypeAlias = dict[str, dict[str, Any]]
-"""``{"conv1": {"kernel": array, "bias": array}, ...}``; or the same tree of anything else."""
+"""``{"conv1": {"kernel": array, "bias": array}, ...}``, or the same tree of something else."""
 
 
 class Net(nnx.Module):
@@ -52,9 +51,10 @@ class Net(nnx.Module):
 
     Attributes:
       layers: the tuple.
-      towers: how many towers it has, over all devices.
-      image_shape: (height, width, channels) of the images as the net sees them.
-      dtype: the type it computes in; parameters, normalizations' sums and logits are float32.
+      towers: number of towers, over all devices.
+      image_shape: (height, width, channels) of the images after cropping.
+      dtype: type of the activations and products; parameters, the sums of normalizations and logits are
+        float32.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Net(nnx.Module):
         self.dtype = jnp.dtype(dtype)
         self.weights = nnx.Dict(
             {
-                traced.layer.name: nnx.Dict(
-                    jax.tree.map(nnx.Param, _initial(traced, named_key(key, traced.layer.name)))
+                shapes.layer.name: nnx.Dict(
+                    jax.tree.map(nnx.Param, _initial(shapes.weights, named_key(key, shapes.layer.name)))
                 )
-                for traced in trace(layers, towers, image_shape)
-                if traced.params
+                for shapes in layer_shapes(layers, towers, image_shape)
+                if shapes.weights is not None
             }
         )
 
@@ -84,82 +84,76 @@ class Net(nnx.Module):
         batch_axis: str | None = None,
         features: bool = False,
     ) -> jax.Array:
-        """Logits, float32, of shape (batch, classes); or ``features``, the last hidden layer.
+        """Compute the logits, float32, of shape (batch, classes).
 
         Args:
-          images_BxHxWxC: cropped, the mean subtracted, float.
-          dropout_key: the key of this step while training; None at test.
-          first: the position of the first image in the whole batch.
-          tower_axis: the mesh axis over which the towers are split, inside a ``shard_map``.
-          batch_axis: the mesh axis over which the batch is split, if the dense layers' units are too.
-          features: return what the classifier reads, float32 of shape (batch, towers here x units).
+          images_BxHxWxC: cropped images, float, the mean subtracted.
+          dropout_key: key of this step while training; None at test.
+          first: position of the first image in the global batch.
+          tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
+          batch_axis: mesh axis over which the batch is split, if the units of the dense layers are too.
+          features: return what the classifier reads instead, float32 of shape (batch, towers here x units).
         """
-        towers = self.weights[self.layers[-1].name]["kernel"].shape[0]  # that this device holds
+        towers = self.weights[self.layers[-1].name]["kernel"].shape[0]  # on this device
         xs = [images_BxHxWxC.astype(self.dtype)] * towers
-        for traced, then in _stages(trace(self.layers, self.towers, self.image_shape)):
-            layer = traced.layer
+        for shapes, block_layers in _stages(layer_shapes(self.layers, self.towers, self.image_shape)):
+            layer = shapes.layer
             with jax.named_scope(layer.name):
-                xs = _gathered(traced, xs, tower_axis, batch_axis)
-                split_units = batch_axis if xs[0].ndim == 2 else None
-                if isinstance(layer, Classifier):
-                    if features:
+                xs = _gathered(shapes, xs, tower_axis, batch_axis)
+                units_axis = batch_axis if xs[0].ndim == 2 else None
+                match layer:
+                    case Conv():
+                        pairs = zip(xs, self._unstacked(layer.name, "kernel"), strict=True)
+                        xs = [conv.conv(x, kernel, layer.stride, layer.padding) for x, kernel in pairs]
+                        biases = self._unstacked(layer.name, "bias")
+                        if not block_layers:
+                            xs = _with_biases(xs, biases)
+                    case Local():
+                        pairs = zip(xs, self._unstacked(layer.name, "kernel"), strict=True)
+                        xs = [conv.local(x, kernel, layer) for x, kernel in pairs]
+                        xs = _with_biases(xs, self._unstacked(layer.name, "bias"))
+                    case Dense():
+                        xs = dense.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
+                        xs = _with_biases(xs, self._unstacked(layer.name, "bias"))
+                    case Classifier() if features:
                         flat = [x.reshape(len(x), -1) for x in xs]
                         return jnp.concatenate(flat, axis=-1).astype(jnp.float32)
-                    return self._logits(layer, xs, tower_axis, split_units)
-                if isinstance(layer, Dropout):
-                    xs = _dropout(layer, xs, dropout_key, first, tower_axis, split_units)
-                elif isinstance(layer, LRN) and traced.gathers:
-                    xs = _lrn_across_towers(layer, xs, tower_axis)
-                elif isinstance(layer, Conv) and then:
-                    xs, biases = self._convolved(layer, xs)
-                else:
-                    xs = self._run(layer, xs)
-            if then:
-                xs = [ops.relu_lrn_max_pool(x, bias, *then) for x, bias in zip(xs, biases, strict=True)]
-        raise AssertionError("a net ends in its classifier")
+                    case Classifier():
+                        return self._logits(layer, xs, tower_axis, units_axis)
+                    case ReLU():
+                        xs = [pointwise.relu(x) for x in xs]
+                    case Tanh():
+                        xs = [jnp.tanh(x) for x in xs]
+                    case LRN() if shapes.gathers:
+                        xs = _lrn_across_towers(layer, xs, tower_axis)
+                    case LRN():
+                        xs = [lrn.lrn(x, layer) for x in xs]
+                    case MapNorm():
+                        xs = [lrn.map_norm(x, layer) for x in xs]
+                    case MaxPool():
+                        xs = [pool.max_pool(x, layer) for x in xs]
+                    case AvgPool():
+                        xs = [pool.avg_pool(x, layer) for x in xs]
+                    case Dropout():
+                        xs = _dropout(layer, xs, dropout_key, first, tower_axis, units_axis)
+                    case _:
+                        assert_never(layer)
+            if block_layers:
+                pairs = zip(xs, biases, strict=True)
+                xs = [block.relu_lrn_max_pool(x, bias, *block_layers) for x, bias in pairs]
+        raise AssertionError("a network ends in its classifier")
 
-    def _run(self, layer: Layer, xs: list[jax.Array]) -> list[jax.Array]:
-        """A layer on each tower of this device."""
-        match layer:
-            case Conv():
-                xs, biases = self._convolved(layer, xs)
-                return [ops.add_bias(x, bias) for x, bias in zip(xs, biases, strict=True)]
-            case Local():
-                kernels, biases = self._towers(layer, "kernel"), self._towers(layer, "bias")
-                triples = zip(xs, kernels, biases, strict=True)
-                return [ops.add_bias(ops.local(x, kernel, layer), bias) for x, kernel, bias in triples]
-            case Dense():
-                products = dense.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
-                biases = self._towers(layer, "bias")
-                return [ops.add_bias(x, bias) for x, bias in zip(products, biases, strict=True)]
-            case ReLU():
-                return [ops.relu(x) for x in xs]
-            case Tanh():
-                return [jnp.tanh(x) for x in xs]
-            case LRN():
-                return [ops.lrn(x, layer) for x in xs]
-            case MapNorm():
-                return [ops.map_norm(x, layer) for x in xs]
-            case MaxPool():
-                return [ops.max_pool(x, layer) for x in xs]
-            case AvgPool():
-                return [ops.avg_pool(x, layer) for x in xs]
-        raise AssertionError(f"no such layer: {layer}")
+    def _unstacked(self, layer: str, kind: str) -> list[jax.Array]:
+        """Return a layer's kernels or biases, one for each tower, in the type of the network.
 
-    def _convolved(self, layer: Conv, xs: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
-        """A convolution of each tower of this device, and the biases that are still to be added."""
-        pairs = zip(xs, self._towers(layer, "kernel"), strict=True)
-        convolved = [ops.conv(x, kernel, layer.stride, layer.padding) for x, kernel in pairs]
-        return convolved, self._towers(layer, "bias")
-
-    def _towers(self, layer: Conv | Local | Dense, name: str) -> list[jax.Array]:
-        """Unstacking has a cheaper gradient than indexing; cast after it, as float32 is stacked quicker."""
-        return [x.astype(self.dtype) for x in jnp.unstack(self.weights[layer.name][name][...])]
+        Unstacking has a cheaper gradient than indexing. The cast comes last: float32 is stacked faster.
+        """
+        return [x.astype(self.dtype) for x in jnp.unstack(self.weights[layer][kind][...])]
 
     def _logits(
         self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
     ) -> jax.Array:
-        """Each device multiplies its own units, one sum over the devices makes the logits."""
+        """Multiply the units on each device, and sum over the devices."""
         logits = dense.sum_of_dense(xs, self.weights[layer.name]["kernel"][...])
         if batch_axis is not None:
             logits = lax.psum_scatter(logits, batch_axis, scatter_dimension=0, tiled=True)
@@ -169,16 +163,16 @@ class Net(nnx.Module):
 
 
 def build(config: ConfigDict) -> Net:
-    """The net of a config, without values: its parameters are shapes and types alone.
+    """Build the network of a config, without values: its parameters are only shapes and types.
 
     Raises:
-      UserError: layers that don't fit one another or the image.
+      UserError: layers that do not fit one another or the image.
     """
     net, size = config.net, config.data.crop_size
     if net.layers and not getattr(net.layers[-1], "classes", 1):
         raise UserError(
-            f"net.layers: {net.layers[-1].name} has as many classes as the data, which are not known yet:"
-            " give it layers.with_classes(config.net.layers, classes)"
+            f"net.layers: {net.layers[-1].name} has as many classes as the data, but the data are not known"
+            " yet: use layers.with_classes(config.net.layers, classes)"
         )
 
     def create() -> Net:
@@ -188,7 +182,7 @@ def build(config: ConfigDict) -> Net:
 
 
 def init(model: Net, key: jax.Array) -> Params:
-    """New parameters, float32: a function of the key, the layer's name and the tower alone."""
+    """Draw new parameters, float32. They depend only on the key, the layer's name and the tower."""
 
     @jax.jit
     def initialize(key: jax.Array) -> Params:
@@ -198,12 +192,12 @@ def init(model: Net, key: jax.Array) -> Params:
 
 
 def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) -> jax.Array:
-    """Logits of shape (batch, classes); by default at test, on one device. See `Net.__call__`.
+    """Compute logits of shape (batch, classes); by default at test, on one device. See `Net.__call__`.
 
     Args:
       model: from `build`.
       params: from `init` or `restore`.
-      images_BxHxWxC: as the net sees them: cropped, the mean subtracted, float.
+      images_BxHxWxC: cropped images, float, the mean subtracted.
       **kwargs: ``dropout_key``, ``first``, ``tower_axis``, ``batch_axis`` and ``features``.
     """
     graphdef, state = nnx.split(model)
@@ -212,7 +206,7 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
 
 
 def abstract_params(model: Net) -> Params:
-    """The shapes and types of a net's parameters."""
+    """Return the shapes and types of a network's parameters."""
     return _params(model)
 
 
@@ -220,58 +214,63 @@ def _params(model: Net) -> Params:
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))["weights"]
 
 
-def _stages(layers: Sequence[Traced]) -> Iterator[tuple[Traced, tuple[ReLU, LRN, MaxPool] | None]]:
-    """Layer by layer; ReLU, LRN and max pooling that follow a convolution come with it."""
+def _stages(layers: Sequence[LayerShapes]) -> Iterator[tuple[LayerShapes, tuple[ReLU, LRN, MaxPool] | None]]:
+    """Yield each layer; a convolution comes with the ReLU, LRN and max pooling that follow it."""
     while layers:
-        match [traced.layer for traced in layers[:4]]:
-            case [Conv(), ReLU() as relu, LRN() as norm, MaxPool() as pool] if not layers[2].gathers:
-                yield layers[0], (relu, norm, pool)
+        match [shapes.layer for shapes in layers[:4]]:
+            case [Conv(), ReLU() as relu, LRN() as norm, MaxPool() as pooling] if not layers[2].gathers:
+                yield layers[0], (relu, norm, pooling)
                 layers = layers[4:]
             case _:
                 yield layers[0], None
                 layers = layers[1:]
 
 
+def _with_biases(xs: list[jax.Array], biases: list[jax.Array]) -> list[jax.Array]:
+    return [pointwise.add_bias(x, bias) for x, bias in zip(xs, biases, strict=True)]
+
+
 def _gathered(
-    traced: Traced, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
+    shapes: LayerShapes, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
 ) -> list[jax.Array]:
-    """What a layer reads, from whatever devices hold it."""
-    dense_axis = batch_axis if isinstance(traced.layer, Dense) else None
-    if dense_axis is not None and xs[0].ndim == 2:
-        xs = _read_all_units(xs, dense_axis)
-    if traced.gathers and not isinstance(traced.layer, LRN):  # which reads the next maps alone
+    """Gather what a layer reads from the devices that hold it."""
+    splits_units = shapes.weights is not None and shapes.weights.splits_units
+    units_axis = batch_axis if splits_units else None
+    if units_axis is not None and xs[0].ndim == 2:
+        xs = _read_all_units(xs, units_axis)
+    if shapes.gathers and not isinstance(shapes.layer, LRN):  # see `_lrn_across_towers`
         xs = _read_all_towers(xs, tower_axis)
-    if dense_axis is not None and xs[0].ndim == 4:
-        xs = _read_all_examples(xs, dense_axis)
+    if units_axis is not None and xs[0].ndim == 4:
+        xs = _read_all_examples(xs, units_axis)
     return xs
 
 
 def _read_all_towers(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
-    """Every tower's maps (or units), one tower after the other, for each tower of this device."""
+    """Concatenate the channels (or units) of all towers, for each tower of this device."""
     x = jnp.concatenate(xs, axis=-1)
-    # A gathering from a device to itself is no traffic, but on a CPU it would still have its maps apart.
+    # An all-gather of one device sends nothing, but on a CPU it would still store the channels separately.
     if tower_axis is not None and lax.axis_size(tower_axis) > 1:
         x = lax.all_gather(x, tower_axis, axis=x.ndim - 1, tiled=True)
     return [x] * len(xs)
 
 
 def _read_all_examples(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
-    """Every device's examples. Towers that all hold the same array are gathered once."""
+    """Gather the examples of all devices. If all towers hold the same array, gather it once."""
     distinct = xs[:1] if all(x is xs[0] for x in xs) else xs
-    maps = xs[0].shape[-1]
-    x_GxHxWxM = lax.all_gather(jnp.concatenate(distinct, axis=-1), batch_axis, axis=0, tiled=True)
-    gathered = [x_GxHxWxM[..., i * maps : (i + 1) * maps] for i in range(len(distinct))]
+    channels = xs[0].shape[-1]
+    x_GxHxWxC = lax.all_gather(jnp.concatenate(distinct, axis=-1), batch_axis, axis=0, tiled=True)
+    gathered = [x_GxHxWxC[..., i * channels : (i + 1) * channels] for i in range(len(distinct))]
     return gathered * (len(xs) // len(distinct))
 
 
 def _read_all_units(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
-    """All units of this device's towers, of which it holds a part of each."""
+    """Gather all units of this device's towers, of which it holds a part each."""
     x_GxTxU = lax.all_gather(jnp.stack(xs, axis=1), batch_axis, axis=2, tiled=True)
     return list(jnp.unstack(x_GxTxU, axis=1))
 
 
 def _lrn_across_towers(layer: LRN, xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
-    """The window runs on into the next tower: all towers' first and last maps are gathered, no others."""
+    """Apply an LRN whose window continues into the next tower, and gather only the channels it needs."""
     reach_before, reach_after = layer.reach
     firsts = [x[..., :reach_after] for x in xs]
     lasts = [x[..., x.shape[-1] - reach_before :] for x in xs]
@@ -280,12 +279,12 @@ def _lrn_across_towers(layer: LRN, xs: list[jax.Array], tower_axis: str | None) 
     if tower_axis is not None:
         edges_TxBxHxWxE = lax.all_gather(edges_TxBxHxWxE, tower_axis, axis=0, tiled=True)
         first_tower = lax.axis_index(tower_axis) * len(xs)
-    # Nothing before the first tower, nothing after the last.
+    # Zeros before the first tower and after the last.
     around = jnp.pad(edges_TxBxHxWxE, [(1, 1), (0, 0), (0, 0), (0, 0), (0, 0)])
 
     def normalized(x: jax.Array, tower: jax.Array | int) -> jax.Array:
         before, after = (lax.dynamic_index_in_dim(around, tower + i, keepdims=False) for i in (0, 2))
-        return ops.lrn(x, layer, before[..., reach_after:], after[..., :reach_after])
+        return lrn.lrn(x, layer, before[..., reach_after:], after[..., :reach_after])
 
     return [normalized(x, first_tower + i) for i, x in enumerate(xs)]
 
@@ -298,12 +297,12 @@ def _dropout(
     tower_axis: str | None,
     batch_axis: str | None,
 ) -> list[jax.Array]:
-    """Masks are drawn for each example and tower, so that they are the same on any mesh."""
+    """Draw a mask for each example and tower, so that the masks are the same on any mesh."""
     keep = 1 - layer.rate
     if key is None:
         return [x * keep for x in xs] if layer.scale_at == "test" else xs
     first_tower = 0 if tower_axis is None else lax.axis_index(tower_axis) * len(xs)
-    # With a batch axis these are all examples, and this device's part of a tower's units.
+    # With a batch axis, xs hold all examples and this device's part of a tower's units.
     parts, part = (1, 0) if batch_axis is None else (lax.axis_size(batch_axis), lax.axis_index(batch_axis))
     examples, *shape = xs[0].shape
     positions_B = (first if batch_axis is None else 0) + jnp.arange(examples)
@@ -322,22 +321,19 @@ def _dropout(
     return kept if layer.scale_at == "test" else [x / keep for x in kept]
 
 
-def _initial(traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
-    """A layer's initial weights, each tower's from a key of its own."""
-    layer = traced.layer
-    assert isinstance(layer, Conv | Local | Dense | Classifier)
+def _initial(weights: Weights, key: jax.Array) -> dict[str, jax.Array]:
+    """Draw a layer's initial weights, each tower's from its own key."""
 
-    def draw(name: str) -> jax.Array:
-        shape = traced.params[name]
+    def draw(kind: str, shape: Shape) -> jax.Array:
         towers, size = shape[0], math.prod(shape[1:])
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, name), jnp.arange(towers))
-        if layer.std == "fan_in":
-            limit = 1 / math.sqrt(traced.fan_in)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, kind), jnp.arange(towers))
+        if weights.std == "fan_in":
+            limit = 1 / math.sqrt(weights.fan_in)
             flat = jax.vmap(lambda k: jax.random.uniform(k, (size,), minval=-limit, maxval=limit))(keys)
-        elif name == "bias":
-            return jnp.full(shape, layer.bias, jnp.float32)
-        else:  # drawn flat: XLA takes ten times as long to compile draws of several dimensions
-            flat = layer.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
+        elif kind == "bias":
+            return jnp.full(shape, weights.bias, jnp.float32)
+        else:  # drawn flat: XLA compiles draws of several dimensions ten times as long
+            flat = weights.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
         return flat.reshape(shape)
 
-    return {name: draw(name) for name in traced.params}
+    return {kind: draw(kind, shape) for kind, shape in weights.shapes.items()}

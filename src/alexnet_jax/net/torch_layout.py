@@ -4,69 +4,99 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, Local, MapNorm
+from alexnet_jax.layers import (
+    LRN,
+    AvgPool,
+    Classifier,
+    Conv,
+    Dense,
+    Dropout,
+    Layer,
+    MapNorm,
+    MaxPool,
+    ReLU,
+    Tanh,
+)
 from alexnet_jax.net.model import Params
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import LayerShapes, layer_shapes
 
 
 def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
-    """Arrays for a plain PyTorch net in ``eval()`` that computes the same logits.
+    """Convert parameters to arrays for a plain PyTorch net in ``eval()`` that computes the same logits.
 
-    The towers are ``groups``: ``conv2.weight`` is (out, in / groups, height, width), with all of the
-    first tower's maps before the second's. A fully-connected layer that reads its own tower alone
-    becomes a matrix with blocks on its diagonal. The flattening before the first of them is
-    channel-first. A factor that dropout applies at test is folded into the next layer's weights.
-    (PyTorch's ``LocalResponseNorm`` divides alpha by its window; use it per tower. Asymmetric padding
-    is an ``F.pad`` before the layer.)
+    The towers become ``groups``: ``conv2.weight`` is (out, in / groups, height, width), with the channels
+    of the first tower before those of the second. A fully-connected layer that reads only its own tower
+    becomes a block-diagonal matrix. The flattening before the first of them is channel-first. A factor
+    that dropout applies at test is folded into the weights of the next layer.
+    (PyTorch's ``LocalResponseNorm`` divides alpha by its window; apply it to each tower. Asymmetric
+    padding is an ``F.pad`` before the layer.)
 
     Args:
-      params: as from `init` or `restore`.
-      config: of the net.
+      params: parameters from `init` or `restore`.
+      config: the config of the network.
 
     Returns:
       ``{"conv1.weight": ..., "conv1.bias": ..., ..., "fc8.bias": ...}``, float32.
 
     Raises:
-      UserError: a dropout whose factor can't be folded, since a normalization follows it, or a locally
-        connected layer, which PyTorch has not.
+      UserError: a layer that PyTorch does not have, or a dropout whose factor cannot be folded.
     """
     towers, size = config.net.towers, config.data.crop_size
     arrays: dict[str, np.ndarray] = {}
     scale = 1.0
-    first = True  # reads the image, which is the same for all towers
-    for traced in trace(config.net.layers, towers, (size, size, 3)):
-        layer, name = traced.layer, traced.layer.name
-        if isinstance(layer, Dropout) and layer.scale_at == "test":
-            scale *= 1 - layer.rate
-        elif isinstance(layer, LRN | MapNorm) and scale != 1:
-            raise UserError(f"the dropout before {name} can't be folded into weights")
-        elif isinstance(layer, Local):
-            raise UserError(f"{name} is locally connected, which PyTorch has no layer for")
-        elif isinstance(layer, Conv | Dense | Classifier):
+    for shapes in layer_shapes(config.net.layers, towers, (size, size, 3)):
+        name = shapes.layer.name
+        if shapes.weights is None:
+            scale = _scale_after(shapes.layer, scale)
+        else:
             kernel = scale * np.asarray(params[name]["kernel"], np.float32)
-            reads_all = first or isinstance(layer, Classifier) or layer.reads == "all"
-            if isinstance(layer, Conv):
-                # (tower, height, width, in, out) -> (tower and out, in, height, width)
-                weight = kernel.transpose(0, 4, 3, 1, 2).reshape(-1, *kernel.shape[3:0:-1])
-            elif isinstance(layer, Classifier):
-                per_tower = [_channel_first(k, traced.inputs, 1) for k in kernel]
-                weight = np.concatenate(per_tower, axis=1)
-            else:
-                read = 1 if first or not reads_all else towers
-                per_tower = [_channel_first(k, traced.inputs, read) for k in kernel]
-                weight = np.concatenate(per_tower) if reads_all else _block_diagonal(per_tower)
-            arrays[f"{name}.weight"] = np.ascontiguousarray(weight)
+            arrays[f"{name}.weight"] = np.ascontiguousarray(_weight(shapes, kernel, towers))
             arrays[f"{name}.bias"] = np.asarray(params[name]["bias"], np.float32).reshape(-1)
-            scale, first = 1.0, False
+            scale = 1.0
     return arrays
 
 
+def _scale_after(layer: Layer, scale: float) -> float:
+    """Return the factor to fold into the next weights, given the factor before the layer."""
+    match layer:
+        case Dropout(rate=rate, scale_at="test"):
+            return scale * (1 - rate)
+        case Dropout() | ReLU() | MaxPool() | AvgPool():
+            return scale
+        case LRN() | MapNorm() | Tanh() if scale == 1:
+            return scale
+        case LRN() | MapNorm() | Tanh():
+            raise UserError(f"the dropout before {layer.name} can't be folded into weights")
+        case _:
+            raise _not_in_torch(layer)
+
+
+def _weight(shapes: LayerShapes, kernel: np.ndarray, towers: int) -> np.ndarray:
+    """Convert a kernel with a leading tower axis to PyTorch's layout."""
+    match shapes.layer:
+        case Conv():
+            # (tower, height, width, in, out) -> (tower and out, in, height, width)
+            return kernel.transpose(0, 4, 3, 1, 2).reshape(-1, *kernel.shape[3:0:-1])
+        case Dense():
+            read = towers if shapes.gathers else 1
+            blocks = [_channel_first(k, shapes.inputs, read) for k in kernel]
+            return np.concatenate(blocks) if shapes.shared or shapes.gathers else _block_diagonal(blocks)
+        case Classifier():
+            return np.concatenate([_channel_first(k, shapes.inputs, 1) for k in kernel], axis=1)
+        case _:
+            raise _not_in_torch(shapes.layer)
+
+
+def _not_in_torch(layer: Layer) -> UserError:
+    return UserError(f"{layer.name} is a {type(layer).__name__} layer, which PyTorch does not have")
+
+
 def _channel_first(kernel_IxO: np.ndarray, inputs: tuple[int, ...], towers: int) -> np.ndarray:
-    """(out, in) of a fully-connected layer, its inputs flattened as PyTorch does: maps, height, width."""
+    """Return (out, in) of a fully-connected layer. PyTorch flattens images as channels, height, width."""
     if len(inputs) == 1:
         return kernel_IxO.T
-    height, width, maps = inputs
-    kernel = kernel_IxO.reshape(height, width, towers * maps, -1)
+    height, width, channels = inputs
+    kernel = kernel_IxO.reshape(height, width, towers * channels, -1)
     return kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[-1], -1)
 
 

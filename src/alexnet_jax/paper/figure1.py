@@ -4,12 +4,15 @@ As in the paper, a net's learning rate is the one that gets there first.
 """
 
 import dataclasses
-from pathlib import Path
+from itertools import cycle
 
 import numpy as np
 from etils import epath
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.paper import charts
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep.spec import Member, Sweep
 from alexnet_jax.training import metrics
@@ -40,18 +43,16 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Net:
-    """The runs of one net.
+    """The runs of one net, a curve of the figure.
 
     Attributes:
-      name: for people.
-      saturating: whether it is the one with tanh, drawn dashed in the paper.
+      name: of the curve.
       runs: in the sweep's order, a learning rate each.
       first: of its runs the one that gets to 25 % first; None if none does.
       ended: whether all its rates are trained to their end.
     """
 
     name: str
-    saturating: bool
     runs: tuple[Run, ...]
     first: Run | None
     ended: bool
@@ -113,33 +114,28 @@ class Figure1:
         return "\n".join(lines)
 
 
-def is_figure1(sweep: Sweep) -> bool:
-    """Whether its nets are those of figure 1."""
-    return all(":figure1_" in member.config for member in sweep.members)
-
-
 def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
     """The figure of what is trained until now.
 
     Raises:
       UserError: a sweep of other nets, or no member has trained for an epoch.
     """
-    if not is_figure1(sweep):
-        raise UserError(f"{workdir} holds another sweep than configs/figure1.py, and figure 1 is of that one")
+    if sweep.figure != 1:
+        raise UserError(f"{workdir} holds a sweep that is not of figure 1, as configs/figure1.py is")
     runs: dict[str, list[Run]] = {}
-    under_way: dict[str, str] = {}  # by the member's name, its config
+    under_way: dict[str, str] = {}  # the curve of each member that is not at its end
     for member in sweep.members:
         run = _run(workdir, member, sweep)
-        runs.setdefault(member.config, []).extend([run] if run else [])
+        curve = member.curve or member.name
+        runs.setdefault(curve, []).extend([run] if run else [])
         if run is None or not run.ended:
-            under_way[member.name] = member.config
+            under_way[member.name] = curve
     nets = []
-    for config, of_net in runs.items():
+    for curve, of_net in runs.items():
         there = [run for run in of_net if run.reached is not None]
         first = min(there, key=lambda run: run.reached or 0.0, default=None)
         if of_net:
-            saturating, ended = "tanh" in config.partition(":")[2], config not in under_way.values()
-            nets.append(Net(_name(config), saturating, tuple(of_net), first, ended))
+            nets.append(Net(curve, tuple(of_net), first, curve not in under_way.values()))
     if not nets:
         raise UserError(f"figure 1 shows training errors, and no net in {workdir} has trained for an epoch")
     return Figure1(tuple(nets), tuple(under_way))
@@ -158,12 +154,6 @@ def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
     return Run(member.name, trained[0].train[0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
 
 
-def _name(config: str) -> str:
-    path, _, variants = config.partition(":")
-    name = (variants.partition(",")[0] or Path(path).stem).removeprefix("figure1_")
-    return {"relu": "ReLU"}.get(name, name)
-
-
 def first_at(errors: np.ndarray, level: float) -> float | None:
     """Where a curve through (1, errors[0]), (2, errors[1]) and so on first comes down to a level."""
     below = np.flatnonzero(errors <= level)
@@ -171,3 +161,31 @@ def first_at(errors: np.ndarray, level: float) -> float | None:
         return None
     i = int(below[0])
     return 1.0 if i == 0 else float(i + (errors[i - 1] - level) / (errors[i - 1] - errors[i]))
+
+
+def draw(facts: Figure1) -> Figure:
+    """Draw each network's training error with the quickest learning rate; thin lines are the other rates.
+
+    Args:
+      facts: from `figure1.gather`.
+    """
+    figure = Figure(figsize=(4.4, 3.1), layout="constrained")
+    ax = figure.subplots()
+    ax.axhline(LEVEL, color=charts.MUTED, linewidth=0.8, linestyle=":")
+    for i, (net, color) in enumerate(zip(facts.nets, cycle(charts.COLORS), strict=False)):
+        dashes = "--" if i else "-"  # as the paper draws tanh
+        for run in net.runs:
+            epochs = np.arange(1, len(run.errors) + 1)
+            if run is net.first and run.reached is not None:
+                name = f"{net.name}, rate {run.rate:g}: {run.reached:.1f} epochs"
+                ax.plot(epochs, run.errors, dashes, color=color, linewidth=2, zorder=3, label=name)
+                ax.plot(run.reached, LEVEL, "o", color=color, markersize=5, zorder=4)
+            else:
+                ax.plot(epochs, run.errors, dashes, color=color, linewidth=0.7)
+    ax.set(xlim=(0, None), ylim=(0, None))
+    charts.plain(ax)
+    ax.set_ylabel("training error", fontsize=9, color=charts.MUTED)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    if any(net.first for net in facts.nets):
+        ax.legend(frameon=False, fontsize=9, labelcolor=charts.INK)
+    return figure

@@ -7,7 +7,9 @@ import dataclasses
 
 from etils import epath
 
+from alexnet_jax.paper.published import FALL2009, TABLE1, TABLE2, TABLE2_TEST_TOP5
 from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep.spec import Published
 from alexnet_jax.sweep.table import Row, table
 from alexnet_jax.text import aligned
 
@@ -42,6 +44,10 @@ class PaperTable:
     rows: tuple[PaperRow, ...]
 
 
+def _errors(published: Published) -> tuple[str, str]:
+    return f"{published.top1:.1f}", f"{published.top5:.1f}"
+
+
 TABLES = (
     PaperTable(
         "Table 1: ILSVRC-2010, test set (the paper has one CNN)",
@@ -49,7 +55,7 @@ TABLES = (
         (
             PaperRow("Sparse coding", ("47.1", "28.2")),
             PaperRow("SIFT + FVs", ("45.7", "25.7")),
-            PaperRow("CNN", ("37.5", "17.0"), ("ilsvrc2010", "1 CNN")),
+            PaperRow("CNN", _errors(TABLE1["1 CNN"]), ("ilsvrc2010", "1 CNN")),
             *(PaperRow(name, ("-", "-"), ("ilsvrc2010", name)) for name in ("5 CNNs", "1 CNN*", "7 CNNs*")),
         ),
     ),
@@ -58,10 +64,10 @@ TABLES = (
         ("top-1 %, validation", "top-5 %, validation", "top-5 %, test"),
         (
             PaperRow("SIFT + FVs", ("-", "-", "26.2")),
-            PaperRow("1 CNN", ("40.7", "18.2", "-"), ("ilsvrc2012", "1 CNN")),
-            PaperRow("5 CNNs", ("38.1", "16.4", "16.4"), ("ilsvrc2012", "5 CNNs")),
-            PaperRow("1 CNN*", ("39.0", "16.6", "-"), ("ilsvrc2012", "1 CNN*")),
-            PaperRow("7 CNNs*", ("36.7", "15.4", "15.3"), ("ilsvrc2012", "7 CNNs*")),
+            *(
+                PaperRow(name, (*_errors(each), str(TABLE2_TEST_TOP5.get(name, "-"))), ("ilsvrc2012", name))
+                for name, each in TABLE2.items()
+            ),
         ),
     ),
     PaperTable(
@@ -69,7 +75,7 @@ TABLES = (
         ("top-1 %", "top-5 %"),
         (
             PaperRow("the best published before", ("78.1", "60.9")),
-            PaperRow("CNN with a sixth convolution", ("67.4", "40.9"), ("fall2009", "1 CNN")),
+            PaperRow("CNN with a sixth convolution", _errors(FALL2009["1 CNN"]), ("fall2009", "1 CNN")),
         ),
     ),
 )
@@ -102,8 +108,7 @@ def _text(of: PaperTable, root: epath.Path, found: dict[tuple[str, str], Row]) -
         {row.ours[0] for row in of.rows if row.ours and getattr(found.get(row.ours), "top1", None) is None}
     )
     commands = [
-        f"not run: alexnet-jax sweep --config=configs/tables.py:{name} --workdir={root / name}"
-        for name in missing
+        f"not run: alexnet-jax sweep --config=tables:{name} --workdir={root / name}" for name in missing
     ]
     return "\n".join([of.title, aligned([head, *rows]), *commands])
 

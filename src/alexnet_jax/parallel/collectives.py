@@ -1,7 +1,7 @@
-"""What crosses between the devices in one training step: the paper's own question, as a list.
+"""The collectives of one training step: what the devices communicate, as a list.
 
-`expected` counts it from the layers alone. ``hlo.collectives`` reads it out of a compiled program, and
-the tests hold one against the other. Nothing here imports JAX.
+`expected` derives it from the layers alone. `plan.hlo.collectives` reads it from a compiled program, and the
+tests compare the two. Nothing here imports JAX.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Local
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.layers import Classifier
+from alexnet_jax.net.shapes import layer_shapes
 
 Pass: TypeAlias = Literal["forward", "backward", "update"]
 
@@ -22,12 +22,12 @@ class Collective:
     """One exchange between devices.
 
     Attributes:
-      kind: HLO's word: ``all-gather``, ``reduce-scatter``, ``all-reduce`` ...
-      axes: the mesh axes it goes over.
-      layers: whose numbers they are; none for the metrics alone.
-      direction: ``forward``, ``backward`` or ``update``: the pass it belongs to.
-      bytes: of the whole array that comes together: what an all-gather makes, what a
-        reduce-scatter or an all-reduce adds up.
+      kind: its name in HLO: ``all-gather``, ``reduce-scatter``, ``all-reduce`` ...
+      axes: mesh axes over which it runs.
+      layers: layers whose elements it communicates; none if these are only metrics.
+      direction: the pass it belongs to: ``forward``, ``backward`` or ``update``.
+      bytes: size of the whole array: the output of an all-gather, the input of a reduce-scatter or an
+        all-reduce.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Collective:
     bytes: int
 
     def sent(self, sizes: dict[str, int]) -> float:
-        """Bytes that each device sends, and receives, if it goes around a ring (axis sizes by name)."""
+        """Return the bytes that each device sends, and receives, around a ring (axis sizes by name)."""
         members = math.prod(sizes[axis] for axis in self.axes)
         rounds = 2 if self.kind == "all-reduce" else 1
         return rounds * self.bytes * (members - 1) / members
@@ -50,19 +50,19 @@ def expected(
     gathered_itemsize: int | None = None,
     scattered_itemsize: int | None = None,
 ) -> list[Collective]:
-    """Everything that one training step may send on a mesh of ``data`` x ``tower`` devices, and no more.
+    """List everything that one training step may communicate on a mesh of ``data`` x ``tower`` devices.
 
-    Over ``tower``: an all-gather into each layer that reads all towers, whose gradient is a
-    reduce-scatter (into an LRN across towers their first and last maps alone), and one sum of the
-    partial logits. Over ``data``: one sum of the gradients, with the
-    two metrics. ``one_weird_trick`` gathers each dense layer's input over ``data`` and scatters the sum
-    of the logits, and leaves those layers out of the sum of gradients.
+    Over ``tower``: an all-gather into each layer that reads all towers, whose gradient is a reduce-scatter,
+    and one sum of the partial logits. (An LRN across towers gathers only their first and last channels.)
+    Over ``data``: one sum of the gradients, together with the two metrics. ``one_weird_trick`` gathers each
+    dense layer's input over ``data``, scatters the sum of the logits, and leaves the split weights out of
+    the sum of gradients.
 
     Args:
       config: the recipe.
-      data: shards of the batch.
-      tower: shards of the towers.
-      gathered_itemsize: bytes of a number in an all-gather, where the compiler chose another type than
+      data: number of parts of the batch.
+      tower: number of groups of towers.
+      gathered_itemsize: bytes of an element in an all-gather, if the compiler chose another type than
         ``config.dtype``.
       scattered_itemsize: the same for reduce-scatters.
     """
@@ -74,35 +74,30 @@ def expected(
     summed: list[str] = []
     sum_bytes = 2 * 4  # the loss and the error
 
-    def gather(axis: str, layer: str, numbers: int, has_gradient: bool = True) -> None:
-        found.append(Collective("all-gather", (axis,), (layer,), "forward", numbers * gathered))
+    def gather(axis: str, layer: str, elements: int, has_gradient: bool = True) -> None:
+        found.append(Collective("all-gather", (axis,), (layer,), "forward", elements * gathered))
         if has_gradient:
-            found.append(Collective("reduce-scatter", (axis,), (layer,), "backward", numbers * scattered))
+            found.append(Collective("reduce-scatter", (axis,), (layer,), "backward", elements * scattered))
 
-    for traced in trace(config.net.layers, towers, (size, size, 3)):
-        layer, name = traced.layer, traced.layer.name
-        if isinstance(layer, LRN) and traced.gathers and tower > 1:
-            edges = math.prod(traced.inputs[:-1]) * (layer.window - 1) * towers
-            gather("tower", name, batch * edges)
-        if not isinstance(layer, Conv | Local | Dense | Classifier):
-            continue
-        # What a device holds of the layer's input: of its own towers, or of all, once it is gathered.
-        inputs = math.prod(traced.inputs)
-        own = inputs * (1 if traced.shared else towers // tower)
-        everything = inputs * towers if traced.gathers else own
-        wide = (
-            trick and len(traced.inputs) == 1
-        )  # the input is dense units: all examples, a part of the units
-        examples = config.batch_size if wide else batch
-        if wide and data > 1 and isinstance(layer, Dense):
+    for shapes in layer_shapes(config.net.layers, towers, (size, size, 3)):
+        layer, name, weights = shapes.layer, shapes.layer.name, shapes.weights
+        # Elements of the input on a device: of its own towers, or of all towers once they are gathered.
+        inputs = math.prod(shapes.inputs)
+        own = inputs * (1 if shapes.shared else towers // tower)
+        everything = inputs * towers if shapes.gathers else own
+        # If the input is units that are split over the data axis, they are those of all examples.
+        split_inputs = trick and len(shapes.inputs) == 1
+        examples = config.batch_size if split_inputs else batch
+        split_outputs = trick and weights is not None and weights.splits_units
+        if split_inputs and split_outputs and data > 1:
             gather("data", name, examples * own)
-        if traced.gathers and tower > 1:
-            gather("tower", name, examples * everything)
-        if trick and not wide and data > 1 and isinstance(layer, Dense):
-            gather("data", name, config.batch_size * everything, has_gradient=not traced.shared)
+        if shapes.gathers and tower > 1:
+            gather("tower", name, examples * shapes.gathered * towers)
+        if split_outputs and not split_inputs and data > 1:
+            gather("data", name, config.batch_size * everything, has_gradient=not shapes.shared)
         if isinstance(layer, Classifier):
-            if wide and data > 1:
-                logits = examples * layer.classes  # float32, whatever the rest is
+            if split_inputs and data > 1:
+                logits = examples * layer.classes  # float32 in any network
                 found.append(Collective("reduce-scatter", ("data",), (name,), "forward", logits * 4))
                 back = logits * (gathered_itemsize or 4)
                 found.append(Collective("all-gather", ("data",), (name,), "backward", back))
@@ -110,19 +105,18 @@ def expected(
                 found.append(
                     Collective("all-reduce", ("tower",), (name,), "forward", batch * layer.classes * 4)
                 )
-        split_units = trick and (isinstance(layer, Dense) or wide)
-        numbers = {kind: math.prod(shape) // min(tower, shape[0]) for kind, shape in traced.params.items()}
-        if isinstance(layer, Classifier) and split_units:
-            numbers.pop("kernel")
-        elif split_units:
+        if weights is None:
             continue
-        summed.append(name)
-        sum_bytes += 4 * sum(numbers.values())
+        whole = {kind: axes for kind, axes in weights.axes.items() if not (trick and "units" in axes)}
+        if whole:
+            summed.append(name)
+        for kind, axes in whole.items():
+            sum_bytes += 4 * math.prod(weights.shapes[kind]) // (tower if "tower" in axes else 1)
     if data > 1:
         found.append(Collective("all-reduce", ("data",), tuple(summed), "backward", sum_bytes))
     return found
 
 
 def sent_by_each(collectives: Iterable[Collective], data: int, tower: int) -> float:
-    """Bytes that each device sends in a step."""
+    """Return the bytes that each device sends in a step."""
     return sum(c.sent({"data": data, "tower": tower}) for c in collectives)

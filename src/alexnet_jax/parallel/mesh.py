@@ -1,4 +1,4 @@
-"""The mesh ('data', 'tower') and where everything lies on it."""
+"""The mesh ('data', 'tower') and the sharding of everything on it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,8 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.net.model import Net, Params, abstract_params
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.collectives import expected, sent_by_each
 from alexnet_jax.runtime.devices import all_devices
 
@@ -21,26 +20,26 @@ DATA, TOWER = "data", "tower"
 
 
 def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of the first ``data * tower`` devices, neighbours holding the towers of the same examples."""
-    there = list(all_devices() if devices is None else devices)
-    chosen = there[: data * tower]
-    if len(chosen) == len(there):
+    """Make a mesh of the first ``data * tower`` devices. Neighbours hold the towers of the same examples."""
+    available = list(all_devices() if devices is None else devices)
+    chosen = available[: data * tower]
+    if len(chosen) == len(available):
         # On a TPU's torus an axis of two may have to be half of a physical one.
         grid = mesh_utils.create_device_mesh((data, tower), chosen, allow_split_physical_axes=True)
-    else:  # a part of a torus has no shape to follow
+    else:  # a part of a torus has no topology
         grid = np.array(chosen).reshape(data, tower)
     return Mesh(grid, (DATA, TOWER), axis_types=(AxisType.Auto,) * 2)
 
 
 def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, str]:
-    """The mesh that a config asks for, and a line that says which it is and why.
+    """Make the mesh of a config, and a line that describes and explains it.
 
-    Where ``config.mesh`` leaves a choice (-1), of the meshes that use all devices the one whose
-    devices send the fewest bytes in a step, as `collectives.expected` counts them.
+    If ``config.mesh`` leaves a choice (-1), take the mesh of all devices on which each device sends the
+    fewest bytes in a step, as `collectives.expected` counts them.
 
     Raises:
-      UserError: a mesh that the devices can't hold, or that doesn't divide the batch, the towers or,
-        with ``one_weird_trick``, the dense layers' units.
+      UserError: the mesh needs more devices, or does not divide the batch, the towers or, with
+        ``one_weird_trick``, the units of the dense layers.
     """
     devices = list(all_devices() if devices is None else devices)
     shapes = possible_shapes(config, len(devices))
@@ -65,10 +64,10 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
 
 
 def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
-    """Every (data, tower) that ``config.mesh`` allows on ``count`` devices.
+    """Return every (data, tower) that ``config.mesh`` allows on ``count`` devices.
 
     Raises:
-      UserError: none.
+      UserError: it allows none.
     """
     data, tower = config.mesh
     batch, towers = config.batch_size, config.net.towers
@@ -94,79 +93,77 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
             f" take a multiple of {d}, or --config.mesh='({fits}, {t})'"
         )
     if config.parallelism == "one_weird_trick":
-        for layer in config.net.layers:
-            if isinstance(layer, Dense) and not any(layer.units % d == 0 for d, _ in fitting):
+        crop = config.data.crop_size
+        for layer in layer_shapes(config.net.layers, towers, (crop, crop, 3)):
+            if layer.weights is None or not layer.weights.splits_units:
+                continue
+            (units,) = layer.outputs
+            if not any(units % d == 0 for d, _ in fitting):
                 raise UserError(
-                    f"config.parallelism = one_weird_trick can't split {layer.name}'s {layer.units} units"
+                    f"config.parallelism = one_weird_trick can't split {layer.layer.name}'s {units} units"
                     f" over {fitting[0][0]} devices: take a mesh whose data divides them"
                 )
-            if isinstance(layer, Dense):
-                fitting = [(d, t) for d, t in fitting if layer.units % d == 0]
+            fitting = [(d, t) for d, t in fitting if units % d == 0]
     return fitting
 
 
 def local_mesh() -> Mesh:
-    """One device, the first of this process."""
+    """Make a mesh of one device, the first of this process."""
     all_devices()  # raises UserError if JAX cannot use its devices
     return make_mesh(1, 1, jax.local_devices())
 
 
 def data_mesh() -> Mesh:
-    """Make a mesh of all devices: each has all towers and a part of the batch."""
+    """Make a mesh of all devices. Each has all towers and a part of the batch."""
     return make_mesh(len(all_devices()), 1)
 
 
 def param_specs(model: Net, parallelism: str) -> Params:
-    """How each array lies on the mesh: its towers split over ``tower``; a classifier's bias on all devices.
+    """Return how each array is split over the mesh, as `layers.Weights.axes` describes it.
 
-    With ``one_weird_trick`` the dense layers' units are split over ``data`` too, where ``towers`` has
-    them whole on each shard of the data.
+    Towers are split over ``tower``. The units of dense layers are split over ``data`` with
+    ``one_weird_trick``; with ``towers`` each part of the batch has all of them.
     """
-    units = DATA if parallelism == "one_weird_trick" else None
-    specs: Params = {}
-    for traced in trace(model.layers, model.towers, model.image_shape):
-        match traced.layer:
-            case Conv() | Local():
-                specs[traced.layer.name] = {"kernel": P(TOWER), "bias": P(TOWER)}
-            case Dense():
-                specs[traced.layer.name] = {"kernel": P(TOWER, None, units), "bias": P(TOWER, units)}
-            case Classifier():
-                rows = units if len(traced.inputs) == 1 else None  # its inputs are dense units, or maps
-                specs[traced.layer.name] = {"kernel": P(TOWER, rows), "bias": P()}
-    return specs
+    mesh_axes = {"tower": TOWER, "units": DATA if parallelism == "one_weird_trick" else None, None: None}
+    return {
+        shapes.layer.name: {
+            kind: P(*(mesh_axes[axis] for axis in axes)) for kind, axes in shapes.weights.axes.items()
+        }
+        for shapes in layer_shapes(model.layers, model.towers, model.image_shape)
+        if shapes.weights is not None
+    }
 
 
 def local_params(model: Net, parallelism: str, mesh: Mesh) -> Params:
-    """The shapes and types of the parameters as one device holds them."""
-    places = shardings(mesh, param_specs(model, parallelism))
+    """Return the shapes and types of the parameters on one device."""
     return jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(place.shard_shape(x.shape), x.dtype),
+        lambda x, sharding: jax.ShapeDtypeStruct(sharding.shard_shape(x.shape), x.dtype),
         abstract_params(model),
-        places,
+        shardings(mesh, param_specs(model, parallelism)),
     )
 
 
 def on_devices(tree: Any, mesh: Mesh, *axes: str) -> Any:
-    """Arrays that every process has, on every device, or split over ``axes``.
+    """Put arrays that every process has on every device, or split them over ``axes``.
 
-    (`jax.device_put` would have the processes compare them first.)
+    (`jax.device_put` would first compare them between the processes.)
     """
-    place = NamedSharding(mesh, P(*axes))
+    sharding = NamedSharding(mesh, P(*axes))
 
     def put(x: Any) -> jax.Array:
         array = np.asarray(x)
-        return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(put, tree)
 
 
 def net_axes(parallelism: str) -> dict[str, str]:
-    """The axes that the net is told of inside a ``shard_map`` on this mesh; see `model.Net.__call__`."""
+    """Return the axes that `model.Net.__call__` needs inside a ``shard_map`` on this mesh."""
     return {"tower_axis": TOWER} | ({"batch_axis": DATA} if parallelism == "one_weird_trick" else {})
 
 
 def shardings(mesh: Mesh, specs: Any) -> Any:
-    """Each spec on the mesh."""
+    """Return the sharding of each spec on the mesh."""
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda x: isinstance(x, P))
 
 

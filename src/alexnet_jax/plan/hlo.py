@@ -1,6 +1,6 @@
-"""Reading a compiled program: every collective in it, with its layers, its axes and its bytes.
+"""Read the collectives of a compiled program: their layers, axes and bytes.
 
-XLA prints a program as HLO text, the one form that all compilers (CPU, TPU, GPU) share.
+XLA prints a program as HLO text, the only form that all compilers (CPU, TPU, GPU) share.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ Array: TypeAlias = tuple[str, tuple[int, ...]]
 
 
 class UnknownCollective(Exception):
-    """A collective whose layers or axes can't be told."""
+    """A collective whose layers or axes cannot be determined."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Instruction:
 
     @property
     def op_name(self) -> str:
-        """JAX's name stack where it was traced: ``jit(update)/.../jvp(conv3)/all_gather``."""
+        """JAX's name stack of the operation: ``jit(update)/.../jvp(conv3)/all_gather``."""
         found = re.search(r'op_name="([^"]*)"', self.attributes)
         return found[1] if found else ""
 
@@ -61,7 +61,7 @@ Program: TypeAlias = dict[str, Instruction]
 
 
 def parse(text: str) -> Program:
-    """The instructions of every computation, by name."""
+    """Return the instructions of every computation, by name."""
     program: Program = {}
     entry = False
     for line in text.splitlines():
@@ -86,16 +86,17 @@ def parse(text: str) -> Program:
 def collectives(
     program: Program, mesh_shape: dict[str, int], layers: Layers, local_params: Params
 ) -> list[Collective]:
-    """Every exchange between devices; those of one member are none.
+    """Return every exchange between devices; groups of one device exchange nothing.
 
     Args:
-      program: from `parse`.
+      program: the program, from `parse`.
       mesh_shape: sizes of the mesh's axes by name, in the order of the mesh.
-      layers: of the net.
-      local_params: shapes of the parameters as one device holds them.
+      layers: layers of the network.
+      local_params: shapes of the parameters on one device.
 
     Raises:
-      UnknownCollective: one that belongs to no layer and is no metric, or goes over no set of axes.
+      UnknownCollective: a collective that belongs to no layer and is no metric, or that runs over no set of
+        axes.
     """
     names = [layer.name for layer in layers]
     found = []
@@ -116,10 +117,10 @@ def collectives(
 
 
 def bytes_accessed(program: Program) -> int:
-    """What the program reads and writes in memory: operands and results of the entry's instructions.
+    """Return the bytes that the program reads and writes: operands and results of the entry's instructions.
 
-    As XLA's own cost analysis does it, for the platforms where that is not there; what a fusion keeps in
-    registers is not in it, nor what an instruction reads of an operand in part.
+    This is the count of XLA's own cost analysis, for the platforms that lack it. It leaves out what a fusion
+    keeps in registers. An operand counts in full even if an instruction reads only a part of it.
     """
     free = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "partition-id", "after-all")
     total = 0.0
@@ -131,7 +132,7 @@ def bytes_accessed(program: Program) -> int:
 
 
 def _closing(text: str) -> int:
-    """The place after the parenthesis that closes the first one."""
+    """Return the index after the parenthesis that closes the first one."""
     depth = 0
     for match in re.finditer(r"[()]", text):
         depth += 1 if match[0] == "(" else -1
@@ -141,7 +142,7 @@ def _closing(text: str) -> int:
 
 
 def _arrays(text: str) -> tuple[Array, ...]:
-    """All arrays in a type, tuples flattened."""
+    """Return all arrays in a type, with tuples flattened."""
     found = re.findall(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\]", text)
     return tuple((kind, tuple(int(n.strip("<=")) for n in dims.split(",") if n)) for kind, dims in found)
 
@@ -152,29 +153,29 @@ def _bytes(array: Array) -> float:
 
 
 def _axes(instruction: Instruction, mesh_shape: dict[str, int]) -> tuple[str, ...]:
-    """The mesh axes along which the members of a group differ; none if each group has one member."""
-    places = np.arange(math.prod(mesh_shape.values())).reshape(tuple(mesh_shape.values()))
-    groups = [sorted(group) for group in _groups(instruction, places.size)]
+    """Return the mesh axes along which the members of a group differ; none if each group has one member."""
+    mesh = np.arange(math.prod(mesh_shape.values())).reshape(tuple(mesh_shape.values()))
+    groups = [sorted(group) for group in _groups(instruction, mesh.size)]
     if all(len(group) < 2 for group in groups):
         return ()
     axes = tuple(mesh_shape)
     for count in range(1, len(axes) + 1):
         for chosen in itertools.combinations(range(len(axes)), count):
-            members = math.prod(places.shape[i] for i in chosen)
-            last = np.moveaxis(places, chosen, range(-count, 0)).reshape(-1, members)
+            members = math.prod(mesh.shape[i] for i in chosen)
+            last = np.moveaxis(mesh, chosen, range(-count, 0)).reshape(-1, members)
             whole = {tuple(row) for row in last.tolist()}
             if instruction.opcode.startswith("collective-permute"):
-                # Pairs: each within one group of these axes.
+                # Pairs: each lies within one group of these axes.
                 within = all(any(set(pair) <= set(row) for row in whole) for pair in groups)
             else:
                 within = {tuple(group) for group in groups} == whole
             if within:
                 return tuple(axes[i] for i in chosen)
-    raise UnknownCollective(f"{instruction.name}: {instruction.opcode} over {groups} goes along no axis")
+    raise UnknownCollective(f"{instruction.name}: {instruction.opcode} over {groups} runs along no mesh axis")
 
 
 def _groups(instruction: Instruction, devices: int) -> Iterator[list[int]]:
-    """The devices that exchange with one another, by their place in the mesh."""
+    """Yield the groups of devices that exchange with one another, by their index in the mesh."""
     text = instruction.attributes
     pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", text)
     listed = re.search(r"replica_groups=\{(\{.*?\})?\}", text)
@@ -184,11 +185,11 @@ def _groups(instruction: Instruction, devices: int) -> Iterator[list[int]]:
     )
     if pairs:
         for pair in re.findall(r"\{([\d,]+)", pairs[0]):
-            source, target = _numbers(pair)
+            source, target = _integers(pair)
             if source != target:
                 yield [source, target]
     elif iota:
-        yield from _iota(iota[2]).reshape(_numbers(iota[1])).tolist()
+        yield from _iota(iota[2]).reshape(_integers(iota[1])).tolist()
     elif named:
         sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", named[1])}
         along = re.findall(r"'(\w+)'", named[4])
@@ -199,38 +200,38 @@ def _groups(instruction: Instruction, devices: int) -> Iterator[list[int]]:
         if not listed[1]:
             yield list(range(devices))
         for group in re.findall(r"\{([\d,]+)\}", listed[1] or ""):
-            yield _numbers(group)
+            yield _integers(group)
     else:
-        raise UnknownCollective(f"{instruction.name}: its groups can't be read: {instruction.attributes}")
+        raise UnknownCollective(f"{instruction.name}: its groups cannot be read: {instruction.attributes}")
 
 
 def _iota(text: str) -> np.ndarray:
-    """``[4,2]T(1,0)``: the numbers from 0 on in that shape, transposed."""
+    """Return the indices that ``[4,2]T(1,0)`` describes: 0, 1, ... in this shape, transposed."""
     shape, _, order = text.partition("T")
-    ids = np.arange(math.prod(_numbers(shape))).reshape(_numbers(shape))
-    return ids.transpose(_numbers(order)) if order else ids
+    ids = np.arange(math.prod(_integers(shape))).reshape(_integers(shape))
+    return ids.transpose(_integers(order)) if order else ids
 
 
-def _numbers(text: str) -> list[int]:
+def _integers(text: str) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", text)]
 
 
 def _whose(
     instruction: Instruction, program: Program, names: list[str], local_params: Params
 ) -> tuple[frozenset[str], Pass]:
-    """Whose numbers a collective carries, and in which pass.
+    """Return the layers whose elements a collective carries, and its pass.
 
-    What was combined, or lost its name, is told by the sizes of its arrays: they must be gradients and
-    metrics. Everything else by the scope in which it was traced.
+    Combined collectives, and those without a name, are identified by the sizes of their arrays, which must
+    be gradients and metrics. The others are identified by their name stack.
     """
     name, scopes = _scope([instruction], names)
     if instruction.opcode.startswith("all-reduce") and (len(instruction.operands) > 1 or not scopes):
         sizes = _gradient_sizes(instruction, program, local_params)
         if sizes is not None:
             of = _match(sizes, scopes, local_params)
-            return of, "backward" if of else "forward"  # nothing but metrics
+            return of, "backward" if of else "forward"  # only metrics
     level = [instruction]
-    for _ in range(4):  # a compiler may rewrite an exchange without its name: then that of what it sends
+    for _ in range(4):  # a compiler may drop the name of a collective: use the names of its operands
         if not scopes:
             level = [program[operand] for source in level for operand in source.operands]
             name, scopes = _scope(level, names)
@@ -245,7 +246,7 @@ def _whose(
 
 
 def _scope(instructions: Iterable[Instruction], names: list[str]) -> tuple[str, frozenset[str]]:
-    """The first name stack with layers in it, and these layers."""
+    """Return the first name stack that contains layers, and these layers."""
     for instruction in instructions:
         if scopes := frozenset(re.findall(r"\w+", instruction.op_name)) & frozenset(names):
             return instruction.op_name, scopes
@@ -253,7 +254,7 @@ def _scope(instructions: Iterable[Instruction], names: list[str]) -> tuple[str, 
 
 
 def _gradient_sizes(instruction: Instruction, program: Program, local_params: Params) -> list[int] | None:
-    """How many numbers each operand of an all-reduce has, if each is a parameter's or a scalar."""
+    """Return the size of each operand of an all-reduce, if each is that of a parameter or a scalar."""
     known = {1, *(n for arrays in local_params.values() for x in arrays.values() for n in _pieces(x.shape))}
 
     def sizes_of(operand: str, depth: int = 0) -> list[int] | None:
@@ -263,7 +264,7 @@ def _gradient_sizes(instruction: Instruction, program: Program, local_params: Pa
         size = math.prod(source.arrays[0][1])
         if size in known:
             return [size]
-        # Several were put into one buffer first.
+        # The compiler may have put several arrays into one buffer.
         parts = [sizes_of(name, depth + 1) for name in source.operands] if depth < 4 else []
         flat = [n for part in parts if part is not None for n in part]
         return flat if flat and sum(flat) == size else None
@@ -273,14 +274,14 @@ def _gradient_sizes(instruction: Instruction, program: Program, local_params: Pa
 
 
 def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> frozenset[str]:
-    """Each array's layer; of several that have one of this size one that the scopes name, else the first."""
+    """Return the layers of these sizes; of several candidates one in the name stack, or else the first."""
     left = {(name, kind): math.prod(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
     pieces = {(name, kind): _pieces(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
     found = set()
     for size in (n for n in sizes if n != 1):  # scalars are metrics
         candidates = [key for key in left if size in pieces[key] and left[key] >= size]
         if not candidates:
-            raise UnknownCollective(f"more arrays of {size} numbers are summed than the net has")
+            raise UnknownCollective(f"more arrays of {size} elements are summed than the network has")
         key = next((c for c in candidates if c[0] in scopes), candidates[0])
         left[key] -= size
         found.add(key[0])
@@ -288,5 +289,5 @@ def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> fr
 
 
 def _pieces(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The size of an array, and that of one tower's part: compilers drop ones, transpose and flatten."""
+    """Return the sizes of an array and of one tower's part: compilers drop ones, transpose and flatten."""
     return math.prod(shape), math.prod(shape[1:])

@@ -1,7 +1,7 @@
-"""A run before it is paid for: the real step, compiled for hardware that need not be there.
+"""Plan a run before paying for it: compile the real step for hardware that may be absent.
 
-What the compiler counts (memory, FLOPs, memory traffic, collectives) is told apart from what we make of
-it with the vendor's peaks: the time of a step, images a second, hours.
+The compiler counts memory, FLOPs, memory traffic and collectives. From these and the vendor's peak figures
+we estimate the time of a step, images a second and hours.
 """
 
 import dataclasses
@@ -18,18 +18,17 @@ from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.sources import known_examples
 from alexnet_jax.errors import RunError, UserError
-from alexnet_jax.layers import Classifier, Conv, Dense, Local
 from alexnet_jax.net.model import Net, build
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.collectives import Collective
 from alexnet_jax.parallel.mesh import DATA, TOWER, local_params, make_mesh, possible_shapes
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import Chip
 from alexnet_jax.training.step import lower_train_step
 
-# What a host's loader reads from a raw cache in memory: per thread as benchmarks/loader.py measured it with
-# two threads (docs/performance.md, machine D, the slower one), times the threads that it has on a host of
-# eight cores and more.
+# Bytes that a host's loader reads from a raw cache in memory: the rate of one thread, measured by
+# benchmarks/loader.py with two threads (docs/performance.md, machine D, the slower one), times the number of
+# threads on a host with eight or more cores.
 LOADER_BYTES_PER_SECOND = 8 * 5.1e9
 
 
@@ -38,21 +37,22 @@ class Plan:
     """One training step on one mesh.
 
     Attributes:
-      topology: as it was asked for.
-      device_kind: what the compiler calls it.
-      mesh: sizes by axis.
+      topology: the requested topology.
+      device_kind: the compiler's name of the devices.
+      mesh: sizes of the axes by name.
       parallelism: ``config.parallelism``.
-      global_batch: images a step.
-      argument_bytes: on each device, as the compiler counts: state and batch.
-      temp_bytes: activations and the like.
-      peak_bytes: of all memory at once.
-      capacity_bytes: that a device has, as published.
-      flops: of a device in a step, as the compiler counts; None where it does not.
-      bytes_accessed: memory traffic, the same.
-      collectives: of the compiled program.
-      seconds: what each resource would take alone: ``compute``, ``memory``, ``network``, ``input``. Ours.
-      steps: of the whole run; None where the size of the data set is not known.
-      fits: whether the memory is enough; None where it is not known.
+      global_batch: images in a step.
+      argument_bytes: state and batch on each device, as the compiler counts.
+      temp_bytes: activations and other temporaries.
+      peak_bytes: the most memory in use at once.
+      capacity_bytes: published memory of a device.
+      flops: FLOPs of a device in a step, as the compiler counts; None if it does not count them.
+      bytes_accessed: memory traffic of a device in a step; None if the compiler does not count it.
+      collectives: collectives of the compiled program.
+      seconds: our estimate of the time that each resource would take alone: ``compute``, ``memory``,
+        ``network``, ``input``.
+      steps: steps of the whole run; None if the size of the data set is unknown.
+      fits: whether the memory is large enough; None if it is unknown.
     """
 
     topology: str
@@ -73,22 +73,22 @@ class Plan:
 
     @property
     def bound_by(self) -> str | None:
-        """What takes longest."""
+        """The resource that takes longest."""
         return max(self.seconds, key=self.seconds.__getitem__) if self.seconds else None
 
     @property
     def step_seconds(self) -> float | None:
-        """The roofline: what the slowest resource takes, if all others hide behind it."""
+        """The roofline: the time of the slowest resource, if all others overlap with it."""
         return max(self.seconds.values(), default=None)
 
     @property
     def run_hours(self) -> float | None:
-        """Of training alone."""
+        """Hours of training, without evaluation."""
         seconds = self.step_seconds
         return None if seconds is None or self.steps is None else self.steps * seconds / 3600
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``--json`` writes."""
+        """Return the object that ``--json`` writes."""
         seconds = self.step_seconds
         return {
             "topology": self.topology,
@@ -129,16 +129,16 @@ class Plan:
 
 
 def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Plan:
-    """Compiles the step of a config for a mesh and reads what the compiler counted.
+    """Compile the step of a config for a mesh, and read what the compiler counted.
 
     Raises:
-      RunError: an exchange in the compiled program that belongs to no layer.
+      RunError: a collective of the compiled program belongs to no layer.
 
     Args:
-      config: the recipe; its mesh is not looked at.
-      topology: the name of what the mesh is of.
-      chip: its published figures; None where there are none.
-      mesh: as from `mesh.mesh_for`, of devices that need not be there.
+      config: the recipe; its mesh is ignored.
+      topology: name of the topology.
+      chip: published figures of its devices; None if there are none.
+      mesh: a mesh as from `mesh.mesh_for`, of devices that may be absent.
     """
     model = build(config)
     sizes = {axis: mesh.shape[axis] for axis in (DATA, TOWER)}
@@ -162,14 +162,14 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         return Plan(**common, **nothing, peak_bytes=peak, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`cpu.kernel_gradient` is one).
+    # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`ops.conv` has one).
     costs = {} if on_cpu else compiled.cost_analysis() or {}
     program = hlo.parse(compiled.as_text() or "")
     local = local_params(model, config.parallelism, mesh)
     try:
         collectives = hlo.collectives(program, sizes, config.net.layers, local)
     except hlo.UnknownCollective as error:
-        raise RunError(f"the compiled step sends something that can't be told: {error}") from error
+        raise RunError(f"the compiled step has a collective of unknown origin: {error}") from error
     flops, traffic = costs.get("flops"), costs.get("bytes accessed")
     seconds = {}
     if chip is not None:
@@ -180,7 +180,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
             "input": _input_seconds(config, chip, mesh.size),
         }
     peak = memory.peak_memory_in_bytes
-    if on_cpu:  # whose compiler leaves the temporaries out of its peak
+    if on_cpu:  # its compiler leaves the temporaries out of its peak
         peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     return Plan(
         **common,
@@ -196,9 +196,9 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
 
 
 def compile_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Compiled:
-    """The training step for a mesh whose devices need not be there."""
+    """Compile the training step for a mesh whose devices may be absent."""
     with warnings.catch_warnings():
-        # What was compiled for absent devices can be written to JAX's compile cache, but not read from it.
+        # JAX writes programs for absent devices to its compile cache, but cannot read them from it.
         warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
         return lower_train_step(model, config, mesh).compile()
 
@@ -206,7 +206,7 @@ def compile_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Compi
 def compare(
     config: ConfigDict, topology: str, chip: Chip | None, devices: Sequence[jax.Device]
 ) -> list[Plan]:
-    """A plan for every mesh that ``config.mesh`` allows, and for ``one_weird_trick`` where it can split.
+    """Plan every mesh that ``config.mesh`` allows, also with ``one_weird_trick`` if it can split the units.
 
     Raises:
       UserError: no mesh is possible.
@@ -228,23 +228,18 @@ def compare(
 
 
 def products(config: ConfigDict) -> float:
-    """FLOPs of the convolutions and matrix products of a step, forward and backward, by all devices."""
+    """Return the FLOPs of a step's convolutions and matrix products, forward and backward, on all devices."""
     size, total = config.data.crop_size, 0.0
-    passes = 2  # of the first layer: images need no gradient
-    for traced in trace(config.net.layers, config.net.towers, (size, size, 3)):
-        if isinstance(traced.layer, Conv | Local | Dense | Classifier):
-            kernel = traced.params["kernel"]
-            places = traced.outputs[0] * traced.outputs[1] if isinstance(traced.layer, Conv) else 1
-            forward = 2 * places
-            for n in kernel:
-                forward *= n
-            total += forward * passes
+    passes = 2  # of the first layer with weights: images need no gradient
+    for shapes in layer_shapes(config.net.layers, config.net.towers, (size, size, 3)):
+        if shapes.weights is not None:
+            total += 2 * shapes.weights.multiplications * passes
             passes = 3
     return total * config.batch_size
 
 
 def best_of(plans: list[Plan]) -> Plan | None:
-    """The quickest of those that fit; of equals the one that sends least; None without an estimate."""
+    """Return the fastest plan that fits; of equals, the one that sends least; None without an estimate."""
     possible = [p for p in plans if p.fits and p.step_seconds is not None]
     return min(
         possible, key=lambda p: (p.step_seconds, sum(c.sent(p.mesh) for c in p.collectives)), default=None
@@ -252,11 +247,11 @@ def best_of(plans: list[Plan]) -> Plan | None:
 
 
 def _speed(collective: Collective, chip: Chip, sizes: dict[str, int]) -> float:
-    """Bytes a second that a device can send in this exchange."""
+    """Return the bytes per second that a device can send in this collective."""
     members = 1
     for axis in collective.axes:
         members *= sizes[axis]
-    # The towers of one batch are neighbours; the shards of the data reach over all hosts.
+    # The towers of one batch are neighbours; the data axis extends over all hosts.
     span = sizes[DATA] * sizes[TOWER] if DATA in collective.axes else members
     if chip.between_hosts is not None and span > chip.per_host:
         return chip.between_hosts
@@ -264,7 +259,7 @@ def _speed(collective: Collective, chip: Chip, sizes: dict[str, int]) -> float:
 
 
 def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
-    """What a host takes to load its part of a batch."""
+    """Return the time in which a host loads its part of a batch."""
     hosts = 1 if devices <= chip.largest_host else devices // chip.per_host
     size = config.data.image_size**2 * 3
     return config.batch_size / hosts * size / LOADER_BYTES_PER_SECOND

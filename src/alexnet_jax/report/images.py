@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import progress
 from alexnet_jax.config.overrides import of_elsewhere
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.errors import UserError
 from alexnet_jax.loops import predict
 from alexnet_jax.loops.predict import Prediction
-from alexnet_jax.paper import figures, neighbours
-from alexnet_jax.paper.neighbours import Neighbours
+from alexnet_jax.paper import figure3, figure4
+from alexnet_jax.paper.figure4 import Neighbours
 from alexnet_jax.report import mistakes
 from alexnet_jax.report.asked import Asked
 from alexnet_jax.report.mistakes import Mistakes
+from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 from alexnet_jax.training.workdir import read_workdir
 
@@ -117,7 +117,7 @@ def test(asked: Asked, net: Restored, cache: Cache) -> Tested:
         raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
     progress.note(progress.evaluating(cache.info.splits[split], split, asked.views))
     found = mistakes.find(net, cache, split, asked.views)
-    guesses, near = figure4(net, cache, asked.views) if beside else ([], None)
+    guesses, near = guesses_and_neighbours(net, cache, asked.views) if beside else ([], None)
     return Tested(
         found,
         predict.predict_examples(net, cache, split, found.hardest, asked.views),
@@ -127,22 +127,22 @@ def test(asked: Asked, net: Restored, cache: Cache) -> Tested:
     )
 
 
-def figure4(net: Restored, cache: Cache, views: int) -> tuple[list[Prediction], Neighbours]:
-    """Both its halves: eight images with guesses, and five with neighbours, chosen by chance."""
-    split, rows = neighbours.choose(cache, _GUESSED)
+def guesses_and_neighbours(net: Restored, cache: Cache, views: int) -> tuple[list[Prediction], Neighbours]:
+    """Return figure 4: eight random images with guesses, and five with their neighbours."""
+    split, rows = figure4.choose(cache, _GUESSED)
     guesses = predict.predict_examples(net, cache, split, rows, views)
     wanted = rows[:_WITH_NEIGHBOURS]
-    searched = min(cache.info.splits["train"], neighbours.SEARCHED)
+    searched = min(cache.info.splits["train"], figure4.SEARCHED)
     progress.note(f"searching {searched:,} images of train for those nearest to {len(wanted)} of {split}")
-    return guesses, neighbours.nearest(net, cache, split, wanted)
+    return guesses, figure4.nearest(net, cache, split, wanted)
 
 
-def figure3(net: Restored) -> Figure3 | None:
-    """The kernels of the convolution that reads the image, if there is one."""
+def kernels(net: Restored) -> Figure3 | None:
+    """Return figure 3, the kernels of the convolution that reads the image, if there is one."""
     try:
-        kernels = figures.first_kernels(net)
+        found = figure3.first_kernels(net)
     except UserError:  # a net without such a layer
         return None
-    mosaics = [figures.mosaic(kernel) for kernel in kernels]
-    shares = zip(*figures.color_shares(kernels), strict=True)
+    mosaics = [figure3.mosaic(kernel) for kernel in found]
+    shares = zip(*figure3.color_shares(found), strict=True)
     return Figure3(mosaics, [(float(share), float(each.min()), float(each.max())) for share, each in shares])

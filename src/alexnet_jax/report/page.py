@@ -12,14 +12,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet_jax import files, progress
+from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
-from alexnet_jax.paper import figure1, figures
+from alexnet_jax.paper import figure1, figure3, figure4
 from alexnet_jax.report import images as report_images
 from alexnet_jax.report import sweep as report_sweep
 from alexnet_jax.report import training as report_workdir
 from alexnet_jax.report.asked import Asked, is_sweep
+from alexnet_jax.runtime import progress
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.training.restored import restore
 
@@ -66,19 +67,20 @@ def figure(number: int, asked: Asked, save: str) -> list[str]:
     if number == 1:
         progress.note(f"reading the logs of the sweep {asked.workdir}")
         facts = figure1.gather(path, sweep_lib.read(path))
-        return [facts.text(), _save(figures.draw_figure1(facts), save)]
+        return [facts.text(), _save(figure1.draw(facts), save)]
     progress.note(progress.reading(asked.workdir, asked.step))
     net = restore(asked.workdir, asked.step)
     if number == 3:
-        return [_save(figures.draw_kernels(figures.first_kernels(net)), save)]
+        return [_save(figure3.draw_kernels(figure3.first_kernels(net)), save)]
     config = report_images.config_of(asked)
-    guesses, near = report_images.figure4(net, report_images.cache_of(asked, net, config), asked.views)
+    cache = report_images.cache_of(asked, net, config)
+    guesses, near = report_images.guesses_and_neighbours(net, cache, asked.views)
     name = Path(save)
     left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
     return [
         f"the nearest of {near.searched:,} of {net.data.splits['train']:,} training images",
-        _save(figures.draw_predictions(guesses), left),
-        _save(figures.draw_neighbours(near, net.data.class_words), right),
+        _save(figure4.draw_predictions(guesses), left),
+        _save(figure4.draw_neighbours(near, net.data.class_words), right),
     ]
 
 

@@ -7,7 +7,7 @@ import shlex
 from etils import epath
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.paper import figure1, figures
+from alexnet_jax.paper import figure1
 from alexnet_jax.paper.charts import Chart, Series, curves, themed
 from alexnet_jax.paper.figure1 import Figure1
 from alexnet_jax.sweep import spec as sweep_lib
@@ -101,10 +101,10 @@ def gather(workdir: str, path: epath.Path, beside: epath.Path) -> Facts:
     made = json.loads((path / "sweep.json").read_text())
     table = sweep_table.table(path, sweep)
     facts1, drawing = None, None
-    if figure1.is_figure1(sweep):
+    if sweep.figure == 1:
         try:
             facts1 = figure1.gather(path, sweep)
-            drawing = themed(figures.draw_figure1(facts1), "figureone", "Figure 1", facts1.text())
+            drawing = themed(figure1.draw(facts1), "figureone", "Figure 1", facts1.text())
         except UserError:  # nothing is trained yet
             pass
     runs = [

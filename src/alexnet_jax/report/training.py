@@ -9,19 +9,18 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from alexnet_jax import progress
-from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import base, saved
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.layers import Classifier
-from alexnet_jax.net.shapes import trace
+from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.paper.charts import Chart, Series, curves
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.report import images as report_images
 from alexnet_jax.report.asked import Asked
 from alexnet_jax.report.images import Figure3, Tested
+from alexnet_jax.runtime import progress
 from alexnet_jax.text import size_in_words
 from alexnet_jax.training import metrics
 from alexnet_jax.training.checkpoint import Checkpoints
@@ -116,7 +115,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
     else:
         progress.note(progress.reading(asked.workdir, asked.step))
         net = restore(asked.workdir, asked.step, data_mesh())
-        figure3 = report_images.figure3(net)
+        figure3 = report_images.kernels(net)
         try:
             cache = report_images.cache_of(asked, net, config)
             if cache.info.fingerprint != info.fingerprint:
@@ -145,10 +144,10 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
         lacks=tuple(lacks),
         changed=[
             (key, words(new), words(old))
-            for key, old, new in settings_lib.changes(config_lib.base(), config)
+            for key, old, new in saved.changes(base(), config)
             if not key.startswith("net.layers")
         ],
-        settings=[(key, words(value)) for key, value in sorted(settings_lib.settings(config).items())],
+        settings=[(key, words(value)) for key, value in sorted(saved.settings(config).items())],
         charts=_charts(told),
         layers=_layers(config),
         figure3=figure3,
@@ -203,22 +202,22 @@ def _column(lines: Sequence[dict[str, Any]], key: str) -> list[float]:
 
 
 def _sentence(config: ConfigDict) -> str:
-    traced = _traced(config)
-    count = sum(int(np.prod(shape)) for layer in traced for shape in layer.params.values())
-    learned = sum(bool(layer.params) for layer in traced)
+    shapes = _shapes(config)
+    count = sum(int(np.prod(shape)) for layer in shapes for shape in layer.params.values())
+    learned = sum(bool(layer.params) for layer in shapes)
     towers = config.net.towers
     return f"{learned} layers with weights in {towers} tower{'s' * (towers > 1)}, {count:,} parameters"
 
 
-def _traced(config: ConfigDict) -> list[Any]:
+def _shapes(config: ConfigDict) -> list[Any]:
     side = config.data.crop_size
-    return trace(config.net.layers, config.net.towers, (side, side, 3))
+    return layer_shapes(config.net.layers, config.net.towers, (side, side, 3))
 
 
 def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("layer", "kind", "output of a tower", "reads", "kernels", "parameters")]
     count = 0
-    for layer in _traced(config):
+    for layer in _shapes(config):
         all_towers = layer.gathers or (isinstance(layer.layer, Classifier) and config.net.towers > 1)
         parameters = sum(int(np.prod(shape)) for shape in layer.params.values())
         kernel = layer.params.get("kernel", ())

@@ -14,7 +14,7 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.files import locked
-from alexnet_jax.progress import Tasks
+from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import spec as sweep_lib
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.spec import Sweep, evaluation

@@ -15,18 +15,13 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from etils import epath
 
-from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config.recipe import UnknownVariant, call, find
+from alexnet_jax.config.settings import NEUTRAL
 from alexnet_jax.errors import UserError, near
-
-# What may differ between two commands of the same sweep, and between what was trained and what is asked for:
-# where things lie, and on what it runs.
-ELSEWHERE = settings_lib.MAY_CHANGE - {"num_epochs", "num_steps", "data.source"}
 
 _RESULT = {"split", "views", "examples", "top1_error", "top5_error", "checkpoints"}
 
@@ -54,11 +49,13 @@ class Member:
 
     Attributes:
       name: in the table.
-      config: ``FILE.py[:VARIANT,...]``, from the folder of the sweep's own file.
+      config: a recipe: ``FILE.py[:VARIANT,...]``, from the folder of the sweep's own file, or the name of one
+        that the package ships.
       settings: of the config, by key: ``{"optimizer.learning_rate": 0.01}``.
       init_from: the member whose parameters it begins with, those of the same seed.
       seeds: its own; those of the sweep by default.
       published: what to compare it with.
+      curve: the curve of a figure that it belongs to; members of one curve differ in the learning rate.
     """
 
     name: str
@@ -67,6 +64,7 @@ class Member:
     init_from: str | None = None
     seeds: tuple[int, ...] | None = None
     published: Published | None = None
+    curve: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +92,7 @@ class Sweep:
       seeds: of each member that has none of its own.
       views: of each image when a net is tested, 1 or 10.
       ensembles: of the members.
+      figure: the paper's figure that it reproduces; only 1 is a sweep.
     """
 
     members: tuple[Member, ...]
@@ -101,6 +100,7 @@ class Sweep:
     seeds: tuple[int, ...] = (0,)
     views: int = 1
     ensembles: tuple[Ensemble, ...] = ()
+    figure: Literal[1] | None = None
 
     def seeds_of(self, member: Member) -> tuple[int, ...]:
         """The member's own, or those of all."""
@@ -115,23 +115,23 @@ def directories(of: Member | Ensemble, sweep: Sweep) -> list[str]:
 
 
 def one_of(name: str, known: Mapping[str, Callable[[], Sweep]]) -> Sweep:
-    """The sweep of this name, for a file that has several; the first one where there is no name.
+    """Return the sweep of this name, for a file with several; the first one if there is no name.
 
     Raises:
-      UserError: none is called that.
+      UnknownVariant: there is no sweep of this name.
     """
     if name and name not in known:
-        raise UserError(f"no sweep {name}{near(name, known)}; there are {', '.join(known)}")
+        raise UnknownVariant("sweep", name, known)
     return known[name or next(iter(known))]()
 
 
 def load(path: str) -> Sweep:
-    """The sweep of ``FILE.py[:VARIANT,...]``.
+    """Return the sweep of a recipe, ``FILE.py[:VARIANT,...]`` or ``NAME[:VARIANT,...]``.
 
     Raises:
-      UserError: no such file, or nothing in it that would make a sweep.
+      UserError: no such recipe, or one that has no valid sweep.
     """
-    found = config_lib.call(path, "sweep", Sweep)
+    found = call(path, "sweep", Sweep)
     for member in found.members:
         if own := {"seed", "init_from"} & {*member.settings}:
             raise UserError(f"{path}: {member.name}: {min(own)} is no setting of a member, but a field of it")
@@ -140,6 +140,8 @@ def load(path: str) -> Sweep:
     slugs += [name for member in found.members for name in directories(member, found)]
     if double := {name for name in slugs if slugs.count(name) > 1}:
         raise UserError(f"{path}: two rows or nets of the sweep are named {min(double)}")
+    if found.figure == 1 and not all(member.curve for member in found.members):
+        raise UserError(f"{path}: each member of a sweep with figure=1 needs a curve")
     if found.views not in (1, 10):
         raise UserError(f"{path}: the sweep's views are {found.views}, but must be 1 or 10")
     asked = [
@@ -185,10 +187,10 @@ def to_json(path: str, sweep: Sweep, overrides: Sequence[str]) -> str:
 
 def identity(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What makes a sweep this one: its file's name, its variants and settings, wherever things lie."""
-    name, colon, variants = path.partition(":")
-    free = {f"--config.{key}" for key in ELSEWHERE}
+    file, variants = find(path)
+    free = {f"--config.{key}" for key in NEUTRAL}
     settings = sorted(word for word in overrides if word.partition("=")[0] not in free)
-    return {"config": Path(name).name + colon + variants, "overrides": settings}
+    return {"config": file.name + (f":{variants}" if variants else ""), "overrides": settings}
 
 
 def read(workdir: epath.Path) -> Sweep:

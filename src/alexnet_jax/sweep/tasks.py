@@ -12,12 +12,14 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import recipe as config_lib
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import saved
 from alexnet_jax.config.overrides import override
+from alexnet_jax.config.recipe import beside, find, load
+from alexnet_jax.config.settings import NEUTRAL
+from alexnet_jax.config.validate import validate
 from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
-from alexnet_jax.sweep.spec import ELSEWHERE, Sweep, directory_of, evaluation, slug
+from alexnet_jax.sweep.spec import Sweep, directory_of, evaluation, slug
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
       UserError: a member whose variant or setting does not exist, or that needs one that comes later; an
         override of what makes the members different.
     """
-    folder = Path(path.partition(":")[0]).parent
+    file, _ = find(path)
     of_member: dict[str, dict[int, Task]] = {member.name: {} for member in sweep.members}
     own: list[dict[str, Any]] = []  # settings of each net, before the overrides
     found: list[Task] = []
@@ -71,13 +73,13 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
                     )
                 needs = (of_member[member.init_from][seed],)
                 settings["init_from"] = str(needs[0].directory)
-            config = str(folder / member.config)
+            config = beside(file, member.config)
             words = [f"--config.{key}={value}" for key, value in settings.items()]
             try:
-                wanted = override(config_lib.load(config), words)
-                own.append(settings_lib.settings(wanted))
+                wanted = override(load(config), words)
+                own.append(saved.settings(wanted))
                 wanted = override(wanted, overrides)
-                config_lib.validate(wanted)
+                validate(wanted)
             except UserError as error:
                 raise UserError(f"{path}: {member.name}: {error}") from error
             wanted.data.source = sources.identity(wanted.data.source)  # as a workdir has it
@@ -105,7 +107,7 @@ def _refuse_what_differs(own: Sequence[dict[str, Any]], overrides: Sequence[str]
         if key in ("seed", "init_from"):
             raise UserError(f"{word}: the sweep sets it for each net")
         values = {json.dumps(settings.get(key)) for settings in own}
-        if len(values) > 1 and key not in {*ELSEWHERE, "num_epochs", "num_steps"}:
+        if len(values) > 1 and key not in {*NEUTRAL, "num_epochs", "num_steps"}:
             raise UserError(
                 f"{word} would be every net's, but they have {', '.join(sorted(values))}:"
                 " set it in the sweep's file"
@@ -171,13 +173,13 @@ def obstacle(task: Task) -> str | None:
 def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
     """(key, old, new) of what was trained otherwise than is asked for; None where nothing tells."""
     try:
-        trained = settings_lib.from_json((task.directory / "config.json").read_text())
-    except (OSError, ValueError, KeyError, TypeError):
+        trained = saved.from_json((task.directory / "config.json").read_text())
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
     return [
         (key, old, new)
-        for key, old, new in settings_lib.changes(trained, task.config)
-        if key not in ELSEWHERE
+        for key, old, new in saved.changes(trained, task.config)
+        if key not in NEUTRAL
         and not (key.endswith(".classes") and not new)
         and not (key == "init_from" and old and new and Path(old).name == Path(new).name)  # it was moved
     ]
@@ -198,7 +200,7 @@ def _other_beginning(task: Task) -> str | None:
     for net in task.needs:
         try:
             began = json.loads((task.directory / "init_from.json").read_text())["step"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
         now = max(_steps(net.directory), default=began)
         if now != began:

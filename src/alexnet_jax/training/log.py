@@ -211,6 +211,6 @@ class Watch:
         return (
             f"the loss has sat at ln({self._classes}) = {guessing:.3f}, what guessing gives, for"
             f" {len(self._recent)} steps: the net is not learning yet. It may still begin to; if it does not,"
-            " start anew with other initial values (of configs/alexnet.py and configs/folder.py the variants"
+            " start anew with other initial values (of the recipes alexnet and folder the variants"
             " std03 and small_bias), or with another --config.optimizer.learning_rate"
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from etils import epath
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import saved
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.dataset import class_count, open_cache
@@ -62,6 +62,15 @@ class Run:
         return trained
 
 
+def same_run(config: ConfigDict, workdir: str) -> None:
+    """Check that all processes were started with the same config and workdir.
+
+    Raises:
+      UserError: on every process, naming the first one that differs.
+    """
+    hosts.same(saved.settings(config) | {"data.cache_dir": None, "--workdir": str(absolute(workdir))})
+
+
 def settle(config: ConfigDict) -> None:
     """Set what follows from the machine and from the data: full paths, and the number of classes."""
     data = config.data
@@ -86,17 +95,16 @@ def open_run(config: ConfigDict, workdir: str) -> Iterator[Run]:
 
     Raises:
       UserError: another process trains there; the settings or the data are not those of the workdir's run;
-        the data does not fit the config; the processes differ.
+        the data does not fit the config; the processes have different data.
     """
     path = absolute(workdir)
-    hosts.same(settings_lib.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
     if config.init_from is not None and not (path / "config.json").exists():
         transfer.check(config)
     with _held(path):
         before, info_before, changed = None, None, []
         if (path / "config.json").exists():
             before, info_before = read_workdir(path)
-            changed = settings_lib.refuse_changes(before, config, path)
+            changed = saved.refuse_changes(before, config, path)
         cache = open_cache(config.data, hosts.say)
         hosts.same({"the data's fingerprint": cache.info.fingerprint})
         _check_data(config, cache.info)

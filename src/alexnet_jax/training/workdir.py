@@ -8,7 +8,7 @@ import os
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
-from alexnet_jax.config import settings as settings_lib
+from alexnet_jax.config import saved
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
@@ -24,7 +24,9 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     if not (path / "config.json").exists():
         raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
     try:
-        return settings_lib.from_json((path / "config.json").read_text()), DataInfo.load(path)
+        return saved.from_json((path / "config.json").read_text()), DataInfo.load(path)
+    except UserError as error:
+        raise UserError(f"{workdir}: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{workdir} is damaged: config.json or data.json can't be read ({error})") from error
 
@@ -40,6 +42,6 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
         path.mkdir(parents=True, exist_ok=True)
         info.save(path)
         # The last file: a directory without it is no workdir.
-        files.write(path / "config.json", settings_lib.to_json(config).encode())
+        files.write(path / "config.json", saved.to_json(config).encode())
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error

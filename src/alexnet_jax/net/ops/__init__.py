@@ -1,1 +1,1 @@
-"""The operations of the network; each has a definition, and faster versions for some platforms."""
+"""The operations of the network, one file each: the definition, then faster versions for some platforms."""

@@ -1,4 +1,7 @@
-"""Products of the dense layers: operands of the net's type, sums in float32, one kernel for each tower."""
+"""Fully-connected layers: operands of the network's type, sums in float32, one kernel for each tower.
+
+The definitions come first. Below them are the versions for TPUs, which must equal them.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -7,12 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.net.ops import tpu
-
 
 @jax.custom_vjp
 def dense(x_BxI: jax.Array, kernel_IxO: jax.Array) -> jax.Array:
-    """The product, float32; its gradients are products of the operands' type too, and not of float32."""
+    """Compute the product in float32. Its gradients are products of the operands' type, not of float32."""
     return jnp.matmul(x_BxI, kernel_IxO, preferred_element_type=jnp.float32)
 
 
@@ -34,14 +35,14 @@ dense.defvjp(_dense_forward, _dense_backward)
 
 
 def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
-    """`dense` of each tower's x, flattened, in x's type; for a TPU one product, if all read the same x."""
+    """Apply `dense` to each tower's flattened x, in x's type; on a TPU at once if all towers share x."""
 
     def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
         pairs = zip(xs, jnp.unstack(kernels_TxIxO), strict=True)
         return [dense(x.reshape(len(x), -1), kernel.astype(x.dtype)).astype(x.dtype) for x, kernel in pairs]
 
     def at_once(x: jax.Array, kernels_TxIxO: jax.Array) -> list[jax.Array]:
-        return list(jnp.unstack(tpu.dense_of_towers(x.reshape(len(x), -1), kernels_TxIxO), axis=1))
+        return list(jnp.unstack(_tpu_dense_of_towers(x.reshape(len(x), -1), kernels_TxIxO), axis=1))
 
     if any(x is not xs[0] for x in xs):
         return each(xs, kernels_TxIxO)
@@ -52,7 +53,7 @@ def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[j
 
 
 def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
-    """The sum of each tower's x, flattened, times its kernel, float32; for a TPU one product."""
+    """Sum each tower's flattened x times its kernel, in float32. On a TPU this is one product."""
     xs = [x.reshape(len(x), -1) for x in xs]
 
     def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
@@ -60,7 +61,55 @@ def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array
         return functools.reduce(jnp.add, [dense(x, kernel.astype(x.dtype)) for x, kernel in pairs])
 
     def at_once(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
-        return tpu.sum_of_dense(jnp.stack(xs, axis=1), kernels_TxIxO)
+        return _tpu_sum_of_dense(jnp.stack(xs, axis=1), kernels_TxIxO)
 
     summed: jax.Array = lax.platform_dependent(xs, kernels_TxIxO, tpu=at_once, default=each)
     return summed
+
+
+@jax.custom_vjp
+def _tpu_dense_of_towers(x_BxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
+    """Multiply x by each tower's kernel: BxTxO, in x's type.
+
+    Products in this order do not transpose the kernels, as those of autodiff would. The update is fused
+    with the product that computes the kernels' gradient.
+    """
+    return lax.dot_general(x_BxI, kernels_TxIxO.astype(x_BxI.dtype), (((1,), (1,)), ((), ())))
+
+
+def _towers_forward(x: jax.Array, kernels: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _tpu_dense_of_towers(x, kernels), (x, kernels)
+
+
+def _towers_backward(saved: tuple[jax.Array, jax.Array], g_BxTxO: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernels = saved
+    by_x = lax.dot_general(g_BxTxO, kernels.astype(x.dtype), (((1, 2), (0, 2)), ((), ())))
+    by_kernels_IxTxO = lax.dot_general(
+        x, g_BxTxO, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+    )
+    return by_x, by_kernels_IxTxO.transpose(1, 0, 2)
+
+
+_tpu_dense_of_towers.defvjp(_towers_forward, _towers_backward)
+
+
+@jax.custom_vjp
+def _tpu_sum_of_dense(x_BxTxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
+    """Sum each tower's x times its kernel: BxO, float32. Its gradients are products of x's type."""
+    kernels_TxIxO = kernels_TxIxO.astype(x_BxTxI.dtype)
+    over = (((1, 2), (0, 1)), ((), ()))
+    return lax.dot_general(x_BxTxI, kernels_TxIxO, over, preferred_element_type=jnp.float32)
+
+
+def _sum_forward(x: jax.Array, kernels: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _tpu_sum_of_dense(x, kernels), (x, kernels)
+
+
+def _sum_backward(saved: tuple[jax.Array, jax.Array], g_BxO: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernels = saved
+    g_BxO = g_BxO.astype(x.dtype)
+    by_x = lax.dot_general(g_BxO, kernels.astype(x.dtype), (((1,), (2,)), ((), ())))
+    return by_x, lax.dot_general(x, g_BxO, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+_tpu_sum_of_dense.defvjp(_sum_forward, _sum_backward)

@@ -1,8 +1,8 @@
-"""What XLA's CPU compiler is not to fuse.
+"""A barrier against fusion for XLA's CPU compiler.
 
-It fuses whatever reads an array with what makes it, and then works out each number anew for each
-place that reads it: nine times for a pool of 3x3. It has no barrier against that (it drops
-`lax.optimization_barrier` first); a call that is not to be inlined is one.
+The compiler fuses an operation with those that read its result. It then recomputes each element for
+every position that reads it: nine times for a pool of 3x3. It removes `lax.optimization_barrier` before
+fusion, but it does not fuse across a call that must not be inlined.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def apart(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The same function of arrays, whose arguments and results are made once and kept in memory."""
+    """Return the same function of arrays, but compute its arguments and results once and store them."""
 
     @jax.jit
     def body(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

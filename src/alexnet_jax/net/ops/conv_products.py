@@ -1,9 +1,9 @@
-"""Convolutions with a stride of 1 as products of matrices: how a CPU is quick in bfloat16.
+"""Convolutions with stride 1 as matrix products, which a CPU computes quickly in bfloat16.
 
-XLA turns the operands of a CPU's convolutions to float32, but multiplies matrices of bfloat16 as they
-are: about twice as fast on a CPU with instructions for that (AVX512-BF16, AMX). On others, stay with
-float32. What each row of a kernel reads is laid out for all of the batch; products and their sums, in
-float32, are of a few images at a time, which stay in the cache.
+XLA converts the operands of a CPU's convolutions to float32, but multiplies bfloat16 matrices directly.
+On a CPU with instructions for bfloat16 (AVX512-BF16, AMX) this is about twice as fast. On other CPUs
+prefer float32. The windows that a row of a kernel reads are laid out for the whole batch. The products
+are summed in float32, a few images at a time, so that they stay in the cache.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from jax import lax
 from alexnet_jax.net.ops.fusion import apart
 
 IMAGES = 2
-"""How many images at a time, at most."""
+"""The most images to process at a time."""
 
 
 def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, int]) -> jax.Array:
-    """A convolution: the products of each row of the kernel with its windows, added up."""
+    """Compute a convolution as the sum of the products of each kernel row with its windows."""
     windows_BxRxQxWxI = _windows(x_BxHxWxI, kernel_HxWxIxO.shape[1], padding)
     rows = windows_BxRxQxWxI.shape[1] - len(kernel_HxWxIxO) + 1
 
@@ -36,24 +36,24 @@ def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, in
         ]
         return sum(terms[1:], start=terms[0])
 
-    # Rounded after the loop: within it, XLA rounds number by number.
+    # Round after the loop: inside it, XLA rounds one element at a time.
     out = lax.map(products, few_at_a_time(windows_BxRxQxWxI))
     return out.reshape(-1, *out.shape[2:]).astype(x_BxHxWxI.dtype)
 
 
 def input_gradient(g_BxPxQxO: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, int]) -> jax.Array:
-    """The gradient of a square kernel's `conv` by x, given that of its output: by the kernel turned round."""
-    turned_HxWxOxI = kernel_HxWxIxO[::-1, ::-1].swapaxes(2, 3)
+    """Compute the gradient of `conv` by x: the convolution of g with the rotated, square kernel."""
+    rotated_HxWxOxI = kernel_HxWxIxO[::-1, ::-1].swapaxes(2, 3)
     reach = len(kernel_HxWxIxO) - 1
-    return conv(g_BxPxQxO, turned_HxWxOxI, (reach - padding[0], reach - padding[1]))
+    return conv(g_BxPxQxO, rotated_HxWxOxI, (reach - padding[0], reach - padding[1]))
 
 
 def kernel_gradient(
     x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], padding: tuple[int, int]
 ) -> jax.Array:
-    """The gradient of `conv` by the kernel, ``(*size, I, O)``: of each row, a product with its windows."""
-    rows, maps = g_BxPxQxO.shape[1], g_BxPxQxO.shape[-1]
-    over_places = (((1, 2, 3), (0, 1, 2)), ((), ()))
+    """Compute the gradient of `conv` by the kernel, ``(*size, I, O)``: one product for each kernel row."""
+    rows, features = g_BxPxQxO.shape[1], g_BxPxQxO.shape[-1]
+    over_positions = (((1, 2, 3), (0, 1, 2)), ((), ()))
 
     def add(sums: list[jax.Array], chunk: list[jax.Array]) -> tuple[list[jax.Array], None]:
         windows, g = chunk
@@ -62,34 +62,35 @@ def kernel_gradient(
         return [
             sum_OxWxI
             + lax.dot_general(
-                g_OxBxPxQ, windows[:, i : i + rows], over_places, preferred_element_type=jnp.float32
+                g_OxBxPxQ, windows[:, i : i + rows], over_positions, preferred_element_type=jnp.float32
             )
             for i, sum_OxWxI in enumerate(sums)
         ], None
 
     chunks = [few_at_a_time(x) for x in (_windows(x_BxHxWxI, size[1], padding), g_BxPxQxO)]
     # Made from g, so that they vary over the same mesh axes.
-    zeros = jnp.full_like(g_BxPxQxO, 0, jnp.float32, shape=(maps, size[1], x_BxHxWxI.shape[-1]))
+    zeros = jnp.full_like(g_BxPxQxO, 0, jnp.float32, shape=(features, size[1], x_BxHxWxI.shape[-1]))
     sums, _ = lax.scan(add, [zeros] * size[0], chunks)
     return jnp.stack(sums).transpose(0, 2, 3, 1).astype(x_BxHxWxI.dtype)
 
 
 def _windows(x_BxHxWxI: jax.Array, width: int, padding: tuple[int, int]) -> jax.Array:
-    """What a row of the kernel reads at each place, B x R x Q x width x I; R are all rows, padded ones too.
+    """Gather what a kernel row reads at each position: BxRxQxwidthxI, where R includes the padded rows.
 
-    As bits, as XLA would lay out float32 if it saw that x was made from that.
+    The result holds the bits of bfloat16 as integers. Otherwise XLA would store float32 if x was
+    converted from it.
     """
 
     def windows(x_BxHxWxI: jax.Array) -> jax.Array:
         around = (*padding, 0)
         x_BxRxSxI = lax.pad(x_BxHxWxI, jnp.uint16(0), [(0, 0, 0), around, around, (0, 0, 0)])
-        places = x_BxRxSxI.shape[2] - width + 1
-        return x_BxRxSxI[:, :, jnp.arange(places)[:, None] + jnp.arange(width)]
+        columns = x_BxRxSxI.shape[2] - width + 1
+        return x_BxRxSxI[:, :, jnp.arange(columns)[:, None] + jnp.arange(width)]
 
     return apart(windows)(lax.bitcast_convert_type(x_BxHxWxI, jnp.uint16))
 
 
 def few_at_a_time(x: jax.Array, most: int = IMAGES) -> jax.Array:
-    """The same images with an axis before them: so many at a time as divide the batch."""
+    """Add a leading axis of chunks: the largest equal chunks of up to ``most`` images."""
     images = max(n for n in range(1, most + 1) if len(x) % n == 0)
     return x.reshape(-1, images, *x.shape[1:])

@@ -1,12 +1,11 @@
-"""Convolutions as products against the library's."""
+"""Convolutions as matrix products against the definition."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.net.ops import definitions as ops
-from alexnet_jax.net.ops import products
+from alexnet_jax.net.ops import conv, conv_products
 
 SHAPES = [
     (4, (9, 7), 5, 8, (2, 2)),  # conv2
@@ -16,22 +15,22 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(("batch", "size", "kernel", "maps", "padding"), SHAPES)
-def test_a_convolution_and_its_gradients(batch, size, kernel, maps, padding):
+@pytest.mark.parametrize(("batch", "size", "kernel", "channels", "padding"), SHAPES)
+def test_a_convolution_and_its_gradients(batch, size, kernel, channels, padding):
     draws = np.random.default_rng(0)
 
     def draw(*shape):  # what bfloat16 holds exactly, in float32
         return jnp.asarray(draws.normal(size=shape), jnp.bfloat16).astype(jnp.float32)
 
-    x, w = draw(batch, *size, maps), draw(kernel, kernel, maps, 10)
-    y, transposed = jax.vjp(lambda x, w: ops._conv(x, w, 1, padding), x, w)
+    x, w = draw(batch, *size, channels), draw(kernel, kernel, channels, 10)
+    y, transposed = jax.vjp(lambda x, w: conv._conv(x, w, 1, padding), x, w)
     g = draw(*y.shape)
     by_x, by_w = transposed(g)
     x, w, g = (a.astype(jnp.bfloat16) for a in (x, w, g))
     found = (
-        products.conv(x, w, padding),
-        products.input_gradient(g, w, padding),
-        products.kernel_gradient(x, g, w.shape[:2], padding),
+        conv_products.conv(x, w, padding),
+        conv_products.input_gradient(g, w, padding),
+        conv_products.kernel_gradient(x, g, w.shape[:2], padding),
     )
     for a, expected in zip(found, (y, by_x, by_w), strict=True):
         assert (a.shape, a.dtype) == (expected.shape, jnp.bfloat16)
@@ -41,6 +40,6 @@ def test_a_convolution_and_its_gradients(batch, size, kernel, maps, padding):
 
 def test_a_net_in_bfloat16_takes_them():
     x, w = jnp.ones((2, 5, 5, 8), jnp.bfloat16), jnp.ones((3, 3, 8, 4), jnp.bfloat16)
-    text = jax.jit(lambda x, w: ops.conv(x, w, 1, (1, 1))).lower(x, w).as_text()
+    text = jax.jit(lambda x, w: conv.conv(x, w, 1, (1, 1))).lower(x, w).as_text()
     assert "dot_general" in text
     assert "stablehlo.convolution" not in text

@@ -4,10 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from alexnet_jax import UserError, apply, restore
 from alexnet_jax.data.dataset import open_cache
-from alexnet_jax.paper.neighbours import choose, nearest
+from alexnet_jax.loops.predict import Guess, Prediction
+from alexnet_jax.paper import figure4
+from alexnet_jax.paper.figure4 import Neighbours, choose, nearest
+
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +82,61 @@ def test_of_many_training_images_some_are_looked_at(net, cache):
     assert len(set(found.near_rows[0])) == 300
     assert found.near_rows.max() > 1000  # from all of the set, whatever its order
     assert (np.diff(found.distances, axis=1) >= 0).all()
+
+
+def prediction(right=None, path="folder/file.png"):
+    guesses = tuple(Guess(i, f"n{i}", f"word {i}", 0.5 / (i + 1)) for i in range(5))
+    return Prediction(path, RNG.integers(0, 256, (8, 8, 3), np.uint8), guesses, right)
+
+
+def test_bars_and_the_right_class():
+    sixth = Guess(7, "n7", "word 7", 0.01)
+    predictions = [
+        prediction(),
+        prediction(prediction().guesses[2]),
+        prediction(sixth),
+        prediction(),
+        prediction(),
+    ]
+    figure = figure4.draw_predictions(predictions)
+    assert len(figure.axes) == 2 * 2 * 4  # two rows of four, for images and for bars
+    pictures = [ax for ax in figure.axes if ax.images]
+    bars = [ax for ax in figure.axes if ax.patches]
+    assert len(pictures) == len(bars) == 5
+    for ax, expected in zip(pictures, predictions, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), expected.image)
+    assert [ax.get_title() for ax in bars] == ["file.png", "word 2", "word 7", "file.png", "file.png"]
+    colors = [[to_hex(bar.get_facecolor()) for bar in ax.patches] for ax in bars]
+    other = colors[0][0]
+    assert [[color != other for color in row] for row in colors[:3]] == [
+        [False] * 5,
+        [False, False, True, False, False],
+        [False] * 5,
+    ]
+    widths = [bar.get_width() for bar in bars[0].patches]
+    np.testing.assert_allclose(widths, [0.5, 0.25, 0.5 / 3, 0.125, 0.1])
+    texts = [text.get_text() for text in bars[0].texts]
+    assert texts[:4] == ["word 0", "50.0%", "word 1", "25.0%"]
+
+
+def test_a_row_for_each_test_image_and_its_neighbours(tmp_path):
+    images = RNG.integers(0, 256, (2, 7, 8, 8, 3), np.uint8)
+    found = Neighbours(
+        split="test",
+        rows=np.arange(2),
+        labels=np.array([0, 2]),
+        images=images[:, 0],
+        near_rows=np.zeros((2, 6), int),
+        near_labels=np.array([[0, 0, 1, 0, 0, 0], [2, 2, 2, 2, 2, 1]]),
+        near_images=images[:, 1:],
+        distances=np.linspace(1, 200, 12).reshape(2, 6),
+        searched=100,
+    )
+    figure = figure4.draw_neighbours(found, ["cat", "dog", "$\\emu"])
+    assert len(figure.axes) == 2 * 7
+    for ax, image in zip(figure.axes, images.reshape(14, 8, 8, 3), strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), image)
+    labels = [ax.get_xlabel() for ax in figure.axes]
+    assert labels[:4] == ["cat", "1.00", "19.1", "dog, 37.2"]
+    assert (labels[7], labels[13]) == ("$\\emu", "dog, 200")
+    figure.savefig(tmp_path / "figure.png")

@@ -11,8 +11,8 @@ import threading
 import pytest
 from PIL import Image
 
-from alexnet_jax import progress
 from alexnet_jax.data.dataset import open_cache
+from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import restore
 from tests.conftest import RECIPES, STEPS
 

@@ -1,24 +1,31 @@
-"""Test images, and the training images that a net finds most like them: figure 4 (right) of the paper.
+"""Figure 4 of the paper: guesses for test images (left), and the training images nearest to them (right).
 
-Alike are those whose last hidden layers lie near each other in Euclidean distance. Which test images
-are looked at does not depend on what a net makes of them.
+The distance is Euclidean, between last hidden layers. The choice of the test images does not depend on what a
+network makes of them.
 """
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from alexnet_jax import progress
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.shards import Images
 from alexnet_jax.errors import UserError
+from alexnet_jax.loops.predict import Prediction
+from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
 SEARCHED = 50_000  # training images, if there are more
 _AT_ONCE = 128  # images in a batch
+_COLUMNS = 4  # of images with bars
+_BLUE, _PINK, _RED, _LIGHT = "#a9cce9", "#f4a3b4", "#b3263e", "#bbbbbb"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,3 +138,78 @@ def _features(net: Restored, images: Images, rows: np.ndarray) -> Iterator[tuple
         batch = np.zeros((_AT_ONCE, *images.shape[1:]), np.uint8)
         images.read(some, batch[: len(some)])
         yield some, net.features(batch)[: len(some)]
+
+
+def draw_predictions(predictions: Sequence[Prediction]) -> Figure:
+    """Draw the left half: each image above its class, or its file name, and the bars of the guesses.
+
+    The bar of the right class, where it is known, has a colour of its own.
+
+    Args:
+      predictions: one at least.
+    """
+    columns = min(_COLUMNS, len(predictions))
+    rows = -(-len(predictions) // columns)
+    figure = Figure(
+        figsize=(2.7 * columns, 4.1 * rows), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05)
+    )
+    cells = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.6, 1.2] * rows)
+    for ax in cells.flat:
+        ax.set_axis_off()
+    for i, prediction in enumerate(predictions):
+        row, column = divmod(i, columns)
+        cells[2 * row, column].imshow(prediction.image)
+        _bars(cells[2 * row + 1, column], prediction)
+    return figure
+
+
+def _bars(ax: Axes, prediction: Prediction) -> None:
+    right = prediction.right
+    caption = right.name if right else Path(prediction.path).name
+    ax.set_title(_short(caption, 30), fontsize=10, fontweight="bold" if right else "normal", parse_math=False)
+    for place, guess in enumerate(prediction.guesses):
+        color = _PINK if right and guess.label == right.label else _BLUE
+        ax.barh(place, guess.probability, color=color, height=0.82)
+        ax.text(0.02, place, _short(guess.name, 26), va="center", fontsize=9, parse_math=False)
+        ax.text(0.98, place, f"{guess.probability:.1%}", va="center", ha="right", fontsize=9)
+    ax.set(xlim=(0, 1), ylim=(len(prediction.guesses) - 0.4, -0.6), xticks=[], yticks=[])
+    ax.set_axis_on()
+    ax.spines[:].set_color(_LIGHT)
+
+
+def draw_neighbours(found: Neighbours, class_words: Sequence[str]) -> Figure:
+    """Draw the right half: a row for each test image, with its class, and the nearest training images.
+
+    Those carry their distance, and their class where it is another one.
+
+    Args:
+      found: one test image at least.
+      class_words: names of the classes, by label.
+    """
+    count, near = found.near_rows.shape
+    figure = Figure(figsize=(1.25 * (near + 1.25), 1.45 * count + 0.1), layout="constrained")
+    grid = figure.add_gridspec(count, near + 2, width_ratios=[1, 0.25, *[1] * near])
+    for i in range(count):
+        ax = figure.add_subplot(grid[i, 0])
+        _picture(ax, found.images[i])
+        name = _short(class_words[found.labels[i]], 15)
+        ax.set_xlabel(name, fontsize=9, fontweight="bold", labelpad=3, parse_math=False)
+        for j in range(near):
+            ax = figure.add_subplot(grid[i, 2 + j])
+            _picture(ax, found.near_images[i, j])
+            same = found.near_labels[i, j] == found.labels[i]
+            name = "" if same else f"{_short(class_words[found.near_labels[i, j]], 12)}, "
+            distance = f"{found.distances[i, j]:#.3g}".rstrip(".")
+            color = "black" if same else _RED
+            ax.set_xlabel(name + distance, fontsize=8, color=color, labelpad=3, parse_math=False)
+    return figure
+
+
+def _picture(ax: Axes, image_HxWx3: np.ndarray) -> None:
+    ax.imshow(image_HxWx3)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

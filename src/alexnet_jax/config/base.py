@@ -1,0 +1,40 @@
+"""The config that every recipe begins with. Nothing here imports JAX."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from alexnet_jax.config.settings import SETTINGS, Follows
+
+
+def base() -> ConfigDict:
+    """Return every setting with its default: the paper's, if the paper has one."""
+    config = ConfigDict()
+    for setting in SETTINGS:
+        *sections, name = setting.key.split(".")
+        section = config
+        for each in sections:
+            if each not in section:
+                section[each] = ConfigDict()
+            section = section[each]
+        match setting.default:
+            case Follows(key):
+                section[name] = section.get_oneway_ref(key.rpartition(".")[2])
+            case None:
+                section[name] = placeholder(setting.type)
+            case dict():
+                section[name] = ConfigDict()
+            case default:
+                section[name] = default
+    return config
+
+
+def flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ``("data.crop_size", 224)`` and so on, for every setting."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,113 @@
+"""The configs in workdirs: as JSON, and what may change when a run resumes. Nothing here imports JAX."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax import layers as layers_lib
+from alexnet_jax.config.base import base, flat
+from alexnet_jax.config.settings import resume_of, unknown
+from alexnet_jax.config.validate import UnknownSetting, check_each
+from alexnet_jax.errors import UserError
+
+
+def to_json(config: ConfigDict) -> str:
+    """Return the text of a workdir's ``config.json``."""
+    settings = config.to_dict()
+    settings["net"]["layers"] = layers_lib.to_json(settings["net"]["layers"])
+    return json.dumps(settings, indent=1) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """Return the inverse of `to_json`; the settings have the types that `base` gives them.
+
+    Raises:
+      UserError: another version of this package wrote it, with other settings or layers.
+      ValueError: it is damaged.
+      TypeError: the same.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("config.json holds no settings")
+    config = base()
+    expected = {key for key, _ in flat(config)} | {"optimizer.layers"}
+    there = _flat_json(found)
+    if other := sorted({*there} - expected):
+        raise _other_version(unknown(other[0]))
+    if lacking := sorted(expected - {*there}):
+        raise _other_version(f"config.{lacking[0]} is missing")
+    try:
+        config.net.layers = layers_lib.from_json(there.pop("net.layers"))
+    except UserError as error:
+        raise _other_version(str(error)) from error
+    config.optimizer.layers = ConfigDict(there.pop("optimizer.layers"))
+    for key, value in there.items():
+        *sections, name = key.split(".")
+        section = config[sections[0]] if sections else config
+        section[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        check_each(config)
+    except UnknownSetting as error:
+        raise _other_version(str(error)) from error
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return config
+
+
+def _flat_json(found: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings by key; ``optimizer.layers`` stays whole."""
+    settings: dict[str, Any] = {}
+    for name, value in found.items():
+        key = prefix + name
+        if isinstance(value, dict) and key != "optimizer.layers":
+            settings |= _flat_json(value, f"{key}.")
+        else:
+            settings[key] = value
+    return settings
+
+
+def _other_version(why: str) -> UserError:
+    return UserError(
+        f"config.json was written by another version of alexnet_jax ({why}): train again in another"
+        " --workdir, or use the version that wrote it"
+    )
+
+
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """Return every setting by its key, as in JSON; a layer's fields are ``net.layers.NAME.FIELD``."""
+    found = dict(flat(config))
+    for layer in layers_lib.to_json(found.pop("net.layers")):
+        name = layer.pop("name")
+        found |= {f"net.layers.{name}.{field}": value for field, value in layer.items()}
+    found["net.layers"] = [layer.name for layer in config.net.layers]
+    return json.loads(json.dumps(found))  # tuples and lists are the same
+
+
+def changes(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
+    """Return (key, old, new) of every setting that differs; keys as in `settings`."""
+    a, b = settings(old), settings(new)
+    return [(key, a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+
+
+def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[str]:
+    """Return what changes when a run resumes with another config, a line for each setting.
+
+    Raises:
+      UserError: a setting changed that would make it another run.
+    """
+    changed = changes(old, new)
+    for key, before, after in changed:
+        moved = key == "init_from" and before and after and _moved(Path(before), Path(after))
+        if resume_of(key) == "no" and not moved:
+            raise UserError(
+                f"{workdir} holds a run with {key} = {before}, the config says {after}:"
+                " take another --workdir, or the same setting"
+            )
+    return [f"{key}: {before} -> {after}" for key, before, after in changed]
+
+
+def _moved(before: Path, after: Path) -> bool:
+    """Return whether a workdir was moved from the first path to the second."""
+    return before.name == after.name and (not before.exists() or before.samefile(after))

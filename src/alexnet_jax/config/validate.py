@@ -1,0 +1,94 @@
+"""Check a config against the table of settings. Nothing here imports JAX."""
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config.base import flat
+from alexnet_jax.config.settings import BY_KEY, KINDS, OF_A_LAYER, RENAMED_VALUES, Setting, new_name, unknown
+from alexnet_jax.errors import UserError, near
+from alexnet_jax.net.shapes import layer_shapes
+
+_TYPES: Mapping[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (numbers.Integral,),
+    float: (numbers.Real,),
+    str: (str,),
+    tuple: (tuple, list),
+}
+
+
+class UnknownSetting(UserError):
+    """Report a setting or a value that does not exist: another version may have it."""
+
+
+def validate(config: ConfigDict) -> None:
+    """Check every setting, and those that belong together.
+
+    Raises:
+      UserError: the first setting that is wrong, and what would be right.
+    """
+    check_each(config)
+    data = config.data
+    if data.crop_size > data.image_size:
+        raise UserError(
+            f"config.data.crop_size is {data.crop_size}: larger than image_size, {data.image_size}"
+        )
+    if data.crop_scale and not data.random_crops:
+        raise UserError("config.data.crop_scale and config.data.random_crops=False contradict each other")
+    shapes = layer_shapes(config.net.layers, config.net.towers, (data.crop_size, data.crop_size, 3))
+    with_params = [t.layer.name for t in shapes if t.params]
+    for name in config.optimizer.layers:
+        if name not in with_params:
+            raise UserError(
+                f"config.optimizer.layers.{name}: the net's layers are {', '.join(with_params)}"
+                f"{near(name, with_params)}"
+            )
+
+
+def check_each(config: ConfigDict) -> None:
+    """Check each setting for itself: its key, its type and its value.
+
+    Raises:
+      UserError: the first setting that is wrong, and what would be right.
+    """
+    settings = dict(flat(config))
+    for key in settings:
+        if key not in BY_KEY and not key.startswith("optimizer.layers."):
+            raise UnknownSetting(unknown(key))
+    for key, setting in BY_KEY.items():
+        if setting.type is dict:
+            continue
+        if key not in settings:
+            raise UnknownSetting(f"config.{key} is missing: begin the recipe with alexnet_jax.config.base()")
+        if key != "net.layers":
+            _check(f"config.{key}", setting, settings[key])
+    for name, overrides in config.optimizer.layers.items():
+        where = f"config.optimizer.layers.{name}"
+        if not isinstance(overrides, ConfigDict):
+            raise UserError(f"{where} is {overrides}, but must be a table: {where}.learning_rate=0.01")
+        for key, value in overrides.items():
+            if key in OF_A_LAYER:
+                _check(f"{where}.{key}", OF_A_LAYER[key], value)
+            elif now := new_name(f"optimizer.layers.{name}.{key}"):
+                raise UnknownSetting(f"{where}.{key} does not exist: it is called {now} now")
+            else:
+                raise UnknownSetting(f"{where}.{key}: there are {', '.join(OF_A_LAYER)}")
+
+
+def _check(name: str, setting: Setting, value: Any) -> None:
+    if value is None and setting.default is None and setting.key in BY_KEY:
+        return
+    if new := RENAMED_VALUES.get(setting.key, {}).get(value if isinstance(value, str) else None):
+        raise UnknownSetting(f"{name} is {value!r}, which is called {new!r} now")
+    if setting.choices:
+        if value not in setting.choices:
+            raise UserError(f"{name} is {value!r}, but must be {' or '.join(setting.choices)}")
+        return
+    is_bool = isinstance(value, bool)
+    if not isinstance(value, _TYPES[setting.type]) or (is_bool and setting.type is not bool):
+        raise UserError(f"{name} is {value}, but must be {KINDS[setting.type]}")
+    if setting.check is not None and not setting.check.holds(value):
+        raise UserError(f"{name} is {value}, but must be {setting.check.meaning}")

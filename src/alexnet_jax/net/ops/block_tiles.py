@@ -1,0 +1,34 @@
+"""The tiles of the TPU kernel in `block_tpu`, and the sizes that it supports. Does not import Pallas."""
+
+import jax
+
+from alexnet_jax.layers import LRN, MaxPool
+
+LANES = 128
+"""Elements in a row of a tile, a TPU's vector register."""
+SUBLANES = 16
+"""Rows of a tile in bfloat16; in float32 there are half as many."""
+KERNEL_BYTES = 14 * 2**20
+"""Memory for the blocks of a kernel, which may use 16 MiB."""
+
+
+def images_in_a_tile(channels: int) -> int:
+    """Return how many images share a tile. Channels take the lanes if they fill them, otherwise images do."""
+    return LANES if channels % LANES else LANES // 2
+
+
+def fits(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
+    """Return whether `block_tpu.relu_lrn_max_pool` supports these sizes."""
+    batch, height, width, channels = x_BxHxWxC.shape
+    row = width * channels * images_in_a_tile(channels)
+    itemsize = x_BxHxWxC.dtype.itemsize
+    # Two rows each of x and its gradient; of the windows, the gradients and the positions of the maxima.
+    blocks = 4 * row * itemsize + row // 2 * (itemsize + 1)
+    kept = 2 * row // 2 * 4
+    return (
+        (pool.window, pool.stride) == (3, 2)
+        and height % 2 == width % 2 == 1  # so that the last windows end at the edge
+        and batch % images_in_a_tile(channels) == channels % SUBLANES == 0
+        and max(norm.reach) < channels
+        and 2 * blocks + kept <= KERNEL_BYTES  # one block is computed while the next one is loaded
+    )

@@ -1,0 +1,170 @@
+"""Convolution, and locally connected layers. Images are BxHxWxC.
+
+The definition comes first. Below it is the version for CPUs, which must equal it.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from alexnet_jax.layers import Local
+from alexnet_jax.net.ops import conv_products
+
+NARROW = 8
+"""Convolutions over fewer channels than this read a row of the image as one channel (`_cpu_conv`)."""
+IMAGES = 4
+"""The most images that `_cpu_kernel_gradient` processes at a time."""
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """Compute the cross-correlation that network libraries call convolution.
+
+    Args:
+      x: images, BxHxWxI.
+      kernel_HxWxIxO: weights.
+      stride: distance of neighbouring windows, in both directions.
+      padding: zeros before and after, in both directions.
+    """
+    return lax.platform_dependent(
+        x,
+        kernel_HxWxIxO,
+        cpu=lambda x, kernel: _cpu_conv(x, kernel, stride, padding),
+        default=lambda x, kernel: _conv(x, kernel, stride, padding),
+    )
+
+
+def _conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """Define `conv`: every version must equal this one."""
+    return lax.conv_general_dilated(
+        x, kernel_HxWxIxO, (stride, stride), (padding, padding), dimension_numbers=_LAYOUT
+    )
+
+
+def _conv_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return conv(x, kernel, stride, padding), (x, kernel)
+
+
+def _conv_backward(
+    stride: int, padding: tuple[int, int], saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+
+    def on_cpu(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        by_x = _cpu_input_gradient(x, kernel, g, stride, padding)
+        return by_x, _cpu_kernel_gradient(x, g, kernel.shape[:2], stride, padding)
+
+    def by_autodiff(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        by_x, by_kernel = jax.vjp(lambda x, kernel: _conv(x, kernel, stride, padding), x, kernel)[1](g)
+        return by_x, by_kernel
+
+    gradients: tuple[jax.Array, jax.Array] = lax.platform_dependent(
+        x, kernel, g, cpu=on_cpu, default=by_autodiff
+    )
+    return gradients
+
+
+conv.defvjp(_conv_forward, _conv_backward)
+
+
+def local(x: jax.Array, kernel_HxWxIxO: jax.Array, layer: Local) -> jax.Array:
+    """Apply a different kernel at each position.
+
+    Args:
+      x: images, BxHxWxC.
+      kernel_HxWxIxO: weights for each position; I counts the rows, columns and channels of a window.
+      layer: size of the windows and padding.
+    """
+    height, width = kernel_HxWxIxO.shape[:2]
+    # Positions come first: each one is a product of its own. The windows are made in float32, because
+    # their gradient is a sum over windows.
+    around = [(0, 0), layer.padding, layer.padding, (0, 0)]
+    padded_HxWxBxC = jnp.pad(x.astype(jnp.float32), around).transpose(1, 2, 0, 3)
+    windows_HxWxBxI = jnp.concatenate(
+        [
+            padded_HxWxBxC[i : i + height, j : j + width]
+            for i in range(layer.kernel)
+            for j in range(layer.kernel)
+        ],
+        axis=-1,
+    ).astype(x.dtype)
+    return jnp.matmul(windows_HxWxBxI, kernel_HxWxIxO).transpose(2, 0, 1, 3)
+
+
+def _cpu_conv(
+    x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]
+) -> jax.Array:
+    """Compute `conv` on a CPU.
+
+    Few input channels, as those of an image, become additional columns. The innermost loop then runs over
+    a row of the kernel instead of the three channels of a pixel. With three, XLA's convolution into 17 to
+    39 channels is about ten times slower (docs/performance.md). In bfloat16, with stride 1 and more
+    channels, `conv_products` is faster.
+    """
+    if _by_products(x_BxHxWxI, stride):
+        return conv_products.conv(x_BxHxWxI, kernel_HxWxIxO, padding)
+    channels, size = x_BxHxWxI.shape[-1], kernel_HxWxIxO.shape
+    strides, around = (stride, stride), (padding, padding)
+    if channels < NARROW:
+        x_BxHxWxI = x_BxHxWxI.reshape(*x_BxHxWxI.shape[:2], -1, 1)
+        kernel_HxWxIxO = kernel_HxWxIxO.reshape(size[0], -1, 1, size[-1])
+        strides = (stride, stride * channels)
+        around = (padding, (padding[0] * channels, padding[1] * channels))
+    return lax.conv_general_dilated(x_BxHxWxI, kernel_HxWxIxO, strides, around, dimension_numbers=_LAYOUT)
+
+
+def _cpu_input_gradient(
+    x_BxHxWxI: jax.Array,
+    kernel_HxWxIxO: jax.Array,
+    g_BxPxQxO: jax.Array,
+    stride: int,
+    padding: tuple[int, int],
+) -> jax.Array:
+    """Compute the gradient of `conv` by x from the gradient by its output."""
+    if _by_products(x_BxHxWxI, stride):
+        return conv_products.input_gradient(g_BxPxQxO, kernel_HxWxIxO, padding)
+    transposed = jax.linear_transpose(lambda x: _cpu_conv(x, kernel_HxWxIxO, stride, padding), x_BxHxWxI)
+    (by_x_BxHxWxI,) = transposed(g_BxPxQxO)
+    return by_x_BxHxWxI
+
+
+def _cpu_kernel_gradient(
+    x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], stride: int, padding: tuple[int, int]
+) -> jax.Array:
+    """Compute the gradient of `conv` by its kernel, ``(*size, I, O)``, from the gradient by its output.
+
+    It is a convolution in which images and channels are exchanged. A few images at a time stay in the cache.
+    """
+    if _by_products(x_BxHxWxI, stride):
+        return conv_products.kernel_gradient(x_BxHxWxI, g_BxPxQxO, size, padding)
+
+    def gradient(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array) -> jax.Array:
+        by_kernel_IxHxWxO = lax.conv_general_dilated(
+            x_BxHxWxI.transpose(3, 1, 2, 0),
+            g_BxPxQxO.transpose(1, 2, 0, 3),
+            (1, 1),
+            (padding, padding),
+            rhs_dilation=(stride, stride),
+            dimension_numbers=_LAYOUT,
+            preferred_element_type=jnp.float32,
+        )
+        # If the stride leaves a remainder, the result has more rows and columns than the kernel.
+        return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]
+
+    chunks = [conv_products.few_at_a_time(x, IMAGES) for x in (x_BxHxWxI, g_BxPxQxO)]
+    first = jax.eval_shape(gradient, *(x[0] for x in chunks))
+    # Made from g, so that it varies over the same mesh axes.
+    zeros = jnp.full_like(g_BxPxQxO, 0, first.dtype, shape=first.shape)
+    sums, _ = lax.scan(lambda sums, chunk: (sums + gradient(*chunk), None), zeros, chunks)
+    return sums.astype(x_BxHxWxI.dtype)
+
+
+def _by_products(x_BxHxWxI: jax.Array, stride: int) -> bool:
+    """Return whether `conv_products` computes this convolution on a CPU."""
+    return x_BxHxWxI.dtype == jnp.bfloat16 and stride == 1 and x_BxHxWxI.shape[-1] >= NARROW

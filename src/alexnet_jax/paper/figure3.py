@@ -1,0 +1,87 @@
+"""Figure 3 of the paper: the kernels of the first convolution, and how much of them is colour."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.layers import Conv
+from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.training.restored import Restored
+
+_KERNELS_IN_A_ROW = 16
+_KERNEL = 0.5  # inches
+
+
+def first_kernels(net: Restored) -> np.ndarray:
+    """Return the kernels of the convolution that reads the image: (towers, height, width, 3, channels).
+
+    Raises:
+      UserError: the net has none.
+    """
+    for shapes in layer_shapes(net.model.layers, net.model.towers, net.model.image_shape):
+        if shapes.shared and isinstance(shapes.layer, Conv):
+            return np.asarray(net.params[shapes.layer.name]["kernel"])
+    raise UserError("figure 3 shows the kernels of a convolution of the image, and this net has none")
+
+
+def color_shares(kernel_TxHxWx3xM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of colour in the kernels: of their energy, sum(w^2), what is off the grey axis.
+
+    0 of a kernel that is grey, 1 of one that answers to colour alone, 2/3 expected of random weights;
+    0 where all weights are zero. In a tower's share kernels that learned little count as little.
+
+    Returns:
+      Float64 of shape (towers,), of all kernels of a tower, and (towers, channels), of each one.
+    """
+    w = kernel_TxHxWx3xM.astype(np.float64)
+    energy_TxM = np.sum(w**2, axis=(1, 2, 3))
+    grey_TxM = 3 * np.sum(w.mean(axis=3) ** 2, axis=(1, 2))
+    return _off(grey_TxM.sum(axis=1), energy_TxM.sum(axis=1)), _off(grey_TxM, energy_TxM)
+
+
+def _off(grey: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    shares = 1 - np.divide(grey, energy, out=np.ones_like(energy), where=energy != 0)
+    return np.maximum(shares, 0)  # rounding
+
+
+def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
+    """Draw each tower's kernels, zero as mid-grey, and how much of them is colour.
+
+    Args:
+      kernel_TxHxWx3xM: from `first_kernels`.
+    """
+    towers, (rows, columns) = len(kernel_TxHxWx3xM), _grid(kernel_TxHxWx3xM.shape[-1])
+    size = (max(6.0, _KERNEL * columns), towers * (_KERNEL * rows + 0.35))
+    figure = Figure(figsize=size, layout="constrained")
+    cells = figure.subplots(towers, 1, squeeze=False)[:, 0]
+    of_towers, of_kernels = color_shares(kernel_TxHxWx3xM)
+    for i, (ax, share, shares_M) in enumerate(zip(cells, of_towers, of_kernels, strict=True)):
+        ax.imshow(mosaic(kernel_TxHxWx3xM[i]), interpolation="nearest")
+        ax.set_axis_off()
+        start = f"Tower {i + 1}: colour" if towers > 1 else "Colour"
+        ax.set_title(
+            f"{start} is {share:.0%} of the kernels' energy ({shares_M.min():.0%} to {shares_M.max():.0%})",
+            fontsize=10,
+        )
+    return figure
+
+
+def _grid(kernels: int) -> tuple[int, int]:
+    """Return the rows and columns for this number of kernels."""
+    rows = -(-kernels // _KERNELS_IN_A_ROW)
+    return rows, -(-kernels // rows)
+
+
+def mosaic(kernel_HxWx3xM: np.ndarray) -> np.ndarray:
+    """Return a tower's kernels in rows on white, enlarged, each scaled by its largest weight: 0 to 1."""
+    rows, columns = _grid(kernel_HxWx3xM.shape[-1])
+    largest_M = np.abs(kernel_HxWx3xM).max(axis=(0, 1, 2))
+    scaled = 0.5 + kernel_HxWx3xM / (2 * np.where(largest_M == 0, 1, largest_M))
+    enlarge = -(-66 // len(scaled))
+    tiles = np.moveaxis(scaled, -1, 0).repeat(enlarge, axis=1).repeat(enlarge, axis=2)
+    blank = rows * columns - len(tiles)
+    tiles = np.pad(tiles, [(0, blank), (0, 0), (0, 0), (0, 0)], constant_values=1)
+    tiles = np.pad(tiles, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=1)
+    _, height, width, _ = tiles.shape
+    grid = tiles.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return grid.reshape(rows * height, columns * width, 3)

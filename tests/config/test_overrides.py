@@ -1,0 +1,31 @@
+"""--config.KEY=VALUE."""
+
+import pytest
+
+from alexnet_jax import UserError
+from alexnet_jax.config.overrides import override
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("learning.rate=1", "config.learning.rate does not exist: it is called optimizer.learning_rate now"),
+        ("learning.cuts=(1,2)", "called schedule.boundaries now"),
+        ("learning.layers.conv1.bias_rate=1", "called optimizer.layers.conv1.bias_learning_rate now"),
+        ("optimizer.layers=3", "name a layer and its setting, as optimizer.layers.fc8.learning_rate"),
+        ("optimizer.layers.conv1=3", "name a layer and its setting"),
+        ("data.cropsize=3", "did you mean data.crop_size"),
+    ],
+)
+def test_unknown_settings_are_refused_with_near_or_new_names(tiny, word, message):
+    with pytest.raises(UserError, match=message):
+        override(tiny, [f"--config.{word}"])
+
+
+def test_values_get_the_type_of_their_setting(tiny):
+    words = ["mesh=(2, 1)", "num_epochs=3", "data.flip=true", "data.cache_dir=a=b", "num_steps=7"]
+    words += ["optimizer.layers.conv1.boundaries=(1, 2)"]
+    found = override(tiny, [f"--config.{word}" for word in words])
+    assert (found.mesh, found.data.flip, found.data.cache_dir, found.num_steps) == ((2, 1), True, "a=b", 7)
+    assert isinstance(found.num_epochs, float)
+    assert found.optimizer.layers.conv1.boundaries == (1, 2)

@@ -1,0 +1,89 @@
+"""Settings that are wrong, each refused in one line."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from alexnet_jax import UserError
+from alexnet_jax.config.validate import validate
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("batch_size", 0),
+        ("num_epochs", float("nan")),
+        ("num_steps", -1),
+        ("seed", -1),
+        ("optimizer.learning_rate", -0.1),
+        ("optimizer.learning_rate", float("nan")),
+        ("optimizer.learning_rate", float("inf")),
+        ("optimizer.momentum", 1.0),
+        ("optimizer.weight_decay", -1.0),
+        ("schedule.name", "cosine"),
+        ("schedule.boundaries", (2.0, 1.0)),
+        ("schedule.boundaries", ("a",)),
+        ("data.crop_size", 9),
+        ("data.crop_scale", (0.08,)),
+        ("data.crop_scale", (0.5, 0.1)),
+        ("data.crop_scale", (0.5, 1.5)),
+        ("data.encoding", "png"),
+        ("data.max_broken", 1.0),
+        ("data.color_noise", -0.1),
+        ("data.validation", float("nan")),
+        ("data.pixel_std", 0.0),
+        ("dtype", "float16"),
+        ("mesh", (0, 1)),
+        ("mesh", (1, 1, 1)),
+        ("net.towers", 0),
+        ("eval_every", 0),
+        ("keep_checkpoints", 0),
+        ("batch_size", None),
+        ("batch_size", True),
+    ],
+)
+def test_settings_that_make_no_sense(tiny, key, value):
+    section, _, name = key.rpartition(".")
+    (tiny[section] if section else tiny)[name] = value
+    with pytest.raises(UserError, match=f"config.{key}"):
+        validate(tiny)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"conv9": {"learning_rate": 0.1}}, "conv9: the net's layers are conv1, conv2, fc6, fc8"),
+        ({"fc8": {"decay": 0.1}}, "fc8.decay: there are learning_rate"),
+        ({"fc8": {"learning_rate": -0.1}}, "fc8.learning_rate is -0.1"),
+        ({"fc8": {"boundaries": (2, 1)}}, "fc8.boundaries is .2, 1., but must be rising epochs"),
+        ({"fc8": {"bias_decay": 0.1}}, "called optimizer.layers.fc8.bias_weight_decay now"),
+        ({"fc8": 0.1}, "fc8 is 0.1, but must be a table"),
+    ],
+)
+def test_overrides_of_layers_are_checked(tiny, layers, message):
+    tiny.optimizer.layers = ConfigDict(layers)
+    with pytest.raises(UserError, match=message):
+        validate(tiny)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("batch_sise", "config.batch_sise does not exist .did you mean batch_size"),
+        ("data.cropsize", "config.data.cropsize does not exist .did you mean data.crop_size"),
+        ("learning.rate", "config.learning.rate does not exist: it is called optimizer.learning_rate now"),
+    ],
+)
+def test_a_recipe_with_an_unknown_setting_is_refused(tiny, key, message):
+    section, _, name = key.rpartition(".")
+    tiny.learning = ConfigDict() if section == "learning" else tiny.data
+    if section != "learning":
+        del tiny.learning
+    (tiny[section] if section else tiny)[name] = 1
+    with pytest.raises(UserError, match=message):
+        validate(tiny)
+
+
+def test_a_value_with_a_new_name_is_refused_with_it(tiny):
+    tiny.data.color_noise_reading = "deviation"
+    with pytest.raises(UserError, match="is 'deviation', which is called 'standard_deviation' now"):
+        validate(tiny)

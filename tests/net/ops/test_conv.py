@@ -1,0 +1,95 @@
+"""Convolutions: the CPU's version against the definition, local against NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.layers import Local
+from alexnet_jax.net.ops import conv
+
+X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("batch", "size", "kernel", "stride", "padding"),
+    [
+        (32, (23, 23), 11, 4, (0, 3)),  # conv1
+        (16, (9, 7), 5, 1, (2, 2)),
+        (3, (6, 6), 3, 1, (1, 1)),
+        (7, (8, 8), 3, 2, (0, 1)),
+        (1, (5, 5), 1, 1, (0, 0)),
+        (17, (9, 9), 2, 3, (1, 0)),  # a stride larger than the kernel, a batch of odd size
+    ],
+)
+def test_the_gradient_by_the_kernel(batch, size, kernel, stride, padding, dtype):
+    draws = np.random.default_rng(0)
+    x = jnp.asarray(draws.normal(size=(batch, *size, 3)), dtype)
+    w = jnp.asarray(draws.normal(size=(kernel, kernel, 3, 4)), dtype)
+    y, by_library = jax.vjp(lambda w: conv._conv(x, w, stride, padding), w)
+    g = jnp.asarray(draws.normal(size=y.shape), dtype)
+    expected = np.asarray(by_library(g)[0], np.float32)
+    found = conv._cpu_kernel_gradient(x, g, w.shape[:2], stride, padding)
+    assert (found.shape, found.dtype) == (w.shape, w.dtype)
+    tolerance = {"float32": 1e-5, "bfloat16": 3e-2}[dtype] * np.abs(expected).max()
+    np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 9])
+@pytest.mark.parametrize(("stride", "padding"), [(1, (2, 1)), (1, (0, 0)), (2, (1, 1)), (4, (0, 3))])
+def test_convolution(channels, stride, padding):
+    draws = np.random.default_rng(0)
+    x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, channels), (4, 3, channels, 5)])
+    expected = conv._conv(x, w, stride, padding)
+    np.testing.assert_allclose(conv._cpu_conv(x, w, stride, padding), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_convolutions_gradients_are_the_librarys():
+    draws = np.random.default_rng(0)
+    x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(8, 12, 12, 3), (5, 5, 3, 4)])
+
+    def loss(convolve):
+        return lambda x, w: jnp.sum(jnp.sin(convolve(x, w, 2, (1, 2))))
+
+    found, expected = (jax.grad(loss(convolve), (0, 1))(x, w) for convolve in (conv.conv, conv._conv))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("window", "padding"), [(3, (1, 1)), (2, (0, 1)), (3, (0, 0))])
+def test_local(window, padding):
+    """Each position has a kernel of its own; rows, columns and channels of its window, in this order."""
+    random = np.random.default_rng(2)
+    padded = np.pad(X, [(0, 0), padding, padding, (0, 0)])
+    height, width = (size - window + 1 for size in padded.shape[1:3])
+    kernel = random.normal(size=(height, width, window * window * 6, 5)).astype(np.float32)
+    g = random.normal(size=(2, height, width, 5)).astype(np.float32)
+    expected, by_x, by_kernel = np.zeros_like(g), np.zeros_like(padded), np.zeros_like(kernel)
+    for n, i, j in np.ndindex(2, height, width):
+        position = padded[n, i : i + window, j : j + window]
+        expected[n, i, j] = position.reshape(-1) @ kernel[i, j]
+        by_kernel[i, j] += np.outer(position.reshape(-1), g[n, i, j])
+        by_x[n, i : i + window, j : j + window] += (kernel[i, j] @ g[n, i, j]).reshape(position.shape)
+    layer = Local("l", features=5, kernel=window, padding=padding)
+    found, gradient = jax.vjp(lambda x, kernel: conv.local(x, kernel, layer), X, kernel)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    inside = [slice(padding[0], padding[0] + size) for size in X.shape[1:3]]
+    np.testing.assert_allclose(gradient(g)[0], by_x[:, inside[0], inside[1]], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(gradient(g)[1], by_kernel, rtol=1e-4, atol=1e-3)
+
+
+def test_local_gradient_in_bfloat16():
+    """The parts of all windows that a position is in are added up in float32."""
+    layer = Local("l", features=8, kernel=3, padding=(1, 1))
+    random = np.random.default_rng(4)
+    x, g = (random.normal(size=(2, 6, 6, channels)).astype(jnp.bfloat16) for channels in (16, 8))
+    kernel = random.normal(size=(6, 6, 144, 8)).astype(jnp.bfloat16)
+
+    def gradient(kind):
+        by_x = jax.vjp(lambda x: conv.local(x, kernel.astype(kind), layer), x.astype(kind))[1]
+        return by_x(g.astype(kind))[0].astype(np.float32)
+
+    found, expected = gradient(jnp.bfloat16), gradient(jnp.float32)
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert error < 0.003  # rounding each product and the sum to 8 bits; sums in bfloat16 have 0.004

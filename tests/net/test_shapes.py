@@ -1,0 +1,146 @@
+"""Layers describe themselves: a new layer is counted everywhere, an unknown one is refused everywhere."""
+
+import dataclasses
+import math
+import typing
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from alexnet_jax import UserError, apply, build, init, torch_layout
+from alexnet_jax.layers import (
+    TYPES,
+    Bias,
+    Classifier,
+    Conv,
+    LayerBase,
+    Rule,
+    Std,
+    Weights,
+    after,
+    from_json,
+    replaced,
+    to_json,
+)
+from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.parallel.collectives import expected
+from alexnet_jax.parallel.layers_table import layers_table
+from alexnet_jax.parallel.mesh import make_mesh, mesh_for, param_specs
+from alexnet_jax.plan.plan import products
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale(LayerBase):
+    """Multiplies each channel by a weight and adds a bias."""
+
+    std: Std = 0.01
+    bias: Bias = 0.0
+
+    def weights(self, read, towers):
+        return Weights(
+            shapes={"kernel": (towers, read[-1]), "bias": (towers, read[-1])},
+            axes={"kernel": ("tower",), "bias": ("tower",)},
+            fan_in=1,
+            multiplications=towers * math.prod(read),
+            std=self.std,
+            bias=self.bias,
+        )
+
+
+@pytest.fixture
+def scaled(tiny):
+    """The tiny recipe with a new layer after its first pool, where a tower has 2 x 2 x 6 elements."""
+    tiny.net.layers = after(tiny.net.layers, "pool1", Scale("scale1"))
+    return tiny
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """The new layer is among those of `layers`, but nothing else knows it."""
+    monkeypatch.setitem(TYPES, "Scale", Scale)
+
+
+REFUSE = {
+    "shapes": lambda config: layer_shapes(config.net.layers, 2, (7, 7, 3)),
+    "model": build,
+    "collectives": lambda config: expected(config, 2, 2),
+    "mesh": mesh_for,
+    "sharding": lambda config: param_specs(
+        SimpleNamespace(layers=config.net.layers, towers=2, image_shape=(7, 7, 3)), "towers"
+    ),
+    "plan": products,
+    "torch": lambda config: torch_layout({}, config),
+}
+
+
+@pytest.mark.parametrize("place", REFUSE)
+def test_an_unknown_layer_is_refused(scaled, place):
+    with pytest.raises(
+        UserError, match=r"^net.layers: Scale\(name='scale1'.* is not a layer; layers are Conv, "
+    ):
+        REFUSE[place](scaled)
+
+
+def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
+    tiny.batch_size = 32
+    before, summed = products(tiny), expected(tiny, 4, 2)[-1]
+    tiny.net.layers = after(tiny.net.layers, "pool1", Scale("scale1"))
+    assert products(tiny) - before == 3 * 2 * (2 * 2 * 2 * 6) * 32
+    assert expected(tiny, 4, 2)[-1] == dataclasses.replace(
+        summed, layers=("conv1", "scale1", "conv2", "fc6", "fc8"), bytes=summed.bytes + 4 * (6 + 6)
+    )
+    model = build(tiny)
+    assert init(model, jax.random.key(0))["scale1"]["kernel"].shape == (2, 6)
+    assert param_specs(model, "towers")["scale1"] == {"kernel": jax.P("tower"), "bias": jax.P("tower")}
+    (row,) = [row for row in layers_table(model, tiny, make_mesh(4, 2)).splitlines() if "scale1" in row]
+    assert row.split()[2:5] == ["2x6", "tower", "24"]
+    assert from_json(to_json(tiny.net.layers)) == tiny.net.layers
+
+
+def test_what_cannot_run_or_export_a_new_layer_refuses_it(scaled, known):
+    model = build(scaled)
+    params = init(model, jax.random.key(0))
+    with pytest.raises(AssertionError, match="Scale"):
+        apply(model, params, jax.numpy.zeros((2, 7, 7, 3)))
+    with pytest.raises(UserError, match="scale1 is a Scale layer, which PyTorch does not have"):
+        torch_layout(params, scaled)
+
+
+@pytest.mark.parametrize("kind", TYPES.values())
+def test_every_field_of_a_layer_has_a_rule(kind):
+    """So that a new layer's fields are checked, too."""
+    for field in dataclasses.fields(kind):
+        assert field.name == "name" or isinstance(typing.get_args(field.type)[-1], Rule)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel": 3.0}, "conv1.kernel is 3.0, but must be a positive whole number"),
+        ({"padding": 1}, r"conv1.padding is 1, but must be \(before, after\), not negative"),
+        ({"std": "fan_out"}, "conv1.std is fan_out, but must be finite and not negative, or fan_in"),
+        ({"bias": float("inf")}, "conv1.bias is inf, but must be finite"),
+    ],
+)
+def test_a_field_of_a_wrong_value_is_refused(tiny, changes, message):
+    with pytest.raises(UserError, match=message):
+        layer_shapes(replaced(tiny.net.layers, "conv1", **changes), 2, (7, 7, 3))
+
+
+def test_an_lrn_across_towers_gathers_only_the_channels_beside_a_tower(tiny):
+    def gathered(**changes):
+        layers = replaced(tiny.net.layers, "norm1", **changes)
+        return layer_shapes(layers, 2, (7, 7, 3))[2].gathered
+
+    assert gathered(reads="all") == 6 * 6 * 4
+    assert gathered(reads="own") == 0
+    with pytest.raises(UserError, match="norm1 reaches beyond the next tower's 6 channels"):
+        gathered(reads="all", window=15)
+
+
+def test_weights_that_read_all_towers():
+    shapes = layer_shapes((Conv("a", 4, 3), Conv("b", 5, 3, reads="all"), Classifier("c", 2)), 3, (7, 7, 1))
+    assert [s.gathered for s in shapes] == [0, 5 * 5 * 4, 0]
+    assert shapes[1].weights.shapes == {"kernel": (3, 3, 3, 12, 5), "bias": (3, 5)}
+    assert (shapes[1].weights.fan_in, shapes[2].weights.fan_in) == (3 * 3 * 12, 3 * 3 * 3 * 5)
