@@ -36,7 +36,8 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# The pages that are generated from the code. Tests compare them.
+# The pages that are generated from the code. A test compares them.
+# Rewrite the pages that are generated from the code. Tests compare them with it.
 docs: $(VENV)/installed
 	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
