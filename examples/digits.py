@@ -2,8 +2,8 @@
 # # A small AlexNet on handwritten digits, from Python
 #
 # Train, evaluate, predict and look at the parameters. The data comes with scikit-learn. It takes half a
-# minute on two CPU cores. Run it from the root of the repository as a script, `python examples/digits.py`, or
-# cell by cell in VS Code, PyCharm or Jupyter (with jupytext).
+# minute on two CPU cores. Run it as a script, `python examples/digits.py`, or cell by cell in VS Code,
+# PyCharm or Jupyter (with jupytext).
 
 # %% The config: the network is a tuple of layers
 from pathlib import Path
@@ -15,7 +15,7 @@ import alexnet_jax
 
 WORKDIR = Path("runs/example")
 
-config = alexnet_jax.get_config("configs/digits.py")
+config = alexnet_jax.get_config("digits")
 config.num_epochs = 8.0
 config.schedule.boundaries = (6.0, 7.0)  # epochs at which the learning rate is divided by 10
 print(*config.net.layers, sep="\n")
@@ -43,7 +43,7 @@ for prediction in predictions:
     print(prediction.text(bars=True))
 
 # %% Plot them, as figure 4 of the paper
-from alexnet_jax.paper.figures import draw_predictions  # noqa: E402
+from alexnet_jax.paper.figure4 import draw_predictions  # noqa: E402
 
 draw_predictions(predictions).savefig(WORKDIR / "predictions.png")
 

@@ -51,7 +51,7 @@ def test_the_example_runs(tmp_path):
     (tmp_path / "example.py").write_text(text)
     done = subprocess.run(
         [sys.executable, tmp_path / "example.py"],
-        cwd=ROOT,
+        cwd=tmp_path,
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
