@@ -233,6 +233,10 @@ def test_killed_at_any_moment_it_resumes_and_no_process_stays(many, tmp_path):
 
 
 @pytest.mark.slow
+def wait_for_line(stream, start):
+    assert any(line.startswith(start) for line in stream), f"no line starts with {start}"
+
+
 def test_ctrl_c_prints_one_line(many, tmp_path):
     """It reaches all processes of the terminal, while they start and while they work."""
     for seconds in (0.0, 0.3, 1.0):
@@ -240,7 +244,7 @@ def test_ctrl_c_prints_one_line(many, tmp_path):
             command(many, tmp_path / str(seconds)),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
         )  # fmt: skip
-        assert process.stdout.readline().startswith("preparing")
+        wait_for_line(process.stdout, "preparing folder:")
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -320,13 +324,13 @@ def test_small_images_are_enlarged_and_counted(data):
 
 def test_of_two_processes_one_prepares_and_the_other_waits(many, tmp_path):
     first = subprocess.Popen(command(many, tmp_path / "both"), stdout=subprocess.PIPE, text=True)
-    assert first.stdout.readline().startswith("preparing")
+    wait_for_line(first.stdout, "preparing folder:")
     second = subprocess.run(
         command(many, tmp_path / "both"), capture_output=True, text=True, timeout=120, check=True
     )
     first.communicate()
     assert first.returncode == 0
-    assert second.stdout.startswith("another process is preparing")
+    assert "another process is preparing" in second.stdout
     assert "preparing folder:" not in second.stdout
 
 

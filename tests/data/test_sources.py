@@ -103,7 +103,7 @@ def test_no_other_module_knows_the_prefixes():
         for line in path.read_text().splitlines()
         if prefix.search(line)
     }
-    assert all("data.source = " in line for line in named), named  # the default of config.data.source
+    assert named == {'config/settings.py: "tfds:imagenet2012",'}  # the default of config.data.source
 
 
 def test_half_of_what_tfds_has_for_training_alone_for_testing(tmp_path, monkeypatch):
