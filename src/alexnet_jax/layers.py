@@ -91,7 +91,7 @@ class LayerBase:
     """What a layer says of itself by default: it has no weights, and its output has the shape of its input.
 
     Attributes:
-      name: a name of its own in the network, under which its weights are saved.
+      name: unique in the network; its weights are saved under it.
     """
 
     name: str

@@ -192,7 +192,9 @@ def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, capsys):
     found = [record["learning_rate"] for record in lines(tmp_path, "train")]
     assert found == pytest.approx([0.02, 0.002, 0.0002, 0.00002])
     train(tiny, str(tmp_path))
-    assert "trained to its plateaus' end, step 40; other --config.schedule.* go on" in capsys.readouterr().out
+    assert (
+        "trained to its plateaus' end, step 40; other --config.schedule.* resume" in capsys.readouterr().out
+    )
     tiny.schedule.max_reductions, tiny.num_steps = 9, 50
     train(tiny, str(tmp_path))
     assert lines(tmp_path, "train")[-1]["step"] == 50

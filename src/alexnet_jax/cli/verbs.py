@@ -62,9 +62,11 @@ def _train(args: list[str]) -> None:
 
     from alexnet_jax.loops.train import describe, train
     from alexnet_jax.parallel import hosts
+    from alexnet_jax.training.run import settle
 
     hosts.start()
     if values.dry_run:
+        settle(config)
         hosts.say(describe(config)[2])
     else:
         train(config, workdir)

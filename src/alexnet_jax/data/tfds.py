@@ -169,7 +169,7 @@ def _prepared(directory: Path, version: str) -> Path | None:
 def prepare_tfds(name: str, say: Callable[[str], None]) -> None:
     """Let TFDS download and prepare a data set, unless it has done so before.
 
-    This runs in a process of its own, because it imports TensorFlow. (It does not use the command
+    This runs in a separate process, because it imports TensorFlow. (It does not use the command
     ``tfds build``, which in TFDS 4.9.10 needs Apache Beam even when nothing else does.)
 
     Args:

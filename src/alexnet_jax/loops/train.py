@@ -32,10 +32,12 @@ from alexnet_jax.training.workdir import write_workdir
 def describe(config: ConfigDict) -> tuple[Mesh, Net, str]:
     """Return the mesh, the model, and a text on both: the head of the log, and all of ``--dry_run``.
 
+    Args:
+      config: settled.
+
     Raises:
       UserError: the mesh does not fit the devices, the batch or the towers.
     """
-    settle(config)
     mesh, why = mesh_for(config)
     model = build(config)
     return mesh, model, f"{why}\n{layers_table(model, config, mesh)}"
@@ -120,9 +122,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         if hosts.is_first():
             write_workdir(run.path, run.config_at_end() if ended else config, info)
         if ended:
-            end, later = "end", f"a later end goes on: {_end(config)}"
+            end, later = "end", f"a later end resumes: {_end(config)}"
             if step < total_steps:
-                end, later = "plateaus' end", "other --config.schedule.* go on"
+                end, later = "plateaus' end", "other --config.schedule.* resume"
             hosts.say(f"{workdir} is trained to its {end}, step {step}; {later}")
             return Trained(workdir, step, None)
         if restored is not None:

@@ -143,7 +143,7 @@ def _features(net: Restored, images: Images, rows: np.ndarray) -> Iterator[tuple
 def draw_predictions(predictions: Sequence[Prediction]) -> Figure:
     """Draw the left half: each image above its class, or its file name, and the bars of the guesses.
 
-    The bar of the right class, where it is known, has a colour of its own.
+    The bar of the right class, if it is known, has another colour.
 
     Args:
       predictions: one at least.

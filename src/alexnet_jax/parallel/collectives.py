@@ -81,7 +81,7 @@ def expected(
 
     for shapes in layer_shapes(config.net.layers, towers, (size, size, 3)):
         layer, name, weights = shapes.layer, shapes.layer.name, shapes.weights
-        # Elements of the input on a device: of its own towers, or of all towers once they are gathered.
+        # Elements of the input on a device: of the towers that it holds, or of all towers after a gather.
         inputs = math.prod(shapes.inputs)
         own = inputs * (1 if shapes.shared else towers // tower)
         everything = inputs * towers if shapes.gathers else own

@@ -82,7 +82,7 @@ def local(x: jax.Array, kernel_HxWxIxO: jax.Array, layer: Local) -> jax.Array:
       layer: size of the windows and padding.
     """
     height, width = kernel_HxWxIxO.shape[:2]
-    # Positions come first: each one is a product of its own. The windows are made in float32, because
+    # Positions come first: each has a separate product. The windows are made in float32, because
     # their gradient is a sum over windows.
     around = [(0, 0), layer.padding, layer.padding, (0, 0)]
     padded_HxWxBxC = jnp.pad(x.astype(jnp.float32), around).transpose(1, 2, 0, 3)
