@@ -84,10 +84,6 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
         (["--config.data.crop_size=5"], "config.data.crop_size is the workdir's own"),
         (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
         (["--json=/nowhere/r.json"], "can't be written"),
-        (["--weights=1,2"], "--weights is 1,2, but must be a number for each --workdir (1)"),
-        (["--weights=-1"], "--weights is -1"),
-        (["--weights=0"], "not all zero"),
-        (["--weights=many"], "--weights is many"),
     ],
 )
 def test_evaluate_says_what_is_there(trained, args, message, capfd):

@@ -103,14 +103,13 @@ def test_every_example_counts_once(trained, cache, batch_size, shape):
     assert result.loss == pytest.approx(-np.log(right).mean(), abs=1e-6)
 
 
-@pytest.mark.parametrize("weights", [None, (3.0, 1.0), (0.0, 2.0)])
-def test_an_ensemble_averages_probabilities(trained, cache, weights):
+def test_an_ensemble_averages_probabilities(trained, cache):
     nets = [restore(trained, step=step) for step in (20, 40)]
     mesh = nets[0].mesh
     members = [partial(net.log_probabilities, views=10) for net in nets]
-    result = error_rates(members, cache, "validation", 10, 64, mesh, weights)
+    result = error_rates(members, cache, "validation", 10, 64, mesh)
     each = [by_hand(net, cache.images["validation"][:], 10) for net in nets]
-    probs = np.average(each, axis=0, weights=weights)
+    probs = np.mean(each, axis=0)
     assert result.top1_error == np.mean(probs.argmax(-1) != cache.labels["validation"])
     right = probs[np.arange(144), cache.labels["validation"]]
     assert result.loss == pytest.approx(-np.log(right).mean(), rel=1e-5)
@@ -155,12 +154,10 @@ def test_evaluate_takes_workdirs_and_networks(trained):
     assert of_net.checkpoints == of_workdir.checkpoints == (alexnet_jax.Checkpoint(str(trained), 40),)
     assert of_net.top1_error == of_workdir.top1_error
     assert isinstance(of_net, alexnet_jax.Result)
-    alone = alexnet_jax.evaluate(trained, "validation", step=20)
-    pair = alexnet_jax.evaluate([net, trained], "validation", step=20, weights=(0, 1))
-    assert pair.top1_error == alone.top1_error
+    pair = alexnet_jax.evaluate([net, trained], "validation", step=20)
     assert pair.to_json()["checkpoints"] == [
-        {"workdir": str(trained), "step": 40, "weight": 0},
-        {"workdir": str(trained), "step": 20, "weight": 1},
+        {"workdir": str(trained), "step": 40},
+        {"workdir": str(trained), "step": 20},
     ]
 
 
@@ -168,8 +165,6 @@ def test_evaluate_refuses_what_makes_no_sense(trained, tmp_path):
     net = alexnet_jax.restore(trained)
     with pytest.raises(ValueError, match="views must be 1 or 10, not 5"):
         alexnet_jax.evaluate(net, views=5)
-    with pytest.raises(ValueError, match="1 weights for 2 networks"):
-        alexnet_jax.evaluate([net, net], weights=[1])
     with pytest.raises(ValueError, match="different meshes"):
         alexnet_jax.evaluate([net, alexnet_jax.restore(trained, mesh=make_mesh(2, 1))])
     with pytest.raises(ValueError, match="no network"):

@@ -1,6 +1,5 @@
 """From the words of a command line to a verb's flags and its config. Nothing here imports JAX."""
 
-import math
 import os
 import re
 from collections.abc import Callable
@@ -62,26 +61,6 @@ def required(value: Any, flag: str) -> Any:
     if not value:
         raise UserError(f"{flag} is missing")
     return value
-
-
-def weights_of(words: list[str] | None, workdirs: int) -> tuple[float, ...] | None:
-    """Return ``--weights``, a number for each workdir.
-
-    Raises:
-      UserError: another count of numbers, a negative one, only zeros, or no number.
-    """
-    if words is None:
-        return None
-    try:
-        weights = tuple(map(float, words))
-    except ValueError:
-        weights = ()
-    if len(weights) != workdirs or not all(w >= 0 for w in weights) or not 0 < sum(weights) < math.inf:
-        raise UserError(
-            f"--weights is {','.join(words)}, but must be a number for each --workdir ({workdirs}),"
-            " none negative, and not all zero"
-        )
-    return weights
 
 
 def check_views(views: int) -> None:

@@ -16,7 +16,6 @@ from alexnet_jax.cli.flags import (
     config_of,
     parse,
     required,
-    weights_of,
 )
 from alexnet_jax.config.overrides import of_elsewhere
 from alexnet_jax.config.recipe import recipes
@@ -29,7 +28,7 @@ usage: alexnet-jax VERB [--flag=value ...]
   train     --config=RECIPE[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
             trains; goes on by itself where the workdir holds a checkpoint; with --dry_run
             only tells the mesh, and each layer with its shapes, its place and its bytes
-  evaluate  --workdir=DIR [--workdir=DIR ...] [--weights=2,1,...] [--split=test] [--views=1|10]
+  evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10]
             [--step=last|best|N] [--json=FILE] [--config.data.cache_dir=DIR ...]
             error rates of a net, or of several whose probabilities are averaged
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
@@ -99,7 +98,6 @@ def _stop_preparing(signum: int, frame: FrameType | None) -> None:
 def _evaluate(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_multi_string("workdir", [], "A workdir; several make an ensemble.", flag_values=values)
-        flags.DEFINE_list("weights", None, "Of each workdir in the average, as 2,1,1.", flag_values=values)
         flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
         flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
         flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
@@ -108,7 +106,6 @@ def _evaluate(args: list[str]) -> None:
     values, overrides = _flags("evaluate", args, define)
     workdirs = required(values.workdir, "--workdir=DIR")
     check_views(values.views)
-    weights = weights_of(values.weights, len(workdirs))
 
     from alexnet_jax.runtime import progress
     from alexnet_jax.training.workdir import read_workdir
@@ -122,7 +119,7 @@ def _evaluate(args: list[str]) -> None:
     from alexnet_jax.parallel import hosts
 
     hosts.start()
-    result = evaluate(workdirs, values.split, values.views, values.step, weights, config.data)
+    result = evaluate(workdirs, values.split, values.views, values.step, config.data)
     hosts.say(str(result))
     if values.json and hosts.is_first():
         files.write_json(values.json, result.to_json())

@@ -32,12 +32,10 @@ class Checkpoint:
     Attributes:
       workdir: its directory.
       step: number of completed updates.
-      weight: its weight in the average; None if all members weigh the same.
     """
 
     workdir: str
     step: int
-    weight: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +62,7 @@ class Evaluation(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record that ``alexnet-jax evaluate --json`` writes."""
-        checkpoints = [{k: v for k, v in vars(c).items() if v is not None} for c in self.checkpoints]
-        return dataclasses.asdict(self) | {"checkpoints": checkpoints}
+        return dataclasses.asdict(self) | {"checkpoints": [vars(c) for c in self.checkpoints]}
 
 
 def evaluate(
@@ -73,7 +70,6 @@ def evaluate(
     split: str | None = None,
     views: int = 1,
     step: str | int = "last",
-    weights: Sequence[float] | None = None,
     data: ConfigDict | None = None,
     say: Callable[[str], None] = hosts.say,
 ) -> Evaluation:
@@ -87,7 +83,6 @@ def evaluate(
       split: ``train``, ``validation`` or ``test``; by default test, or validation for data without test.
       views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror images.
       step: checkpoint of each workdir: ``last``, ``best`` (lowest validation error) or a number of updates.
-      weights: weight of each network in the average; by default all weigh the same.
       data: a ``config.data`` whose ``source``, ``cache_dir`` and ``encoding`` name the images; by default
         that of the first network.
       say: function that takes a line of text about each step; by default the first process prints it.
@@ -99,16 +94,13 @@ def evaluate(
       UserError: a directory is no workdir or lacks the checkpoint; the data has no such split, or other
         classes or another size than the networks; the processes differ.
       RunError: the loss is not finite.
-      ValueError: ``views`` is neither 1 nor 10, there is no network, the number of weights differs from that
-        of the networks, or the networks lie on different meshes.
+      ValueError: ``views`` is neither 1 nor 10, there is no network, or the networks lie on different meshes.
     """
     if views not in (1, 10):
         raise ValueError(f"views must be 1 or 10, not {views}")
     several = [nets] if isinstance(nets, (str, os.PathLike, Restored)) else list(nets)
     if not several:
         raise ValueError("there is no network to evaluate")
-    if weights is not None and len(weights) != len(several):
-        raise ValueError(f"{len(weights)} weights for {len(several)} networks")
 
     # ---- Networks -------------------------------------------------------------------------------
     given = [net.mesh for net in several if isinstance(net, Restored)]
@@ -130,7 +122,7 @@ def evaluate(
         raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
     hosts.same(
         {"--workdir": [net.workdir for net in members], "--step": [net.step for net in members]}
-        | {"--split": split, "--views": views, "--weights": weights}
+        | {"--split": split, "--views": views}
         | {"the data's fingerprint": cache.info.fingerprint}
     )
     for net in members:
@@ -141,11 +133,9 @@ def evaluate(
     say(progress.evaluating(cache.info.splits[split], split, views))
     result = error_rates(
         [partial(net.log_probabilities, views=views) for net in members],
-        cache, split, views, members[0].config.batch_size, mesh, None if weights is None else tuple(weights),
+        cache, split, views, members[0].config.batch_size, mesh,
     )  # fmt: skip
-    each = [None] * len(members) if weights is None else weights
-    checkpoints = [Checkpoint(net.workdir, net.step, w) for net, w in zip(members, each, strict=True)]
-    return Evaluation(**vars(result), checkpoints=tuple(checkpoints))
+    return Evaluation(**vars(result), checkpoints=tuple(Checkpoint(n.workdir, n.step) for n in members))
 
 
 def error_rates(
@@ -155,7 +145,6 @@ def error_rates(
     views: int,
     batch_size: int,
     mesh: Mesh,
-    weights: tuple[float, ...] | None = None,
 ) -> Result:
     """Count the errors of one network or of an ensemble in one pass over a split.
 
@@ -166,7 +155,6 @@ def error_rates(
       views: number of crops that the members read, for the record.
       batch_size: number of images at a time; the result does not depend on it.
       mesh: the devices that the members run on.
-      weights: weight of each member in the average; by default all weigh the same.
 
     Raises:
       RunError: the loss is not finite.
@@ -177,7 +165,7 @@ def error_rates(
     compiling = f"{split}, compiling"  # until the first batch is done
     with progress.bar(total=left, unit="image", description=compiling, show=hosts.is_first()) as bar:
         for images, labels in batches:
-            scores = score([member(images) for member in members], labels, weights)
+            scores = score([member(images) for member in members], labels)
             shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
             for loss, *errors in zip(*shards, strict=True):
                 real = max(0, left - (loss.index[0].start or 0))  # the last batch is filled up

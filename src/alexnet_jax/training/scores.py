@@ -2,12 +2,9 @@
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +28,13 @@ class Result:
     top5_error: float
 
 
-def mean_log_probabilities(log_probs_NxBxC: jax.Array, weights_N: Any = None) -> jax.Array:
-    """Return the logarithm of the weighted mean of N probabilities: of views, or of an ensemble's members."""
-    weights = np.ones(len(log_probs_NxBxC)) if weights_N is None else np.asarray(weights_N)
-    shares = (weights / weights.sum()).astype(np.float32)[:, None, None]
-    return jax.nn.logsumexp(log_probs_NxBxC, axis=0, b=shares)
+def mean_log_probabilities(log_probs_NxBxC: jax.Array) -> jax.Array:
+    """Return the logarithm of the mean of N probabilities: of views, or of an ensemble's members."""
+    return jax.nn.logsumexp(log_probs_NxBxC, axis=0, b=1 / len(log_probs_NxBxC))
 
 
-@partial(jax.jit, static_argnames="weights")
-def score(
-    members: Sequence[jax.Array], labels_B: jax.Array, weights: tuple[float, ...] | None = None
-) -> dict[str, jax.Array]:
+@jax.jit
+def score(members: Sequence[jax.Array], labels_B: jax.Array) -> dict[str, jax.Array]:
     """Compute each example's loss in nats, and whether it is wrong: top 1 and top 5.
 
     Of equal probabilities the class with the lower number comes first, so that a network that has
@@ -51,9 +44,8 @@ def score(
       members: log-probabilities of shape (batch, classes), of one network or of several whose
         probabilities are averaged.
       labels_B: the right classes.
-      weights: weight of each member in the average; by default all weigh the same.
     """
-    log_probs_BxC = mean_log_probabilities(jnp.stack(members), weights)
+    log_probs_BxC = mean_log_probabilities(jnp.stack(members))
     right_B = jnp.take_along_axis(log_probs_BxC, labels_B[:, None], axis=-1)
     classes = jnp.arange(log_probs_BxC.shape[-1])
     tied_before = (log_probs_BxC == right_B) & (classes < labels_B[:, None])
