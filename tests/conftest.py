@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -141,3 +142,10 @@ def launch(processes, *command, status=0, devices=8):
     )
     assert done.returncode == status, done.stdout
     return done.stdout
+
+
+def free_port():
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

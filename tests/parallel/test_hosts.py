@@ -1,16 +1,13 @@
 """Several processes are one run: same numbers, one voice, one end."""
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -22,7 +19,7 @@ from alexnet_jax import UserError, restore
 from alexnet_jax.files import locked
 from alexnet_jax.loops.train import train
 from alexnet_jax.parallel import hosts
-from tests.conftest import RECIPES, ROOT, launch
+from tests.conftest import RECIPES, ROOT, free_port, launch
 
 pytestmark = pytest.mark.slow
 
@@ -163,133 +160,6 @@ def test_other_configs_are_refused_by_name(cache_dir, tmp_path):
         assert process.returncode == 2
         assert "process 1 has seed = 1, process 0 has 0: start all of them alike" in told
     assert not (tmp_path / "w").exists()
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@pytest.fixture
-def one_of_three(monkeypatch):
-    """The environment of one process of three that waits a second for the others."""
-    port = free_port()
-
-    def become(number, address=f"127.0.0.1:{port}"):
-        monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", address)
-        monkeypatch.setenv("JAX_NUM_PROCESSES", "3")
-        monkeypatch.setenv("JAX_PROCESS_ID", str(number))
-        monkeypatch.setenv("ALEXNET_JAX_START_TIMEOUT", "1")
-        return port
-
-    return become
-
-
-def report(port, number, count=3, seconds=5):
-    return hosts._report("127.0.0.1", port, count, number, time.monotonic() + seconds)
-
-
-def beside(*calls):
-    """Each call in a thread of its own, begun together; a function that waits for what they return."""
-    pool = ThreadPoolExecutor(len(calls))
-    futures = [pool.submit(call) for call in calls]
-    return lambda: [future.result(timeout=20) for future in futures]
-
-
-def test_a_missing_process_is_named_by_those_that_came(one_of_three):
-    port = one_of_three(0)
-    answers = beside(lambda: report(port, 2))
-    with pytest.raises(UserError, match=r"2 of 3 processes came in time; missing: 1 .*START_TIMEOUT=1 s"):
-        hosts.start()
-    assert answers() == ["2 of 3 processes came in time; missing: 1"]
-
-
-def test_a_number_that_came_twice_and_another_count(one_of_three):
-    port = one_of_three(0)
-    answers = beside(lambda: report(port, 1), lambda: report(port, 1))
-    with pytest.raises(UserError, match="two processes have the number 1"):
-        hosts.start()
-    assert answers() == ["two processes have the number 1"] * 2
-    answers = beside(lambda: report(port, 1, count=4))
-    with pytest.raises(UserError, match="process 1 was started as one of 4, process 0 as one of 3"):
-        hosts.start()
-    assert "one of 4" in answers()[0]
-
-
-def test_strangers_do_not_disturb(one_of_three):
-    """Something that connects and says nonsense, or goes away at once."""
-    port = free_port()
-    together = beside(
-        lambda: hosts._gather(port, 3, time.monotonic() + 10),
-        lambda: report(port, 1),
-        lambda: (stranger(port, b"GET / HTTP/1.1\r\n\r\n"), stranger(port, b""), report(port, 2))[-1],
-    )
-    assert set(together()) == {hosts._ALL_CAME}
-
-
-def stranger(port, says):
-    for _ in range(100):
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-                connection.sendall(says)
-                return
-        except OSError:
-            time.sleep(0.02)
-
-
-def test_a_coordinator_that_cannot_be_reached(one_of_three):
-    one_of_three(1)
-    with pytest.raises(UserError, match=r"no process 0 at 127.0.0.1:\d+: Connection refused"):
-        hosts.start()
-    one_of_three(1, "no-such-host.invalid:1234")
-    with pytest.raises(UserError, match=r"the coordinator's host no-such-host\.invalid is not known"):
-        hosts.start()
-
-
-def test_somebody_else_at_the_coordinators_port(one_of_three):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-
-        def answer():
-            server.settimeout(5)
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    with connection:
-                        connection.sendall(b"SSH-2.0-OpenSSH_9\xff\n")
-
-        done = beside(answer)
-        one_of_three(1, f"127.0.0.1:{port}")
-        with pytest.raises(UserError, match=rf"no process 0 at 127.0.0.1:{port}: something else answers"):
-            hosts.start()
-        one_of_three(0, f"127.0.0.1:{port}")
-        with pytest.raises(UserError, match=f"port {port} can't be listened on: Address already in use"):
-            hosts.start()
-    done()
-
-
-@pytest.mark.parametrize("address", ["localhost", ":", "localhost:port", "localhost:70000", ":1234"])
-def test_half_an_environment_is_refused(one_of_three, address):
-    one_of_three(1, address)
-    with pytest.raises(UserError, match="several processes need all of"):
-        hosts.start()
-
-
-def test_a_number_that_is_not_below_the_count(one_of_three):
-    one_of_three(3)
-    with pytest.raises(UserError, match="JAX_PROCESS_ID=3"):
-        hosts.start()
-
-
-def test_a_timeout_that_is_no_number(monkeypatch):
-    monkeypatch.setenv("ALEXNET_JAX_START_TIMEOUT", "soon")
-    with pytest.raises(UserError, match="ALEXNET_JAX_START_TIMEOUT=soon is no number of seconds"):
-        hosts.start()
-
-
-def test_totals_are_added_in_float64():
-    assert hosts.total(np.array([1e9 + 0.25])) == [1e9 + 0.25]
 
 
 def test_two_processes_begin_with_another_net_and_one_new_layer(trained, five_classes, cache_dir, tmp_path):

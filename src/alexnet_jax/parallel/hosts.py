@@ -10,10 +10,8 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 import threading
-import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -23,11 +21,11 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.parallel.rendezvous import TIMEOUT, meet
 from alexnet_jax.runtime import jax_compat
 from alexnet_jax.runtime.devices import all_devices
 
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-_TIMEOUT = "ALEXNET_JAX_START_TIMEOUT"  # seconds to wait for the others at the start
 _HEARTBEAT = 30  # seconds after which a process that says nothing counts as dead
 
 
@@ -39,9 +37,9 @@ def start() -> None:
         devices.
     """
     try:
-        timeout = int(os.environ.get(_TIMEOUT, "300"))
+        timeout = int(os.environ.get(TIMEOUT, "300"))
     except ValueError:
-        raise UserError(f"{_TIMEOUT}={os.environ[_TIMEOUT]} is no number of seconds") from None
+        raise UserError(f"{TIMEOUT}={os.environ[TIMEOUT]} is no number of seconds") from None
     address, *numbers = (os.environ.get(name) for name in _VARIABLES)
     if address is not None or numbers != [None, None]:
         try:
@@ -54,7 +52,7 @@ def start() -> None:
             raise UserError(
                 f"several processes need all of HOST:PORT, a count, and a number from 0 to count - 1; {found}"
             ) from None
-        _meet(host, int(port), count, number, timeout)
+        meet(host, int(port), count, number, timeout)
         jax.distributed.initialize(
             address, count, number, initialization_timeout=timeout, heartbeat_timeout_seconds=_HEARTBEAT
         )
@@ -183,79 +181,3 @@ class Signals:
     ) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
-
-
-def _meet(host: str, port: int, count: int, number: int, timeout: int) -> None:
-    """Makes sure that everybody is there, as JAX ends the process without saying who is missing.
-
-    The first process listens where the coordinator will; the others tell it their number, and it
-    tells them that all have come, or who has not.
-    """
-    ends = time.monotonic() + timeout
-    try:
-        answer = _gather(port, count, ends) if number == 0 else _report(host, port, count, number, ends)
-    except socket.gaierror as error:
-        raise UserError(f"the coordinator's host {host} is not known: {error.strerror}") from error
-    except OSError as error:
-        what = f"port {port} can't be listened on" if number == 0 else f"no process 0 at {host}:{port}"
-        raise UserError(f"{what}: {error.strerror or error} ({_TIMEOUT}={timeout} seconds)") from error
-    if answer != _ALL_CAME:
-        raise UserError(f"{answer} ({_TIMEOUT}={timeout} seconds)")
-
-
-_ALL_CAME = "alexnet-jax: all came"
-
-
-def _gather(port: int, count: int, ends: float) -> str:
-    """Waits for all numbers; returns, and tells everybody, that all came or what is wrong."""
-    came: set[int] = set()
-    wrong = ""
-    with contextlib.ExitStack() as opened:
-        server = opened.enter_context(socket.create_server(("", port)))
-        waiting = []
-        while len(came) < count - 1 and not wrong and time.monotonic() < ends:
-            server.settimeout(max(0.01, ends - time.monotonic()))
-            with contextlib.suppress(OSError, ValueError):  # out of time, or somebody else's connection
-                connection = opened.enter_context(server.accept()[0])
-                connection.settimeout(5)
-                with connection.makefile() as said:
-                    word, number, of = said.readline().split()
-                if word != "alexnet-jax":
-                    continue
-                waiting.append(connection)
-                if int(of) != count:
-                    wrong = f"process {number} was started as one of {of}, process 0 as one of {count}"
-                elif int(number) in came:
-                    wrong = f"two processes have the number {number}"
-                came.add(int(number))
-        missing = sorted({*range(1, count)} - came)
-        answer = wrong or _ALL_CAME
-        if missing and not wrong:
-            names = ", ".join(map(str, missing))
-            answer = f"{count - len(missing)} of {count} processes came in time; missing: {names}"
-        for connection in waiting:
-            with contextlib.suppress(OSError):
-                connection.sendall(f"{answer}\n".encode())
-    return answer
-
-
-def _report(host: str, port: int, count: int, number: int, ends: float) -> str:
-    """Tells the first process that we are here; returns its answer."""
-    problem: OSError = TimeoutError("nobody answers")
-    while time.monotonic() < ends:
-        try:
-            with socket.create_connection((host, port), timeout=ends - time.monotonic()) as connection:
-                # The first process may have begun to wait later than we.
-                connection.settimeout(ends - time.monotonic() + 10)
-                connection.sendall(f"alexnet-jax {number} {count}\n".encode())
-                with connection.makefile(errors="replace") as said:
-                    answer = said.readline().strip()
-                if answer == _ALL_CAME or " process" in answer:
-                    return answer
-                problem = TimeoutError("something else answers there")
-        except socket.gaierror:
-            raise
-        except OSError as error:
-            problem = error
-        time.sleep(0.2)
-    raise problem
