@@ -27,6 +27,7 @@ from alexnet_jax import apply, build, get_config, init, torch_layout
 from alexnet_jax.data.augment import statistics
 from alexnet_jax.layers import replaced
 from alexnet_jax.parallel.mesh import local_mesh
+from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step
 from alexnet_jax.training.optimizer import velocity as velocity_of
 
@@ -135,7 +136,7 @@ def main() -> int:
     mesh = local_mesh()
     state = step.new_state(model, config, mesh, params)
     update = step.train_step(model, config, mesh, steps_per_epoch=1)
-    stats = statistics(mean, np.eye(3), "standard_deviation", mesh)
+    stats = on_devices(statistics(mean, np.eye(3), "standard_deviation"), mesh)
     for number, reductions in enumerate((0, 0, 1), start=1):
         print(f"update {number}")
         chosen = far_from_kinks(reference, images, mean)

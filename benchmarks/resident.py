@@ -12,7 +12,8 @@ from options import parser
 from alexnet_jax import build, get_config
 from alexnet_jax.data.augment import Statistics, statistics
 from alexnet_jax.net.model import Net
-from alexnet_jax.parallel.mesh import DATA, mesh_for, on_devices
+from alexnet_jax.parallel.mesh import DATA, mesh_for
+from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step
 
 
@@ -53,7 +54,7 @@ def resident(config: ConfigDict) -> Resident:
     labels_B = draws.integers(0, classes, config.batch_size, dtype=np.int32)
     images, labels = on_devices((images_BxHxWx3, labels_B), mesh, DATA)
     mean = np.full((size, size, 3), 128.0)
-    stats = statistics(mean, 1000 * np.eye(3), config.data.color_noise_reading, mesh)
+    stats = on_devices(statistics(mean, 1000 * np.eye(3), config.data.color_noise_reading), mesh)
     return Resident(model, mesh, which, step.new_state(model, config, mesh), images, labels, stats)
 
 

@@ -17,7 +17,8 @@ from alexnet_jax.data.augment import statistics
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.parallel import hosts
-from alexnet_jax.parallel.mesh import make_mesh, on_devices
+from alexnet_jax.parallel.mesh import make_mesh
+from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step
 from tests.conftest import RECIPES
 
@@ -42,7 +43,7 @@ def ten_steps(config, shape, devices=None):
     state = step.new_state(model, config, mesh)
     update = step.train_step(model, config, mesh, steps_per_epoch=80)
     info = cache.info
-    stats = statistics(info.mean_image, info.color_covariance, "standard_deviation", mesh)
+    stats = on_devices(statistics(info.mean_image, info.color_covariance, "standard_deviation"), mesh)
     reductions = on_devices(np.int32(0), mesh)
     losses = []
     for images, labels in training_batches(cache, config, mesh, 0, 10):

@@ -19,16 +19,13 @@ from alexnet_jax.layers import (
     from_json,
     to_json,
 )
-from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.net.shapes import config_shapes, layer_shapes
 from tests.conftest import CONFIGS
 
 
 def shapes_of(path):
     config = get_config(f"{CONFIGS}/{path}")
-    size = config.data.crop_size
-    return {
-        t.layer.name: t for t in layer_shapes(config.net.layers, config.net.towers, (size, size, 3))
-    }, config
+    return {t.layer.name: t for t in config_shapes(config)}, config
 
 
 def parameters(net):

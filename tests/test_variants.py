@@ -5,7 +5,7 @@ import pytest
 
 from alexnet_jax import UserError, get_config
 from alexnet_jax.layers import LRN, Dropout, MaxPool, ReLU, Tanh
-from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.net.shapes import config_shapes, layer_shapes
 from alexnet_jax.variants import ABLATIONS
 from tests.conftest import CONFIGS
 
@@ -16,10 +16,7 @@ def layers(path):
 
 def outputs(path):
     config = get_config(f"{CONFIGS}/{path}")
-    size = config.data.crop_size
-    return {
-        t.layer.name: t.outputs for t in layer_shapes(config.net.layers, config.net.towers, (size, size, 3))
-    }
+    return {t.layer.name: t.outputs for t in config_shapes(config)}
 
 
 @pytest.mark.parametrize("recipe", ["cifar10.py:towers,", "alexnet.py:source,"])

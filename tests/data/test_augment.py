@@ -8,7 +8,6 @@ from jax import lax
 
 from alexnet_jax.data.augment import Statistics, crops_by_products, fixed_views, random_views, statistics
 from alexnet_jax.data.augment import test_view as view_of
-from alexnet_jax.parallel.mesh import local_mesh
 
 KEY = jax.random.key(0)
 B = 256
@@ -107,7 +106,7 @@ def test_the_mean_is_subtracted_where_the_crop_lies(data):
 def test_colour_shifts_an_image_by_the_components_times_alpha(data):
     covariance = np.array([[900.0, 800, 700], [800, 1000, 850], [700, 850, 1100]])
     data.color_noise = 0.1
-    stats = statistics(np.zeros((10, 10, 3)), covariance, "standard_deviation", local_mesh())
+    stats = statistics(np.zeros((10, 10, 3)), covariance, "standard_deviation")
     black = np.zeros_like(IMAGES)
     many = np.concatenate(
         [views(data, stats, key=jax.random.key(i), noise=0.1, images=black)[:, 0, 0] for i in range(20)]
@@ -120,9 +119,7 @@ def test_colour_shifts_an_image_by_the_components_times_alpha(data):
 def test_the_papers_reading_scales_by_the_variance():
     covariance = np.diag([4.0, 9.0, 16.0])
     lengths = {
-        reading: np.linalg.norm(
-            statistics(np.zeros((1, 1, 3)), covariance, reading, local_mesh()).color_3x3, axis=1
-        )
+        reading: np.linalg.norm(statistics(np.zeros((1, 1, 3)), covariance, reading).color_3x3, axis=1)
         for reading in ("standard_deviation", "variance")
     }
     np.testing.assert_allclose(lengths["standard_deviation"], [2, 3, 4], rtol=1e-6)

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import typing
-from types import SimpleNamespace
 
 import jax
 import pytest
@@ -25,9 +24,10 @@ from alexnet_jax.layers import (
 )
 from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.collectives import expected
-from alexnet_jax.parallel.layers_table import layers_table
-from alexnet_jax.parallel.mesh import make_mesh, mesh_for, param_specs
+from alexnet_jax.parallel.mesh import make_mesh, mesh_for
+from alexnet_jax.parallel.placement import param_specs
 from alexnet_jax.plan.plan import products
+from alexnet_jax.training.layers_table import layers_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +66,6 @@ REFUSE = {
     "model": build,
     "collectives": lambda config: expected(config, 2, 2),
     "mesh": mesh_for,
-    "sharding": lambda config: param_specs(
-        SimpleNamespace(layers=config.net.layers, towers=2, image_shape=(7, 7, 3)), "towers"
-    ),
     "plan": products,
     "torch": lambda config: torch_layout({}, config),
 }
@@ -92,7 +89,7 @@ def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
     )
     model = build(tiny)
     assert init(model, jax.random.key(0))["scale1"]["kernel"].shape == (2, 6)
-    assert param_specs(model, "towers")["scale1"] == {"kernel": jax.P("tower"), "bias": jax.P("tower")}
+    assert param_specs(model.shapes, "towers")["scale1"] == {"kernel": jax.P("tower"), "bias": jax.P("tower")}
     (row,) = [row for row in layers_table(model, tiny, make_mesh(4, 2)).splitlines() if "scale1" in row]
     assert row.split()[2:5] == ["2x6", "tower", "24"]
     assert from_json(to_json(tiny.net.layers)) == tiny.net.layers

@@ -11,10 +11,11 @@ from jax import lax
 
 from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, after, replaced, without
-from alexnet_jax.net import model as model_lib
+from alexnet_jax.net import towers
 from alexnet_jax.net.ops import lrn
 from alexnet_jax.parallel.collectives import Collective, expected, sent_by_each
-from alexnet_jax.parallel.mesh import TOWER, local_params, make_mesh, shardings
+from alexnet_jax.parallel.mesh import TOWER, make_mesh
+from alexnet_jax.parallel.placement import local_params, shardings
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import devices_of
 from alexnet_jax.plan.plan import compile_step
@@ -28,7 +29,7 @@ def sent(config, mesh):
     """The collectives of the compiled step, in any order, but each as often as it is there."""
     model = build(config)
     compiled = compile_step(model, config, mesh)
-    local = local_params(model, config.parallelism, mesh)
+    local = local_params(model.shapes, config.parallelism, mesh)
     program = hlo.parse(compiled.as_text())
     return Counter(hlo.collectives(program, dict(mesh.shape), config.net.layers, local))
 
@@ -183,9 +184,9 @@ def test_what_xla_gathers_by_itself_is_found(monkeypatch):
 
 
 def test_what_is_sent_twice_is_found(monkeypatch):
-    plain = model_lib._read_all_towers
+    plain = towers._read_all_towers
     monkeypatch.setattr(
-        model_lib,
+        towers,
         "_read_all_towers",
         lambda xs, axis: [
             a + b for a, b in zip(plain(xs, axis), plain([2 * x for x in xs], axis), strict=True)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.config.base import flat
 from alexnet_jax.config.settings import BY_KEY, KINDS, OF_A_LAYER, RENAMED_VALUES, Setting, new_name, unknown
 from alexnet_jax.errors import UserError, near
-from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.net.shapes import config_shapes
 
 _TYPES: Mapping[type, tuple[type, ...]] = {
     bool: (bool,),
@@ -38,7 +38,7 @@ def validate(config: ConfigDict) -> None:
         )
     if data.crop_scale and not data.random_crops:
         raise UserError("config.data.crop_scale and config.data.random_crops=False contradict each other")
-    shapes = layer_shapes(config.net.layers, config.net.towers, (data.crop_size, data.crop_size, 3))
+    shapes = config_shapes(config)
     with_params = [t.layer.name for t in shapes if t.params]
     for name in config.optimizer.layers:
         if name not in with_params:

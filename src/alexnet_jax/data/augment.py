@@ -11,17 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.parallel.mesh import on_devices
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["mean_HxWx3", "color_3x3"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Statistics of the training set, on the device.
+    """Statistics of the training set.
 
     Attributes:
       mean_HxWx3: the mean image, in grey levels.
@@ -33,20 +31,18 @@ class Statistics:
     color_3x3: jax.Array | np.ndarray
 
 
-def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str, mesh: Mesh) -> Statistics:
-    """Put the statistics on every device of a mesh.
+def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str) -> Statistics:
+    """Compute the statistics that augmentation needs, as NumPy arrays.
 
     Args:
       mean_HxWx3: the mean image, in grey levels.
       covariance_3x3: of RGB over all pixels, in squared grey levels.
       reading: ``config.data.color_noise_reading``.
-      mesh: the devices.
     """
     variances, vectors = np.linalg.eigh(covariance_3x3)
     variances = np.maximum(variances, 0.0)  # if all images are grey, two are zero except for rounding
     color_3x3 = (vectors * (np.sqrt(variances) if reading == "standard_deviation" else variances)).T
-    arrays = Statistics(mean_HxWx3.astype(np.float32), color_3x3.astype(np.float32))
-    return on_devices(arrays, mesh)
+    return Statistics(mean_HxWx3.astype(np.float32), color_3x3.astype(np.float32))
 
 
 def color_noise(data: ConfigDict, steps_per_epoch: int, step: jax.Array) -> jax.Array:

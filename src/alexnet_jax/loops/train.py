@@ -17,11 +17,12 @@ from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
-from alexnet_jax.parallel.layers_table import layers_table
-from alexnet_jax.parallel.mesh import mesh_for, on_devices
+from alexnet_jax.parallel.mesh import mesh_for
+from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.log import Meter, Progress, Watch
 from alexnet_jax.training.optimizer import Plateau
 from alexnet_jax.training.run import open_run, same_run, settle
@@ -97,7 +98,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         classifier = config.net.layers[-1]
         if (classes := len(info.class_names)) < classifier.classes:
             hosts.say(f"note: {classifier.name} has {classifier.classes} outputs, the data {classes} classes")
-        stats = statistics(info.mean_image, info.color_covariance, config.data.color_noise_reading, mesh)
+        reading = config.data.color_noise_reading
+        stats = on_devices(statistics(info.mean_image, info.color_covariance, reading), mesh)
         # Without a validation split the test split shows the curve only: nothing is chosen by it.
         split = next(name for name in ("validation", "test", "train") if name in info.splits)
 

@@ -2,9 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import TYPES, Classifier, Layer, Shape, Weights
+
+Params: TypeAlias = dict[str, dict[str, Any]]
+"""``{"conv1": {"kernel": array, "bias": array}, ...}``, or the same tree of something else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,11 @@ class LayerShapes:
     def gathers(self) -> bool:
         """Whether it reads other towers than its own."""
         return self.gathered > 0
+
+    @property
+    def reads_all_towers(self) -> bool:
+        """Whether its output depends on all towers: it gathers them, or it is the classifier, which sums."""
+        return self.gathers or (isinstance(self.layer, Classifier) and self.params["kernel"][0] > 1)
 
     @property
     def params(self) -> dict[str, Shape]:
@@ -66,3 +77,13 @@ def layer_shapes(layers: Iterable[Layer], towers: int, image_shape: Shape) -> li
     if not found or not isinstance(found[-1].layer, Classifier):
         raise UserError("net.layers: the last layer must be a Classifier")
     return found
+
+
+def config_shapes(config: ConfigDict) -> list[LayerShapes]:
+    """Compute the shapes of the network of a config.
+
+    Raises:
+      UserError: as `layer_shapes`.
+    """
+    side = config.data.crop_size
+    return layer_shapes(config.net.layers, config.net.towers, (side, side, 3))

@@ -17,8 +17,7 @@ from alexnet_jax.layers import (
     ReLU,
     Tanh,
 )
-from alexnet_jax.net.model import Params
-from alexnet_jax.net.shapes import LayerShapes, layer_shapes
+from alexnet_jax.net.shapes import LayerShapes, Params, config_shapes
 
 
 def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
@@ -41,10 +40,10 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
     Raises:
       UserError: a layer that PyTorch does not have, or a dropout whose factor cannot be folded.
     """
-    towers, size = config.net.towers, config.data.crop_size
+    towers = config.net.towers
     arrays: dict[str, np.ndarray] = {}
     scale = 1.0
-    for shapes in layer_shapes(config.net.layers, towers, (size, size, 3)):
+    for shapes in config_shapes(config):
         name = shapes.layer.name
         if shapes.weights is None:
             scale = _scale_after(shapes.layer, scale)

@@ -5,7 +5,6 @@ from matplotlib.figure import Figure
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Conv
-from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.training.restored import Restored
 
 _KERNELS_IN_A_ROW = 16
@@ -18,7 +17,7 @@ def first_kernels(net: Restored) -> np.ndarray:
     Raises:
       UserError: the net has none.
     """
-    for shapes in layer_shapes(net.model.layers, net.model.towers, net.model.image_shape):
+    for shapes in net.model.shapes:
         if shapes.shared and isinstance(shapes.layer, Conv):
             return np.asarray(net.params[shapes.layer.name]["kernel"])
     raise UserError("figure 3 shows the kernels of a convolution of the image, and this net has none")

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from ml_collections import ConfigDict
 
 from alexnet_jax.layers import Classifier
-from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.net.shapes import config_shapes
 
 Pass: TypeAlias = Literal["forward", "backward", "update"]
 
@@ -68,7 +68,7 @@ def expected(
     """
     computed = {"float32": 4, "bfloat16": 2}[config.dtype]
     gathered, scattered = gathered_itemsize or computed, scattered_itemsize or computed
-    size, towers = config.data.crop_size, config.net.towers
+    towers = config.net.towers
     batch, trick = config.batch_size // data, config.parallelism == "one_weird_trick"
     found: list[Collective] = []
     summed: list[str] = []
@@ -79,7 +79,7 @@ def expected(
         if has_gradient:
             found.append(Collective("reduce-scatter", (axis,), (layer,), "backward", elements * scattered))
 
-    for shapes in layer_shapes(config.net.layers, towers, (size, size, 3)):
+    for shapes in config_shapes(config):
         layer, name, weights = shapes.layer, shapes.layer.name, shapes.weights
         # Elements of the input on a device: of the towers that it holds, or of all towers after a gather.
         inputs = math.prod(shapes.inputs)

@@ -1,18 +1,15 @@
-"""The mesh ('data', 'tower') and the sharding of everything on it."""
+"""The mesh ('data', 'tower'): which shapes it may have, and which one is best."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.net.model import Net, Params, abstract_params
-from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.net.shapes import config_shapes
 from alexnet_jax.parallel.collectives import expected, sent_by_each
 from alexnet_jax.runtime.devices import all_devices
 
@@ -93,8 +90,7 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
             f" take a multiple of {d}, or --config.mesh='({fits}, {t})'"
         )
     if config.parallelism == "one_weird_trick":
-        crop = config.data.crop_size
-        for layer in layer_shapes(config.net.layers, towers, (crop, crop, 3)):
+        for layer in config_shapes(config):
             if layer.weights is None or not layer.weights.splits_units:
                 continue
             (units,) = layer.outputs
@@ -116,55 +112,6 @@ def local_mesh() -> Mesh:
 def data_mesh() -> Mesh:
     """Make a mesh of all devices. Each has all towers and a part of the batch."""
     return make_mesh(len(all_devices()), 1)
-
-
-def param_specs(model: Net, parallelism: str) -> Params:
-    """Return how each array is split over the mesh, as `layers.Weights.axes` describes it.
-
-    Towers are split over ``tower``. The units of dense layers are split over ``data`` with
-    ``one_weird_trick``; with ``towers`` each part of the batch has all of them.
-    """
-    mesh_axes = {"tower": TOWER, "units": DATA if parallelism == "one_weird_trick" else None, None: None}
-    return {
-        shapes.layer.name: {
-            kind: P(*(mesh_axes[axis] for axis in axes)) for kind, axes in shapes.weights.axes.items()
-        }
-        for shapes in layer_shapes(model.layers, model.towers, model.image_shape)
-        if shapes.weights is not None
-    }
-
-
-def local_params(model: Net, parallelism: str, mesh: Mesh) -> Params:
-    """Return the shapes and types of the parameters on one device."""
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(sharding.shard_shape(x.shape), x.dtype),
-        abstract_params(model),
-        shardings(mesh, param_specs(model, parallelism)),
-    )
-
-
-def on_devices(tree: Any, mesh: Mesh, *axes: str) -> Any:
-    """Put arrays that every process has on every device, or split them over ``axes``.
-
-    (`jax.device_put` would first compare them between the processes.)
-    """
-    sharding = NamedSharding(mesh, P(*axes))
-
-    def put(x: Any) -> jax.Array:
-        array = np.asarray(x)
-        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-    return jax.tree.map(put, tree)
-
-
-def net_axes(parallelism: str) -> dict[str, str]:
-    """Return the axes that `model.Net.__call__` needs inside a ``shard_map`` on this mesh."""
-    return {"tower_axis": TOWER} | ({"batch_axis": DATA} if parallelism == "one_weird_trick" else {})
-
-
-def shardings(mesh: Mesh, specs: Any) -> Any:
-    """Return the sharding of each spec on the mesh."""
-    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda x: isinstance(x, P))
 
 
 def _megabytes(count: float) -> str:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from alexnet_jax.layers import Layers
-from alexnet_jax.net.model import Params
+from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.collectives import Collective, Pass
 
 _KINDS = (

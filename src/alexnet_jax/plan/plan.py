@@ -19,9 +19,10 @@ from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.sources import known_examples
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import Net, build
-from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.net.shapes import config_shapes
 from alexnet_jax.parallel.collectives import Collective
-from alexnet_jax.parallel.mesh import DATA, TOWER, local_params, make_mesh, possible_shapes
+from alexnet_jax.parallel.mesh import DATA, TOWER, make_mesh, possible_shapes
+from alexnet_jax.parallel.placement import local_params
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import Chip
 from alexnet_jax.training.step import lower_train_step
@@ -165,7 +166,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
     # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`ops.conv` has one).
     costs = {} if on_cpu else compiled.cost_analysis() or {}
     program = hlo.parse(compiled.as_text() or "")
-    local = local_params(model, config.parallelism, mesh)
+    local = local_params(model.shapes, config.parallelism, mesh)
     try:
         collectives = hlo.collectives(program, sizes, config.net.layers, local)
     except hlo.UnknownCollective as error:
@@ -229,9 +230,9 @@ def compare(
 
 def products(config: ConfigDict) -> float:
     """Return the FLOPs of a step's convolutions and matrix products, forward and backward, on all devices."""
-    size, total = config.data.crop_size, 0.0
+    total = 0.0
     passes = 2  # of the first layer with weights: images need no gradient
-    for shapes in layer_shapes(config.net.layers, config.net.towers, (size, size, 3)):
+    for shapes in config_shapes(config):
         if shapes.weights is not None:
             total += 2 * shapes.weights.multiplications * passes
             passes = 3

@@ -13,8 +13,7 @@ from alexnet_jax.config import base, saved
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
-from alexnet_jax.layers import Classifier
-from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.net.shapes import config_shapes
 from alexnet_jax.paper.charts import Chart, Series, curves
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.report import images as report_images
@@ -202,23 +201,17 @@ def _column(lines: Sequence[dict[str, Any]], key: str) -> list[float]:
 
 
 def _sentence(config: ConfigDict) -> str:
-    shapes = _shapes(config)
+    shapes = config_shapes(config)
     count = sum(int(np.prod(shape)) for layer in shapes for shape in layer.params.values())
     learned = sum(bool(layer.params) for layer in shapes)
     towers = config.net.towers
     return f"{learned} layers with weights in {towers} tower{'s' * (towers > 1)}, {count:,} parameters"
 
 
-def _shapes(config: ConfigDict) -> list[Any]:
-    side = config.data.crop_size
-    return layer_shapes(config.net.layers, config.net.towers, (side, side, 3))
-
-
 def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("layer", "kind", "output of a tower", "reads", "kernels", "parameters")]
     count = 0
-    for layer in _shapes(config):
-        all_towers = layer.gathers or (isinstance(layer.layer, Classifier) and config.net.towers > 1)
+    for layer in config_shapes(config):
         parameters = sum(int(np.prod(shape)) for shape in layer.params.values())
         kernel = layer.params.get("kernel", ())
         count += parameters
@@ -227,7 +220,7 @@ def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
                 layer.layer.name,
                 type(layer.layer).__name__,
                 " x ".join(map(str, layer.outputs)),
-                "all towers" if all_towers else "the image" if layer.shared and kernel else "",
+                "all towers" if layer.reads_all_towers else "the image" if layer.shared and kernel else "",
                 " x ".join(map(str, kernel)),
                 f"{parameters:,}" if parameters else "",
             )

@@ -26,9 +26,10 @@ from etils import epath
 from jax.sharding import Mesh
 
 from alexnet_jax.errors import RunError, UserError
-from alexnet_jax.net.model import Net, Params, abstract_params
+from alexnet_jax.net.model import Net, abstract_params
+from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel import hosts
-from alexnet_jax.parallel.mesh import on_devices, param_specs, shardings
+from alexnet_jax.parallel.placement import on_devices, param_specs, shardings
 from alexnet_jax.training.checksums import checksums
 from alexnet_jax.training.optimizer import Plateau
 from alexnet_jax.training.step import TrainState
@@ -172,7 +173,7 @@ class Checkpoints:
         placed = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
             params,
-            shardings(mesh, param_specs(model, "towers")),
+            shardings(mesh, param_specs(model.shapes, "towers")),
         )
         try:
             return number, self._restore(number, params=placed)["params"]

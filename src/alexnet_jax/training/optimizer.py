@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from alexnet_jax.net.model import Params
+from alexnet_jax.net.shapes import Params
 
 Transform: TypeAlias = optax.GradientTransformationExtraArgs
 

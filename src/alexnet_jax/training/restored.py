@@ -15,8 +15,10 @@ from alexnet_jax.data.augment import Statistics, statistics
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
-from alexnet_jax.net.model import Net, Params, build
+from alexnet_jax.net.model import Net, build
+from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.mesh import DATA, local_mesh
+from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.step import features, log_probabilities
 from alexnet_jax.training.workdir import read_workdir
@@ -109,7 +111,7 @@ class Restored:
     @functools.cached_property
     def _statistics(self) -> Statistics:
         info, reading = self.data, self.config.data.color_noise_reading
-        return statistics(info.mean_image, info.color_covariance, reading, self.mesh)
+        return on_devices(statistics(info.mean_image, info.color_covariance, reading), self.mesh)
 
 
 def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mesh | None = None) -> Restored:

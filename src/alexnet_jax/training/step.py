@@ -20,8 +20,10 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.model import Net, Params, abstract_params, apply, init
-from alexnet_jax.parallel.mesh import DATA, TOWER, net_axes, param_specs, shardings
+from alexnet_jax.net.model import Net, abstract_params, apply, init
+from alexnet_jax.net.shapes import Params
+from alexnet_jax.parallel.mesh import DATA, TOWER
+from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
 from alexnet_jax.training.optimizer import learning_rates, optimizer, velocity
 from alexnet_jax.training.scores import mean_log_probabilities
 
@@ -41,7 +43,7 @@ class TrainState:
 def state_specs(model: Net, config: ConfigDict) -> TrainState:
     """Return how each array lies on the mesh: an optimizer's as its parameter, scalars on all devices."""
     params = abstract_params(model)
-    specs = param_specs(model, config.parallelism)
+    specs = param_specs(model.shapes, config.parallelism)
     tx = optimizer(config, params, steps_per_epoch=1)  # its state has the same structure for any number
     opt_state = optax.tree.map_params(
         tx,
@@ -196,7 +198,7 @@ def _of_views(
         @partial(
             jax.shard_map,
             mesh=mesh,
-            in_specs=(param_specs(model, parallelism), P(DATA), P()),
+            in_specs=(param_specs(model.shapes, parallelism), P(DATA), P()),
             out_specs=places,
         )
         def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:

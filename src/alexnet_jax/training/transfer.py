@@ -18,9 +18,10 @@ from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import Dropout, Layers
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.model import Net, Params, abstract_params, build, init
+from alexnet_jax.net.model import Net, abstract_params, build, init
+from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel import hosts
-from alexnet_jax.parallel.mesh import param_specs, shardings
+from alexnet_jax.parallel.placement import param_specs, shardings
 from alexnet_jax.training.restored import restore
 from alexnet_jax.training.workdir import read_workdir
 
@@ -85,7 +86,7 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
     params = {name: net.params[name] for name in ours if not (anew and name == classifier)}
     line = f"begins with {config.init_from}, step {net.step}: {', '.join(params)} taken"
     if anew:
-        places = shardings(mesh, param_specs(model, "towers"))[classifier]
+        places = shardings(mesh, param_specs(model.shapes, "towers"))[classifier]
         params[classifier] = _classifier(model, config, places)
         why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
         line += f"; {classifier} begins anew ({why})"

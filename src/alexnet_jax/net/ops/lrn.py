@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import LRN, MapNorm
-from alexnet_jax.net.ops.pool import sums_over_windows
+from alexnet_jax.net.ops.windows import sums_over_windows
 
 
 def lrn(

@@ -12,6 +12,7 @@ from jax import lax
 
 from alexnet_jax.layers import AvgPool, MaxPool
 from alexnet_jax.net.ops.fusion import apart
+from alexnet_jax.net.ops.windows import strided_slices, sums_over_windows
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -53,25 +54,9 @@ def avg_pool(x: jax.Array, layer: AvgPool) -> jax.Array:
     return sums_over_windows(x, *where) / sums_over_windows(jnp.ones((1, *x.shape[1:3], 1), x.dtype), *where)
 
 
-def sums_over_windows(
-    x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
-) -> jax.Array:
-    """Sum over each window: first within the rows, then within the columns."""
-    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-    for axis in (2, 1):
-        x = functools.reduce(jnp.add, _strided_slices(x, axis, window, stride))
-    return x
-
-
 def _padding(x: jax.Array, layer: MaxPool | AvgPool) -> list[tuple[int, int]]:
     """Return how far the last windows reach over the edge, for rows and columns."""
     return [(0, -(size - layer.window) % layer.stride if layer.ceil else 0) for size in x.shape[1:3]]
-
-
-def _strided_slices(x: jax.Array, axis: int, window: int, stride: int) -> list[jax.Array]:
-    """Return the first position of every window along an axis, the second one, and so on."""
-    last = (x.shape[axis] - window) // stride * stride
-    return [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(window)]
 
 
 def _cpu_max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
@@ -107,8 +92,8 @@ def _maxima(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the padded x, the maxima along its columns, and their maxima along the rows."""
     x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
-    columns = functools.reduce(jnp.maximum, _strided_slices(x, 1, window, stride))
-    return x, columns, functools.reduce(jnp.maximum, _strided_slices(columns, 2, window, stride))
+    columns = functools.reduce(jnp.maximum, strided_slices(x, 1, window, stride))
+    return x, columns, functools.reduce(jnp.maximum, strided_slices(columns, 2, window, stride))
 
 
 def _to_positions(
@@ -123,7 +108,7 @@ def _to_positions(
     by_phase: list[jax.Array | None] = [None] * stride
     free = jnp.ones(maxima.shape, bool)
     chosen = _apart_in_bfloat16(g, lambda wins, g: jnp.where(wins, g, 0))
-    for i, elements in enumerate(_strided_slices(x, axis, window, stride)):
+    for i, elements in enumerate(strided_slices(x, axis, window, stride)):
         wins = free & (elements == maxima)
         free &= ~wins
         config = [(0, 0, 0)] * x.ndim

@@ -1,38 +1,37 @@
 """The table of layers: shapes, shardings, parameters and bytes on each device."""
 
+import collections
 import math
 
+import jax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.layers import Classifier
-from alexnet_jax.net.model import Net, abstract_params
-from alexnet_jax.net.shapes import layer_shapes
-from alexnet_jax.parallel.mesh import DATA, TOWER, local_params, param_specs
+from alexnet_jax.net.model import Net
+from alexnet_jax.parallel.mesh import DATA, TOWER
+from alexnet_jax.parallel.placement import param_specs
 from alexnet_jax.text import aligned, size_in_words
+from alexnet_jax.training.step import TrainState, abstract_state
 
 
 def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     """Make a table with a row for each layer, as one device holds it.
 
-    ``output`` is examples x towers x shape. ``weights`` are the bytes of the parameters and their velocity,
-    ``outputs`` those of the activations of one forward pass, both on each device.
+    ``output`` is examples x towers x shape. ``weights`` are the bytes of the parameters and of what the
+    optimizer keeps for them, ``outputs`` those of the activations of one forward pass, both on each device.
     """
-    params = abstract_params(model)
-    specs = param_specs(model, config.parallelism)
-    on_each = local_params(model, config.parallelism, mesh)
+    state = abstract_state(model, config, mesh)
+    specs = param_specs(model.shapes, config.parallelism)
+    held_by_layer = _bytes_by_layer(state)
     data, tower = mesh.shape[DATA], mesh.shape[TOWER]
     rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "weights", "outputs")]
     count, weights, outputs = 0, 0, 0
-    for shapes in layer_shapes(model.layers, model.towers, model.image_shape):
+    for shapes in model.shapes:
         layer, name = shapes.layer, shapes.layer.name
-        arrays = params.get(name, {})
-        held = sum(
-            math.prod(x.shape) * x.dtype.itemsize * 2  # and as much for the velocity
-            for x in on_each.get(name, {}).values()
-        )
-        elements = sum(math.prod(x.shape) for x in arrays.values())
+        arrays, held = shapes.params, held_by_layer[name]
+        elements = sum(math.prod(shape) for shape in arrays.values())
         # The shape (examples, towers, ...) on one device.
         local = (config.batch_size // data, model.towers // tower, *shapes.outputs)
         if config.parallelism == "one_weird_trick" and len(shapes.outputs) == 1:
@@ -46,10 +45,8 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
             (
                 name,
                 "x".join(map(str, local)),
-                "all towers"
-                if shapes.gathers or (isinstance(layer, Classifier) and model.towers > 1)
-                else "",
-                "x".join(map(str, arrays["kernel"].shape)) if arrays else "",
+                "all towers" if shapes.reads_all_towers else "",
+                "x".join(map(str, arrays["kernel"])) if arrays else "",
                 _axes(specs[name]["kernel"], mesh) if arrays else "",
                 f"{elements:,}" if arrays else "",
                 size_in_words(held) if arrays else "",
@@ -58,6 +55,16 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         )
     rows.append(("in all", "", "", "", "", f"{count:,}", size_in_words(weights), size_in_words(outputs)))
     return aligned(rows)
+
+
+def _bytes_by_layer(state: TrainState) -> collections.Counter[str]:
+    """Count the bytes on one device, of the parameters and of the optimizer's state."""
+    found: collections.Counter[str] = collections.Counter()
+    for path, x in jax.tree.leaves_with_path((state.params, state.opt_state)):
+        names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
+        if names:  # an optimizer's counters belong to no layer
+            found[names[-2]] += math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    return found
 
 
 def _axes(spec: P, mesh: Mesh) -> str:
