@@ -1,14 +1,14 @@
-"""Our loader beside FFCV's: the same 256x256 images, whole, in random order, from the page cache.
+"""Compare our loader with FFCV's: 256x256 images in random order from the page cache.
 
     apt-get install pkg-config libopencv-dev libturbojpeg0-dev
     pip install torch ffcv
     python benchmarks/against_ffcv.py [--photos=DIR] [--images=10000] [--rounds=3] [--workers=2]
 
-The cache of benchmarks/loader.py, and a .beton of the same pixels: uint8 as they are, or JPEGs of quality 95,
-which FFCV encodes by itself. Both make batches of 128, ours on JAX's device, with as many threads. So many
-epochs run in a process, one after the other, round after round. What is before the tenth batch is not timed,
-of FFCV in each epoch, whose threads and memory begin anew. The ratio is ours over FFCV's: above 1 ours is the
-quicker.
+Both read the same pixels: ours from the cache of benchmarks/loader.py, FFCV from a .beton. They are raw, or
+JPEGs of quality 95, which FFCV encodes itself. Batches have 128 images. Both use the same number of threads;
+ours ends on JAX's device. Each measurement is a process with several epochs. The first ten batches are
+not timed; of FFCV, which restarts its threads, the first ten of each epoch. The ratio is ours over FFCV's:
+above 1 ours is faster.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from alexnet_jax.data import cache, loader
 from alexnet_jax.data.images import QUALITY
 from alexnet_jax.parallel.mesh import local_mesh
 
-BATCH, WARM = 128, 10  # batches that are not timed
+BATCH, WARM = 128, 10  # untimed batches
 
 
 class Pixels:
-    """A cache's training images and labels, one after the other, for FFCV's writer."""
+    """Yield a cache's training images and labels to FFCV's writer."""
 
     def __init__(self, path: Path) -> None:
         self.cache = cache.load(path)
@@ -68,7 +68,7 @@ def ffcv_batches(path: Path, workers: int) -> Iterable[Any]:
         order=OrderOption.RANDOM,
         pipelines={"image": [SimpleRGBImageDecoder(), ToTensor()], "label": [IntDecoder(), ToTensor()]},
     )
-    for _ in batches:  # compiles
+    for _ in batches:  # compile
         pass
     return batches
 
@@ -83,7 +83,7 @@ def our_batches(path: Path, workers: int, epochs: int) -> Iterable[Any]:
 
 
 def time_one(which: str, path: Path, workers: int, epochs: int) -> None:
-    """Prints images per second."""
+    """Print images per second."""
     runs = [our_batches(path, workers, epochs)] if which == "ours" else [ffcv_batches(path, workers)] * epochs
     count, seconds = 0, 0.0
     for run in runs:
@@ -102,9 +102,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--photos", type=Path, help="a folder of photographs; else smooth noise")
+    parser.add_argument("--photos", type=Path, help="a folder of photographs; otherwise smooth noise")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8, help="in a round")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs in a round")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--time", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,16 +1,14 @@
-"""Ours beside PyTorch: training and ten views of the paper's net, training of CIFAR-10's two nets.
+"""Compare with PyTorch: training and ten views of the paper's network, training of two CIFAR-10 networks.
 
     pip install torch
     python benchmarks/against_pytorch.py [--what=train|evaluate|quick|lrn18] [--dtype=TYPE] [--peer=PEER]
 
-Every mode of both runs in a process of its own, in turn, round after round; after the first round only
-those go on that came within a tenth of the best of their kind. A row is a mode's fastest step; a ratio is the
-best time of a peer at the same precision over ours: above 1 ours is the quicker. The peer's nets are in
-benchmarks/peers/pytorch.py.
+Each mode runs in its own process, in turn, for several rounds. After the first round only the modes within a
+tenth of the best one continue. A row is a mode's fastest step. A ratio is the best time of a peer at the same
+precision over ours: above 1 ours is faster. The peer's networks are in benchmarks/peers/pytorch.py.
 
-Ours runs as the command line does. "PyTorch" is PyTorch as it comes; "expert" is what PyTorch can be made to
-do: LRN with a gradient written by hand, and glibc told by its environment to use huge pages and to keep what
-was freed, instead of asking the system for it in each step.
+Ours runs as the command line does. "PyTorch" is PyTorch without changes. "expert" has LRN with a gradient
+written by hand, and an environment that makes glibc use huge pages and keep freed memory.
 """
 
 import argparse
@@ -41,7 +39,7 @@ PEERS = ("PyTorch", "expert")
 
 
 class Mode(NamedTuple):
-    """A way to run a net, and the command for it."""
+    """A way to run a network, and its command."""
 
     whose: str
     dtype: str
@@ -82,7 +80,7 @@ def theirs(what: str, peers: Sequence[str]) -> list[Mode]:
 
 
 def fastest_step(mode: Mode, batch_size: int, steps: int) -> float:
-    """Seconds."""
+    """Run a mode, and return the seconds of its fastest step."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(mode.devices)}
     environment |= {"GLIBC_TUNABLES": TUNED} if mode.whose == "expert" else {}
     command = [sys.executable, *mode.command, f"--batch_size={batch_size}", f"--steps={steps}"]
@@ -95,7 +93,7 @@ def fastest_step(mode: Mode, batch_size: int, steps: int) -> float:
 def compare(
     what: str, peers: Sequence[str], dtypes: Sequence[str], rounds: int, batch_size: int, steps: int
 ) -> None:
-    """Runs the modes and prints their table."""
+    """Run the modes and print their table."""
     modes = [mode for mode in (*ours(what), *theirs(what, peers)) if mode.dtype in dtypes]
     fastest: dict[Mode, float] = {}
     for number in range(rounds):
@@ -103,7 +101,7 @@ def compare(
             alike = [t for m, t in fastest.items() if (m.whose, m.dtype) == (mode.whose, mode.dtype)]
             if number and fastest[mode] > 1.1 * min(alike):
                 continue
-            # Steps of milliseconds: many more of them.
+            # Their steps take milliseconds: time many more.
             seconds = fastest_step(mode, batch_size, steps * (1 if NETS[what] == "alexnet.py" else 20))
             fastest[mode] = min(seconds, fastest.get(mode, seconds))
     unit, count = ("patches", 10 * batch_size) if what == "evaluate" else ("images", batch_size)
@@ -123,12 +121,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--what", choices=tuple(NETS), help="all of them by default")
+    parser.add_argument("--what", choices=tuple(NETS), help="by default all")
     parser.add_argument("--peer", choices=PEERS, help="both by default")
-    parser.add_argument("--dtype", choices=TYPES, help="both by default; the small nets have but float32")
+    parser.add_argument(
+        "--dtype", choices=TYPES, help="by default both; the small networks have only float32"
+    )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=3, help="timed in each process, after one that is not")
+    parser.add_argument(
+        "--steps", type=int, default=3, help="timed steps in each process, after an untimed one"
+    )
     args = parser.parse_args()
     versions = (f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "torch"))
     print(", ".join(versions), f"{os.cpu_count()} CPUs", sep=", ")

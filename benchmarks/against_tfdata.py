@@ -1,12 +1,12 @@
-"""Our preparation beside tf.data, which only decodes, shrinks and cuts out, on all cores.
+"""Compare our preparation with tf.data, which only decodes, shrinks and crops, on all cores.
 
     pip install tensorflow
     python benchmarks/against_tfdata.py PHOTOS [--copies=120] [--rounds=3]
 
 PHOTOS as in benchmarks/prepare.py. tf.data shrinks by the mean over areas, as ours does, and by bilinear
-interpolation, which most pipelines have; its batches are thrown away. Ours writes a cache, with statistics
-and checksums, and its time holds the start of its processes. In turns, each in a process of its own, tf.data
-with an epoch before that is not timed; the fastest counts. Above 1 ours is the quicker.
+interpolation, as most pipelines do. It discards its batches. Ours writes a cache with statistics and
+checksums, and its time includes the start of its processes. Each runs in its own process, in turn; tf.data
+runs an untimed epoch first. The fastest counts. Above 1 ours is faster.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""The full-size net against an independent one in PyTorch: logits, loss, gradients and three updates.
+"""Compare the full-size network with an independent one in PyTorch: logits, loss, gradients, three updates.
 
     pip install torch && python benchmarks/agreement.py
 
-PyTorch computes in float64, from the sentences of the paper and nothing of ours but the initial values, in
-its own layout. Ours is the compiled training step in float32; the rate is cut before the third update.
-Chance is left out: no dropout (but its factor at test is in the logits), and images of the crop's size.
+PyTorch computes in float64, from the sentences of the paper, with its own layout. It shares only the initial
+values. Ours is the compiled training step in float32; the learning rate is reduced before the third update.
+Nothing is random: no dropout (but its factor at test is in the logits), and images of the crop's size.
 
-Where a ReLU's input or the lead of a window's maximum is within float32's rounding of zero, the gradient
-is whatever the rounding says, in PyTorch's own float32 as well. So each
-step takes, of some images, those that stay farthest from such a kink.
+If a ReLU's input, or the lead of a window's maximum, is within float32 rounding of zero, the gradient depends
+on the rounding, in PyTorch's float32 too. So each step takes, of some images, those that stay farthest from
+such a kink.
 
-Prints the largest difference over the largest value, of each, and fails above 1e-4.
+Prints the largest difference over the largest value of each array, and fails above 1e-4.
 """
 
 import sys
@@ -37,7 +37,7 @@ Weights = dict[str, torch.Tensor]
 
 
 class Reference:
-    """Section 3.5 in PyTorch; notes how near its last input came to a kink."""
+    """Section 3.5 in PyTorch. It records how near its last input came to a kink."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.weights = {
@@ -58,13 +58,13 @@ class Reference:
         return F.linear(x, w["fc8.weight"], w["fc8.bias"])
 
     def conv(self, x: torch.Tensor, name: str, groups: int, **where: int) -> torch.Tensor:
-        """With groups of two, each tower sees its own half of the maps alone."""
+        """Compute a convolution. With two groups, each tower reads only its own half of the channels."""
         return self.relu(
             F.conv2d(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], groups=groups, **where)
         )
 
     def lrn(self, x: torch.Tensor) -> torch.Tensor:
-        """Section 3.3 in each tower; PyTorch divides alpha by its window, the paper does not."""
+        """Compute section 3.3 in each tower. PyTorch divides alpha by its window, the paper does not."""
         return torch.cat(
             [F.local_response_norm(t, 5, alpha=5e-4, beta=0.75, k=2.0) for t in x.chunk(2, 1)], 1
         )
@@ -83,7 +83,7 @@ class Reference:
 
 
 def far_from_kinks(reference: Reference, images: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """The images whose gradient float32 can know best."""
+    """Return the images whose gradient depends least on rounding."""
     distances = []
     with torch.no_grad():
         for image in images:
@@ -97,7 +97,7 @@ def channels_first(images_BxHxWx3: np.ndarray) -> torch.Tensor:
 
 
 def report(what: str, ours: dict[str, np.ndarray], theirs: Weights) -> bool:
-    """Prints the worst of some arrays; whether it is good enough."""
+    """Print the worst of some arrays, and return whether it is within the limit."""
 
     def difference(name: str) -> float:
         reference = theirs[name].detach().numpy()

@@ -1,9 +1,9 @@
-"""What a checkpoint costs training: seconds that the steps around it take longer.
+"""Measure what a checkpoint costs training: how much longer the steps around it take.
 
     python benchmarks/checkpoints.py [--config=configs/alexnet.py] [--batch_size=32] [--steps=12] [--times=6]
 
-The same number of steps with a checkpoint before them and without, in turns; the steps are long enough for
-what is written in the background. The state is the config's, whatever the batch.
+Times the same number of steps with and without a checkpoint before them, in turns. The steps are long enough
+for the writing in the background.
 """
 
 import statistics

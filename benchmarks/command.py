@@ -1,4 +1,4 @@
-"""The real command, ``alexnet-jax``, run by a benchmark that listens to what it prints."""
+"""Run the ``alexnet-jax`` command from a benchmark that reads its output."""
 
 import contextlib
 import signal
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """``alexnet-jax`` with these words; ends the benchmark if it fails, unless it was killed here."""
+    """Run ``alexnet-jax`` with these arguments. If it fails, and was not killed here, the benchmark ends."""
     command = [sys.executable, "-m", "alexnet_jax", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process

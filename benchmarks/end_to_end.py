@@ -1,11 +1,11 @@
-"""Training from the cache against the step alone, on a batch that stays on the device.
+"""Compare training from the cache with the step alone, on a batch that stays on the device.
 
     python benchmarks/end_to_end.py [--config=configs/digits.py] [--steps=400] [--times=5]
     python benchmarks/end_to_end.py --config=configs/alexnet.py --images=1000 --encoding=jpeg --steps=4
 
-The real command, from its first line of training to its second, and the step alone, in turns, after a first
-turn that is not counted. With ``--images`` the cache is made up, as `loader` does it, of the size and the
-number of classes of ImageNet's images.
+Times the real command from its first line of training to its second, and the step alone, in turns. The first
+turn is not counted. ``--images`` makes an artificial cache, as `loader` does, with the image size and the
+number of classes of ImageNet.
 """
 
 import itertools
@@ -31,10 +31,12 @@ FAR = 10**9  # steps
 
 def main() -> None:
     options = parser(__doc__, "digits.py")
-    options.add_argument("--images", type=int, help="in a cache that is made up")
+    options.add_argument("--images", type=int, help="size of an artificial cache")
     options.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
-    options.add_argument("--photos", type=Path, help="a folder of photographs, for jpeg; else smooth noise")
-    options.add_argument("--steps", type=int, default=400, help="in a turn")
+    options.add_argument(
+        "--photos", type=Path, help="a folder of photographs, for jpeg; otherwise smooth noise"
+    )
+    options.add_argument("--steps", type=int, default=400, help="steps in a turn")
     options.add_argument("--times", type=int, default=5)
     args = options.parse_args()
     config = get_config(args.config)
@@ -45,7 +47,7 @@ def main() -> None:
         if args.images:
             config.data.cache_dir, config.data.encoding = directory, args.encoding
             words += [f"--config.data.{name}={config.data[name]}" for name in ("cache_dir", "encoding")]
-            words += ["--config.schedule.name=constant"]  # there is nothing to validate with
+            words += ["--config.schedule.name=constant"]  # the cache has no validation split
             path = cache_path(config.data)
             path.mkdir()
             make_cache(path, args.images, args.encoding, args.photos)
@@ -73,7 +75,7 @@ def main() -> None:
 
 
 def images_per_second(workdir: Path, words: list[str]) -> float:
-    """Of a new run from its first line to its second."""
+    """Measure a new run from its first line to its second."""
     with running("train", *words, f"--workdir={workdir}") as process:
         steps = (said for said in process.stdout or () if said.startswith("step "))
         list(itertools.islice(steps, 2))

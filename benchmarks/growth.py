@@ -1,14 +1,14 @@
-"""How cost grows: images/s against the batch, the cache, the towers and the devices, in one figure.
+"""Plot how cost grows: images/s against the batch, the cache, the towers and the devices.
 
     python benchmarks/growth.py [--config=configs/alexnet.py] [--panels=batch] [--json=runs/growth.json]
 
-Each number comes from a process of its own, with as many cores and CPU devices as it says (on Linux). What
-the JSON file holds is not measured again: ``--panels=batch,images`` and the others may come one by one, and
-be drawn together at the end. Another machine takes another file.
+Each number comes from its own process, with its own number of cores and CPU devices (on Linux). What the JSON
+file holds is not measured again, so panels may be measured one at a time and drawn together. Use another file
+on another machine.
 
-Training is the fastest step of a batch that stays on the device. The line through the seconds of the batches
-says what bounds each end: what any step takes (the update, reading the weights, sums over devices), and what
-an image adds. Towers either have the recipe's maps each, or share them. For the loader see `loader`.
+A point of training is the fastest step on a batch that stays on the device. A line through the seconds of all
+batches separates what any step costs (the update, reading the weights, sums over devices) from what an image
+adds. Towers either have the recipe's channels each, or share them. For the loader see `loader`.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ def train(
 
 
 def read(encoding: str, count: int, batches: int, photos: Path | None) -> Numbers:
-    """The loader, from a cache of so many images."""
+    """Measure the loader on a cache of ``count`` images."""
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         make_cache(Path(directory), count, encoding, photos)
         began = time.perf_counter()
@@ -117,7 +117,7 @@ def curves(panel: str, args: Any, measure: Callable[..., Numbers]) -> Curves:
 def measured(
     known: dict[str, Numbers], file: Path | None, cores: int, devices: int, what: Any, *arguments: Any
 ) -> Numbers:
-    """What is known, or is found in a process with so many cores and CPU devices."""
+    """Return a known measurement, or measure in a process with these cores and CPU devices."""
     key = f"{what.__name__} {' '.join(map(str, arguments))}: {devices} device(s), {cores} core(s)"
     if key not in known:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(devices)
@@ -132,7 +132,7 @@ def measured(
 
 
 def line(points: dict[int, Numbers]) -> str:
-    """Of milliseconds by images a batch, near all of them in proportion."""
+    """Fit a line to the milliseconds of a step over the images of a batch, by relative error."""
     seconds = np.array([numbers["s a step"] for numbers in points.values()])
     each, fixed = np.polyfit(list(points), 1e3 * seconds, 1, w=1 / seconds)
     return f", {fixed:.3g} ms + {each:.3g} ms an image"
@@ -141,9 +141,11 @@ def line(points: dict[int, Numbers]) -> str:
 def main() -> None:
     options = parser(__doc__, "alexnet.py")
     options.add_argument("--batch_size", type=int, default=128)
-    options.add_argument("--steps", type=int, default=3, help="timed, after one that is not")
-    options.add_argument("--batches", type=int, default=200, help="of 128 images, for the loader")
-    options.add_argument("--photos", type=Path, help="a folder of photographs, for jpeg; else smooth noise")
+    options.add_argument("--steps", type=int, default=3, help="timed steps, after an untimed one")
+    options.add_argument("--batches", type=int, default=200, help="batches of 128 images, for the loader")
+    options.add_argument(
+        "--photos", type=Path, help="a folder of photographs, for jpeg; otherwise smooth noise"
+    )
     options.add_argument("--panels", default=",".join(AXES))
     options.add_argument("--plot", type=Path, default=Path("runs/growth.png"))
     options.add_argument("--json", type=Path)

@@ -1,8 +1,8 @@
-"""Where the time of a step goes: each layer, forward and backward, as JAX's profiler saw it on a CPU.
+"""Measure where the time of a step goes: each layer, forward and backward, from JAX's profiler on a CPU.
 
     python benchmarks/layers.py [--config=configs/alexnet.py] [--batch_size=128] [--mesh=1,1]
 
-An instruction that the compiler made of several layers counts for the one that it names.
+An instruction that the compiler fused from several layers counts for the one that it names.
 """
 
 import re
@@ -26,7 +26,7 @@ def main() -> None:
     config = recipe(args)
     lowered, (state, *rest), which = resident_step(config)
     compiled = lowered.compile()
-    for _ in range(2):  # the first touches its memory for the first time
+    for _ in range(2):  # the first one touches its memory for the first time
         state, _ = jax.block_until_ready(compiled(state, *rest))
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         with jax.profiler.trace(directory):
@@ -39,7 +39,7 @@ def main() -> None:
     hlo = compiled.as_text() or ""
     calls = set(
         re.findall(r"%([\w.\-]+) = [^=]* (?:call|conditional|while)\(", hlo)
-    )  # what is in them counts
+    )  # their parts count instead
     for name, scope in scopes(hlo).items():
         found = LAYER.search(scope)
         layer = found[2] if found else REST
@@ -54,12 +54,12 @@ def main() -> None:
 
 
 def scopes(hlo: str) -> dict[str, str]:
-    """The name scope of each instruction of a compiled program's text."""
+    """Return the name scope of each instruction of a compiled program."""
     return dict(re.findall(r'%([\w.\-]+) = .*metadata=\{op_name="([^"]*)"', hlo))
 
 
 def seconds_of_instructions(trace: Path) -> dict[str, float]:
-    """Of all devices and calls together."""
+    """Sum over all devices and calls."""
     seconds: dict[str, float] = defaultdict(float)
     for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
         for line in plane.lines:

@@ -1,11 +1,10 @@
-"""The loader alone: 256x256 images in random order from the page cache, batches of 128.
+"""Measure the loader alone: 256x256 images in random order from the page cache, batches of 128.
 
-python benchmarks/loader.py [--encoding=raw|jpeg] [--images=10000] [--photos=DIR] [--batches=200]
+    python benchmarks/loader.py [--encoding=raw|jpeg] [--images=10000] [--photos=DIR] [--batches=200]
 
-Beside it, in the same run and with as many threads, its limit: `numpy.take` on a memory map, or the decoder
-alone. With ``--images=1000000`` it is the cache of ImageNet's size: how long it takes to open, what it keeps
-in memory. Beyond 2 GB its files are links to the first ones: it is in the page cache, as on a machine that
-has memory for all of it.
+Prints its limit too, from the same run with as many threads: `numpy.take` on a memory map, or the decoder
+alone. ``--images=1000000`` is a cache of ImageNet's size, and shows how long it takes to open and what it
+keeps in memory. Files beyond 2 GB are links to the first ones, so all of it stays in the page cache.
 """
 
 import argparse
@@ -32,8 +31,8 @@ from alexnet_jax.data.shards import parts
 from alexnet_jax.parallel.mesh import local_mesh
 
 SIZE = 256
-OWN = 2**31  # bytes that a cache really has, much more than a processor's caches
-ROUNDS = 3  # of the loader and its limit, in turns; the fastest counts
+OWN = 2**31  # real bytes of a cache; much more than a processor's caches
+ROUNDS = 3  # turns of the loader and its limit; the fastest counts
 
 
 def main() -> None:
@@ -42,9 +41,11 @@ def main() -> None:
     )
     parser.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--photos", type=Path, help="a folder of photographs, for jpeg; else smooth noise")
+    parser.add_argument(
+        "--photos", type=Path, help="a folder of photographs, for jpeg; otherwise smooth noise"
+    )
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=200, help="timed, after ten that are not")
+    parser.add_argument("--batches", type=int, default=200, help="timed batches, after ten untimed ones")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         path = Path(directory)
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def warm_batches(cache: Cache, batch_size: int, count: int) -> Iterator[Any]:
-    """So many batches of a cache, after ten that are gone: the first ones touch new memory."""
+    """Load batches of a cache, after ten untimed ones, which touch new memory."""
     config = base()
     config.batch_size = batch_size
     batches = training_batches(cache, config, local_mesh(), 0, 10 + count)
@@ -84,7 +85,7 @@ def warm_batches(cache: Cache, batch_size: int, count: int) -> Iterator[Any]:
 
 
 def images_per_second(batches: Iterable[Any], batch_size: int) -> float:
-    """Of all batches, on JAX's device."""
+    """Measure the rate of all batches, on JAX's device."""
     count, began = 0, time.perf_counter()
     for batch in batches:
         jax.block_until_ready(batch)
@@ -93,12 +94,12 @@ def images_per_second(batches: Iterable[Any], batch_size: int) -> float:
 
 
 def memory() -> float:
-    """Megabytes that this process has used at most; without the page cache, which is the system's."""
+    """Return the peak memory of this process in megabytes, without the page cache."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def make_cache(path: Path, count: int, encoding: str, photos: Path | None) -> None:
-    """A cache that nobody prepared."""
+    """Write an artificial cache."""
     files: list[tuple[Path, list[int], int]] = []  # each with its images' sizes and its checksum
     written, contents = 0, cycle(encoding, photos)
     for part in parts("train", count, SIZE):
@@ -129,7 +130,7 @@ def make_cache(path: Path, count: int, encoding: str, photos: Path | None) -> No
 
 
 def cycle(encoding: str, photos: Path | None) -> Iterator[bytes]:
-    """The cache's files of photographs, or of noise, over and over."""
+    """Yield the photographs' files, or noise, repeatedly."""
     draws = np.random.default_rng(0)
     if photos is not None:
         squares = [images_lib.square(file.read_bytes(), SIZE)[0] for file in sorted(photos.rglob("*.JPEG"))]
@@ -142,7 +143,7 @@ def cycle(encoding: str, photos: Path | None) -> Iterator[bytes]:
 
 
 def take_limit(path: Path, batch_size: int, batches: int) -> float:
-    """Images/s of what reads the same bytes and does nothing else, to the same memory again and again."""
+    """Measure images/s of only copying the same bytes, always to the same memory."""
     maps = [np.memmap(file, np.uint8, "r") for file in sorted(path.glob("train-*.images"))]
     images = [file.reshape(-1, SIZE, SIZE, 3) for file in maps]
     draws = np.random.default_rng(0)
@@ -153,13 +154,13 @@ def take_limit(path: Path, batch_size: int, batches: int) -> float:
             local.out = np.empty((batch_size, SIZE, SIZE, 3), np.uint8)
         np.take(images[number], rows, axis=0, out=local.out, mode="clip")
 
-    numbers = draws.integers(0, len(images), batches).tolist()  # it takes from one array: a file a batch
+    numbers = draws.integers(0, len(images), batches).tolist()  # each batch from one file
     rows = [draws.integers(0, len(images[number]), batch_size) for number in numbers]
     return batches * batch_size / seconds_of(take, numbers, rows)
 
 
 def decode_limit(path: Path, batch_size: int, batches: int) -> float:
-    """Images/s of the decoder alone, from memory to memory."""
+    """Measure images/s of only decoding, from memory to memory."""
     offsets = np.load(path / "train.offsets.npy")[:1001].tolist()
     content = next(iter(sorted(path.glob("train-*.images")))).read_bytes()
     contents = [content[a:b] for a, b in itertools.pairwise(offsets) if b <= len(content)]
@@ -175,7 +176,7 @@ def decode_limit(path: Path, batch_size: int, batches: int) -> float:
 
 
 def seconds_of(work: Callable[..., None], *arguments: Iterable[Any]) -> float:
-    """What the loader's number of threads take to do all of it."""
+    """Measure the seconds that the loader's number of threads takes."""
     with ThreadPoolExecutor(THREADS) as threads:
         began = time.perf_counter()
         list(threads.map(work, *arguments))

@@ -1,8 +1,8 @@
-"""What a run keeps in memory, from its first hundreds of steps to its last.
+"""Measure the memory of a run, from its first hundreds of steps to its last.
 
     python benchmarks/memory.py [--config=configs/digits.py] [--steps=10000] [-- --config.KEY=VALUE ...]
 
-The real command, with evaluations and checkpoints; its memory whenever it prints a line of training.
+Runs the real command, with evaluations and checkpoints, and reads its memory at each line of training.
 """
 
 import tempfile
@@ -30,13 +30,13 @@ def main() -> None:
                 if line.startswith("step ") and "images/s" in line:
                     found.append((int(line.split()[1]), resident(process.pid)))
                     print(f"step {found[-1][0]:,}: {found[-1][1]:,.1f} MB", flush=True)
-    # The first evaluations and checkpoints bring programs and threads of their own.
+    # The first evaluations and checkpoints load programs and start threads.
     (first, before), (last, after) = found[len(found) // 4], found[-1]
     print(f"{after - before:+.1f} MB from step {first:,} to step {last:,}")
 
 
 def resident(process: int) -> float:
-    """The megabytes of a process that are in memory; Linux alone tells."""
+    """Return the resident memory of a process in megabytes, on Linux."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 

@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines have in common."""
+"""The options that all benchmarks have."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def parser(doc: str | None, recipe: str) -> argparse.ArgumentParser:
-    """``--config``, by default a recipe of ours; the module's docstring is the help."""
+    """Make a parser with ``--config``; the module's docstring is the help."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--config", default=str(CONFIGS / recipe))
     return made

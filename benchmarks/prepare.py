@@ -1,8 +1,8 @@
-"""Preparation of photographs as ImageNet published them, and how near it is to Pillow's own resize and crop.
+"""Measure the preparation of ImageNet's photographs, and the difference from Pillow's own resize and crop.
 
-python benchmarks/prepare.py PHOTOS [--copies=60]
+    python benchmarks/prepare.py PHOTOS [--copies=60]
 
-PHOTOS is a folder with a folder for each class; each photograph counts ``--copies`` times, by links.
+PHOTOS has a folder for each class. Each photograph counts ``--copies`` times, by links.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def link_copies(originals: Path, folder: Path, copies: int) -> list[Path]:
-    """A folder of links to photographs, so many to each; returns the photographs."""
+    """Make a folder with ``copies`` links to each photograph, and return the photographs."""
     photos = sorted(file for file in originals.rglob("*") if file.suffix.lower() in SUFFIXES)
     for photo in photos:
         (folder / photo.parent.name).mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def link_copies(originals: Path, folder: Path, copies: int) -> list[Path]:
 
 
 def differences(path: Path, photos: list[Path], folder: Path) -> str:
-    """Of the cache's images from what Pillow makes of the same photographs."""
+    """Compute the differences of the cache's images from Pillow's versions."""
     from alexnet_jax.data.sources import open_source
 
     cache, source = load(path), open_source(f"folder:{folder}", 0.0)
@@ -78,7 +78,7 @@ def differences(path: Path, photos: list[Path], folder: Path) -> str:
 
 
 def by_pillow(photo: Path, size: int) -> np.ndarray:
-    """Section 2 in two steps: the whole image rescaled, then whole pixels cut out."""
+    """Apply section 2 in two steps: rescale the whole image, then cut out whole pixels."""
     with Image.open(photo) as image:
         short = min(image.size)
         method = Image.Resampling.BOX if short >= size else Image.Resampling.BICUBIC

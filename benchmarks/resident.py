@@ -1,4 +1,4 @@
-"""A recipe on the devices, with random images that stay there: what is timed where the data is not."""
+"""A recipe with random images that stay on the devices, for benchmarks that do not time the data."""
 
 import argparse
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from alexnet_jax.training import step
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
-    """Those that say what is on the devices."""
+    """Parse the options that determine what is on the devices."""
     made = parser(doc, "alexnet.py")
     made.add_argument("--batch_size", type=int, default=128)
     made.add_argument("--mesh", default="-1,-1", help="data,tower")
@@ -26,7 +26,7 @@ def options(doc: str | None) -> argparse.ArgumentParser:
 
 
 def recipe(args: argparse.Namespace) -> ConfigDict:
-    """The config that the options ask for."""
+    """Return the config that the options describe."""
     config = get_config(args.config)
     config.batch_size = args.batch_size
     config.mesh = tuple(int(n) for n in args.mesh.split(","))
@@ -34,7 +34,7 @@ def recipe(args: argparse.Namespace) -> ConfigDict:
 
 
 class Resident(NamedTuple):
-    """What is there; ``which`` is a line on the mesh."""
+    """What is on the devices; ``which`` is a line that describes the mesh."""
 
     model: Net
     mesh: Mesh
@@ -59,7 +59,7 @@ def resident(config: ConfigDict) -> Resident:
 
 
 def resident_step(config: ConfigDict) -> tuple[jax.stages.Lowered, tuple[Any, ...], str]:
-    """The training step, its arguments, of which the first is the state, and a line on the mesh."""
+    """Return the training step, its arguments (first the state), and a line that describes the mesh."""
     model, mesh, which, state, images, labels, stats = resident(config)
     arguments = (state, images, labels, on_devices(np.int32(0), mesh), stats)
     return step.train_step(model, config, mesh, steps_per_epoch=1).lower(*arguments), arguments, which

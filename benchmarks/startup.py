@@ -1,9 +1,9 @@
-"""From the command to the first step: of a first run, and of those that find its programs and its data.
+"""Measure the time from the command to the first step: of a first run, and of later ones.
 
     python benchmarks/startup.py [--config=configs/digits.py] [--starts=5] [-- --config.KEY=VALUE ...]
 
-A step counts when its loss is printed, which is a little after it was dispatched. Caches and workdirs are
-made for the occasion; the files of the libraries are in memory after the first start.
+Later runs find the compiled programs and the data in their caches. A step counts when its loss is printed.
+Caches and workdirs are temporary; after the first start the libraries' files are in memory.
 """
 
 import os
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def until(line: str, *words: str) -> float:
-    """Seconds from the start of a command to its first line that begins so."""
+    """Measure the seconds from the start of a command to its first line with this beginning."""
     began = time.perf_counter()
     with running(*words) as process:
         found = [time.perf_counter() - began for said in process.stdout or () if said.startswith(line)]

@@ -1,4 +1,4 @@
-"""Ten views of a batch that stays on the device, as evaluation makes them: time, and patches per second.
+"""Measure ten views of a batch that stays on the device, as in evaluation: time and patches per second.
 
 python benchmarks/ten_views.py [--config=configs/alexnet.py] [--batch_size=128] [--steps=2] [--mesh=2,1]
 """
@@ -16,7 +16,7 @@ from alexnet_jax.training import step
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--steps", type=int, default=2, help="timed, after one that is not")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps, after an untimed one")
     args = parser.parse_args()
     hosts.start()
     config = recipe(args)

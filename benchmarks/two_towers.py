@@ -1,8 +1,8 @@
-"""The paper's own set-up, two processes with a tower each, beside one process with both towers.
+"""Compare the paper's setup, two processes with a tower each, with one process that has both towers.
 
     python benchmarks/two_towers.py [--config=configs/alexnet.py] [--batch_size=128] [--steps=3] [--rounds=2]
 
-Runs benchmarks/step.py in each set-up in turn, round after round, and prints the fastest step of each.
+Runs benchmarks/step.py in each setup in turn, for several rounds, and prints the fastest step of each.
 """
 
 import os
@@ -28,7 +28,7 @@ SETUPS = [
 def main() -> None:
     options = parser(__doc__, "alexnet.py")
     options.add_argument("--batch_size", type=int, default=128)
-    options.add_argument("--steps", type=int, default=3, help="of each set-up, a round")
+    options.add_argument("--steps", type=int, default=3, help="steps of each setup in a round")
     options.add_argument("--rounds", type=int, default=2)
     args = options.parse_args()
     fastest = {name: float("inf") for name, *_ in SETUPS}

@@ -1,4 +1,4 @@
-"""Our nets in PyTorch, as quick as it can be made on a CPU: one mode a process, told by its arguments.
+"""Time our networks in PyTorch on a CPU, in the mode that the arguments select.
 
     pip install torch
     python benchmarks/peers/pytorch.py --what=train [--bf16] [--channels_last] [--compile] [--lrn=hand]
@@ -27,7 +27,7 @@ def library_lrn(x: Tensor) -> Tensor:
 
 
 def over_neighbours(x: Tensor) -> Tensor:
-    """Sums over five maps of the same tower, as a convolution of one place."""
+    """Sum over five channels of the same tower, as a convolution of 1x1."""
     maps = torch.arange(x.shape[1])
     near = (maps[:, None] - maps).abs() <= NEIGHBOURS // 2
     same_tower = maps[:, None] * 2 // len(maps) == maps * 2 // len(maps)
@@ -35,7 +35,7 @@ def over_neighbours(x: Tensor) -> Tensor:
 
 
 class HandLRN(torch.autograd.Function):
-    """x * (2 + alpha * sum)^-0.75, keeping what its gradient needs."""
+    """Compute x * (2 + alpha * sum)^-0.75, and keep what its gradient needs."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class HandLRN(torch.autograd.Function):
 
 
 class Paper(nn.Module):
-    """configs/alexnet.py: the towers are groups."""
+    """The network of configs/alexnet.py; towers are groups."""
 
     def __init__(self, lrn: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Paper(nn.Module):
 
 
 class Cifar(nn.Module):
-    """configs/cifar10.py: ``quick``, and with response normalization within the maps ``lrn18``."""
+    """The networks ``quick`` and ``lrn18`` (with normalization within channels) of configs/cifar10.py."""
 
     def __init__(self, lrn18: bool) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Cifar(nn.Module):
 
 
 def random_views(images: Tensor, mean: Tensor, color: Tensor, size: int) -> Tensor:
-    """Crops, half of them mirrored, less the mean, in another light; written in place, image after image."""
+    """Crop, mirror half of the images, subtract the mean and shift the colours, in place."""
     count, slack = len(images), images.shape[1] - size
     tops, lefts = torch.randint(0, slack + 1, (2, count)).tolist()
     mirrored = (torch.rand(count) < 0.5).tolist()
@@ -118,7 +118,7 @@ def random_views(images: Tensor, mean: Tensor, color: Tensor, size: int) -> Tens
 
 
 def ten_views(images: Tensor, mean: Tensor, size: int) -> list[Tensor]:
-    """The corners and the centre, and their mirror images, a batch each."""
+    """Yield the corners and the centre, and their mirror images, each as a batch."""
     last = images.shape[1] - size
     corners = [(0, 0), (0, last), (last, 0), (last, last), (last // 2, last // 2)]
     crops = [
@@ -134,7 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--what", choices=("train", "evaluate", "quick", "lrn18"), default="train")
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=3, help="timed, after one that is not")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps, after an untimed one")
     parser.add_argument("--lrn", choices=("library", "hand"), default="library")
     for mode in ("bf16", "channels_last", "compile"):
         parser.add_argument(f"--{mode}", action="store_true")
@@ -151,14 +151,14 @@ def main() -> None:
     mean, color = torch.full((stored, stored, 3), 128.0), 31.6 * torch.eye(3)
     if args.what == "evaluate":
         net.eval()
-        # Constant weights, laid out once as the products want them.
+        # Constant weights, stored once in the layout of the products.
         torch._inductor.config.freezing = True
     run = torch.compile(net) if args.compile else net
     kernels, biases = ([p for p in net.parameters() if (p.ndim > 1) == many] for many in (True, False))
     groups = [
         {"params": kernels},
         {"params": biases},
-    ]  # the rates and decays differ, their number costs nothing
+    ]  # learning rates and decays differ; this costs nothing
     optimizer = torch.optim.SGD(groups, lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def update() -> None:
