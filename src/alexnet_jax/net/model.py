@@ -99,12 +99,7 @@ class Net(nnx.Module):
             return self._logits(xs, tower_axis, batch_axis if xs[0].ndim == 2 else None)
 
     def hidden(self, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None) -> jax.Array:
-        """Compute what the classifier reads at test, float32, of shape (batch, towers here x units).
-
-        Args:
-          images_BxHxWxC: cropped images, float, the mean subtracted.
-          tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
-        """
+        """Compute what the classifier reads at test. See the function `hidden`."""
         xs = self._activations(images_BxHxWxC, tower_axis=tower_axis)
         return jnp.concatenate([x.reshape(len(x), -1) for x in xs], axis=-1).astype(jnp.float32)
 
@@ -223,9 +218,18 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
     return _with_params(model, params)(images_BxHxWxC, **kwargs)
 
 
-def hidden(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) -> jax.Array:
-    """Compute what the classifier reads, for the same arguments as `apply`. See `Net.hidden`."""
-    return _with_params(model, params).hidden(images_BxHxWxC, **kwargs)
+def hidden(
+    model: Net, params: Params, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None
+) -> jax.Array:
+    """Compute what the classifier reads at test, float32, of shape (batch, towers here x units).
+
+    Args:
+      model: from `build`.
+      params: from `init` or `restore`.
+      images_BxHxWxC: cropped images, float, the mean subtracted.
+      tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
+    """
+    return _with_params(model, params).hidden(images_BxHxWxC, tower_axis=tower_axis)
 
 
 def _with_params(model: Net, params: Params) -> Net:
