@@ -1,17 +1,19 @@
-"""What each of the paper's ideas is worth: its ablations beside the whole net, and the paper's own figures.
+"""The ablations of the paper: what each of its ideas is worth, beside the paper's own results.
 
     alexnet-jax sweep --config=ablations:cifar10 --workdir=runs/ablations
     alexnet-jax sweep --config=ablations --workdir=runs/imagenet_ablations
 
-``--index=N`` does one net of them, for array jobs; ``--dry_run`` lists them. The published figures are
-how many points worse each change made the paper's net, on the sets named beside them; beside CIFAR-10's
-results they are no more than a hint.
+``--index=N`` trains one net, for array jobs; ``--dry_run`` lists them. A published result is the increase of
+the error in points, top-1 and top-5, for the paper's net on the set that is named beside it. CIFAR-10's
+results can be compared with it only roughly.
 
-imagenet (the default): configs/alexnet.py's, ten views. Not run; 10 trainings of 90 epochs.
-cifar10: the small AlexNet of configs/cifar10.py, three seeds each, ten views; of the whole net five, and
-    all five together. 44 trainings of 8 to 10 minutes each on a core of its own (Zen 4), so four hours on 2
-    cores; of 16 to 18 on Zen 3, so more than six. Reached on 2026-11-24 and 25: the whole net 28.24 ± 0.30 %
-    test error, five of them averaged 26.36 %, and the table of docs/results.md.
+imagenet (the default): configs/alexnet.py with each ablation that has a published result, ten views. Not
+    run; 10 trainings of 90 epochs.
+cifar10: the small AlexNet of configs/cifar10.py, ten views, three seeds for each ablation, five for the
+    whole net, and the average of these five. 44 trainings of 8 to 10 minutes on one core (Zen 4), or four
+    hours on 2 cores; on Zen 3 16 to 18 minutes each, more than six hours. Reached on 2026-11-24 and 25: the
+    whole net 28.24 ± 0.30 % test error, five of them averaged 26.36 %; docs/results.md has the other
+    results.
 """
 
 from alexnet_jax.paper.published import TABLE2
@@ -20,7 +22,7 @@ from alexnet_jax.sweep import Ensemble, Member, Published, Sweep, one_of
 _2012 = "ILSVRC-2012 validation"
 _WORSE = {
     "one_tower": Published("ILSVRC-2010 test", 1.7, 1.2, worse=True),
-    "silent_towers": Published(f"{_2012} (the code's #150)", 1.16, 1.12, worse=True),
+    "silent_towers": Published(f"{_2012} (experiment #150)", 1.16, 1.12, worse=True),
     "no_lrn": Published(_2012, 1.4, 1.2, worse=True),
     "pool2": Published(_2012, 0.4, 0.3, worse=True),
     "no_color": Published("set not said; over 1", 1.0, worse=True),
@@ -31,7 +33,7 @@ _WORSE = {
     "no_dropout": None,
     "no_decay": None,
     "tanh": None,
-    "batch256": Published(f"{_2012}, one view (the code's #170-256-double)", -0.07, 0.08, worse=True),
+    "batch256": Published(f"{_2012}, one view (experiment #170-256-double)", -0.07, 0.08, worse=True),
 }
 
 

@@ -3,62 +3,50 @@
     alexnet-jax train --config=alexnet --workdir=runs/alexnet
     alexnet-jax evaluate --workdir=runs/alexnet --views=10
 
-Not run yet. Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten views
-(about 90 epochs, 5 to 6 days on two GTX 580). TFDS must have prepared imagenet2012 (README, Data).
+Not run yet. Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten
+views, after about 90 epochs (5 to 6 days on two GTX 580). TFDS must have prepared imagenet2012 (README,
+Data).
 
-Variants, in any combination that does not change the same thing twice:
+Variants can be combined unless they change the same thing. The ablations are those of
+alexnet_jax/variants.py; configs/ablations.py trains them, and has the published results. Two figures are
+top-1 and top-5 errors in %. A number such as #145 is that of an experiment in the authors' code of 2012. The
+other variants:
 
-source     the net #145 of the code that was published in 2025, and its run of 2012, where they differ
-           from the paper: alpha divided by the window, deviation 0.03 in conv3-5, no ReLU before the first
-           LRN (it follows the pool), an LRN within the maps after the second, decay on weights alone,
-           biases at a rate of 0.02 that is never cut (`layer-params-145.cfg` notes cuts of the weights'
-           rates alone, and ends with the biases' at 0.02), cuts at epochs 25, 51 and 79, conv1's at 67 and
-           frozen at 72, colour noise off at 67 and images over 1.1 until then, a crop shared by 32
-           images, one shuffle for ever. Expected from its log: 40.664 / 18.210 with ten views.
-one_tower  the paper's one-GPU net: conv1-4 of half the maps of two towers, conv5 and the dense layers
-           whole. Worse by 1.7 / 1.2 points (expected, the paper, 2010 test set).
-silent_towers  the code's #150: the towers meet at fc8 alone. conv2 has 160 maps a tower and fc6 4096
-           units: 60,714,408 parameters. Worse by 1.16 / 1.12 points (expected, its log).
-no_lrn     without response normalization. Worse by 1.4 / 1.2 points (expected, the paper).
-pool2      pools of 2/2, which do not overlap. Worse by 0.4 / 0.3 points (expected, the paper).
-no_color   without colour noise. Worse by over 1 point, top 1 (expected, the paper).
-no_crops, no_dropout  without random crops and mirror images; without dropout. The paper says "substantial
-           overfitting" of either, and no figure.
-no_decay   without weight decay, which lowers the training error too, the paper says.
-without_conv3, without_conv4, without_conv5  one convolution less. Worse by some 2 points, top 1
-           (expected, the paper, of any middle layer). Without conv3 it is conv4 that reads both towers.
-tanh       tanh for ReLU: figure 1. No figure was published for this net; the paper says that
-           nets as large would not have been tried with it.
-sixth_conv a sixth convolution over the last pool, of the models with an asterisk in table 2: 128 maps a
-           tower, 3x3, which read both towers, deviation 0.03 and bias 1 (the code's #141).
-owt        torchvision's ``alexnet``, of "One weird trick": one tower, no LRN, 61,100,840 parameters,
-           crops of random size, 43.48 / 20.93 with one view (expected, torchvision).
-caffe      BVLC's ``bvlc_alexnet``: crops of 227, biases of 0.1, k = 1, alpha divided by the window, an LRN
-           that runs across the towers, smaller weights in fc6 and fc7, batches of 256, its rates and their
-           cuts, no colour noise. Expected: 42.9 / 19.8 with one view (its readme; its images were squashed to
-           256x256, ours are cropped).
-batch256   batches of 256 and twice the rate: the code's #170-256-double. Expected: as with 128 (its
-           notes: with one view 42.27 / 19.66, and #170, with 128, 42.34 / 19.58).
-small_bias biases of 0.1 where the paper has 1, as Caffe has them.
-std03      weights of deviation 0.03 in conv3 to conv5, as the code has them. With 0.01 the image is all but
-           lost on its way to fc8, and the loss may sit at ln(classes) for long: see README.
-ilsvrc2010 the set of the paper's table 1, from folders train/, val/ and test/ with one folder a synset:
-           --config.data.source=folder:DIR. With ``source`` the cuts of its run of 2010 (whose notes end with
-           rates of 0.002 for the biases, and do not say since when). Expected from the paper: 37.5 / 17.0 on
-           the test set with ten views, 39.0 / 18.3 with the centre; its notes have the same.
-fall2009   ImageNet of Fall 2009, 10,184 classes and 8.9 million images, half of them for testing:
-           --config.data.source=folder:DIR, a folder for each class. The paper has 67.4 / 40.9 of a net with
-           ``sixth_conv``. 28 epochs with the cuts of the code's #141-2009-half; its author found the error "a
-           bit worse" than an earlier net's, and trained for 28 more from 0.001 on (not done here). No figure
-           is in its notes.
-fall2011   ImageNet of Fall 2011, 22,000 classes and 15 million images, to begin another net with; a
-           hundredth is kept for testing. 8 epochs as the code's #146, which began with convolutions that had
-           learned from Fall 2009.
-fine_tune  a net that begins with another's layers: --config.init_from=WORKDIR; fc8 begins anew. Rates of the
-           code's #146: 0.001, conv1's a tenth of it and frozen at epoch 7, fc8's ten times as much for 9
-           epochs, cuts at 22 and 42, no colour noise from 38. With ``sixth_conv`` after Fall 2011 39.0 / 16.6
-           (expected, the paper; its log says 38.990 / 16.622).
-bf16       computes in bfloat16; parameters, sums of normalizations and logits stay float32.
+source: #145, the network and the run of 2012, where they differ from the paper. Network: alpha is divided by
+    the window; standard deviation 0.03 in conv3 to conv5; the first ReLU follows the first pool; after the
+    second LRN comes one over the positions of each channel. Optimizer: no decay of biases, and a constant
+    learning rate of 0.02 for them (`layer-params-145.cfg` notes reductions for the weights only, and ends
+    with 0.02 for the biases); reductions at epochs 25, 51 and 79, in conv1 at 67 instead of 79; conv1 is
+    frozen from epoch 72. Data: no colour noise from epoch 67, and images divided by 1.1 before; 32 images
+    share a crop position; every epoch has the same order. Expected from its log: 40.664 / 18.210 with ten
+    views.
+owt: torchvision's ``alexnet``, from "One weird trick": one tower, no LRN, 61,100,840 parameters, crops of
+    random size. Expected from torchvision: 43.48 / 20.93 with one view.
+caffe: BVLC's ``bvlc_alexnet``: crops of 227, biases of 0.1, k = 1, alpha divided by the window, an LRN
+    across the towers, a smaller standard deviation in fc6 and fc7, batches of 256, its own schedule, no
+    colour noise. Expected from its readme: 42.9 / 19.8 with one view (its images were squashed to 256x256,
+    ours are cropped).
+batch256: #170-256-double, batches of 256 and twice the learning rate. Expected: the same as with 128 (in its
+    notes 42.27 / 19.66 with one view, and 42.34 / 19.58 for #170, which has 128).
+small_bias: biases that start at 0.1 instead of 1, as in Caffe.
+std03: standard deviation 0.03 in conv3 to conv5, as in the authors' code. With 0.01 little of the image
+    reaches fc8, and the loss may stay at ln(classes) for a long time: see README.
+ilsvrc2010: the data of table 1, from folders train/, val/ and test/ with a folder for each class:
+    --config.data.source=folder:DIR. With ``source`` it has the schedule of the run of 2010 (whose notes end
+    with 0.002 for the biases, but do not say from which epoch). Expected from the paper: 37.5 / 17.0 on the
+    test set with ten views, 39.0 / 18.3 with the centre. Its notes have the same.
+fall2009: ImageNet of Fall 2009, 10,184 classes and 8.9 million images, half of them for testing:
+    --config.data.source=folder:DIR, with a folder for each class. 28 epochs with the schedule of
+    #141-2009-half. Its author found the error "a bit worse" than an earlier net's, and trained for 28 more
+    epochs, starting at 0.001 (not done here); his notes have no figure. The paper has 67.4 / 40.9 for a net
+    with ``sixth_conv``.
+fall2011: ImageNet of Fall 2011, 22,000 classes and 15 million images, for pre-training; a hundredth is for
+    testing. 8 epochs as in #146, which started with convolutions that were trained on Fall 2009.
+fine_tune: for --config.init_from=WORKDIR, which takes all layers but fc8 from another net. Schedule of #146:
+    learning rate 0.001, reduced at epochs 22 and 42; conv1 starts at a tenth of it and is frozen from epoch
+    7; fc8 starts at ten times as much and is reduced at epoch 9 too; no colour noise from epoch 38. Expected
+    from the paper with ``sixth_conv``, after Fall 2011: 39.0 / 16.6 (its log has 38.990 / 16.622).
+bf16: compute in bfloat16; parameters, the sums of normalizations and logits stay float32.
 """
 
 from ml_collections import ConfigDict

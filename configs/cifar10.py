@@ -1,34 +1,32 @@
-"""CIFAR-10 through cuda-convnet's nets, what the paper's authors had before ImageNet, and a small AlexNet.
+"""CIFAR-10: cuda-convnet's nets, which the paper's authors trained before ImageNet, and a small AlexNet.
 
-A variant names the net; ``quick`` is the default. cifar10 as TFDS
-prepares it (README, Data).
-
-    TFDS_DATA_DIR=... alexnet-jax train --config=cifar10:quick --workdir=runs/quick
+    alexnet-jax train --config=cifar10:quick --workdir=runs/quick
     alexnet-jax evaluate --workdir=runs/quick
 
-quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file says nothing of its length; the 20 epochs
-    and two cuts are ours. Reached 22.63 % test error with one view on 2026-11-23, in 23 minutes
-    on 2 cores (JAX_NUM_CPU_DEVICES=2; see docs/results.md), and later 22.46 % with other gradients.
-lrn18: `layers-18pct.cfg`, "18 % error in 20 minutes": response normalization within each map after
-    the first two pools, no hidden layer, 120 epochs and two cuts by ten of 10 epochs each. Reached
-    18.60 % test error with one view on 2026-11-24, in 88 minutes on 2 cores (JAX_NUM_CPU_DEVICES=2).
-figure1_relu, figure1_tanh: the four-layer net of figure 1, lrn18's without normalization, decay or any
-    other regularization, at a constant rate: configs/figure1.py finds the best one and draws the figure.
-    With ``unit_pixels`` the images are divided by 64, to a deviation of about 1, and conv1 begins with
-    weights of deviation 0.05, not 0.0001.
-local13, local11: `layers-conv-local-13pct.cfg` and `-11pct.cfg`, section 3.3's 13 % and 11 %: two locally
-    connected layers, crops of 24 and mirror images; local11 has response normalization across maps, and
-    twice as many maps in local3. 500 epochs and two cuts by ten of 10 epochs each, as their notes say; for
-    a smaller budget, and for what is LRN's alone, configs/section33.py.
-towers: a small AlexNet with every ingredient of the big one: two towers that talk at conv3, fc6 and fc7,
-    LRN, overlapping pools, dropout, crops of 24, mirror images and colour, for 12 epochs. Reached 28.24 ±
-    0.30 % test error with ten views on 2026-11-24, in 8 to 10 minutes on one core (configs/ablations.py).
+TFDS must have prepared cifar10 (README, Data). A variant chooses the net; ``quick`` is the default.
 
-With ``towers`` go the ablations of configs/alexnet.py: ``one_tower``, ``silent_towers``, ``sixth_conv``,
-``no_lrn``, ``pool2``, ``no_color``, ``no_crops``, ``no_dropout``, ``no_decay``, ``without_conv3``,
-``without_conv4``, ``without_conv5``, ``tanh``, ``batch256``; configs/ablations.py:cifar10 runs them all but
-``sixth_conv``, which is in configs/transfer.py.
-``no_lrn`` goes with lrn18 and local11 too.
+quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file does not give a schedule; 20 epochs with two
+    reductions are ours. Reached 22.63 % test error with one view on 2026-11-23, in 23 minutes on 2 cores
+    (JAX_NUM_CPU_DEVICES=2; docs/results.md), and 22.46 % with the gradients of later versions.
+lrn18: `layers-18pct.cfg`, "18 % error in 20 minutes": response normalization over the positions of each
+    channel after the first two pools, no hidden layer, 120 epochs, then twice 10 epochs at a tenth of the
+    learning rate before. Reached 18.60 % test error with one view on 2026-11-24, in 88 minutes on 2 cores
+    (JAX_NUM_CPU_DEVICES=2).
+figure1_relu, figure1_tanh: the four-layer net of figure 1: that of lrn18 without normalization, weight decay
+    or any other regularization, at a constant learning rate. configs/figure1.py finds the best one and draws
+    the figure.
+unit_pixels: with one of figure 1's nets. Divides the images by 64, to a standard deviation of about 1; conv1
+    starts with a standard deviation of 0.05 instead of 0.0001.
+local13, local11: `layers-conv-local-13pct.cfg` and `-11pct.cfg`, the 13 % and 11 % of section 3.3: two
+    locally connected layers, crops of 24x24, mirror images. local11 also has LRN, and twice as many channels
+    in local3. 500 epochs, then twice 10 epochs at a tenth of the learning rate before, as their notes say.
+    configs/section33.py has a shorter schedule, and measures the effect of LRN alone.
+towers: a small AlexNet with every ingredient of the large one: two towers that exchange channels before
+    conv3, fc6 and fc7, LRN, overlapping pools, dropout, crops of 24x24, mirror images and colour noise; 12
+    epochs. Reached 28.24 ± 0.30 % test error with ten views on 2026-11-24, in 8 to 10 minutes on one core.
+    It has all ablations of alexnet_jax/variants.py: configs/ablations.py trains them, and
+    configs/transfer.py ``sixth_conv``. (``no_lrn`` can be combined with lrn18 and local11 too.)
+batch256: with towers. Twice the batch and twice the learning rate.
 """
 
 from ml_collections import ConfigDict

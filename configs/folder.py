@@ -1,17 +1,18 @@
-"""The paper's net on a folder of images of your own, with as many classes as the folder has.
+"""The paper's net on a folder of your own images, with as many classes as the folder has.
 
     alexnet-jax train --config=folder --config.data.source=folder:DIR --workdir=runs/mine
     alexnet-jax predict --workdir=runs/mine PHOTOGRAPH.jpg
 
-DIR has a folder for each class in DIR/train, DIR/val and DIR/test, of which the last two may be missing
-(a tenth of train/ is then for validation); or a folder for each class itself, split 80/10/10. Rates are cut
-at epochs 60 and 80, not by the plateau of a validation error.
+DIR has a folder for each class in DIR/train, DIR/val and DIR/test; without the last two, a tenth of train/
+is for validation. Or DIR itself has a folder for each class; then it is split 80/10/10. The learning rates
+are reduced at epochs 60 and 80, not when the validation error stops improving.
 
-All variants of configs/alexnet.py are there. On a small set take ``small_bias,std03``: with the paper's
-initial values the loss can sit at ln(classes) for longer than one has patience.
+The variants are those of configs/alexnet.py. For a small data set take ``small_bias,std03``: with the
+paper's initial values the loss can stay at ln(classes) for a long time.
 
-On ten classes of ImageNet, 1,200 photographs to train on: 42.7 % validation error with one view, 41.7 % with
-ten, after 260 steps in 45 minutes on 2 cores, with ``small_bias,std03`` (2026-11-23, see docs/results.md).
+On ten classes of ImageNet with 1,200 photographs for training, and ``small_bias,std03``: reached 42.7 %
+validation error with one view and 41.7 % with ten on 2026-11-23, after 260 steps, in 45 minutes on 2 cores
+(docs/results.md).
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.data.source = "folder:DIR"
     c.data.validation = 0.1
     c.net.layers = replaced(c.net.layers, "fc8", classes=0)
-    if c.schedule.name == "plateau":  # of the error on a few hundred images that is noise
+    if c.schedule.name == "plateau":  # the error on a few hundred images is too noisy
         c.schedule.name, c.schedule.boundaries = "steps", (60.0, 80.0)
     c.log_every_epochs = 1.0
     return c

@@ -3,14 +3,15 @@
     alexnet-jax sweep --config=section33:budget --workdir=runs/section33
     alexnet-jax sweep --config=section33:lrn --workdir=runs/lrn
 
-recipe (the default): both nets as their authors' notes have them, 520 epochs. The figures beside them are the
-    paper's, of nets that learned from all 50,000 images, tested with nine views (5,000 images are for
-    validation here, the views are ten; ``--config.data.validation=0.0`` learns from all).
-budget: the same for 40 epochs, the last two times 4 at a tenth of the rate each. Reached 17.44 and 17.25 %
-    test error with ten views on 2026-11-24, an hour on 2 cores, a net on each (docs/results.md).
-lrn: the 11 % net with and without its two normalizations and nothing else changed, three seeds, 10 epochs.
-    The two nets of the paper differ in more than LRN: one has twice the maps in local3. Reached 25.29 % test
-    error with LRN and 25.65 % without (+0.36 +- 0.21) on 2026-11-24, some 45 minutes on 2 cores.
+recipe (the default): both nets as in their authors' notes, 520 epochs. Not run. The published results are
+    those of nets that were trained on all 50,000 images, with nine views; here 5,000 images are for
+    validation (``--config.data.validation=0.0`` trains on all), and there are ten views.
+budget: the same for 40 epochs, the last two times 4 with the learning rate reduced by ten each time. Reached
+    17.44 % test error without LRN and 17.25 % with it, ten views, on 2026-11-24, in an hour on 2 cores, a
+    net on each (docs/results.md).
+lrn: the 11 % net with and without its two LRNs and no other difference, three seeds, 10 epochs. (The two
+    nets of the paper also differ in local3, where one has twice as many channels.) Reached 25.29 % test
+    error with LRN and 25.65 % without (+0.36 +- 0.21) on 2026-11-24, in 45 minutes on 2 cores.
 """
 
 from typing import Any

@@ -1,21 +1,21 @@
-"""Tables 1 and 2 of the paper: every net of them, trained, and every ensemble.
+"""Tables 1 and 2 of the paper: each of their nets, trained, and each ensemble.
 
     alexnet-jax sweep --config=tables:ilsvrc2010 --workdir=runs/tables/ilsvrc2010
     alexnet-jax sweep --config=tables:ilsvrc2012 --workdir=runs/tables/ilsvrc2012
     alexnet-jax sweep --config=tables:fall2009 --workdir=runs/tables/fall2009
     alexnet-jax report --tables --workdir=runs/tables
 
-The last prints both tables, our figures beside the paper's; a cell that nobody ran says so. Not run yet.
-The folders of images are ``ILSVRC2010``, ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``, where a command is
-given (links will do); TFDS has ILSVRC-2012.
+Not run yet. The last command prints both tables, with our results beside the paper's; a result that is
+missing is marked. The folders of images are ``ILSVRC2010``, ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``
+(or links to them) in the current directory. ILSVRC-2012 comes from TFDS.
 
-ilsvrc2012 (the default): five CNNs; two with a sixth convolution that learned from Fall 2011 first; all
-    seven together. 9 trainings.
-ilsvrc2010: the same, with two nets of Fall 2011 of its own; the paper has one CNN. What begins with Fall 2011
-    may have seen some of its test images.
+ilsvrc2012 (the default): five nets of the paper; two nets with a sixth convolution, pre-trained on Fall
+    2011; the ensembles of five and of all seven. 9 trainings.
+ilsvrc2010: the same on ILSVRC-2010, where the paper has one net. It pre-trains two nets of its own on Fall
+    2011, which may contain some of the test images.
 fall2009: the net with a sixth convolution on half of Fall 2009, tested on the other half.
 
-What begins with Fall 2011 has 99 % of it, where the paper has all; the last hundredth says how that went.
+Pre-training uses 99 % of Fall 2011, where the paper uses all; its result is tested on the last hundredth.
 """
 
 from alexnet_jax.paper.published import FALL2009, TABLE1, TABLE2

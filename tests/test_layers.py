@@ -101,7 +101,7 @@ def test_neurons_as_the_paper_counts_them():
     ("variants", "count"),
     [
         *(("", 60_965_224), ("source", 60_965_224), ("no_lrn,bf16", 60_965_224), ("owt", 61_100_840)),
-        ("silent_towers", 60_714_408),  # the code's #150
+        ("silent_towers", 60_714_408),  # experiment #150 of the authors' code
     ],
 )
 def test_parameters(variants, count):
@@ -139,12 +139,12 @@ def test_no_lrn_takes_every_normalization_out_of_source_too():
 def test_locally_connected_nets_of_section_3_3():
     """cuda-convnet's `layers-conv-local-13pct.cfg` and `-11pct.cfg`."""
     (net13, config13), (net11, config11) = shapes_of("cifar10.py:local13"), shapes_of("cifar10.py:local11")
-    for net, maps in ((net13, 32), (net11, 64)):
+    for net, features in ((net13, 32), (net11, 64)):
         assert [net[n].outputs[0] for n in ("conv1", "pool1", "pool2", "local4")] == [24, 12, 6, 6]
-        # A kernel of 3x3 and a bias for each of 6x6 places and each map.
-        assert net["local3"].params == {"kernel": (1, 6, 6, 9 * 64, maps), "bias": (1, 6, 6, maps)}
+        # A kernel of 3x3 and a bias for each of 6x6 positions and each channel.
+        assert net["local3"].params == {"kernel": (1, 6, 6, 9 * 64, features), "bias": (1, 6, 6, features)}
         assert net["local3"].weights.fan_in == 9 * 64
-        assert net["local4"].params["kernel"] == (1, 6, 6, 9 * maps, 32)
+        assert net["local4"].params["kernel"] == (1, 6, 6, 9 * features, 32)
     assert [n for n in net11 if n not in net13] == ["norm1", "norm2"]
     assert list(net11)[2:4] == ["pool1", "norm1"]  # after the first pool
     assert list(net11)[6:8] == ["norm2", "pool2"]  # and before the second

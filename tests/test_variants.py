@@ -1,13 +1,20 @@
 """The ablations, as the nets that they make."""
 
+import ast
+import re
+
 import numpy as np
 import pytest
 
 from alexnet_jax import UserError, get_config
+from alexnet_jax.config.recipe import recipes
 from alexnet_jax.layers import LRN, Dropout, MaxPool, ReLU, Tanh
 from alexnet_jax.net.shapes import config_shapes, layer_shapes
+from alexnet_jax.sweep.spec import load
 from alexnet_jax.variants import ABLATIONS
 from tests.conftest import CONFIGS
+
+ABLATION_NAMES = {change.__name__ for change in ABLATIONS}
 
 
 def layers(path):
@@ -20,13 +27,13 @@ def outputs(path):
 
 
 @pytest.mark.parametrize("recipe", ["cifar10.py:towers,", "alexnet.py:source,"])
-@pytest.mark.parametrize("ablation", [change.__name__ for change in ABLATIONS])
+@pytest.mark.parametrize("ablation", sorted(ABLATION_NAMES))
 def test_every_ablation_makes_a_net_that_fits(recipe, ablation):
     assert list(outputs(recipe + ablation))[-1] == "fc8"
 
 
 PAPERS = 60_965_224
-CONV4, CONV5, CONV6 = (2 * maps * (9 * reads + 1) for maps, reads in ((192, 192), (128, 192), (128, 256)))
+CONV4, CONV5, CONV6 = (2 * own * (9 * reads + 1) for own, reads in ((192, 192), (128, 192), (128, 256)))
 
 
 @pytest.mark.parametrize(
@@ -35,11 +42,11 @@ CONV4, CONV5, CONV6 = (2 * maps * (9 * reads + 1) for maps, reads in ((192, 192)
         *((name, PAPERS) for name in ("no_lrn", "pool2", "no_color", "no_crops")),
         *((name, PAPERS) for name in ("no_dropout", "no_decay", "tanh")),
         ("one_tower", 59_798_312),
-        ("silent_towers", 60_714_408),  # the code's own count of its #150
+        ("silent_towers", 60_714_408),  # experiment #150 of the authors' code has the same count
         ("sixth_conv", PAPERS + CONV6),
         ("without_conv3", PAPERS - CONV4),  # conv4 reads both towers' conv2, as conv3 did
         ("without_conv4", PAPERS - CONV4),
-        ("without_conv5", PAPERS - CONV5 + 4096 * 6 * 6 * 2 * (192 - 128)),  # fc6 reads conv4's maps
+        ("without_conv5", PAPERS - CONV5 + 4096 * 6 * 6 * 2 * (192 - 128)),  # fc6 reads conv4
     ],
 )
 def test_parameters_of_every_ablation(ablation, parameters):
@@ -68,14 +75,14 @@ def test_a_convolution_less(which):
     assert set(layers("alexnet.py:")) - set(net) == {f"conv{which}", f"relu{which}"}
     assert next(name for name in net if getattr(net[name], "reads", "own") == "all") == (
         "conv4" if which == 3 else "conv3"
-    )  # the towers still talk before the dense layers
+    )  # the towers still communicate before the dense layers
 
 
 def test_tanh_for_every_relu():
     net, paper = layers("alexnet.py:tanh"), layers("alexnet.py:")
     assert not [x for x in net.values() if isinstance(x, ReLU)]
-    places = [isinstance(x, Tanh) for x in net.values()]
-    assert places == [isinstance(x, ReLU) for x in paper.values()]
+    positions = [isinstance(x, Tanh) for x in net.values()]
+    assert positions == [isinstance(x, ReLU) for x in paper.values()]
 
 
 def test_the_sixth_convolution_reads_the_last_pool_of_both_towers():
@@ -126,3 +133,17 @@ def test_twice_the_batch_at_twice_the_rates_of_single_layers_too():
 def test_variants_that_contradict_each_other_are_refused(variants):
     with pytest.raises(UserError, match="contradict each other"):
         get_config(f"{CONFIGS}/{variants}")
+
+
+@pytest.mark.parametrize("recipe", ["alexnet", "cifar10"])
+def test_a_recipe_describes_its_own_variants(recipe):
+    (variants,) = (set(found.variants) for found in recipes() if found.name == recipe)
+    text = ast.get_docstring(ast.parse((CONFIGS / f"{recipe}.py").read_text()))
+    described = re.findall(r"^(\w+(?:, \w+)*): ", text, re.MULTILINE)
+    assert {name for names in described for name in names.split(", ")} == variants - ABLATION_NAMES
+
+
+def test_a_sweep_trains_every_ablation():
+    """Only the sixth convolution is not in it: configs/transfer.py trains that."""
+    members = {member.name for member in load(f"{CONFIGS}/ablations.py:cifar10").members}
+    assert members == {"whole", "batch256", *ABLATION_NAMES} - {"sixth_conv"}

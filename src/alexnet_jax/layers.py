@@ -63,32 +63,35 @@ ScaleAt: TypeAlias = Annotated[
 class Weights:
     """The weights of a layer, in all towers.
 
+    The arrays may have any names. One named ``bias`` starts at ``bias`` and has the optimizer's settings for
+    biases. All others start with random values and have the settings for kernels.
+
     Attributes:
-      shapes: shapes of the arrays ``kernel`` and ``bias``, with their leading tower axis.
+      shapes: shapes of the arrays by name, with their leading tower axis. Tables show the first one.
       axes: how a mesh may split each array; dimensions without a name stay whole.
       fan_in: number of inputs that each output is computed from.
       multiplications: number of multiplications for one example, forward.
-      std: standard deviation of the initial Gaussian kernel. ``"fan_in"`` draws kernel and bias uniformly
-        from +-1/sqrt(fan_in) instead.
+      std: standard deviation of the initial Gaussian arrays. ``"fan_in"`` draws all arrays, the bias too,
+        uniformly from +-1/sqrt(fan_in) instead.
+      mean: mean of the initial Gaussian arrays.
       bias: the initial bias.
+      reads_all_units: whether each output unit needs all units of the input, as in a fully-connected layer.
+        If a mesh splits the units, they are gathered first. By default a device needs only its own units.
     """
 
     shapes: dict[str, Shape]
     axes: dict[str, Axes]
     fan_in: int
     multiplications: int
-    std: float | Literal["fan_in"]
-    bias: float
-
-    @property
-    def splits_units(self) -> bool:
-        """Whether a mesh may split the layer's output units, which have the axes of its bias."""
-        return "units" in self.axes["bias"]
+    std: float | Literal["fan_in"] = 0.0
+    mean: float = 0.0
+    bias: float = 0.0
+    reads_all_units: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerBase:
-    """What a layer says of itself by default: it has no weights, and its output has the shape of its input.
+    """The defaults of a layer: it has no weights, and its output has the shape of its input.
 
     Attributes:
       name: unique in the network; its weights are saved under it.
@@ -101,11 +104,17 @@ class LayerBase:
 
         Raises:
           UserError: a field has a value that it may not have.
+          TypeError: the type of a field has no rule.
         """
         for field in dataclasses.fields(self):
             if field.name == "name":
                 continue
-            _, rule = typing.get_args(field.type)  # Annotated[type, rule]
+            *_, rule = typing.get_args(field.type) or (None,)  # Annotated[type, rule]
+            if not isinstance(rule, Rule):
+                raise TypeError(
+                    f"{type(self).__name__}.{field.name} has the type {field.type}, but must have one with a"
+                    " Rule, such as layers.Number or Annotated[TYPE, Rule(...)]"
+                )
             value = getattr(self, field.name)
             try:
                 holds = rule.holds(value)
@@ -249,6 +258,7 @@ class Dense(LayerBase):
             multiplications=towers * rows * self.units,
             std=self.std,
             bias=self.bias,
+            reads_all_units=True,
         )
 
 
@@ -392,12 +402,12 @@ class AvgPool(LayerBase):
 
 @dataclasses.dataclass(frozen=True)
 class Dropout(LayerBase):
-    """Sets each unit to zero with a probability while training, section 4.2.
+    """Set each unit to zero with a probability while training, section 4.2.
 
     Attributes:
       rate: the probability.
-      scale_at: ``"test"``, as in 2012: multiplies all outputs by (1 - rate) at test. ``"training"``, as in
-        today's libraries: divides the kept outputs by (1 - rate) while training.
+      scale_at: ``"test"``, as in 2012: multiply all outputs by (1 - rate) at test. ``"training"``, as in
+        today's libraries: divide the kept outputs by (1 - rate) while training.
     """
 
     rate: Fraction = 0.5

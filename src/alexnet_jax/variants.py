@@ -1,8 +1,8 @@
-"""What the paper left out or changed to see what it is worth, for any net that is built like its own.
+"""Variants of a network like the paper's: its ablations, and a few other changes.
 
-Each function changes a config in place, by the names of its layers (``conv1`` to ``conv5``, ``pool5``,
-``fc6``, ``fc7``) and in proportion to what is there, so that a recipe for ImageNet and one for small images
-share them. Nothing here imports JAX.
+Each function changes a config in place. It finds layers by their names (``conv1`` to ``conv5``, ``pool5``,
+``fc6``, ``fc7``) and multiplies their sizes, so that recipes for ImageNet and for small images share it.
+Nothing here imports JAX.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from alexnet_jax.layers import (
 
 
 def one_tower(c: ConfigDict) -> None:
-    """Section 3.2's one-GPU net: half the maps of two towers, conv5 and the dense layers whole."""
+    """Section 3.2, the one-GPU net: one tower, with the channels of both in conv5, fc6 and fc7 alone."""
     if c.net.towers == 2:
         c.net.towers = 1
         for name, size in (("conv5", "features"), ("fc6", "units"), ("fc7", "units")):
@@ -33,7 +33,10 @@ def one_tower(c: ConfigDict) -> None:
 
 
 def silent_towers(c: ConfigDict) -> None:
-    """The code's #150: the towers meet at the classifier alone; conv2 and fc6 are larger instead."""
+    """Experiment #150 of the authors' code: no tower reads the other; conv2 and fc6 are larger instead.
+
+    The paper's net then has 160 channels in conv2 and 4096 units in fc6, each per tower.
+    """
     _multiply(c, "conv2", "features", 1.25)
     _multiply(c, "fc6", "units", 2)
     for layer in c.net.layers:
@@ -42,54 +45,54 @@ def silent_towers(c: ConfigDict) -> None:
 
 
 def no_lrn(c: ConfigDict) -> None:
-    """Section 3.3: without response normalization, of either kind."""
+    """Section 3.3: remove response normalization, of either kind."""
     c.net.layers = tuple(x for x in c.net.layers if not isinstance(x, LRN | MapNorm))
 
 
 def pool2(c: ConfigDict) -> None:
-    """Section 3.4: pools of 2/2, which do not overlap."""
+    """Section 3.4: pool over windows of 2x2 with stride 2, which do not overlap."""
     c.net.layers = tuple(
         dataclasses.replace(x, window=2) if isinstance(x, MaxPool) else x for x in c.net.layers
     )
 
 
 def no_color(c: ConfigDict) -> None:
-    """Section 4.1: without the second form of augmentation."""
+    """Section 4.1: remove colour noise, the second form of augmentation."""
     c.data.color_noise = 0.0
 
 
 def no_crops(c: ConfigDict) -> None:
-    """Section 4.1: without the first form, crops and mirror images; the views of the test stay."""
+    """Section 4.1: remove crops and mirror images, the first form, from training; ten views keep them."""
     c.data.random_crops = False
 
 
 def no_dropout(c: ConfigDict) -> None:
-    """Section 4.2: without dropout."""
+    """Section 4.2: remove dropout."""
     c.net.layers = tuple(x for x in c.net.layers if not isinstance(x, Dropout))
 
 
 def no_decay(c: ConfigDict) -> None:
-    """Section 5: without weight decay, of which the paper says that it lowers the training error too."""
+    """Section 5: remove weight decay, which reduces the training error too, as the paper says."""
     c.optimizer.weight_decay = c.optimizer.bias_weight_decay = 0.0
 
 
 def without_conv3(c: ConfigDict) -> None:
-    """Section 7: a middle layer less; conv4 reads both towers in its place."""
+    """Section 7: remove a middle layer; conv4 reads both towers instead of conv3."""
     c.net.layers = without(replaced(c.net.layers, "conv4", reads="all"), "conv3", "relu3")
 
 
 def without_conv4(c: ConfigDict) -> None:
-    """Section 7: a middle layer less."""
+    """Section 7: remove a middle layer."""
     c.net.layers = without(c.net.layers, "conv4", "relu4")
 
 
 def without_conv5(c: ConfigDict) -> None:
-    """Section 7: a middle layer less; fc6 reads conv4's maps, of which the paper's net has more."""
+    """Section 7: remove a middle layer; fc6 reads conv4, which has more channels in the paper's net."""
     c.net.layers = without(c.net.layers, "conv5", "relu5")
 
 
 def tanh(c: ConfigDict) -> None:
-    """Section 3.1: tanh in the place of every ReLU."""
+    """Section 3.1: replace each ReLU by tanh."""
 
     def of(layer: Layer) -> Layer:
         return Tanh(layer.name.replace("relu", "tanh")) if isinstance(layer, ReLU) else layer
@@ -98,37 +101,36 @@ def tanh(c: ConfigDict) -> None:
 
 
 def sixth_conv(c: ConfigDict) -> None:
-    """Table 2's models with an asterisk: a sixth convolution over the last pool (the code's #141)."""
+    """Table 2, models with an asterisk: a sixth convolution over the last pool (experiment #141)."""
     like = next(x for x in reversed(c.net.layers) if isinstance(x, Conv))
     conv6 = dataclasses.replace(like, name="conv6", reads="all", std=0.03, bias=1.0)
     c.net.layers = after(c.net.layers, "pool5", conv6, ReLU("relu6c"))
 
 
 def batch256(c: ConfigDict) -> None:
-    """The code's #170-256-double: twice the batch, twice the rate, of biases and single layers too."""
+    """Experiment #170-256-double: double the batch and all learning rates, those of single layers too."""
     c.batch_size *= 2
     for settings in (c.optimizer, *c.optimizer.layers.values()):
         before = dict(settings)
         for key in ("learning_rate", "bias_learning_rate"):
-            if key in settings and settings[key] == before[key]:  # else it follows the other one
+            if key in settings and settings[key] == before[key]:  # otherwise it follows the other one
                 settings[key] *= 2
 
 
 def small_bias(c: ConfigDict) -> None:
-    """Biases of 0.1 where the paper has 1, as Caffe has them."""
+    """Start with biases of 0.1 instead of 1, as in Caffe."""
     for layer in c.net.layers:
         if getattr(layer, "bias", 0.0) == 1.0:
             c.net.layers = replaced(c.net.layers, layer.name, bias=0.1)
 
 
-# In the order in which they are applied; and what changes the same thing twice.
-ABLATIONS = (
+ABLATIONS = (  # in the order in which they are applied
     *(one_tower, silent_towers, sixth_conv, no_lrn, pool2, no_color, no_crops, no_dropout, no_decay),
     *(without_conv3, without_conv4, without_conv5, tanh),
 )
-EXCLUSIVE = (
+EXCLUSIVE = (  # sets of which at most one variant can be chosen
     *(frozenset({"silent_towers", other}) for other in ("one_tower", "without_conv3", "sixth_conv")),
-    frozenset({"without_conv3", "without_conv4"}),  # of which one talks where the other is gone
+    frozenset({"without_conv3", "without_conv4"}),  # without conv3, conv4 reads both towers
 )
 
 

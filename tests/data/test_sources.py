@@ -18,7 +18,7 @@ from tests.data.test_folder import everything, fill
 
 @pytest.mark.parametrize("name", ["tfds:", "folder:", "sklearn:iris", "sklearn:", "digits", ""])
 def test_a_source_that_does_not_exist(name, tmp_path):
-    message = f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR or sklearn:digits"
+    message = f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR"
     with pytest.raises(UserError, match=re.escape(message)):
         open_source(name, 0.0)
     with pytest.raises(UserError, match=re.escape(message)):
@@ -88,7 +88,7 @@ def test_a_new_kind_of_source_needs_an_entry_alone(tiny, tmp_path, monkeypatch):
     assert found.directory.name.startswith("squares-small-")
     assert [name for name, _ in calls] == ["small"]
     assert "squares.lock" in calls[0][1]
-    with pytest.raises(UserError, match="sklearn:digits or squares:NAME"):
+    with pytest.raises(UserError, match="or squares:NAME"):
         open_source("circles:small", 0.0)
 
 

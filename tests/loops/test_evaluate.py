@@ -14,6 +14,7 @@ from alexnet_jax.data.augment import fixed_views
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.errors import RunError
 from alexnet_jax.loops.evaluate import error_rates
+from alexnet_jax.net.model import hidden
 from alexnet_jax.parallel.mesh import make_mesh
 
 
@@ -63,7 +64,7 @@ def test_any_number_of_images_on_any_mesh(trained, net, cache):
 def test_features_are_those_of_the_centre_on_any_mesh(trained, net, cache, shape):
     images = cache.images["test"][:9]
     centres = ((images.astype(np.float32) - net.data.mean_image) / 64)[:, :7, :7]
-    expected = apply(net.model, net.params, centres, features=True)
+    expected = hidden(net.model, net.params, centres)
     found = restore(trained, mesh=make_mesh(*shape)).features(images)
     assert (found.shape, found.dtype) == ((9, 32), np.float32)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,5 @@
-"""One program for a tower: the same numbers wherever the towers live."""
+"""One program for a tower: the same results on any mesh."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -24,6 +23,7 @@ from alexnet_jax.layers import (
     replaced,
     without,
 )
+from alexnet_jax.net.model import hidden
 from alexnet_jax.net.ops import conv, lrn
 from alexnet_jax.parallel.mesh import TOWER, make_mesh
 from alexnet_jax.parallel.placement import param_specs
@@ -64,8 +64,8 @@ def test_taking_a_layer_out_leaves_the_others_initial_values_alone(tiny):
     assert np.array_equal(whole["conv2"]["kernel"], rest["conv2"]["kernel"])
 
 
-def test_an_lrn_across_the_towers_is_that_of_all_maps_on_any_mesh(tiny):
-    """Its gradient too: as if the maps of all towers lay in one row, as Caffe's do."""
+def test_an_lrn_across_the_towers_is_that_of_all_channels_on_any_mesh(tiny):
+    """Its gradient too: as if the channels of all towers were in one row, as in Caffe."""
     tiny.net.layers = replaced(tiny.net.layers, "norm1", reads="all", alpha=1.0)
     model = build(tiny)
     params, images = init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
@@ -140,7 +140,7 @@ def test_dropout_of_2012_scales_at_test(tiny):
     np.testing.assert_allclose(at["training"][0], 2 * at["test"][0], rtol=1e-5)
 
 
-def test_dropout_drops_half_anew_for_each_example_and_tower(tiny):
+def test_dropout_draws_a_mask_for_each_example_and_tower(tiny):
     """With weights that copy, the logits show the mask itself."""
     tiny.net.layers = (
         *without(tiny.net.layers, "fc8", "drop6"),
@@ -195,20 +195,15 @@ def test_any_number_of_towers(tiny):
 
 
 @pytest.mark.parametrize("towers", [1, 2])
-def test_features_are_what_the_classifier_reads(tiny, towers):
+def test_the_hidden_units_are_what_the_classifier_reads(tiny, towers):
     tiny.net.towers = towers
     model = build(tiny)
     params, images = init(model, KEY), jax.random.normal(KEY, (5, 7, 7, 3))
     params["fc8"]["bias"] = jax.random.normal(KEY, (1, 10))
-    features = apply(model, params, images, features=True)
-    assert (features.shape, features.dtype) == ((5, towers * 16), jnp.float32)
-    logits = features @ params["fc8"]["kernel"].reshape(towers * 16, 10) + params["fc8"]["bias"]
+    units = hidden(model, params, images)
+    assert (units.shape, units.dtype) == ((5, towers * 16), jnp.float32)
+    logits = units @ params["fc8"]["kernel"].reshape(towers * 16, 10) + params["fc8"]["bias"]
     np.testing.assert_allclose(apply(model, params, images), logits, rtol=1e-5, atol=1e-6)
-
-
-def test_layers_can_be_replaced_by_field(tiny):
-    changed = replaced(tiny.net.layers, "norm1", k=1.0)
-    assert changed[2] == dataclasses.replace(tiny.net.layers[2], k=1.0)
 
 
 @pytest.mark.slow

@@ -5,12 +5,12 @@ import math
 import typing
 
 import jax
+import numpy as np
 import pytest
 
 from alexnet_jax import UserError, apply, build, init, torch_layout
 from alexnet_jax.layers import (
     TYPES,
-    Bias,
     Classifier,
     Conv,
     LayerBase,
@@ -22,29 +22,30 @@ from alexnet_jax.layers import (
     replaced,
     to_json,
 )
+from alexnet_jax.net.model import abstract_params
 from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.collectives import expected
 from alexnet_jax.parallel.mesh import make_mesh, mesh_for
 from alexnet_jax.parallel.placement import param_specs
 from alexnet_jax.plan.plan import products
 from alexnet_jax.training.layers_table import layers_table
+from alexnet_jax.training.optimizer import learning_rates
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale(LayerBase):
-    """Multiplies each channel by a weight and adds a bias."""
+    """Multiplies each channel, or each unit, by a factor, and has neither a kernel nor a bias."""
 
-    std: Std = 0.01
-    bias: Bias = 0.0
+    std: Std = 0.0
 
     def weights(self, read, towers):
         return Weights(
-            shapes={"kernel": (towers, read[-1]), "bias": (towers, read[-1])},
-            axes={"kernel": ("tower",), "bias": ("tower",)},
+            shapes={"factor": (towers, read[-1])},
+            axes={"factor": ("tower", "units" if len(read) == 1 else None)},
             fan_in=1,
             multiplications=towers * math.prod(read),
+            mean=1.0,
             std=self.std,
-            bias=self.bias,
         )
 
 
@@ -85,14 +86,50 @@ def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
     tiny.net.layers = after(tiny.net.layers, "pool1", Scale("scale1"))
     assert products(tiny) - before == 3 * 2 * (2 * 2 * 2 * 6) * 32
     assert expected(tiny, 4, 2)[-1] == dataclasses.replace(
-        summed, layers=("conv1", "scale1", "conv2", "fc6", "fc8"), bytes=summed.bytes + 4 * (6 + 6)
+        summed, layers=("conv1", "scale1", "conv2", "fc6", "fc8"), bytes=summed.bytes + 4 * 6
     )
     model = build(tiny)
-    assert init(model, jax.random.key(0))["scale1"]["kernel"].shape == (2, 6)
-    assert param_specs(model.shapes, "towers")["scale1"] == {"kernel": jax.P("tower"), "bias": jax.P("tower")}
+    assert param_specs(model.shapes, "towers")["scale1"] == {"factor": jax.P("tower", None)}
     (row,) = [row for row in layers_table(model, tiny, make_mesh(4, 2)).splitlines() if "scale1" in row]
-    assert row.split()[2:5] == ["2x6", "tower", "24"]
+    assert row.split()[2:5] == ["2x6", "tower", "12"]
     assert from_json(to_json(tiny.net.layers)) == tiny.net.layers
+
+
+def test_a_layer_of_units_that_reads_only_its_own_gathers_nothing(tiny, known):
+    """With one_weird_trick fc6's units are split; a factor for each of them is split in the same way."""
+    tiny.batch_size, tiny.parallelism = 32, "one_weird_trick"
+    before = expected(tiny, 2, 2)
+    tiny.net.layers = after(tiny.net.layers, "relu6", Scale("scale6"))
+    assert expected(tiny, 2, 2) == before
+    assert param_specs(build(tiny).shapes, tiny.parallelism)["scale6"] == {"factor": jax.P("tower", "data")}
+
+
+def test_initial_values_have_a_mean(tiny, known):
+    layers = after(tiny.net.layers, "relu6", Scale("scale6", std=0.5))
+    tiny.net.layers = after(layers, "pool1", Scale("scale1"))
+    params = init(build(tiny), jax.random.key(0))
+    np.testing.assert_array_equal(params["scale1"]["factor"], np.ones((2, 6)))
+    assert np.mean(params["scale6"]["factor"]) == pytest.approx(1, abs=0.3)
+    assert np.std(params["scale6"]["factor"]) == pytest.approx(0.5, abs=0.2)
+
+
+def test_arrays_but_the_bias_have_the_settings_of_kernels(tiny, known):
+    tiny.net.layers = after(tiny.net.layers, "pool1", Scale("scale1"))
+    tiny.optimizer.learning_rate, tiny.optimizer.bias_learning_rate = 0.5, 0.25
+    rates = learning_rates(tiny, abstract_params(build(tiny)), 10, 0, 0)
+    assert rates["scale1"] == {"factor": 0.5}
+    assert rates["fc8"] == {"kernel": 0.5, "bias": 0.25}
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchecked(LayerBase):
+    factor: float = 1.0
+
+
+def test_a_field_without_a_rule_names_itself(monkeypatch):
+    monkeypatch.setitem(TYPES, "Unchecked", Unchecked)
+    with pytest.raises(TypeError, match=r"^Unchecked.factor has the type <class 'float'>, but must have"):
+        layer_shapes((Unchecked("a"), Classifier("b", 2)), 2, (7, 7, 3))
 
 
 def test_what_cannot_run_or_export_a_new_layer_refuses_it(scaled, known):

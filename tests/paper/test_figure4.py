@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from alexnet_jax import UserError, apply, restore
+from alexnet_jax import UserError, restore
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.loops.predict import Guess, Prediction
+from alexnet_jax.net.model import hidden
 from alexnet_jax.paper import figure4
 from alexnet_jax.paper.figure4 import Neighbours, choose, nearest
 
@@ -27,7 +28,7 @@ def cache(net):
 
 def features(net, images):
     centres = ((images.astype(np.float32) - net.data.mean_image) / 64)[:, :7, :7]
-    return np.asarray(apply(net.model, net.params, centres, features=True)).astype(np.float64)
+    return np.asarray(hidden(net.model, net.params, centres)).astype(np.float64)
 
 
 def test_the_images_are_chosen_evenly_over_the_classes(cache):

@@ -12,7 +12,6 @@ device.
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
 import jax
@@ -85,7 +84,6 @@ class Net(nnx.Module):
         first: jax.Array | int = 0,
         tower_axis: str | None = None,
         batch_axis: str | None = None,
-        features: bool = False,
     ) -> jax.Array:
         """Compute the logits, float32, of shape (batch, classes).
 
@@ -95,11 +93,28 @@ class Net(nnx.Module):
           first: position of the first image in the global batch.
           tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
           batch_axis: mesh axis over which the batch is split, if the units of the dense layers are too.
-          features: return what the classifier reads instead, float32 of shape (batch, towers here x units).
         """
+        xs = self._activations(images_BxHxWxC, dropout_key, first, tower_axis, batch_axis)
+        with jax.named_scope(self.layers[-1].name):
+            return self._logits(xs, tower_axis, batch_axis if xs[0].ndim == 2 else None)
+
+    def hidden(self, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None) -> jax.Array:
+        """Compute what the classifier reads at test. See the function `hidden`."""
+        xs = self._activations(images_BxHxWxC, tower_axis=tower_axis)
+        return jnp.concatenate([x.reshape(len(x), -1) for x in xs], axis=-1).astype(jnp.float32)
+
+    def _activations(
+        self,
+        images_BxHxWxC: jax.Array,
+        dropout_key: jax.Array | None = None,
+        first: jax.Array | int = 0,
+        tower_axis: str | None = None,
+        batch_axis: str | None = None,
+    ) -> list[jax.Array]:
+        """Run all layers but the classifier, and return the input of the classifier in each tower here."""
         towers_here = self.weights[self.layers[-1].name]["kernel"].shape[0]
         xs = [images_BxHxWxC.astype(self.dtype)] * towers_here
-        for shapes, block_layers in _stages(self.shapes):
+        for shapes, fused in block.stages(self.shapes[:-1]):
             layer = shapes.layer
             with jax.named_scope(layer.name):
                 xs = gathered(shapes, xs, tower_axis, batch_axis)
@@ -109,7 +124,7 @@ class Net(nnx.Module):
                         pairs = zip(xs, self._unstacked(layer.name, "kernel"), strict=True)
                         xs = [conv.conv(x, kernel, layer.stride, layer.padding) for x, kernel in pairs]
                         biases = self._unstacked(layer.name, "bias")
-                        if not block_layers:
+                        if fused is None:
                             xs = _with_biases(xs, biases)
                     case Local():
                         pairs = zip(xs, self._unstacked(layer.name, "kernel"), strict=True)
@@ -118,11 +133,8 @@ class Net(nnx.Module):
                     case Dense():
                         xs = dense.dense_of_towers(xs, self.weights[layer.name]["kernel"][...])
                         xs = _with_biases(xs, self._unstacked(layer.name, "bias"))
-                    case Classifier() if features:
-                        flat = [x.reshape(len(x), -1) for x in xs]
-                        return jnp.concatenate(flat, axis=-1).astype(jnp.float32)
                     case Classifier():
-                        return self._logits(layer, xs, tower_axis, units_axis)
+                        raise AssertionError("only the last layer is a classifier")
                     case ReLU():
                         xs = [pointwise.relu(x) for x in xs]
                     case Tanh():
@@ -141,10 +153,10 @@ class Net(nnx.Module):
                         xs = _dropout(layer, xs, dropout_key, first, tower_axis, units_axis)
                     case _:
                         assert_never(layer)
-            if block_layers:
+            if fused is not None:
                 pairs = zip(xs, biases, strict=True)
-                xs = [block.relu_lrn_max_pool(x, bias, *block_layers) for x, bias in pairs]
-        raise AssertionError("a network ends in its classifier")
+                xs = [block.relu_lrn_max_pool(x, bias, *fused) for x, bias in pairs]
+        return xs
 
     def _unstacked(self, layer: str, kind: str) -> list[jax.Array]:
         """Return a layer's kernels or biases, one for each tower, in the type of the network.
@@ -153,16 +165,15 @@ class Net(nnx.Module):
         """
         return [x.astype(self.dtype) for x in jnp.unstack(self.weights[layer][kind][...])]
 
-    def _logits(
-        self, layer: Classifier, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
-    ) -> jax.Array:
+    def _logits(self, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None) -> jax.Array:
         """Multiply the units on each device, and sum over the devices."""
-        logits = dense.sum_of_dense(xs, self.weights[layer.name]["kernel"][...])
+        weights = self.weights[self.layers[-1].name]
+        logits = dense.sum_of_dense(xs, weights["kernel"][...])
         if batch_axis is not None:
             logits = lax.psum_scatter(logits, batch_axis, scatter_dimension=0, tiled=True)
         if tower_axis is not None:
             logits = lax.psum(logits, tower_axis)
-        return logits + self.weights[layer.name]["bias"][0]
+        return logits + weights["bias"][0]
 
 
 def build(config: ConfigDict) -> Net:
@@ -172,9 +183,10 @@ def build(config: ConfigDict) -> Net:
       UserError: layers that do not fit one another or the image.
     """
     net, size = config.net, config.data.crop_size
-    if net.layers and not getattr(net.layers[-1], "classes", 1):
+    last = net.layers[-1] if net.layers else None
+    if isinstance(last, Classifier) and not last.classes:
         raise UserError(
-            f"net.layers: {net.layers[-1].name} has as many classes as the data, but the data are not known"
+            f"net.layers: {last.name} has as many classes as the data, but the data are not known"
             " yet: use layers.with_classes(config.net.layers, classes)"
         )
 
@@ -201,11 +213,29 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
       model: from `build`.
       params: from `init` or `restore`.
       images_BxHxWxC: cropped images, float, the mean subtracted.
-      **kwargs: ``dropout_key``, ``first``, ``tower_axis``, ``batch_axis`` and ``features``.
+      **kwargs: ``dropout_key``, ``first``, ``tower_axis`` and ``batch_axis``.
     """
+    return _with_params(model, params)(images_BxHxWxC, **kwargs)
+
+
+def hidden(
+    model: Net, params: Params, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None
+) -> jax.Array:
+    """Compute what the classifier reads at test, float32, of shape (batch, towers here x units).
+
+    Args:
+      model: from `build`.
+      params: from `init` or `restore`.
+      images_BxHxWxC: cropped images, float, the mean subtracted.
+      tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
+    """
+    return _with_params(model, params).hidden(images_BxHxWxC, tower_axis=tower_axis)
+
+
+def _with_params(model: Net, params: Params) -> Net:
     graphdef, state = nnx.split(model)
     nnx.replace_by_pure_dict(state, {"weights": params})
-    return nnx.merge(graphdef, state)(images_BxHxWxC, **kwargs)
+    return nnx.merge(graphdef, state)
 
 
 def abstract_params(model: Net) -> Params:
@@ -215,18 +245,6 @@ def abstract_params(model: Net) -> Params:
 
 def _params(model: Net) -> Params:
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))["weights"]
-
-
-def _stages(layers: Sequence[LayerShapes]) -> Iterator[tuple[LayerShapes, tuple[ReLU, LRN, MaxPool] | None]]:
-    """Yield each layer; a convolution comes with the ReLU, LRN and max pooling that follow it."""
-    while layers:
-        match [shapes.layer for shapes in layers[:4]]:
-            case [Conv(), ReLU() as relu, LRN() as norm, MaxPool() as pooling] if not layers[2].gathers:
-                yield layers[0], (relu, norm, pooling)
-                layers = layers[4:]
-            case _:
-                yield layers[0], None
-                layers = layers[1:]
 
 
 def _with_biases(xs: list[jax.Array], biases: list[jax.Array]) -> list[jax.Array]:
@@ -277,7 +295,7 @@ def _initial(weights: Weights, key: jax.Array) -> dict[str, jax.Array]:
         elif kind == "bias":
             return jnp.full(shape, weights.bias, jnp.float32)
         else:  # drawn flat: XLA compiles draws of several dimensions ten times as long
-            flat = weights.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
+            flat = weights.mean + weights.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
         return flat.reshape(shape)
 
     return {kind: draw(kind, shape) for kind, shape in weights.shapes.items()}

@@ -48,9 +48,9 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
         if shapes.weights is None:
             scale = _scale_after(shapes.layer, scale)
         else:
-            kernel = scale * np.asarray(params[name]["kernel"], np.float32)
-            arrays[f"{name}.weight"] = np.ascontiguousarray(_weight(shapes, kernel, towers))
-            arrays[f"{name}.bias"] = np.asarray(params[name]["bias"], np.float32).reshape(-1)
+            weights = {kind: np.asarray(x, np.float32) for kind, x in params[name].items()}
+            arrays[f"{name}.weight"] = scale * np.ascontiguousarray(_weight(shapes, weights, towers))
+            arrays[f"{name}.bias"] = weights["bias"].reshape(-1)
             scale = 1.0
     return arrays
 
@@ -70,18 +70,19 @@ def _scale_after(layer: Layer, scale: float) -> float:
             raise _not_in_torch(layer)
 
 
-def _weight(shapes: LayerShapes, kernel: np.ndarray, towers: int) -> np.ndarray:
-    """Convert a kernel with a leading tower axis to PyTorch's layout."""
+def _weight(shapes: LayerShapes, weights: dict[str, np.ndarray], towers: int) -> np.ndarray:
+    """Convert a layer's kernel, with a leading tower axis, to PyTorch's layout."""
     match shapes.layer:
         case Conv():
+            kernel = weights["kernel"]
             # (tower, height, width, in, out) -> (tower and out, in, height, width)
             return kernel.transpose(0, 4, 3, 1, 2).reshape(-1, *kernel.shape[3:0:-1])
         case Dense():
             read = towers if shapes.gathers else 1
-            blocks = [_channel_first(k, shapes.inputs, read) for k in kernel]
+            blocks = [_channel_first(k, shapes.inputs, read) for k in weights["kernel"]]
             return np.concatenate(blocks) if shapes.shared or shapes.gathers else _block_diagonal(blocks)
         case Classifier():
-            return np.concatenate([_channel_first(k, shapes.inputs, 1) for k in kernel], axis=1)
+            return np.concatenate([_channel_first(k, shapes.inputs, 1) for k in weights["kernel"]], axis=1)
         case _:
             raise _not_in_torch(shapes.layer)
 

@@ -1,6 +1,6 @@
-"""What towers read from one another, and from the other parts of the batch.
+"""Gather what a tower reads of the other towers, and of the other parts of the batch.
 
-With ``tower_axis`` and ``batch_axis``, the axes of a mesh, other devices hold it, and it is gathered.
+With ``tower_axis`` and ``batch_axis``, axes of a mesh, other devices hold these parts.
 """
 
 import jax
@@ -16,8 +16,8 @@ def gathered(
     shapes: LayerShapes, xs: list[jax.Array], tower_axis: str | None, batch_axis: str | None
 ) -> list[jax.Array]:
     """Gather what a layer reads from the devices that hold it."""
-    splits_units = shapes.weights is not None and shapes.weights.splits_units
-    units_axis = batch_axis if splits_units else None
+    reads_all_units = shapes.weights is not None and shapes.weights.reads_all_units
+    units_axis = batch_axis if reads_all_units else None
     if units_axis is not None and xs[0].ndim == 2:
         xs = _read_all_units(xs, units_axis)
     if shapes.gathers and not isinstance(shapes.layer, LRN):  # see `lrn_across_towers`
@@ -30,7 +30,7 @@ def gathered(
 def _read_all_towers(xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
     """Concatenate the channels (or units) of all towers, for each tower of this device."""
     x = jnp.concatenate(xs, axis=-1)
-    # An all-gather of one device sends nothing, but on a CPU it would still store the channels separately.
+    # An all-gather of one device communicates nothing, but on a CPU it would store the channels separately.
     if tower_axis is not None and lax.axis_size(tower_axis) > 1:
         x = lax.all_gather(x, tower_axis, axis=x.ndim - 1, tiled=True)
     return [x] * len(xs)

@@ -88,7 +88,7 @@ def expected(
         # If the input is units that are split over the data axis, they are those of all examples.
         split_inputs = trick and len(shapes.inputs) == 1
         examples = config.batch_size if split_inputs else batch
-        split_outputs = trick and weights is not None and weights.splits_units
+        split_outputs = trick and weights is not None and weights.reads_all_units
         if split_inputs and split_outputs and data > 1:
             gather("data", name, examples * own)
         if shapes.gathers and tower > 1:

@@ -91,7 +91,7 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
         )
     if config.parallelism == "one_weird_trick":
         for layer in config_shapes(config):
-            if layer.weights is None or not layer.weights.splits_units:
+            if layer.weights is None or not layer.weights.reads_all_units:
                 continue
             (units,) = layer.outputs
             if not any(units % d == 0 for d, _ in fitting):

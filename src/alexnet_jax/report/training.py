@@ -213,7 +213,7 @@ def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
     count = 0
     for layer in config_shapes(config):
         parameters = sum(int(np.prod(shape)) for shape in layer.params.values())
-        kernel = layer.params.get("kernel", ())
+        kernel = next(iter(layer.params.values()), ())
         count += parameters
         rows.append(
             (

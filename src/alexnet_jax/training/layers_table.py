@@ -31,6 +31,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     for shapes in model.shapes:
         layer, name = shapes.layer, shapes.layer.name
         arrays, held = shapes.params, held_by_layer[name]
+        main = next(iter(arrays), "")
         elements = sum(math.prod(shape) for shape in arrays.values())
         # The shape (examples, towers, ...) on one device.
         local = (config.batch_size // data, model.towers // tower, *shapes.outputs)
@@ -46,8 +47,8 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
                 name,
                 "x".join(map(str, local)),
                 "all towers" if shapes.reads_all_towers else "",
-                "x".join(map(str, arrays["kernel"])) if arrays else "",
-                _axes(specs[name]["kernel"], mesh) if arrays else "",
+                "x".join(map(str, arrays[main])) if arrays else "",
+                _axes(specs[name][main], mesh) if arrays else "",
                 f"{elements:,}" if arrays else "",
                 size_in_words(held) if arrays else "",
                 size_in_words(size),

@@ -139,10 +139,12 @@ def _for_each_array(
     config: ConfigDict, params: Params, for_kernel: str, for_bias: str
 ) -> dict[str, dict[str, float]]:
     """Return a setting of each array: its layer's own, or the common one."""
-    settings, key_of = config.optimizer, {"kernel": for_kernel, "bias": for_bias}
+    settings = config.optimizer
+
+    def of(name: str, key: str) -> float:
+        return settings.layers.get(name, {}).get(key, settings[key])
+
     return {
-        name: {
-            kind: settings.layers.get(name, {}).get(key_of[kind], settings[key_of[kind]]) for kind in kinds
-        }
+        name: {kind: of(name, for_bias if kind == "bias" else for_kernel) for kind in kinds}
         for name, kinds in params.items()
     }

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.model import Net, abstract_params, apply, init
+from alexnet_jax.net.model import Net, abstract_params, apply, hidden, init
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.mesh import DATA, TOWER
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
@@ -123,7 +123,8 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
         changes, opt_state = tx.update(gradients, state.opt_state, state.params, **when)
         params = optax.apply_updates(state.params, changes)
         rates = learning_rates(config, state.params, steps_per_epoch, **when)
-        largest = functools.reduce(jnp.maximum, [kinds["kernel"] for kinds in rates.values()])
+        of_kernels = [rate for kinds in rates.values() for kind, rate in kinds.items() if kind != "bias"]
+        largest = functools.reduce(jnp.maximum, of_kernels)
         metrics = {"loss": loss, "top1_error": wrong, "learning_rate": largest}
         return TrainState(state.step + 1, params, opt_state), metrics
 
@@ -176,7 +177,7 @@ def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Arra
     def only(features_1xBxU: jax.Array) -> jax.Array:
         return features_1xBxU[0]
 
-    return partial(_of_views(only, P(DATA, TOWER), model, data, mesh, "towers", features=True), views=1)
+    return partial(_of_views(only, P(DATA, TOWER), model, data, mesh, "towers", hidden), views=1)
 
 
 def _of_views(
@@ -186,9 +187,9 @@ def _of_views(
     data: ConfigDict,
     mesh: Mesh,
     parallelism: str,
-    **kwargs: Any,
+    run: Callable[..., jax.Array] = apply,
 ) -> jax.stages.Wrapped:
-    """Compiles what the net makes of test views, ``joined`` from an array with an axis of views before."""
+    """Compile ``run`` on test views, and ``joined`` on its results, an array with a leading axis of views."""
 
     @partial(jax.jit, static_argnames="views")
     def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
@@ -204,7 +205,7 @@ def _of_views(
         def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:
             def one_view(view_3: jax.Array) -> jax.Array:
                 view = test_view(images, view_3, statistics, data)
-                return apply(model, params, view, **net_axes(parallelism), **kwargs)
+                return run(model, params, view, **net_axes(parallelism))
 
             return joined(lax.map(one_view, jnp.asarray(table)))
 
@@ -215,14 +216,18 @@ def _of_views(
 
 @jax.jit
 def mean_magnitudes(state: TrainState) -> dict[str, dict[str, jax.Array]]:
-    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}`` of the kernels.
+    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}``, without biases.
 
     ``steps`` is missing for an optimizer that does not keep the last change.
     """
     trees = {"weights": state.params, "steps": velocity(state.opt_state)}
+
+    def mean(arrays: dict[str, jax.Array]) -> jax.Array:
+        kernels = [x for kind, x in arrays.items() if kind != "bias"] or [*arrays.values()]
+        sums = [jnp.sum(jnp.abs(x)) for x in kernels]
+        return functools.reduce(jnp.add, sums) / sum(x.size for x in kernels)
+
     return {
-        layer: {
-            name: jnp.mean(jnp.abs(tree[layer]["kernel"])) for name, tree in trees.items() if tree is not None
-        }
+        layer: {name: mean(tree[layer]) for name, tree in trees.items() if tree is not None}
         for layer in state.params
     }

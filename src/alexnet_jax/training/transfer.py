@@ -55,12 +55,13 @@ def check(config: ConfigDict) -> None:
                 f" only {classifier} may differ"
             )
     for name in (name for name in ours if name != classifier):
-        shape, found = (params[name]["kernel"].shape for params in (ours, theirs))
-        if found != shape:  # of images of another size
-            raise UserError(
-                f"config.init_from = {config.init_from}: its {name} is {found}, here {shape};"
-                f" only {classifier} may differ"
-            )
+        for kind, array in ours[name].items():
+            shape, found = array.shape, theirs[name][kind].shape
+            if found != shape:  # of images of another size
+                raise UserError(
+                    f"config.init_from = {config.init_from}: its {name} is {found}, here {shape};"
+                    f" only {classifier} may differ"
+                )
 
 
 def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, workdir: epath.Path) -> Params:

@@ -1,13 +1,27 @@
 """ReLU, LRN and max pooling after a convolution; on a TPU they are one kernel."""
 
 import functools
+from collections.abc import Iterator, Sequence
 
 import jax
 from jax import lax
 
-from alexnet_jax.layers import LRN, MaxPool, ReLU
+from alexnet_jax.layers import LRN, Conv, MaxPool, ReLU
 from alexnet_jax.net.ops import lrn, pointwise, pool
 from alexnet_jax.net.ops.block_tiles import fits
+from alexnet_jax.net.shapes import LayerShapes
+
+
+def stages(layers: Sequence[LayerShapes]) -> Iterator[tuple[LayerShapes, tuple[ReLU, LRN, MaxPool] | None]]:
+    """Yield each layer; a convolution comes with the layers after it that `relu_lrn_max_pool` applies."""
+    while layers:
+        match [shapes.layer for shapes in layers[:4]]:
+            case [Conv(), ReLU() as relu, LRN() as norm, MaxPool() as pooling] if not layers[2].gathers:
+                yield layers[0], (relu, norm, pooling)
+                layers = layers[4:]
+            case _:
+                yield layers[0], None
+                layers = layers[1:]
 
 
 def relu_lrn_max_pool(x: jax.Array, bias: jax.Array, relu: ReLU, norm: LRN, pooling: MaxPool) -> jax.Array:
