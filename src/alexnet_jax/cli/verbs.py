@@ -59,14 +59,14 @@ def _train(args: list[str]) -> None:
     config = config_of(values, overrides)
     workdir = values.workdir if values.dry_run else required(values.workdir, "--workdir=DIR")
 
-    from alexnet_jax.loops.train import describe, train
+    from alexnet_jax.loops.train import train
     from alexnet_jax.parallel import hosts
-    from alexnet_jax.training.run import settle
+    from alexnet_jax.training.run import describe, settled
 
     hosts.start()
     if values.dry_run:
-        settle(config)
-        hosts.say(describe(config)[2])
+        _, _, text = describe(settled(config))
+        hosts.say(text)
     else:
         train(config, workdir)
 
@@ -140,9 +140,9 @@ def _plan(args: list[str]) -> None:
     from alexnet_jax.parallel.mesh import mesh_for
     from alexnet_jax.plan import chips, plan
     from alexnet_jax.plan import tables as plan_tables
-    from alexnet_jax.training.run import settle
+    from alexnet_jax.training.run import settled
 
-    settle(config)
+    config = settled(config)
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
     if values.compare:
         plans = plan.compare(config, topology, chip, devices)
