@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(restore(tmp_path).params)))
 
 
-def test_plateau_goes_on_from_what_it_had_seen(tiny, tmp_path, capsys):
+def test_plateau_resumes_with_what_it_had_seen(tiny, tmp_path, capsys):
     """Its memory is in the checkpoint: cuts come where they would have come."""
     tiny.schedule.name, tiny.schedule.patience, tiny.schedule.min_improvement = "plateau", 1, 0.9
     tiny.eval_every = tiny.checkpoint_every = 10
