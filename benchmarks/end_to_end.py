@@ -24,7 +24,7 @@ from resident import resident_step
 from alexnet_jax import get_config
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.runtime import huge_pages
-from alexnet_jax.training.run import settle
+from alexnet_jax.training.run import settled
 
 FAR = 10**9  # steps
 
@@ -51,7 +51,7 @@ def main() -> None:
             path = cache_path(config.data)
             path.mkdir()
             make_cache(path, args.images, args.encoding, args.photos)
-        settle(config)
+        config = settled(config)
         lowered, (state, *rest), which = resident_step(config)
         update = lowered.compile()
         for turn in range(1 + args.times):

@@ -1,4 +1,4 @@
-"""Paths; and locks: one holder at a time, released when the holder dies, and one training in a workdir."""
+"""Paths; and locks: one holder at a time, released when the holder dies."""
 
 import errno
 import fcntl
@@ -7,9 +7,7 @@ import sys
 
 import pytest
 
-from alexnet_jax import UserError
-from alexnet_jax.files import absolute, locked
-from alexnet_jax.loops.train import train
+from alexnet_jax.files import absolute, is_remote, locked
 
 HOLD = """
 import sys, pathlib
@@ -26,6 +24,7 @@ def test_a_path_is_absolute_and_its_home_is_expanded(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to("/")
     for path, expected in [
         ("a/../b", f"{tmp_path}/b"),
+        ("gs://bucket/a", "gs://bucket/a"),
         ("~/a", "/home/me/a"),
         ("~no-such-user/a", f"{tmp_path}/~no-such-user/a"),
         ("link/a", f"{tmp_path}/link/a"),
@@ -104,12 +103,11 @@ def test_a_failing_disk_raises(tmp_path, monkeypatch):
         pass
 
 
-def test_a_second_training_in_a_workdir_is_refused_and_writes_nothing(holder, tiny, tmp_path):
-    tiny.num_steps = 1
-    with pytest.raises(UserError, match=f"another process trains in {tmp_path}: take another --workdir"):
-        train(tiny, str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
-    holder.kill()
-    holder.wait()
-    train(tiny, str(tmp_path))
-    assert (tmp_path / "config.json").exists()
+def test_buckets_have_no_locks(tmp_path):
+    lock = absolute("gs://bucket/run/lock")
+    assert is_remote(lock)
+    assert not is_remote(tmp_path)
+    entered = False
+    with locked(lock, busy):
+        entered = True
+    assert entered

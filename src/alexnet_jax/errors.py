@@ -4,6 +4,15 @@ import difflib
 import signal
 from collections.abc import Collection
 
+PREFIX = "alexnet-jax: "
+"""The beginning of each line in which a command reports a problem on standard error."""
+
+NOTE = f"{PREFIX}note: "
+"""The beginning of such a line if the command is not at fault."""
+
+RESUME = "; resume with: "
+"""What separates the problem from the command that resumes an interrupted one."""
+
 
 class UserError(Exception):
     """Report what the user can correct: the message says what is wrong and what would be right."""

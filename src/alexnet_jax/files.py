@@ -19,12 +19,18 @@ def absolute(path: str | os.PathLike[str]) -> epath.Path:
 
     A ``~name`` whose user does not exist stays as it is. Links are not followed.
     """
-    return epath.Path(path).expanduser().resolve()
+    typed = epath.Path(path)
+    return typed if is_remote(typed) else typed.expanduser().resolve()
 
 
 def expanded(path: str) -> str:
     """Return a path as it was typed, with ``~`` expanded."""
     return os.fspath(epath.Path(path).expanduser()) if path.startswith("~") else path
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is in a bucket."""
+    return "://" in os.fspath(path)
 
 
 def write(path: epath.Path, content: bytes) -> None:
@@ -54,15 +60,18 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
+def locked(path: Path | epath.Path, busy: Callable[[], None]) -> Iterator[None]:
     """Hold an advisory lock, which the system releases when the process dies.
 
-    Does nothing if the file system has no locks.
+    Do nothing if the file system has no locks, or the path is in a bucket.
 
     Args:
       path: of the lock's file, which is not removed.
       busy: called if another process holds the lock. If it returns, wait for that process.
     """
+    if is_remote(path):
+        yield
+        return
     held = False
     while not held:
         with path.open("w") as file:

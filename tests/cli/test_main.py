@@ -60,6 +60,9 @@ def refused(capfd, *args):
         ([*TRAIN, "--config.data.source=tfds:cifar11"], "did you mean cifar10"),
         ([*TRAIN, "--config.batch_size=9", "--config.mesh=(2,1)"], "can't be split over 2"),
         (["prepare", TINY, "--workdir=W"], "workdir"),
+        (["recipes", "--config.seed=1"], "recipes takes no --config.KEY=VALUE, but --config.seed=1 is given"),
+        (["recipes", "tiny"], "recipes takes flags alone, not 'tiny'"),
+        (["report", "--workdir=W", "--tables", "--config.seed=1"], "they take --workdir alone"),
         (["evaluate"], "--workdir=DIR is missing"),
         (["evaluate", "--workdir=W"], "W is no workdir"),
         (["evaluate", "--workdir=W", "--views=5"], "--views is 5"),
@@ -79,7 +82,7 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
     ("args", "message"),
     [
         (["--step=11"], "no checkpoint 11"),
-        (["--split=dev"], "--split is 'dev'; sklearn:digits has train, test, validation"),
+        (["--split=dev"], "no split 'dev': sklearn:digits has train, test, validation"),
         (["--config.batch_size=3"], "config.batch_size is the workdir's own; evaluate takes data.source"),
         (["--config.data.crop_size=5"], "config.data.crop_size is the workdir's own"),
         (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
@@ -117,7 +120,7 @@ def test_evaluate_refuses_data_of_other_classes(trained, tmp_path, capfd):
     args = [f"--config.data.source=folder:{tmp_path}/images", f"--config.data.cache_dir={tmp_path}"]
     assert main(["evaluate", f"--workdir={trained}", *args]) == 2
     assert "was trained on other classes than folder:" in capfd.readouterr().err
-    assert main(["train", TINY, f"--workdir={trained}", *args]) == 2  # nor does a run go on with them
+    assert main(["train", TINY, f"--workdir={trained}", *args]) == 2  # nor does a run resume with them
     assert "was trained on other data" in capfd.readouterr().err
 
 

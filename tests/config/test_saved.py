@@ -64,6 +64,21 @@ def test_no_optimizer_takes_the_place_of_another():
         changed("optimizer.name", "other")
 
 
+def test_a_workdir_that_was_moved_is_the_same(tmp_path):
+    (tmp_path / "here" / "net").mkdir(parents=True)
+    (tmp_path / "copy" / "net").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("here")
+    here = str(tmp_path / "here" / "net")
+    assert saved.same_workdir(here, here)
+    assert saved.same_workdir(here, str(tmp_path / "link" / "net"))
+    assert saved.same_workdir(str(tmp_path / "before" / "net"), here)
+    assert not saved.same_workdir(str(tmp_path / "before" / "other"), here)
+    assert not saved.same_workdir(here, str(tmp_path / "copy" / "net"))
+    assert not saved.same_workdir(here, str(tmp_path / "nowhere" / "net"))
+    assert not saved.same_workdir(here, None)
+    assert saved.same_workdir(None, None)
+
+
 def without_momentum(settings):
     del settings["optimizer"]["momentum"]
 
@@ -74,6 +89,10 @@ def with_learning(settings):
 
 def with_deviation(settings):
     settings["data"]["color_noise_reading"] = "deviation"
+
+
+def with_another_optimizer(settings):
+    settings["optimizer"]["name"] = "lion"
 
 
 def with_an_old_layer(settings):
@@ -95,6 +114,7 @@ def with_an_old_override(settings):
         (without_momentum, "config.optimizer.momentum is missing"),
         (with_learning, "it is called optimizer.learning_rate now"),
         (with_deviation, "is called 'standard_deviation' now"),
+        (with_another_optimizer, "config.optimizer.name is 'lion', but must be "),
         (with_an_old_layer, "net.layers: conv1 has the unknown field size_of_old"),
         (with_maps, "net.layers: conv1.maps is called features now"),
         (with_an_old_override, "is called optimizer.layers.fc8.learning_rate now"),

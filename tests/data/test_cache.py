@@ -1,5 +1,6 @@
 """The cache is complete or absent, its images and statistics are right, and damage is reported by file."""
 
+import dataclasses
 import json
 import os
 
@@ -8,7 +9,7 @@ import pytest
 
 from alexnet_jax import UserError
 from alexnet_jax.data import cache as cache_lib
-from alexnet_jax.data.cache import DataInfo, load
+from alexnet_jax.data.cache import DataInfo, NoTestSplit, load
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.errors import RunError
 
@@ -149,6 +150,20 @@ def test_info_survives_a_workdir(data, tmp_path):
     assert {k: v for k, v in vars(again).items() if k not in arrays} == {
         k: v for k, v in vars(info).items() if k not in arrays
     }
+
+
+def test_the_split_to_test_on_is_test_or_validation_or_the_one_named(data):
+    info = open_cache(data, print).info
+    assert info.test_split() == "test"
+    assert info.test_split("train") == "train"
+    without_test = dataclasses.replace(info, splits={"train": 9, "validation": 3})
+    assert without_test.test_split() == "validation"
+    with pytest.raises(UserError, match="no split 'test': sklearn:digits has train, validation"):
+        without_test.test_split("test")
+    only_train = dataclasses.replace(info, splits={"train": 9})
+    assert only_train.test_split("train") == "train"
+    with pytest.raises(NoTestSplit, match=r"config\.data\.validation sets some apart"):
+        only_train.test_split()
 
 
 def test_the_manifest_names_every_file_but_itself(data):

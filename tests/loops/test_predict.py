@@ -99,6 +99,19 @@ def test_a_picture_of_images_and_bars(trained, digits, tmp_path, capfd):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 50
 
 
+def test_a_picture_shows_the_first_images_if_there_are_too_many(trained, digits, tmp_path, capfd):
+    folder, _ = digits
+    out, picture = tmp_path / "out.json", tmp_path / "p.png"
+    command = ["predict", f"--workdir={trained}", f"--save={picture}", f"--json={out}", *[str(folder)] * 3]
+    assert main(command) == 0
+    captured = capfd.readouterr()
+    assert len(captured.out.splitlines()) == 60 * 6
+    assert len(json.loads(out.read_text())) == 60
+    assert f"alexnet-jax: note: {picture} shows the first 48 of 60 images\n" in captured.err
+    with Image.open(picture) as drawn:
+        assert drawn.height > 2 * drawn.width  # twelve rows of four
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -108,7 +121,7 @@ def test_a_picture_of_images_and_bars(trained, digits, tmp_path, capfd):
         (["--workdir=W", "x.jpg", "--views=3"], "--views is 3"),
         (["--workdir=W", "x.jpg", "--save=/nowhere/p.png"], "--save=/nowhere/p.png can't be written"),
         (["--workdir=W", "x.jpg", "--save=p.txt"], "--save=p.txt: a name that ends in .png"),
-        (["--workdir=W", "x.jpg", "--config.seed=1"], "predict takes no --config"),
+        (["--workdir=W", "x.jpg", "--config.seed=1"], "predict takes no --config.KEY=VALUE"),
     ],
 )
 def test_mistakes_are_one_line(args, message, capfd):
@@ -128,6 +141,11 @@ def test_a_terminal_shows_bars(trained, digits):
     text = os.read(parent, 10_000).decode()
     os.close(parent)
     assert "█" in text
+
+
+def test_wrong_views_are_refused_before_the_first_image(trained):
+    with pytest.raises(ValueError, match="views must be 1 or 10, not 3"):
+        alexnet_jax.predict(restore(trained), [], views=3)
 
 
 def test_predict_takes_one_path_or_several(trained, tmp_path, capsys):

@@ -44,10 +44,11 @@ def test_the_images_are_chosen_evenly_over_the_classes(cache):
 
 def test_where_there_is_no_test_split_it_is_validation(cache):
     def only(*splits):
-        return dataclasses.replace(cache, labels={split: cache.labels[split] for split in splits})
+        info = dataclasses.replace(cache.info, splits={split: cache.info.splits[split] for split in splits})
+        return dataclasses.replace(cache, info=info)
 
     assert choose(only("train", "validation"), 3)[0] == "validation"
-    with pytest.raises(UserError, match="neither test nor validation images"):
+    with pytest.raises(UserError, match="has only images for training"):
         choose(only("train"), 3)
 
 

@@ -56,7 +56,7 @@ def test_sigterm_to_any_one_saves_on_all(cache_dir, tmp_path):
     told, _ = started.communicate(timeout=60)
     assert started.returncode == 143, told
     (line,) = re.findall(r"alexnet-jax: .*", told)  # only the first one says so
-    saved = int(re.search(r"SIGTERM: saved at step (\d+) of 1000000; go on with", line)[1])
+    saved = int(re.search(r"SIGTERM: saved at step (\d+) of 1000000; resume with", line)[1])
     assert restore(tmp_path).step == saved
 
 
@@ -125,7 +125,7 @@ def test_other_meshes_go_on_and_damage_that_one_process_sees_sends_all_back(
     elsewhere = ["--config.mesh=(4, 2)", "--config.parallelism=one_weird_trick"]
     told = launch(2, *run, *elsewhere, "--config.num_steps=21")
     assert "checkpoint 20 is damaged and passed over" in told
-    assert "going on at step 10 of 21" in told
+    assert "resuming at step 10 of 21" in told
     # One device of one process does the rest. (What is read has the checksums of what was written.)
     train(tiny, str(tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -171,7 +171,7 @@ def test_two_processes_begin_with_another_net_and_one_new_layer(trained, five_cl
     for name, processes in (("one", 1), ("two", 2)):
         command = (*TRAIN, f"--workdir={tmp_path / name}", f"--config.mesh=(1, {processes})", *settings)
         told = launch(processes, *command, devices=processes)
-        assert told.count("fc8 begins anew (5 classes, there 10)") == 1
+        assert told.count("fc8 is re-initialised (5 classes, there 10)") == 1
     one, two = (restore(tmp_path / name).params for name in ("one", "two"))
     for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -262,7 +262,7 @@ def decoded(uri):
     [
         (["--step=11"], "no checkpoint 11"),
         (["--step=some"], "--step is 'some'"),
-        (["--split=dev"], "--split is 'dev'; sklearn:digits has train, test, validation"),
+        (["--split=dev"], "no split 'dev': sklearn:digits has train, test, validation"),
         (["--views=3"], "--views is 3"),
         (["--save=/nowhere/p.html"], "--save=/nowhere/p.html can't be written"),
         (["--save=p.txt"], "--save=p.txt: a name that ends in .html"),
@@ -299,7 +299,7 @@ def test_a_set_without_images_to_test_on_has_a_page_without_a_test(tiny, five_cl
     train(tiny, str(tmp_path / "w"))
     capsys.readouterr()
     assert main(["report", f"--workdir={tmp_path / 'w'}"]) == 2
-    assert "has images for training alone; --split=train tests on those" in capsys.readouterr().err
+    assert "has only images for training" in capsys.readouterr().err
     text = (tmp_path / "w" / "report.html").read_text()
     assert "Figure 3" in text
     assert "Figure 4" not in text

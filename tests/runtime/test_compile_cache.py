@@ -64,7 +64,7 @@ def test_a_second_start_compiles_nothing(tmp_path, cache_dir, trained, verb):
     assert start("second") == [requests, requests, 0]
 
 
-def test_a_place_that_cannot_be_written_is_not_told(tmp_path, cache_dir):
+def test_a_directory_that_cannot_be_written_is_not_reported(tmp_path, cache_dir):
     (tmp_path / "file").touch()
     assert run(tmp_path, cache_dir, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "file")).stderr == ""
 
@@ -77,10 +77,13 @@ def test_no_home_to_write_in(tmp_path, monkeypatch):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
-def test_the_users_own_directory_stays(monkeypatch):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+def test_the_users_own_directory_keeps_small_programs_too_and_has_no_limit(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"JAX_COMPILATION_CACHE_DIR": "/elsewhere"})
     compile_cache.use()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+    assert os.environ == {
+        "JAX_COMPILATION_CACHE_DIR": "/elsewhere",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 def test_jax_limits_the_size(tmp_path, cache_dir):

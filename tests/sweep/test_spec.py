@@ -231,7 +231,7 @@ def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
     moved.write_text(moved.read_text().replace('"num_steps": 10', '"num_steps": 20'))
     assert listed(args, capfd) == ["to do"] * 6  # the others began with base, or are of it
     longer = run([*args, "--index=0"])
-    assert "going on at step 10 of 20" in longer.out
+    assert "resuming at step 10 of 20" in longer.out
     assert evaluation(tmp_path / "sweep", "base-seed0")["checkpoints"][0]["step"] == 20
     assert listed(args, capfd) == ["done", "holds another net", "to do", "to do", "to do", "to do"]
     base, tuned, _, ensemble = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
@@ -518,7 +518,7 @@ def test_a_sweep_that_is_stopped_or_killed_goes_on_to_the_same_bits(tmp_path, ca
     assert f"saved at step {saved} of 1000" in err
     last = err.splitlines()[-1]
     assert last.startswith("alexnet-jax: SIGTERM: train has stopped with status")
-    assert f"go on with: alexnet-jax sweep --config={file} --workdir={tmp_path / 'sweep'}" in last
+    assert f"resume with: alexnet-jax sweep --config={file} --workdir={tmp_path / 'sweep'}" in last
     assert "Traceback" not in err
 
     sweep = start(args)  # a scheduler's way: to all processes
@@ -529,7 +529,7 @@ def test_a_sweep_that_is_stopped_or_killed_goes_on_to_the_same_bits(tmp_path, ca
     sweep.send_signal(signal.SIGTERM)
     out, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 143, err
-    assert f"going on at step {saved} of 1000" in out
+    assert f"resuming at step {saved} of 1000" in out
     saved, before = restore(net).step, saved
     assert before < saved < 1000
 

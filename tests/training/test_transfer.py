@@ -1,4 +1,4 @@
-"""Beginning with another net's layers: which are taken, which are new, and what is refused."""
+"""Starting from another network's layers: which are taken, which are new, and what is refused."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def test_the_same_classes_take_every_layer(tiny, trained, tmp_path, capsys):
     before, after = restore(trained).params, begin(tiny, tmp_path / "w").params
     for ours, theirs in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert f"begins with {trained}, step 40: conv1, conv2, fc6, fc8 taken\n" in capsys.readouterr().out
+    assert f"starts from {trained}, step 40: conv1, conv2, fc6, fc8 taken\n" in capsys.readouterr().out
 
 
 def test_other_classes_begin_a_new_last_layer(tiny, trained, five_classes, tmp_path, capsys):
@@ -36,10 +36,10 @@ def test_other_classes_begin_a_new_last_layer(tiny, trained, five_classes, tmp_p
         for kind in ("kernel", "bias"):
             np.testing.assert_array_equal(before[name][kind], after.params[name][kind])
     assert after.params["fc8"]["kernel"].shape == (2, 16, 5)
-    anew = init(after.model, named_key(jax.random.key(7), "init"))["fc8"]
-    np.testing.assert_array_equal(after.params["fc8"]["kernel"], anew["kernel"])
+    fresh = init(after.model, named_key(jax.random.key(7), "init"))["fc8"]
+    np.testing.assert_array_equal(after.params["fc8"]["kernel"], fresh["kernel"])
     said = capsys.readouterr().out
-    assert "conv1, conv2, fc6 taken; fc8 begins anew (5 classes, there 10)\n" in said
+    assert "conv1, conv2, fc6 taken; fc8 is re-initialised (5 classes, there 10)\n" in said
 
 
 def test_as_many_classes_of_another_kind_begin_a_new_last_layer(
@@ -48,18 +48,18 @@ def test_as_many_classes_of_another_kind_begin_a_new_last_layer(
     tiny.init_from, tiny.data.source = str(trained), five_classes  # fc8 has ten outputs still
     after = begin(tiny, tmp_path / "w").params
     assert not np.array_equal(after["fc8"]["kernel"], restore(trained).params["fc8"]["kernel"])
-    assert "fc8 begins anew" in capsys.readouterr().out
+    assert "fc8 is re-initialised" in capsys.readouterr().out
 
 
-def test_a_run_goes_on_from_its_own_checkpoint_and_not_from_the_other_net(tiny, trained, tmp_path, capsys):
+def test_a_run_resumes_from_its_own_checkpoint_and_not_from_the_other_net(tiny, trained, tmp_path, capsys):
     tiny.init_from, tiny.num_steps = str(trained), 10
     train(tiny, str(tmp_path / "w"))
     tiny.num_steps = 20
     capsys.readouterr()
     train(tiny, str(tmp_path / "w"))
     said = capsys.readouterr().out
-    assert "going on at step 10" in said
-    assert "begins with" not in said
+    assert "resuming at step 10" in said
+    assert "starts from" not in said
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_another_size_of_images_is_refused(tiny, trained, tmp_path):
 def test_a_net_that_learned_from_other_pixels_is_refused(tiny, trained, tmp_path):
     tiny.init_from = str(trained)
     tiny.data.pixel_std *= 2
-    with pytest.raises(UserError, match=r"it has data.pixel_std = .*its first layer knows no such pixels"):
+    with pytest.raises(UserError, match=r"it has data.pixel_std = .*trained on differently scaled pixels"):
         train(tiny, str(tmp_path / "w"))
     assert not (tmp_path / "w").exists()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from alexnet_jax.cli.verbs import USAGE, VERBS
-from alexnet_jax.errors import Interrupted, RunError, UserError, near
+from alexnet_jax.errors import PREFIX, RESUME, Interrupted, RunError, UserError, near
 from alexnet_jax.runtime import compile_cache, jax_compat
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(done.code or 0)
     except Interrupted as error:  # on all processes alike, at the same step
         if _is_first():
-            print(f"alexnet-jax: {error}; go on with: alexnet-jax {shlex.join(args)}", file=sys.stderr)
+            print(f"{PREFIX}{error}{RESUME}alexnet-jax {shlex.join(args)}", file=sys.stderr)
         return error.status
     except BaseException as error:
         known = _explain(error)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         status, message = known or (1, f"{type(error).__name__}: {error}")
     if message:
-        print(f"alexnet-jax: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{PREFIX}{' '.join(message.split())}", file=sys.stderr)
     if _several():
         # At a usual exit JAX waits for every process to come to its end: the others would wait for us. The
         # first one, in which the coordinator lives, lets those that fail for the same reason go before it.

@@ -1,4 +1,4 @@
-"""The verbs of the command line, with their flags. They import what they need when they run."""
+"""The verbs of the command line, with their flags. They import what is slow to import when they run."""
 
 import os
 import signal
@@ -9,40 +9,46 @@ from types import FrameType
 
 from absl import flags
 
+from alexnet_jax import files
 from alexnet_jax.cli.flags import (
     check_file,
     check_views,
     config_flag,
     config_of,
+    json_flag,
     parse,
     required,
+    split_flag,
+    step_flag,
+    views_flag,
+    workdir_flag,
 )
 from alexnet_jax.config.overrides import of_elsewhere
 from alexnet_jax.config.recipe import recipes
-from alexnet_jax.errors import Interrupted, RunError, UserError
-from alexnet_jax.files import expanded
+from alexnet_jax.errors import NOTE, Interrupted, RunError, UserError
+from alexnet_jax.runtime import progress
 
 USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
 
-  train     --config=RECIPE[:VARIANT,...] --workdir=DIR [--config.KEY=VALUE ...]
-            trains; goes on by itself where the workdir holds a checkpoint; with --dry_run
-            only tells the mesh, and each layer with its shapes, its place and its bytes
+  train     --config=RECIPE[:VARIANT,...] --workdir=DIR [--dry_run] [--config.KEY=VALUE ...]
+            trains, or resumes from the last checkpoint in the workdir; --dry_run only prints
+            the mesh, and the shapes, the devices and the bytes of each layer
   evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10]
             [--step=last|best|N] [--json=FILE] [--config.data.cache_dir=DIR ...]
-            error rates of a net, or of several whose probabilities are averaged
+            prints the error rates of a net, or of several whose probabilities are averaged
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
-            the five most probable classes of images: of files, and of all that are in folders
+            prints the five most probable classes of image files, and of all images in folders
   prepare   --config=RECIPE[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
-            builds the cache that training reads, or checks every byte of the one that is there
+            builds the cache that training reads, or checks every byte of an existing one
   sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
-            trains and tests what the file's sweep() names, in turn or one by index, and compares it
+            trains and tests the nets of the recipe's sweep(), or one of them, and compares them
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
             [--config.data.cache_dir=DIR ...] [--figure=1|3|4 --save=FILE.png] [--tables]
-            a page of a training or of a sweep; or a figure of the paper's, or its tables, alone
+            writes a page about a run or a sweep, or one of the paper's figures; prints its tables
   plan      --config=RECIPE[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
             [--config.KEY=VALUE ...]
-            compiles the step for hardware that need not be there: memory, FLOPs, what crosses, time
+            compiles the step for hardware that is not here: memory, FLOPs, communication, time
   recipes   lists the recipes of the package and their variants
 
 RECIPE is a name that alexnet-jax recipes lists, or a file: FILE.py.
@@ -52,30 +58,29 @@ alexnet-jax VERB --help lists the flags of a verb, and the settings that it take
 
 def _train(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
         flags.DEFINE_bool("dry_run", False, "Print the mesh and the layers, and stop.", flag_values=values)
 
-    values, overrides = _flags("train", args, config_flag, define)
+    values, overrides, _ = parse("train", args, USAGE, config_flag, workdir_flag, define, overrides=True)
     config = config_of(values, overrides)
     workdir = values.workdir if values.dry_run else required(values.workdir, "--workdir=DIR")
 
-    from alexnet_jax.loops.train import describe, train
+    from alexnet_jax.loops.train import train
     from alexnet_jax.parallel import hosts
-    from alexnet_jax.training.run import settle
+    from alexnet_jax.training.run import describe, settled
 
     hosts.start()
     if values.dry_run:
-        settle(config)
-        hosts.say(describe(config)[2])
+        _, _, text = describe(settled(config))
+        hosts.say(text)
     else:
         train(config, workdir)
 
 
 def _prepare(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_bool("force", False, "Make it anew if it is there.", flag_values=values)
+        flags.DEFINE_bool("force", False, "Rebuild the cache if it exists.", flag_values=values)
 
-    values, overrides = _flags("prepare", args, config_flag, define)
+    values, overrides, _ = parse("prepare", args, USAGE, config_flag, define, overrides=True)
     config = config_of(values, overrides)
 
     from alexnet_jax.loops.prepare import prepare
@@ -92,29 +97,25 @@ def _prepare(args: list[str]) -> None:
 
 
 def _stop_preparing(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(signum, "what is prepared stays")
+    raise Interrupted(signum, "what is prepared is kept")
 
 
 def _evaluate(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_multi_string("workdir", [], "A workdir; several make an ensemble.", flag_values=values)
-        flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
-        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
-        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
-        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+        text = "Directory of a run; several make an ensemble."
+        flags.DEFINE_multi_string("workdir", [], text, flag_values=values)
 
-    values, overrides = _flags("evaluate", args, define)
+    own = (define, split_flag, views_flag, step_flag, json_flag)
+    values, overrides, _ = parse("evaluate", args, USAGE, *own, overrides=True)
     workdirs = required(values.workdir, "--workdir=DIR")
     check_views(values.views)
+    check_file("--json", values.json)
 
-    from alexnet_jax.runtime import progress
     from alexnet_jax.training.workdir import read_workdir
 
-    check_file("--json", values.json)
     config = of_elsewhere("evaluate", read_workdir(workdirs[0])[0], overrides)
     progress.starting(progress.say)
 
-    from alexnet_jax import files
     from alexnet_jax.loops.evaluate import evaluate
     from alexnet_jax.parallel import hosts
 
@@ -128,21 +129,19 @@ def _evaluate(args: list[str]) -> None:
 def _plan(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("topology", None, "v5e:16x16, v5p:4x4x8, h100:8, cpu:8 ...", flag_values=values)
-        flags.DEFINE_bool("compare", False, "Every mesh and strategy side by side.", flag_values=values)
-        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
+        flags.DEFINE_bool("compare", False, "Compare every mesh and strategy.", flag_values=values)
 
-    values, overrides = _flags("plan", args, config_flag, define)
+    values, overrides, _ = parse("plan", args, USAGE, config_flag, define, json_flag, overrides=True)
     config = config_of(values, overrides)
     topology = required(values.topology, "--topology=SLICE (v5e:2x4, v5p:4x4x8, h100:8, cpu:8 ...)")
     check_file("--json", values.json)
 
-    from alexnet_jax import files
     from alexnet_jax.parallel.mesh import mesh_for
     from alexnet_jax.plan import chips, plan
     from alexnet_jax.plan import tables as plan_tables
-    from alexnet_jax.training.run import settle
+    from alexnet_jax.training.run import settled
 
-    settle(config)
+    config = settled(config)
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
     if values.compare:
         plans = plan.compare(config, topology, chip, devices)
@@ -165,29 +164,23 @@ def _plan(args: list[str]) -> None:
 
 def _sweep(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string(
-            "workdir", None, "Where the sweep lies, a folder for each net.", flag_values=values
-        )
-        flags.DEFINE_integer("index", None, "The only one to do, for array jobs.", flag_values=values)
-        flags.DEFINE_bool("dry_run", False, "List what there is to do, and what is done.", flag_values=values)
+        flags.DEFINE_integer("index", None, "The only task to run, for array jobs.", flag_values=values)
+        flags.DEFINE_bool("dry_run", False, "List the tasks, and which are done.", flag_values=values)
 
-    values, overrides = _flags("sweep", args, config_flag, define)
+    values, overrides, _ = parse("sweep", args, USAGE, config_flag, workdir_flag, define, overrides=True)
     path = required(values.config, "--config=RECIPE")
     if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
 
-    from alexnet_jax.runtime import progress
-
     if not values.dry_run:
         progress.say(f"reading the sweep {path}")
 
-    from alexnet_jax.files import absolute
     from alexnet_jax.sweep import run as sweep_run
     from alexnet_jax.sweep import spec as sweep_lib
     from alexnet_jax.sweep import tasks as sweep_tasks
 
     sweep = sweep_lib.load(path)
-    workdir = absolute(required(values.workdir, "--workdir=DIR"))
+    workdir = files.absolute(required(values.workdir, "--workdir=DIR"))
     tasks = sweep_tasks.tasks(path, sweep, workdir, overrides)
     if values.index is not None and not 0 <= values.index < len(tasks):
         raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
@@ -209,28 +202,23 @@ def _sweep(args: list[str]) -> int:
 
 def _report(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("workdir", None, "Of a training, or of a sweep.", flag_values=values)
-        flags.DEFINE_string("save", None, "The file, in the workdir by default.", flag_values=values)
-        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
-        flags.DEFINE_string("split", None, "train, validation or test.", flag_values=values)
-        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
-        flags.DEFINE_integer("figure", None, "1 (of a sweep), 3 or 4, alone.", flag_values=values)
-        flags.DEFINE_bool("tables", False, "The paper's, of the sweeps in a folder.", flag_values=values)
+        flags.DEFINE_string("save", None, "File; by default WORKDIR/report.html.", flag_values=values)
+        flags.DEFINE_integer("figure", None, "Draw only figure 1 (of a sweep), 3 or 4.", flag_values=values)
+        flags.DEFINE_bool("tables", False, "Print the paper's tables, of sweeps.", flag_values=values)
 
-    values, overrides = _flags("report", args, define)
+    own = (workdir_flag, define, step_flag, split_flag, views_flag)
+    values, overrides, _ = parse("report", args, USAGE, *own, overrides=True)
     workdir = required(values.workdir, "--workdir=DIR")
     check_views(values.views)
-    if values.tables and (values.figure or values.save):
+    if values.tables and (values.figure or values.save or overrides):
         raise UserError("--tables are printed: they take --workdir alone")
     if values.tables:
-        from alexnet_jax.files import absolute
         from alexnet_jax.paper import tables as paper_tables
 
-        print(paper_tables.text(absolute(workdir)))
+        print(paper_tables.text(files.absolute(workdir)))
         return 0
 
     from alexnet_jax.report.asked import Asked, check
-    from alexnet_jax.runtime import progress
 
     check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
@@ -252,16 +240,11 @@ def _report(args: list[str]) -> int:
 
 def _predict(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
-        flags.DEFINE_integer("views", 1, "1 or 10.", flag_values=values)
-        flags.DEFINE_string("step", "last", "last, best or a number.", flag_values=values)
-        flags.DEFINE_string("json", None, "A file for the result.", flag_values=values)
-        flags.DEFINE_string("save", None, "A .png for the images with their bars.", flag_values=values)
+        flags.DEFINE_string("save", None, "PNG file for the images and bars.", flag_values=values)
 
-    values, overrides, paths = parse("predict", args, USAGE, define)
-    paths = [expanded(path) for path in paths]
-    if overrides:
-        raise UserError(f"predict takes no --config: it is the workdir's own ({overrides[0]})")
+    own = (workdir_flag, views_flag, step_flag, json_flag, define)
+    values, _, paths = parse("predict", args, USAGE, *own, paths=True)
+    paths = [files.expanded(path) for path in paths]
     workdir = required(values.workdir, "--workdir=DIR")
     required(paths and all(paths), "PATH of an image or a folder of images")
     check_views(values.views)
@@ -270,14 +253,12 @@ def _predict(args: list[str]) -> int:
     if values.save and not values.save.lower().endswith(".png"):
         raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
 
-    from alexnet_jax import files
-    from alexnet_jax.runtime import progress
     from alexnet_jax.training.workdir import read_workdir
 
     read_workdir(workdir)
     progress.starting(progress.note)
 
-    from alexnet_jax.loops.predict import MOST_IN_A_PICTURE, predict
+    from alexnet_jax.loops.predict import MOST_IN_A_PICTURE, Prediction, predict
     from alexnet_jax.training.restored import restore
 
     left_out = 0
@@ -288,26 +269,29 @@ def _predict(args: list[str]) -> int:
         progress.complain(line)
 
     progress.note(progress.reading(workdir, values.step))
-    records, drawn = [], []
+    records: list[dict[str, object]] = []
+    drawn: list[Prediction] = []
+    count = 0
     for prediction in predict(restore(workdir, values.step), paths, values.views, complain):
         print(prediction.text(bars=sys.stdout.isatty()), flush=True)
         if values.json:
             records.append(prediction.to_json())
-        if values.save:
+        if values.save and len(drawn) < MOST_IN_A_PICTURE:
             drawn.append(prediction)
-            if len(drawn) > MOST_IN_A_PICTURE:
-                raise UserError(f"--save draws {MOST_IN_A_PICTURE} images at most: name fewer")
+        count += 1
     if values.json:
         files.write_json(values.json, records)
     if drawn:
         from alexnet_jax.paper.figure4 import draw_predictions
 
-        draw_predictions(drawn).savefig(expanded(values.save), dpi=120)
+        draw_predictions(drawn).savefig(files.expanded(values.save), dpi=120)
+        if len(drawn) < count:
+            progress.note(f"{NOTE}{values.save} shows the first {len(drawn)} of {count} images")
     return UserError.status if left_out else 0
 
 
 def _recipes(args: list[str]) -> None:
-    _flags("recipes", args)
+    parse("recipes", args, USAGE)
 
     found = recipes()
     for verb, head in (
@@ -320,16 +304,6 @@ def _recipes(args: list[str]) -> None:
             if recipe.variants:
                 names = textwrap.wrap(", ".join(recipe.variants), 95, break_on_hyphens=False)
                 print(*(f"{'':13}{line}" for line in names), sep="\n")
-
-
-def _flags(
-    verb: str, args: list[str], *define: Callable[[flags.FlagValues], None]
-) -> tuple[flags.FlagValues, list[str]]:
-    """Those of a verb that takes nothing else."""
-    values, overrides, rest = parse(verb, args, USAGE, *define)
-    if rest:
-        raise UserError(f"{verb} takes flags alone, not {rest[0]!r}")
-    return values, overrides
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {

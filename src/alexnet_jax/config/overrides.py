@@ -50,18 +50,18 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     return config
 
 
-_PLACES_OF_DATA = ("data.source", "data.cache_dir", "data.encoding")
+_DATA_LOCATION = ("data.source", "data.cache_dir", "data.encoding")
 
 
 def of_elsewhere(verb: str, config: ConfigDict, overrides: list[str]) -> ConfigDict:
-    """Return a workdir's checked config with the place where its data lies on this machine.
+    """Return a workdir's checked config with the location of its data on this machine.
 
     Raises:
       UserError: an override changes anything else.
     """
     for key in (word.removeprefix("--config.").partition("=")[0] for word in overrides):
-        if key not in _PLACES_OF_DATA:
-            raise UserError(f"config.{key} is the workdir's own; {verb} takes {', '.join(_PLACES_OF_DATA)}")
+        if key not in _DATA_LOCATION:
+            raise UserError(f"config.{key} is the workdir's own; {verb} takes {', '.join(_DATA_LOCATION)}")
     config = override(config, overrides)
     validate(config)
     return config

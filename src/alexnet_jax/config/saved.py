@@ -99,8 +99,7 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
     """
     changed = changes(old, new)
     for key, before, after in changed:
-        moved = key == "init_from" and before and after and _moved(Path(before), Path(after))
-        if resume_of(key) == "no" and not moved:
+        if resume_of(key) == "no" and not (key == "init_from" and same_workdir(before, after)):
             raise UserError(
                 f"{workdir} holds a run with {key} = {before}, the config says {after}:"
                 " take another --workdir, or the same setting"
@@ -108,6 +107,14 @@ def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[st
     return [f"{key}: {before} -> {after}" for key, before, after in changed]
 
 
-def _moved(before: Path, after: Path) -> bool:
-    """Return whether a workdir was moved from the first path to the second."""
-    return before.name == after.name and (not before.exists() or before.samefile(after))
+def same_workdir(before: str | None, after: str | None) -> bool:
+    """Return whether two values of ``init_from`` name the same workdir, which may have been moved since.
+
+    A workdir that is no longer at the first path counts as moved if its name is the same.
+    """
+    if before is None or after is None:
+        return before == after
+    old, new = Path(before), Path(after)
+    if old.exists():
+        return new.exists() and old.samefile(new)
+    return old.name == new.name

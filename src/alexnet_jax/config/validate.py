@@ -87,7 +87,7 @@ def _check(name: str, setting: Setting, value: Any) -> None:
         raise UnknownSetting(f"{name} is {value!r}, which is called {new!r} now")
     if setting.choices:
         if value not in setting.choices:
-            raise UserError(f"{name} is {value!r}, but must be {' or '.join(setting.choices)}")
+            raise UnknownSetting(f"{name} is {value!r}, but must be {' or '.join(setting.choices)}")
         return
     is_bool = isinstance(value, bool)
     if not isinstance(value, _TYPES[setting.type]) or (is_bool and setting.type is not bool):

@@ -36,6 +36,10 @@ REBUILD = "rebuild it with alexnet-jax prepare --force and the same --config and
 _QUICK = 2**30  # bytes of images whose checksums are compared whenever a cache is opened, in half a second
 
 
+class NoTestSplit(UserError):
+    """Report a data set without images to test on."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
     """What a run and a workdir need to know about a data set.
@@ -63,6 +67,24 @@ class DataInfo:
     splits: dict[str, int]
     color_covariance: np.ndarray
     mean_image: np.ndarray
+
+    def test_split(self, split: str | None = None) -> str:
+        """Return the split to test on: by default test, or validation for data without test.
+
+        Raises:
+          NoTestSplit: the data has neither, and no other split is named.
+          UserError: the data has no such split.
+        """
+        if split is None:
+            split = next((name for name in ("test", "validation") if name in self.splits), None)
+        if split is None:
+            raise NoTestSplit(
+                f"{self.source} has only images for training: config.data.validation sets some apart, or"
+                " evaluate the split train"
+            )
+        if split not in self.splits:
+            raise UserError(f"no split {split!r}: {self.source} has {', '.join(self.splits)}")
+        return split
 
     def save(self, directory: os.PathLike[str]) -> None:
         """Write ``data.json`` and ``mean_image.npy``."""

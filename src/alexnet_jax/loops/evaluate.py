@@ -1,4 +1,4 @@
-"""Evaluation, read top to bottom: one network, or an ensemble whose probabilities are averaged."""
+"""Evaluate one network, or an ensemble whose probabilities are averaged. Read it from top to bottom."""
 
 import dataclasses
 import math
@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.data.loader import test_batches
-from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.errors import RunError
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.runtime import progress
-from alexnet_jax.training.restored import Restored, check_alike, restore
+from alexnet_jax.training.restored import Restored, check_alike, check_views, restore
 from alexnet_jax.training.scores import Result, score
 
 _COUNTED = ("loss", "top1_error", "top5_error")
@@ -96,8 +96,7 @@ def evaluate(
       RunError: the loss is not finite.
       ValueError: ``views`` is neither 1 nor 10, there is no network, or the networks lie on different meshes.
     """
-    if views not in (1, 10):
-        raise ValueError(f"views must be 1 or 10, not {views}")
+    check_views(views)
     several = [nets] if isinstance(nets, (str, os.PathLike, Restored)) else list(nets)
     if not several:
         raise ValueError("there is no network to evaluate")
@@ -117,9 +116,7 @@ def evaluate(
     # ---- Data -----------------------------------------------------------------------------------
     cache = open_cache(members[0].config.data if data is None else data, say)
     check_alike(members, cache.info)
-    split = split or ("test" if "test" in cache.info.splits else "validation")
-    if split not in cache.info.splits:
-        raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
+    split = cache.info.test_split(split)
     hosts.same(
         {"--workdir": [net.workdir for net in members], "--step": [net.step for net in members]}
         | {"--split": split, "--views": views}

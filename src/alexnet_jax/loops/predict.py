@@ -1,4 +1,4 @@
-"""Prediction: the most probable classes of photographs, as figure 4 (left) of the paper shows them."""
+"""Predict the most probable classes of photographs, as figure 4 (left) of the paper shows them."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.folder import image_files
 from alexnet_jax.data.images import BadImage, square
 from alexnet_jax.runtime import progress
-from alexnet_jax.training.restored import Restored
+from alexnet_jax.training.restored import Restored, check_views
 
 TOP = 5
 _AT_ONCE = 16  # images in a batch
@@ -73,7 +73,7 @@ def predict(
     views: int = 1,
     complain: Callable[[str], None] = progress.complain,
 ) -> Iterator[Prediction]:
-    """Classify image files, and all images in folders, one after the other.
+    """Classify image files, and all images in folders.
 
     Files are read and classified in batches while the caller iterates. Each image is reduced to the size in
     ``net.data.image_size``, as `prepare` does it.
@@ -85,14 +85,26 @@ def predict(
       complain: function that takes a line of text about each path that is no image and is left out; prints it
         on standard error by default.
 
-    Yields:
-      A prediction for each image: its five most probable classes, with probabilities between 0 and 1.
+    Returns:
+      An iterator over the predictions, one for each image: its five most probable classes, with probabilities
+      between 0 and 1.
 
     Raises:
       ValueError: ``views`` is neither 1 nor 10.
     """
+    check_views(views)
+    return _predictions(net, [paths] if isinstance(paths, (str, os.PathLike)) else paths, views, complain)
+
+
+def _predictions(
+    net: Restored,
+    paths: Iterable[str | os.PathLike[str]],
+    views: int,
+    complain: Callable[[str], None],
+) -> Iterator[Prediction]:
+    """Yield what `predict` returns."""
     size = net.data.image_size[0]
-    files = list(_files([paths] if isinstance(paths, (str, os.PathLike)) else paths, complain))
+    files = list(_files(paths, complain))
     with progress.bar(total=len(files), unit="image", description="compiling") as bar:
         for start in range(0, len(files), _AT_ONCE):
             seen: list[tuple[str, np.ndarray]] = []

@@ -1,10 +1,10 @@
-"""Preparation: build the cache that training reads, or verify the one that exists."""
+"""Build the cache that training reads, or verify the one that exists."""
 
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config.recipe import validate
+from alexnet_jax.config.validate import validate
 from alexnet_jax.data import build
 from alexnet_jax.data.cache import Cache, load
 from alexnet_jax.data.dataset import cache_path, check_source

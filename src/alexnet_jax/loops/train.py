@@ -7,41 +7,22 @@ import os
 from functools import partial
 
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax.config.recipe import validate
 from alexnet_jax.data.augment import statistics
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.loops.evaluate import error_rates
-from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
-from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.log import Meter, Progress, Watch
 from alexnet_jax.training.optimizer import Plateau
-from alexnet_jax.training.run import open_run, same_run, settle
+from alexnet_jax.training.run import open_run
 from alexnet_jax.training.scores import Result
 from alexnet_jax.training.workdir import write_workdir
-
-
-def describe(config: ConfigDict) -> tuple[Mesh, Net, str]:
-    """Return the mesh, the model, and a text on both: the head of the log, and all of ``--dry_run``.
-
-    Args:
-      config: settled.
-
-    Raises:
-      UserError: the mesh does not fit the devices, the batch or the towers.
-    """
-    mesh, why = mesh_for(config)
-    model = build(config)
-    return mesh, model, f"{why}\n{layers_table(model, config, mesh)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +48,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
     the workdir. A missing cache is built first.
 
     Args:
-      config: the config of the run, from `get_config`.
+      config: the config of the run, from `get_config`; it is not changed.
       workdir: a local path or a bucket's; created if it does not exist.
 
     Returns:
@@ -78,20 +59,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
       RunError: the loss or a parameter is not finite. Earlier checkpoints stay.
       Interrupted: SIGTERM or Ctrl-C came, and the run has saved. The same call resumes it.
     """
-    validate(config)
     workdir, result = os.fspath(workdir), None
-
-    # ---- Mesh and model -------------------------------------------------------------------------
-    settle(config)
-    same_run(config, workdir)  # before anything that could refuse one process alone
-    mesh, model, description = describe(config)
 
     with (
         open_run(config, workdir) as run,
         hosts.Signals() as signals,
-        Checkpoints(run.path, config.keep_checkpoints) as checkpoints,
+        Checkpoints(run.path, run.config.keep_checkpoints) as checkpoints,
     ):
-        hosts.say(description)
+        config, mesh, model = run.config, run.mesh, run.model
+        hosts.say(run.description)
 
         # ---- Data -------------------------------------------------------------------------------
         cache, info, total_steps = run.cache, run.cache.info, run.total_steps
@@ -130,7 +106,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
             hosts.say(f"{workdir} is trained to its {end}, step {step}; {later}")
             return Trained(workdir, step, None)
         if restored is not None:
-            hosts.say(f"going on at step {step} of {total_steps}")
+            hosts.say(f"resuming at step {step} of {total_steps}")
         for line in run.changed:
             hosts.say(f"  changed: {line}")
         best = checkpoints.best()

@@ -17,7 +17,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.shards import Images
-from alexnet_jax.errors import UserError
 from alexnet_jax.loops.predict import Prediction
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
@@ -67,13 +66,9 @@ def choose(cache: Cache, count: int, seed: int = 0) -> tuple[str, np.ndarray]:
       The split, ``test`` where there is one, else ``validation``; and (images,) which of it.
 
     Raises:
-      UserError: there is neither.
+      NoTestSplit: there is neither.
     """
-    split = next((split for split in ("test", "validation") if split in cache.labels), None)
-    if split is None:
-        raise UserError(
-            f"{cache.info.source} has neither test nor validation images: data.validation can set some apart"
-        )
+    split = cache.info.test_split()
     order = permutation(len(cache.labels[split]), seed)
     seen: Counter[int] = Counter()
     rounds = []  # a class has its first image in the first one, its second in the second one

@@ -25,6 +25,7 @@ from alexnet_jax.parallel.mesh import DATA, TOWER, make_mesh, possible_shapes
 from alexnet_jax.parallel.placement import local_params
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import Chip
+from alexnet_jax.training.run import total_steps
 from alexnet_jax.training.step import lower_train_step
 
 # Bytes that a host's loader reads from a raw cache in memory: the rate of one thread, measured by
@@ -277,4 +278,4 @@ def _steps(config: ConfigDict) -> int | None:
         if known is None:
             return None
         examples = known
-    return max(1, round(config.num_epochs * (examples // config.batch_size)))
+    return total_steps(config, examples // config.batch_size)

@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.overrides import of_elsewhere
-from alexnet_jax.data.cache import Cache
+from alexnet_jax.data.cache import Cache, NoTestSplit
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.errors import UserError
 from alexnet_jax.loops import predict
@@ -75,7 +75,7 @@ class Figure3:
 
 
 class NoImages(UserError):
-    """The data of a workdir is not prepared on this machine, or has none to test on."""
+    """The data of a workdir is not prepared on this machine."""
 
 
 def config_of(asked: Asked) -> ConfigDict:
@@ -106,18 +106,17 @@ def test(asked: Asked, net: Restored, cache: Cache) -> Tested:
     """One pass over a split, and figure 4.
 
     Raises:
+      NoTestSplit: the data has none, and no other split is asked for.
       UserError: no such split.
       RunError: a loss that is not finite.
     """
-    beside = [split for split in ("test", "validation") if split in cache.info.splits]
-    if asked.split is None and not beside:
-        raise NoImages(f"{cache.info.source} has images for training alone; --split=train tests on those")
-    split = asked.split or beside[0]
-    if split not in cache.info.splits:
-        raise UserError(f"--split is {split!r}; {cache.info.source} has {', '.join(cache.info.splits)}")
+    split = cache.info.test_split(asked.split)
     progress.note(progress.evaluating(cache.info.splits[split], split, asked.views))
     found = mistakes.find(net, cache, split, asked.views)
-    guesses, near = guesses_and_neighbours(net, cache, asked.views) if beside else ([], None)
+    try:
+        guesses, near = guesses_and_neighbours(net, cache, asked.views)
+    except NoTestSplit:
+        guesses, near = [], None
     return Tested(
         found,
         predict.predict_examples(net, cache, split, found.hardest, asked.views),

@@ -10,7 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import base, saved
-from alexnet_jax.data.cache import DataInfo
+from alexnet_jax.data.cache import DataInfo, NoTestSplit
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.net.shapes import config_shapes
@@ -25,6 +25,7 @@ from alexnet_jax.training import metrics
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.metrics import Metrics
 from alexnet_jax.training.restored import restore
+from alexnet_jax.training.run import total_steps
 from alexnet_jax.training.workdir import read_workdir
 
 
@@ -120,7 +121,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
             if cache.info.fingerprint != info.fingerprint:
                 lacks.append("the images are not those it was trained on: their splits may overlap")
             tested = report_images.test(asked, net, cache)
-        except report_images.NoImages as error:
+        except (report_images.NoImages, NoTestSplit) as error:
             lacks.append(f"{error}; without its images there is no test and no figure 4, and no mistakes")
         except RunError as error:
             lacks.append(str(error))
@@ -128,8 +129,8 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
         complain(line)
     last = max((*told.train, *told.evaluations), key=lambda line: line["step"], default={"step": 0})
     total = config.num_steps
-    if total is None and told.steps_per_epoch:
-        total = max(1, round(config.num_epochs * told.steps_per_epoch))
+    if told.steps_per_epoch:
+        total = total_steps(config, told.steps_per_epoch)
     return Facts(
         asked=asked,
         name=path.name,

@@ -1,6 +1,6 @@
-"""Memory in huge pages, which glibc can be asked for by the environment alone, before a process starts.
+"""Ask glibc for memory in huge pages, which only the environment can do, before a process starts.
 
-On a CPU, XLA takes the memory of a step anew each time, and the first touch of each page of 4 kB took a
+On a CPU, XLA allocates the memory of a step each time, and the first touch of each page of 4 kB took a
 fifth of a step of the paper's net (docs/performance.md).
 """
 
@@ -11,9 +11,9 @@ TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 
 
 def ask() -> None:
-    """Starts this program again, once, its environment asking for huge pages.
+    """Start this program again, once, with an environment that asks for huge pages.
 
-    Set ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` to have neither; other libraries than glibc ignore it.
+    Set ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` to prevent both. Other C libraries ignore it.
     """
     tunables = os.environ.get(TUNABLES, "")
     if sys.platform != "linux" or HUGE in tunables:

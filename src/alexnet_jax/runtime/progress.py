@@ -12,6 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from alexnet_jax.errors import PREFIX
+
 _NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # of this process, before JAX starts
 
 
@@ -44,7 +46,7 @@ def evaluating(images: int, split: str, views: int) -> str:
 
 def complain(line: str) -> None:
     """Print what is left out or wrong on standard error, as the commands do."""
-    note(f"alexnet-jax: {line}")
+    note(f"{PREFIX}{line}")
 
 
 class Tasks:

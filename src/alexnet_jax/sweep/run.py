@@ -12,7 +12,7 @@ from types import FrameType
 from etils import epath
 
 from alexnet_jax import files
-from alexnet_jax.errors import Interrupted, UserError
+from alexnet_jax.errors import NOTE, PREFIX, RESUME, Interrupted, UserError
 from alexnet_jax.files import locked
 from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import spec as sweep_lib
@@ -187,10 +187,9 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
 
 def _complaint(log: epath.Path) -> str:
     """Return the last error message of a command, without what to do next; empty if there is none."""
-    prefix, note = "alexnet-jax: ", "alexnet-jax: note: "
     lines = log.read_bytes().decode(errors="replace").splitlines()
-    found = [line for line in lines if line.startswith(prefix) and not line.startswith(note)]
-    return found[-1].removeprefix(prefix).partition("; go on with: ")[0] if found else ""
+    found = [line for line in lines if line.startswith(PREFIX) and not line.startswith(NOTE)]
+    return found[-1].removeprefix(PREFIX).partition(RESUME)[0] if found else ""
 
 
 @contextlib.contextmanager
@@ -206,7 +205,5 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
 def _alone(
     directory: epath.Path, lock: str = "sweep.lock", busy: Callable[[], None] = lambda: None
 ) -> contextlib.AbstractContextManager[None]:
-    """One process at a time in a directory of the sweep; buckets have no locks."""
-    if "://" in str(directory):
-        return contextlib.nullcontext()
+    """One process at a time in a directory of the sweep."""
     return locked(directory / lock, busy)

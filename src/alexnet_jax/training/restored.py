@@ -62,8 +62,7 @@ class Restored:
         Raises:
           ValueError: the images have another type or size, or ``views`` is neither 1 nor 10.
         """
-        if views not in (1, 10):
-            raise ValueError(f"views must be 1 or 10, not {views}")
+        check_views(views)
         return np.exp(self._on_mesh(functools.partial(self.log_probabilities, views=views), images_uint8))
 
     def features(self, images_uint8: np.ndarray) -> np.ndarray:
@@ -133,6 +132,16 @@ def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mes
     with Checkpoints(absolute(workdir)) as checkpoints:
         number, params = checkpoints.restore_params(step, model, mesh)
     return Restored(model, params, config, number, data, mesh, os.fspath(workdir))
+
+
+def check_views(views: int) -> None:
+    """Check a number of crops of each image.
+
+    Raises:
+      ValueError: it is neither 1 nor 10.
+    """
+    if views not in (1, 10):
+        raise ValueError(f"views must be 1 or 10, not {views}")
 
 
 def check_alike(nets: Sequence[Restored], info: DataInfo) -> None:

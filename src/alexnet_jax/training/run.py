@@ -1,4 +1,4 @@
-"""Open a training run: hold its workdir, and check its settings and its data before anything is written."""
+"""Open a training run: check its settings and its data before anything is written, and hold its workdir."""
 
 import contextlib
 import dataclasses
@@ -6,17 +6,22 @@ import os
 from collections.abc import Iterator
 
 from etils import epath
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import saved
+from alexnet_jax.config.validate import validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.dataset import class_count, open_cache
 from alexnet_jax.errors import UserError
-from alexnet_jax.files import absolute, locked
+from alexnet_jax.files import absolute, is_remote, locked
 from alexnet_jax.layers import with_classes
+from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.training import transfer
+from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.workdir import read_workdir
 
 
@@ -26,14 +31,20 @@ class Run:
 
     Attributes:
       path: the workdir.
-      config: as it is asked for.
-      before: as the workdir's run had it; None for a new run.
+      config: the config of the run, settled.
+      mesh: the devices that it runs on.
+      model: the network.
+      description: text about the mesh and the network.
+      before: the config that the workdir's run had; None for a new run.
       cache: the data.
       changed: what the config changes, a line for each setting.
     """
 
     path: epath.Path
     config: ConfigDict
+    mesh: Mesh
+    model: Net
+    description: str
     before: ConfigDict | None
     cache: Cache
     changed: list[str]
@@ -46,33 +57,35 @@ class Run:
     @property
     def total_steps(self) -> int:
         """Updates in the whole run."""
-        return self.config.num_steps or max(1, round(self.config.num_epochs * self.steps_per_epoch))
+        return total_steps(self.config, self.steps_per_epoch)
 
     def interval(self, name: str) -> int:
         """Return ``log_every``, ``eval_every`` or ``checkpoint_every`` in steps."""
         return self.config[name] or max(1, round(self.config[f"{name}_epochs"] * self.steps_per_epoch))
 
     def config_at_end(self) -> ConfigDict:
-        """Return what a run that is at its end was trained with, with today's end and place of the data."""
+        """Return the config that a run at its end was trained with, with the new length and data paths."""
         if self.before is None:
             return self.config
-        trained, data = self.before, self.config.data
+        trained, data = self.before.copy_and_resolve_references(), self.config.data
         trained.data.source, trained.data.cache_dir = data.source, data.cache_dir
         trained.num_epochs, trained.num_steps = self.config.num_epochs, self.config.num_steps
         return trained
 
 
-def same_run(config: ConfigDict, workdir: str) -> None:
-    """Check that all processes were started with the same config and workdir.
+def total_steps(config: ConfigDict, steps_per_epoch: float) -> int:
+    """Return the number of updates in the whole run of a config."""
+    return config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
+
+
+def settled(config: ConfigDict) -> ConfigDict:
+    """Check a config, and return a copy that names full paths and the number of classes.
 
     Raises:
-      UserError: on every process, naming the first one that differs.
+      UserError: a setting is wrong, or the source of the data does not exist.
     """
-    hosts.same(saved.settings(config) | {"data.cache_dir": None, "--workdir": str(absolute(workdir))})
-
-
-def settle(config: ConfigDict) -> None:
-    """Set what follows from the machine and from the data: full paths, and the number of classes."""
+    validate(config)
+    config = config.copy_and_resolve_references()
     data = config.data
     data.source = sources.identity(data.source)
     if config.init_from is not None:
@@ -81,30 +94,49 @@ def settle(config: ConfigDict) -> None:
         data.cache_dir = str(absolute(data.cache_dir))
     if not config.net.layers[-1].classes:
         config.net.layers = with_classes(config.net.layers, class_count(data))
+    return config
+
+
+def describe(config: ConfigDict) -> tuple[Mesh, Net, str]:
+    """Return the mesh, the network, and a text about both: the head of the log, and all of ``--dry_run``.
+
+    Args:
+      config: settled.
+
+    Raises:
+      UserError: the mesh does not fit the devices, the batch or the towers.
+    """
+    mesh, why = mesh_for(config)
+    model = build(config)
+    return mesh, model, f"{why}\n{layers_table(model, config, mesh)}"
 
 
 @contextlib.contextmanager
-def open_run(config: ConfigDict, workdir: str) -> Iterator[Run]:
-    """Hold a workdir until the end of the ``with`` block; the data is prepared if it is not there.
+def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Run]:
+    """Check a run and hold its workdir until the end of the ``with`` block. Missing data is prepared.
 
     A workdir that did not exist is removed again if the run is refused.
 
     Args:
-      config: settled.
+      config: of the run; it is not changed.
       workdir: any path that ``etils.epath`` takes; created if it does not exist.
 
     Raises:
-      UserError: another process trains there; the settings or the data are not those of the workdir's run;
-        the data does not fit the config; the processes have different data.
+      UserError: a setting is wrong; the mesh does not fit; the processes differ; another process trains
+        there; the settings or the data are not those of the workdir's run, or the data does not fit the
+        config.
     """
-    path = absolute(workdir)
-    if config.init_from is not None and not (path / "config.json").exists():
-        transfer.check(config)
+    config, path = settled(config), absolute(workdir)
+    # Before anything that could refuse one process alone.
+    hosts.same(saved.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
+    mesh, model, description = describe(config)
     with _held(path):
         before, info_before, changed = None, None, []
         if (path / "config.json").exists():
             before, info_before = read_workdir(path)
             changed = saved.refuse_changes(before, config, path)
+        elif config.init_from is not None:
+            transfer.check(config, read_workdir(config.init_from)[0])
         cache = open_cache(config.data, hosts.say)
         hosts.same({"the data's fingerprint": cache.info.fingerprint})
         _check_data(config, cache.info)
@@ -113,13 +145,13 @@ def open_run(config: ConfigDict, workdir: str) -> Iterator[Run]:
                 f"{path} was trained on other data ({info_before.fingerprint}) than the cache holds"
                 f" ({cache.info.fingerprint}): take another --workdir"
             )
-        yield Run(path, config, before, cache, changed)
+        yield Run(path, config, mesh, model, description, before, cache, changed)
 
 
 @contextlib.contextmanager
 def _held(path: epath.Path) -> Iterator[None]:
     """Hold the lock of a workdir, by the first process for all. Buckets have no locks."""
-    if "://" in str(path):
+    if is_remote(path):
         yield
         return
     there = next(parent for parent in (path, *path.parents) if parent.exists())

@@ -1,6 +1,6 @@
-"""Beginning with what another net has learned: ``config.init_from``, section 6's pre-training.
+"""Start from the parameters of another network: ``config.init_from``, section 6's pre-training.
 
-Every layer is taken from the other net but the classifier, which begins anew where the classes are others.
+All layers are taken from the other network, except that the classifier is re-initialised for other classes.
 """
 
 import dataclasses
@@ -23,22 +23,24 @@ from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.placement import param_specs, shardings
 from alexnet_jax.training.restored import restore
-from alexnet_jax.training.workdir import read_workdir
 
 _NOTHING: tuple[str, dict[str, Any]] = ("nothing", {})
 
 
-def check(config: ConfigDict) -> None:
-    """Whether the net of ``config.init_from`` is ours, but for the classifier and how it is trained.
+def check(config: ConfigDict, other: ConfigDict) -> None:
+    """Check that another network is the same function as ours at test time, except for its classifier.
+
+    Args:
+      config: our config, with ``init_from``.
+      other: the config of the workdir that ``init_from`` names.
 
     Raises:
-      UserError: it is not, or there is no such workdir.
+      UserError: it is another network, or reads differently scaled pixels.
     """
-    other = read_workdir(config.init_from)[0]
     if other.data.pixel_std != config.data.pixel_std:
         raise UserError(
             f"config.init_from = {config.init_from}: it has data.pixel_std = {other.data.pixel_std}, here"
-            f" {config.data.pixel_std}: its first layer knows no such pixels"
+            f" {config.data.pixel_std}: its first layer was trained on differently scaled pixels"
         )
     ours, theirs = (abstract_params(build(c)) for c in (config, other))
     classifier = config.net.layers[-1].name
@@ -65,32 +67,32 @@ def check(config: ConfigDict) -> None:
 
 
 def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, workdir: epath.Path) -> Params:
-    """The parameters that a run with ``config.init_from`` begins with, on the mesh; tells which are new.
+    """Return the parameters that a run with ``config.init_from`` starts from, and print which are new.
 
-    ``init_from.json`` in its workdir keeps the step that the other net was at.
+    Write ``init_from.json`` into the run's workdir, with the step of the other network's checkpoint.
 
     Args:
-      model: our net.
-      config: that names the other net.
-      info: of the data that it is to learn.
-      mesh: where to put them.
-      workdir: of the run.
+      model: our network.
+      config: our config, which names the other network's workdir.
+      info: description of our data.
+      mesh: the devices that hold the parameters.
+      workdir: our workdir.
 
     Raises:
-      UserError: the other net is another, as in `check`, or has no checkpoint.
+      UserError: the other network does not fit, as in `check`, or has no checkpoint.
     """
-    check(config)
     net = restore(config.init_from, mesh=mesh)
+    check(config, net.config)  # a run that was killed before its first checkpoint is not new to `open_run`
     ours, theirs, classifier = abstract_params(model), abstract_params(net.model), config.net.layers[-1].name
     there, here = net.data.class_names, info.class_names
-    anew = there != here or theirs.get(classifier) != ours[classifier]
-    params = {name: net.params[name] for name in ours if not (anew and name == classifier)}
-    line = f"begins with {config.init_from}, step {net.step}: {', '.join(params)} taken"
-    if anew:
-        places = shardings(mesh, param_specs(model.shapes, "towers"))[classifier]
-        params[classifier] = _classifier(model, config, places)
+    is_new = there != here or theirs.get(classifier) != ours[classifier]
+    params = {name: net.params[name] for name in ours if not (is_new and name == classifier)}
+    line = f"starts from {config.init_from}, step {net.step}: {', '.join(params)} taken"
+    if is_new:
+        sharding = shardings(mesh, param_specs(model.shapes, "towers"))[classifier]
+        params[classifier] = _classifier(model, config, sharding)
         why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
-        line += f"; {classifier} begins anew ({why})"
+        line += f"; {classifier} is re-initialised ({why})"
     hosts.say(line)
     if hosts.is_first():
         files.write_json(workdir / "init_from.json", {"workdir": config.init_from, "step": net.step})
@@ -98,9 +100,9 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
 
 
 def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
-    """Each layer but the classifier as it is at test, its name and its fields.
+    """Return the name and the fields of each layer but the classifier, as far as they matter at test time.
 
-    Dropout is a factor there, and what a layer began with is no matter.
+    Dropout is a factor at test time. Initial values do not matter.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for layer in layers[:-1]:
@@ -115,11 +117,11 @@ def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _classifier(model: Net, config: ConfigDict, places: Any) -> dict[str, jax.Array]:
-    """Its new parameters, as a net from nothing with this seed would have them."""
+def _classifier(model: Net, config: ConfigDict, sharding: Any) -> dict[str, jax.Array]:
+    """Return initial parameters of the classifier, those of a network without ``init_from`` and this seed."""
     name = config.net.layers[-1].name
 
-    @partial(jax.jit, out_shardings=places)
+    @partial(jax.jit, out_shardings=sharding)
     def draw() -> dict[str, jax.Array]:
         return init(model, named_key(jax.random.key(config.seed), "init"))[name]
 

@@ -1,0 +1,107 @@
+"""A network that is read back: its probabilities and features on any mesh, and what it refuses."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import UserError, restore
+from alexnet_jax.data.dataset import open_cache
+from alexnet_jax.layers import replaced
+from alexnet_jax.net.model import hidden
+from alexnet_jax.parallel.mesh import make_mesh
+from alexnet_jax.training.restored import check_alike
+from tests.by_hand import probabilities
+
+
+@pytest.fixture(scope="module")
+def net(trained):
+    return restore(trained)
+
+
+@pytest.fixture(scope="module")
+def cache(net):
+    return open_cache(net.config.data, print)
+
+
+@pytest.mark.parametrize("views", [1, 10])
+def test_probabilities_are_the_mean_over_the_views(net, cache, views):
+    images = cache.images["test"][:9]
+    probs = net.predict_proba(images, views=views)
+    assert (probs.shape, probs.dtype) == ((9, 10), np.float32)
+    np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probs, probabilities(net, images, views), rtol=1e-4, atol=1e-6)
+
+
+def test_any_number_of_images_on_any_mesh(trained, net, cache):
+    images = cache.images["test"][:5]
+    elsewhere = restore(trained, mesh=make_mesh(2, 2))
+    np.testing.assert_allclose(
+        elsewhere.predict_proba(images), net.predict_proba(images), rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 1), (2, 2)])
+def test_features_are_those_of_the_centre_on_any_mesh(trained, net, cache, shape):
+    images = cache.images["test"][:9]
+    centres = ((images.astype(np.float32) - net.data.mean_image) / 64)[:, :7, :7]
+    expected = hidden(net.model, net.params, centres)
+    found = restore(trained, mesh=make_mesh(*shape)).features(images)
+    assert (found.shape, found.dtype) == ((9, 32), np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_have_no_rows(net):
+    none = np.zeros((0, 8, 8, 3), np.uint8)
+    assert net.predict_proba(none).shape == (0, 10)
+    assert net.features(none).shape == (0, 32)
+
+
+@pytest.mark.parametrize(
+    ("images", "views", "message"),
+    [
+        (np.zeros((1, 8, 8, 3), np.float32), 1, "uint8 of shape"),
+        (np.zeros((1, 7, 7, 3), np.uint8), 1, "uint8 of shape"),
+        (np.zeros((1, 8, 8, 3), np.uint8), 5, "views must be 1 or 10"),
+    ],
+)
+def test_wrong_images_are_refused(net, images, views, message):
+    with pytest.raises(ValueError, match=message):
+        net.predict_proba(images, views=views)
+
+
+def test_restored_knows_what_it_is(net):
+    assert net.step == 40
+    assert net.data.class_names == tuple("0123456789")
+    assert net.config.net.towers == 2
+    assert dataclasses.is_dataclass(net)
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(net.params))
+
+
+def test_the_best_is_the_lowest_validation_error(trained):
+    lines = map(json.loads, (trained / "metrics.jsonl").read_text().splitlines())
+    errors = {r["step"]: r["top1_error"] for r in lines if r["kind"] == "eval"}
+    assert errors[20] != errors[40]
+    assert restore(trained, step="best").step == min(errors, key=errors.get)
+
+
+def test_a_missing_workdir_is_a_line(tmp_path):
+    with pytest.raises(UserError, match="is no workdir"):
+        restore(tmp_path / "nowhere")
+
+
+def test_networks_that_cannot_be_averaged_are_named(net):
+    check_alike([net, net], net.data)
+    size = dataclasses.replace(net.data, image_size=(9, 9))
+    with pytest.raises(UserError, match=rf"{net.workdir} takes images of \(8, 8\), not \(9, 9\)"):
+        check_alike([net], size)
+    names = dataclasses.replace(net.data, class_names=net.data.class_names[::-1])
+    with pytest.raises(UserError, match=f"{net.workdir} was trained on other classes than sklearn:digits"):
+        check_alike([net], names)
+    config = net.config.copy_and_resolve_references()
+    config.net.layers = replaced(config.net.layers, "fc8", classes=12)
+    wider = dataclasses.replace(net, config=config, workdir="wider")
+    with pytest.raises(UserError, match=f"wider has another number of outputs than {net.workdir}"):
+        check_alike([net, wider], net.data)
