@@ -27,12 +27,13 @@ def expanded(path: str) -> str:
     return os.fspath(epath.Path(path).expanduser()) if path.startswith("~") else path
 
 
-def write(path: epath.Path, content: bytes) -> None:
+def write(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file in one step: a process that is killed leaves the old file or the new one."""
-    beside = path.with_name(path.name + ".writing")
+    target = epath.Path(path)
+    beside = target.with_name(target.name + ".writing")
     try:
         beside.write_bytes(content)
-        beside.replace(path)
+        beside.replace(target)
     except BaseException:  # a full disk must not keep half a file
         beside.unlink(missing_ok=True)
         raise

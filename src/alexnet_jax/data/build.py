@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
@@ -77,7 +76,7 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
         for directory in (building, parts):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-        files.write(epath.Path(parts / "identity.json"), json.dumps([identity, source.stamp]).encode())
+        files.write(parts / "identity.json", json.dumps([identity, source.stamp]).encode())
     building.mkdir(exist_ok=True)  # missing if it became a cache that was then removed
     for half_written in building.glob("*.writing"):
         half_written.unlink()
@@ -171,4 +170,4 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
 def _save(path: Path, array: np.ndarray) -> None:
     content = io.BytesIO()
     np.save(content, array)
-    files.write(epath.Path(path), content.getvalue())
+    files.write(path, content.getvalue())

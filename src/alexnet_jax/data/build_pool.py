@@ -17,7 +17,6 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import ModuleType
 
-from etils import epath
 from tqdm import tqdm
 
 from alexnet_jax import files
@@ -181,7 +180,7 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
     if not broken:
         return
     path = work.building / "broken.txt"
-    files.write(epath.Path(path), os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
+    files.write(path, os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
     if len(broken) > limit:
         raise UserError(
             f"{len(broken)} of the images can't be read, more than config.data.max_broken = {max_broken:g} of"

@@ -140,7 +140,7 @@ def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
     """
     others = [*path.glob("*.npy"), path / "data.json", *path.glob("broken.txt")]
     small = {file.name: (file.stat().st_size, _checksum(file)) for file in others}
-    files.write(epath.Path(path / "manifest.json"), (json.dumps(images | small, indent=0) + "\n").encode())
+    files.write(path / "manifest.json", (json.dumps(images | small, indent=0) + "\n").encode())
 
 
 def _is_images(name: str, split: str = "") -> bool:

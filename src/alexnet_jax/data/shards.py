@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from etils import epath
 
 from alexnet_jax import files
 from alexnet_jax.data import images
@@ -67,7 +66,7 @@ class Shard:
         """Write the ``.npz``, which is either complete or absent, even if the power fails."""
         content = io.BytesIO()
         np.savez(content, **vars(self) | {"broken": np.array(self.broken, dtype=str)})
-        files.write(epath.Path(path), content.getvalue())
+        files.write(path, content.getvalue())
         with path.open("rb+") as file:
             os.fsync(file)
 
