@@ -89,7 +89,7 @@ def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
     )
     model = build(tiny)
     assert init(model, jax.random.key(0))["scale1"]["kernel"].shape == (2, 6)
-    assert param_specs(model.shapes, "towers")["scale1"] == {"kernel": jax.P("tower"), "bias": jax.P("tower")}
+    assert param_specs(model.shapes)["scale1"] == {"kernel": jax.P("tower"), "bias": jax.P("tower")}
     (row,) = [row for row in layers_table(model, tiny, make_mesh(4, 2)).splitlines() if "scale1" in row]
     assert row.split()[2:5] == ["2x6", "tower", "24"]
     assert from_json(to_json(tiny.net.layers)) == tiny.net.layers

@@ -13,8 +13,9 @@ from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, after, replaced, without
 from alexnet_jax.net import towers
 from alexnet_jax.net.ops import lrn
+from alexnet_jax.parallel.axes import TOWER, splits_units
 from alexnet_jax.parallel.collectives import Collective, expected, sent_by_each
-from alexnet_jax.parallel.mesh import TOWER, make_mesh
+from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.parallel.placement import local_params, shardings
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import devices_of
@@ -29,7 +30,7 @@ def sent(config, mesh):
     """The collectives of the compiled step, in any order, but each as often as it is there."""
     model = build(config)
     compiled = compile_step(model, config, mesh)
-    local = local_params(model.shapes, config.parallelism, mesh)
+    local = local_params(model.shapes, splits_units(config), mesh)
     program = hlo.parse(compiled.as_text())
     return Counter(hlo.collectives(program, dict(mesh.shape), config.net.layers, local))
 

@@ -46,7 +46,7 @@ def test_meshes_that_cannot_be(tiny, shape, towers, batch, message):
 def test_the_default_is_the_mesh_that_sends_least_and_says_so():
     config = get_config(str(CONFIGS / "alexnet.py"))
     mesh, why = mesh_for(config, FOUR)
-    # 61 million gradients are more than what two towers tell each other of 64 images
+    # 61 million gradients are more bytes than two towers exchange for 64 images
     assert tuple(mesh.shape.values()) == (2, 2)
     assert "data 2 x tower 2" in why
     assert "4 x 1 366 MB" in why  # 1.5 times 60,965,224 float32

@@ -17,6 +17,7 @@ from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step as step_lib
@@ -105,7 +106,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
         # ---- Step -------------------------------------------------------------------------------
         update = step_lib.train_step(model, config, mesh, run.steps_per_epoch)
-        predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
+        predict = step_lib.log_probabilities(model, config.data, mesh, splits_units(config))
 
         # ---- State: from the last checkpoint, or new --------------------------------------------
         restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)

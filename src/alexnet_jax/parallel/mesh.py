@@ -10,10 +10,9 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes
+from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.collectives import expected, sent_by_each
 from alexnet_jax.runtime.devices import all_devices
-
-DATA, TOWER = "data", "tower"
 
 
 def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -89,7 +88,7 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
             f"config.batch_size = {batch} can't be split over {d} devices:"
             f" take a multiple of {d}, or --config.mesh='({fits}, {t})'"
         )
-    if config.parallelism == "one_weird_trick":
+    if splits_units(config):
         for layer in config_shapes(config):
             if layer.weights is None or not layer.weights.splits_units:
                 continue

@@ -86,7 +86,7 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
     params = {name: net.params[name] for name in ours if not (anew and name == classifier)}
     line = f"begins with {config.init_from}, step {net.step}: {', '.join(params)} taken"
     if anew:
-        places = shardings(mesh, param_specs(model.shapes, "towers"))[classifier]
+        places = shardings(mesh, param_specs(model.shapes))[classifier]
         params[classifier] = _classifier(model, config, places)
         why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
         line += f"; {classifier} begins anew ({why})"
