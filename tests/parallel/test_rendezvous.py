@@ -125,5 +125,5 @@ def test_a_number_that_is_not_below_the_count(one_of_three):
 
 def test_a_timeout_that_is_no_number(monkeypatch):
     monkeypatch.setenv("ALEXNET_JAX_START_TIMEOUT", "soon")
-    with pytest.raises(UserError, match="ALEXNET_JAX_START_TIMEOUT=soon is no number of seconds"):
+    with pytest.raises(UserError, match="ALEXNET_JAX_START_TIMEOUT=soon is not a number of seconds"):
         hosts.start()

@@ -128,6 +128,16 @@ def test_a_terminal_shows_a_bar_with_counts(commands, verb, bar):
     assert "%|" not in out
 
 
+def test_a_line_that_nobody_reads_is_no_error():
+    """The reader has ended, as `tee` does after Ctrl-C."""
+    read, write = os.pipe()
+    os.close(read)
+    script = "from alexnet_jax.runtime.progress import say; say('one'); say('two')"
+    done = subprocess.run([sys.executable, "-c", script], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_lines_name_the_checkpoint_and_the_images():
     assert progress.reading("runs/a", "best") == "reading the best checkpoint of runs/a"
     assert progress.reading("runs/a", 4000) == "reading checkpoint 4000 of runs/a"

@@ -20,6 +20,7 @@ from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.placement import on_devices
+from alexnet_jax.parallel.signals import Signals
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint import Checkpoints
@@ -89,7 +90,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     with (
         open_run(config, workdir) as run,
-        hosts.Signals() as signals,
+        Signals() as signals,
         Checkpoints(run.path, config.keep_checkpoints) as checkpoints,
     ):
         hosts.say(description)
