@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_jax.config import base
-from alexnet_jax.data.build import prepare
+from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.images import SUFFIXES
@@ -37,7 +37,7 @@ def main() -> None:
             data.encoding = encoding
             path = cache_path(data)
             began = time.perf_counter()
-            prepare(path, data, lambda _: None)
+            build(path, data, lambda _: None)
             seconds = time.perf_counter() - began
             count = sum(load(path).info.splits.values())
             size = sum(file.stat().st_size for file in path.iterdir())

@@ -22,7 +22,7 @@ def test_a_source_that_does_not_exist(name, tmp_path):
     with pytest.raises(UserError, match=re.escape(message)):
         open_source(name, 0.0)
     with pytest.raises(UserError, match=re.escape(message)):
-        sources.prepare_source(name, tmp_path, print)
+        sources.download(name, tmp_path, print)
     assert not list(tmp_path.iterdir())
     assert not sources.may_change(name)
     assert sources.known_examples(name, 0.1) is None
@@ -77,10 +77,10 @@ def squares(name, test):
 def test_a_new_kind_of_source_needs_an_entry_alone(tiny, tmp_path, monkeypatch):
     calls = []
 
-    def prepare(name, say):
+    def download(name, say):
         calls.append((name, [file.name for file in tmp_path.glob("*.lock")]))
 
-    monkeypatch.setitem(sources.KINDS, "squares", Kind("squares:NAME", squares, prepare=prepare))
+    monkeypatch.setitem(sources.KINDS, "squares", Kind("squares:NAME", squares, download=download))
     tiny.data.source, tiny.data.cache_dir, tiny.data.validation = "squares:small", str(tmp_path), 0.0
     found = open_cache(tiny.data, print)
     assert found.info.splits == {"train": 30, "test": 10}

@@ -111,7 +111,7 @@ def test_tfds_is_not_called_while_something_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds_source.subprocess, "run", lambda *args, **_: calls.append(args))
     for name in ("imagenet2012", "cifar11"):
         with pytest.raises(UserError):
-            tfds_source.prepare_tfds(name, print)
+            tfds_source.download(name, print)
     assert not calls
     assert not list(tmp_path.iterdir())
 

@@ -18,17 +18,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
-from alexnet_jax.data.build_pool import Work, write_shards
+from alexnet_jax.data.build_pool import write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
-from alexnet_jax.data.shards import Shard
+from alexnet_jax.data.shards import Shard, Work
 from alexnet_jax.data.source import Source
-from alexnet_jax.data.sources import open_source, prepare_source
+from alexnet_jax.data.sources import download, open_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import locked
 
 
-def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
+def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
     """Build the cache at ``path`` unless it exists.
 
     Args:
@@ -51,7 +51,7 @@ def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: boo
             _beside(path, "lock"), lambda: say(f"another process is preparing {path}: waiting for it")
         ):
             if force or not path.exists():
-                _prepare(path, data, say)
+                _build(path, data, say)
             for directory in left:
                 shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
@@ -67,8 +67,8 @@ def _beside(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name}.{name}")
 
 
-def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
-    prepare_source(data.source, path.parent, say)
+def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
+    download(data.source, path.parent, say)
     source = open_source(data.source, data.validation, data.test)
     building, parts = _beside(path, "building"), _beside(path, "parts")
     identity = _identity(source, data)

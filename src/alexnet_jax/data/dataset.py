@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.data import sources
-from alexnet_jax.data.build import prepare
-from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load
+from alexnet_jax.data.build import build
+from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load, read_info
 from alexnet_jax.data.folder import DEFAULT_TEST
 from alexnet_jax.errors import UserError
 
@@ -43,7 +43,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
     """
     path = cache_path(data)
     if not path.exists():
-        prepare(path, data, say)
+        build(path, data, say)
     cache = load(path)
     if sources.may_change(data.source) and sum(cache.info.splits.values()) <= _FEW_FILES:
         check_source(cache.info, data)
@@ -68,9 +68,8 @@ def class_count(data: ConfigDict) -> int:
     """Return the number of classes, without building the cache.
 
     Raises:
-      UserError: the source does not exist.
+      UserError: the source does not exist, or the cache is damaged.
     """
-    path = cache_path(data)
-    if path.exists():
-        return len(load(path).info.class_names)
-    return len(sources.open_source(data.source, data.validation, data.test).class_names)
+    info = read_info(cache_path(data))
+    source = info or sources.open_source(data.source, data.validation, data.test)
+    return len(source.class_names)

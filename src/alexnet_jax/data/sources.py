@@ -29,7 +29,7 @@ class Kind:
       open: opens the source; the second argument is ``config.data.test``.
       identity: returns the name that identifies the source from any working directory.
       short_name: returns a name for people, used in the name of the cache.
-      prepare: does what must precede `open`, such as a download. None if nothing does.
+      download: does what must precede `open`. None if nothing must.
       known_sizes: returns the number of training examples and whether there is a validation split, for data
         sets that need not be prepared to know it; None for others.
       may_change: whether the images may change under the same name. Then they are compared with the cache
@@ -41,7 +41,7 @@ class Kind:
     open: Callable[[str, float], Source]
     identity: Callable[[str], str] = lambda name: name
     short_name: Callable[[str], str] = lambda name: name
-    prepare: Callable[[str, Say], None] | None = None
+    download: Callable[[str, Say], None] | None = None
     known_sizes: Callable[[str], tuple[int, bool] | None] = lambda name: None
     may_change: bool = False
     names: Collection[str] | None = None
@@ -52,7 +52,7 @@ def _open_tfds(name: str, test: float) -> Source:
 
 
 KINDS = {
-    "tfds": Kind("tfds:NAME", _open_tfds, prepare=tfds.prepare_tfds, known_sizes=tfds.SIZES.get),
+    "tfds": Kind("tfds:NAME", _open_tfds, download=tfds.download, known_sizes=tfds.SIZES.get),
     "folder": Kind("folder:DIR", folder.open_folder, folder.identity, folder.name_of, may_change=True),
     "sklearn": Kind("sklearn:digits", digits.open_digits, names=("digits",)),
 }
@@ -78,8 +78,8 @@ def open_source(name: str, validation: float, test: float = DEFAULT_TEST) -> Sou
     return _with_validation(kind.open(rest, test), validation, name)
 
 
-def prepare_source(name: str, directory: Path, say: Say) -> None:
-    """Do what must be done once before a source can be opened, such as a download.
+def download(name: str, directory: Path, say: Say) -> None:
+    """Download a source, or do what else must be done once before it can be opened.
 
     Args:
       name: ``config.data.source``.
@@ -87,13 +87,13 @@ def prepare_source(name: str, directory: Path, say: Say) -> None:
       say: takes a line for the user.
 
     Raises:
-      UserError: the source does not exist, or can't be prepared.
+      UserError: the source does not exist, or can't be downloaded.
     """
     prefix, kind, rest = _parse(name)
-    if kind.prepare is not None:
+    if kind.download is not None:
         busy = f"another process is preparing a {prefix} data set: waiting for it"
         with locked(directory / f"{prefix}.lock", lambda: say(busy)):
-            kind.prepare(rest, say)
+            kind.download(rest, say)
 
 
 def identity(name: str) -> str:

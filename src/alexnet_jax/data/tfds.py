@@ -166,7 +166,7 @@ def _prepared(directory: Path, version: str) -> Path | None:
     return max(found, key=numbers, default=None)
 
 
-def prepare_tfds(name: str, say: Callable[[str], None]) -> None:
+def download(name: str, say: Callable[[str], None]) -> None:
     """Let TFDS download and prepare a data set, unless it has done so before.
 
     This runs in a separate process, because it imports TensorFlow. (It does not use the command

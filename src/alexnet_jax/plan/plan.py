@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.settings import BY_KEY
-from alexnet_jax.data.cache import DataInfo
+from alexnet_jax.data.cache import read_info
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.sources import known_examples
 from alexnet_jax.errors import RunError, UserError
@@ -271,12 +271,8 @@ def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
 def _steps(config: ConfigDict) -> int | None:
     if config.num_steps is not None:
         return config.num_steps
-    path = cache_path(config.data)
-    try:
-        examples = DataInfo.load(path).splits["train"]
-    except (OSError, ValueError, KeyError, TypeError):
-        known = known_examples(config.data.source, config.data.validation)
-        if known is None:
-            return None
-        examples = known
+    info = read_info(cache_path(config.data))
+    examples = info.splits["train"] if info else known_examples(config.data.source, config.data.validation)
+    if examples is None:
+        return None
     return max(1, round(config.num_epochs * (examples // config.batch_size)))
