@@ -118,6 +118,7 @@ def on_a_terminal(words):
         ("evaluate", r"test, compiling: +0%\|.*\| 0/360 "),
         ("predict", r"compiling: +0%\|.*\| 0/20 "),
         ("prepare", r"\| 0/1797 "),
+        ("verify", r"verifying: +0%\|.*\| 0/11 "),
         ("report", r"neighbours: +0%\|.*\| 0/1293 "),
         pytest.param("sweep", r"100%\|.*\| 1/1 .*task", marks=pytest.mark.slow),
     ],
