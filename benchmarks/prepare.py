@@ -61,7 +61,7 @@ def differences(path: Path, photos: list[Path], folder: Path) -> str:
     """Of the cache's images from what Pillow makes of the same photographs."""
     from alexnet_jax.data.sources import open_source
 
-    cache, source = load(path), open_source(f"folder:{folder}", 0.0)
+    cache, source = load(path), open_source(f"folder:{folder}", None, 0.1)
     first: dict[tuple[str, str], tuple[str, int]] = {}  # one copy of each
     for split, images in cache.images.items():
         for row in range(len(images)):

@@ -12,7 +12,6 @@ from alexnet_jax import files
 from alexnet_jax.data import sources
 from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load, read_info
-from alexnet_jax.data.folder import DEFAULT_TEST
 from alexnet_jax.errors import UserError
 
 _FEW_FILES = 100_000  # compared with their cache whenever it is opened, in half a second
@@ -21,9 +20,8 @@ _FEW_FILES = 100_000  # compared with their cache whenever it is opened, in half
 def cache_path(data: ConfigDict) -> Path:
     """Return the directory of the cache, whose name depends on every setting that changes the bytes."""
     root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
-    settings = [FORMAT, sources.identity(data.source), data.encoding, data.image_size, data.validation]
-    if data.test != DEFAULT_TEST:  # which older caches do not name
-        settings.append(data.test)
+    source = sources.identity(data.source)
+    settings = [FORMAT, source, data.encoding, data.image_size, data.validation, data.test]
     short = "".join(c if c.isalnum() or c in "._" else "-" for c in sources.short_name(data.source))
     return root / f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
 

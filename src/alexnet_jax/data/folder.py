@@ -16,9 +16,6 @@ from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError
 
-DEFAULT_TEST = 0.1
-"""The default of ``config.data.test``, with which a folder without splits is split 80/10/10."""
-
 ImageFile: TypeAlias = tuple[str, int, int]
 """The path of a file, its size in bytes, and its modification time in nanoseconds."""
 
@@ -37,7 +34,7 @@ def name_of(path: str) -> str:
     return Path(identity(path)).name
 
 
-def open_folder(path: str, test: float) -> Source:
+def open_folder(path: str, validation: float | None, test: float) -> Source:
     """Open a folder that holds one folder of images for each class.
 
     The folders of the classes lie in ``train/``, ``val/`` and ``test/``. If there are no such folders, the
@@ -45,7 +42,9 @@ def open_folder(path: str, test: float) -> Source:
 
     Args:
       path: of the folder.
-      test: ``config.data.test``.
+      validation: ``config.data.validation``. If it is None, a tenth of a folder without splits becomes the
+        validation split. A number is left to the caller.
+      test: ``config.data.test``: fraction of a folder without splits that becomes the test split.
 
     Raises:
       UserError: it is no folder, or has no classes to learn.
@@ -99,7 +98,7 @@ def open_folder(path: str, test: float) -> Source:
     else:
         everything = split_of(whole)
         rows = permutation(len(everything), seed=0)
-        tenth = len(rows) // 10 if test == DEFAULT_TEST else 0
+        tenth = len(rows) // 10 if validation is None else 0
         ends = tenth, tenth + int(test * len(rows))
         parts = {"train": rows[ends[1] :], "validation": rows[: ends[0]], "test": rows[ends[0] : ends[1]]}
         splits = {name: everything.subset(np.sort(part)) for name, part in parts.items() if len(part)}
