@@ -71,12 +71,12 @@ def test_images_and_labels_belong_together(data, folder):
     assert sum(found.info.splits.values()) == 120
     with Image.open(folder / "dog" / "59.png") as image:
         square = np.asarray(image.resize((32, 32), Image.Resampling.BOX, (5, 0, 45, 40)))
-    places = [
+    positions = [
         (split, int(row))
         for split, images in found.images.items()
         for row in np.flatnonzero((np.abs(images[:].astype(int) - square) <= 1).all((1, 2, 3)))
     ]
-    assert [int(found.labels[split][row]) for split, row in places] == [1]
+    assert [int(found.labels[split][row]) for split, row in positions] == [1]
 
 
 def cut_off_after(monkeypatch, shards, error):
@@ -233,11 +233,11 @@ def test_killed_at_any_moment_it_resumes_and_no_process_stays(many, tmp_path):
     assert contents(one) == contents(other)
 
 
-@pytest.mark.slow
 def wait_for_line(stream, start):
     assert any(line.startswith(start) for line in stream), f"no line starts with {start}"
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_one_line(many, tmp_path):
     """It reaches all processes of the terminal, while they start and while they work."""
     for seconds in (0.0, 0.3, 1.0):
@@ -293,7 +293,7 @@ def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
     lines = (found.directory / "broken.txt").read_text().splitlines()
     assert len(lines) == len(odd_images.broken()) + 1
     assert all(line.startswith(f"{odd_folder}/broken/") and ": " in line for line in lines)
-    assert any("empty.jpg: no kind of image" in line for line in lines)
+    assert any("empty.jpg: not an image" in line for line in lines)
     assert any("nowhere.jpg: No such file" in line for line in lines)
     assert any(line.startswith("7 images can't be read and are left out") for line in said)
     for labels in found.labels.values():

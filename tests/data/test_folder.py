@@ -1,4 +1,4 @@
-"""Folders of images in any layout; what is missing is reported in one line."""
+"""Folders of images in any layout. A folder that is not complete is refused in one line."""
 
 import os
 import shutil
@@ -153,13 +153,13 @@ def strange_class(root):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (no_folder, "nothing is no folder"),
-        (no_classes, "has no images: a folder for each class is wanted"),
+        (no_folder, "nothing is not a folder"),
+        (no_classes, "has no images: put a folder of images for each class"),
         (no_images, "has no images"),
-        (one_class, "has images of one class, cat: nothing to learn"),
+        (one_class, "has images of one class, cat: two are needed"),
         (no_train, "has validation, but no train"),
         (flat_val, "val has no folders of images, one for each class"),
-        (strange_class, "has fish, which train has not"),
+        (strange_class, "has fish, but train does not"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )

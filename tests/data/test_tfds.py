@@ -1,4 +1,4 @@
-"""Data sets of TFDS in both formats; what is missing is reported in one line."""
+"""Data sets of TFDS in both formats. One that is not complete is refused in one line."""
 
 import shutil
 import struct
@@ -88,12 +88,12 @@ def test_a_version_in_the_name(cifar10_dir, monkeypatch):
         ("tfds:cifar11", "no data set cifar11 .did you mean cifar10"),
         (
             "tfds:mnist",
-            r"has not prepared mnist in .* pip install -e '.\[tensorflow\]', and then the same",
+            r"has not prepared mnist in .* pip install -e '.\[tensorflow\]', and then run the same",
         ),
         (
             "tfds:imagenet2012",
             "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar .* into .*downloads/manual,"
-            " pip install .*, and then the same command again",
+            " pip install .*, and then run the same command again",
         ),
     ],
 )

@@ -17,6 +17,6 @@ def test_sigterm_to_any_one_saves_on_all(cache_dir, tmp_path):
     os.kill(pids[1], signal.SIGTERM)
     printed, _ = started.communicate(timeout=60)
     assert started.returncode == 143, printed
-    (line,) = re.findall(r"alexnet-jax: .*", printed)  # only the first one says so
+    (line,) = re.findall(r"alexnet-jax: .*", printed)  # from the first process only
     saved = int(re.search(r"SIGTERM: saved at step (\d+) of 1000000; go on with", line)[1])
     assert restore(tmp_path).step == saved

@@ -47,11 +47,13 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
       test: ``config.data.test``: fraction of a folder without splits that becomes the test split.
 
     Raises:
-      UserError: it is no folder, or has no classes to learn.
+      UserError: it is not a folder, or has fewer than two classes of images.
     """
     root = Path(files.absolute(path))
     if not root.is_dir():
-        raise UserError(f"{root} is no folder: --config.data.source=folder:DIR says where the images are")
+        raise UserError(
+            f"{root} is not a folder: name the images' folder with --config.data.source=folder:DIR"
+        )
     try:
         inside = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
         found = {split: inside[name] for split, names in _SPLITS.items() for name in names if name in inside}
@@ -67,12 +69,12 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
     class_names = tuple(sorted(by_class))
     if not by_class:
         raise UserError(
-            f"config.data.source: {root} has no images: a folder for each class is wanted, in DIR/train,"
-            f" DIR/val and DIR/test or in DIR, of {', '.join(sorted(SUFFIXES))}"
+            f"config.data.source: {root} has no images: put a folder of images for each class into DIR/train,"
+            f" DIR/val and DIR/test, or into DIR; a name ends in {', '.join(sorted(SUFFIXES))}"
         )
     if len(class_names) < 2:
         raise UserError(
-            f"config.data.source: {root} has images of one class, {class_names[0]}: nothing to learn"
+            f"config.data.source: {root} has images of one class, {class_names[0]}: two are needed"
         )
     for split, others in listed.items():
         if not others:
@@ -80,7 +82,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
                 f"config.data.source: {found[split]} has no folders of images, one for each class"
             )
         if strange := sorted(set(others) - set(class_names)):
-            raise UserError(f"config.data.source: {found[split]} has {strange[0]}, which train has not")
+            raise UserError(f"config.data.source: {found[split]} has {strange[0]}, but train does not")
     version, stamp = hashlib.sha256(), hashlib.sha256()
 
     def split_of(images_by_class: dict[str, list[ImageFile]]) -> Split:

@@ -1,4 +1,4 @@
-"""Where arrays lie on the mesh: their specs, their shardings, and how they get there."""
+"""Place arrays on the mesh: their specs, their shardings, and the transfer to the devices."""
 
 from collections.abc import Sequence
 from typing import Any
