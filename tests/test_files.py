@@ -1,14 +1,16 @@
-"""Paths; and locks: one holder at a time, released when the holder dies, and one training in a workdir."""
+"""Paths, files that are replaced as a whole, and locks: one holder at a time, one training in a workdir."""
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 
 import pytest
+from etils import epath
 
 from alexnet_jax import UserError
-from alexnet_jax.files import absolute, locked
+from alexnet_jax.files import absolute, locked, write
 from alexnet_jax.loops.train import train
 
 HOLD = """
@@ -31,6 +33,20 @@ def test_a_path_is_absolute_and_its_home_is_expanded(tmp_path, monkeypatch):
         ("link/a", f"{tmp_path}/link/a"),
     ]:
         assert str(absolute(path)) == expected
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    write(os.fspath(tmp_path / "file"), b"old")
+    write_bytes = type(epath.Path("/")).write_bytes
+
+    def full(self, content):
+        write_bytes(self, content[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(epath.Path("/")), "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "file", b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
 
 
 class BusyError(Exception):
