@@ -22,7 +22,7 @@ from typing import Any
 from prepare import link_copies
 
 from alexnet_jax.config import base
-from alexnet_jax.data.build import prepare
+from alexnet_jax.data.build import build
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.runtime.cores import cores
 
@@ -34,7 +34,7 @@ def ours(folder: Path, encoding: str) -> float:
         data = base().data
         data.source, data.cache_dir, data.encoding = f"folder:{folder}", directory, encoding
         began = time.perf_counter()
-        prepare(cache_path(data), data, lambda _: None)
+        build(cache_path(data), data, lambda _: None)
         return time.perf_counter() - began
 
 

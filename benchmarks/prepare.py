@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_jax.config import base
-from alexnet_jax.data.build import prepare
+from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.images import SUFFIXES
@@ -37,7 +37,7 @@ def main() -> None:
             data.encoding = encoding
             path = cache_path(data)
             began = time.perf_counter()
-            prepare(path, data, lambda _: None)
+            build(path, data, lambda _: None)
             seconds = time.perf_counter() - began
             count = sum(load(path).info.splits.values())
             size = sum(file.stat().st_size for file in path.iterdir())
@@ -61,7 +61,7 @@ def differences(path: Path, photos: list[Path], folder: Path) -> str:
     """Compute the differences of the cache's images from Pillow's versions."""
     from alexnet_jax.data.sources import open_source
 
-    cache, source = load(path), open_source(f"folder:{folder}", 0.0)
+    cache, source = load(path), open_source(f"folder:{folder}", None, 0.1)
     first: dict[tuple[str, str], tuple[str, int]] = {}  # one copy of each
     for split, images in cache.images.items():
         for row in range(len(images)):

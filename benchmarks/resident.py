@@ -12,7 +12,8 @@ from options import parser
 from alexnet_jax import build, get_config
 from alexnet_jax.data.augment import Statistics, statistics
 from alexnet_jax.net.model import Net
-from alexnet_jax.parallel.mesh import DATA, mesh_for
+from alexnet_jax.parallel.axes import DATA
+from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step
 

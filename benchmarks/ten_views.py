@@ -10,6 +10,7 @@ import numpy as np
 from resident import options, recipe, resident
 
 from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.runtime import huge_pages
 from alexnet_jax.training import step
 
@@ -21,7 +22,7 @@ def main() -> None:
     hosts.start()
     config = recipe(args)
     there = resident(config)
-    predict = step.log_probabilities(there.model, config.data, there.mesh, config.parallelism)
+    predict = step.log_probabilities(there.model, config.data, there.mesh, splits_units(config))
     seconds = []
     for _ in range(1 + args.steps):
         began = time.perf_counter()

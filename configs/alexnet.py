@@ -184,7 +184,7 @@ def ilsvrc2010(c: ConfigDict) -> None:
 
 def fall2009(c: ConfigDict) -> None:
     c.data.source = "folder:ImageNet-Fall2009"
-    c.data.test = 0.5
+    c.data.validation, c.data.test = 0.0, 0.5
     c.net.layers = replaced(c.net.layers, "fc8", classes=0)
     c.schedule.name = "steps"
     c.schedule.boundaries = (6.26, 13.34, 25.37)
@@ -196,7 +196,7 @@ def fall2009(c: ConfigDict) -> None:
 
 def fall2011(c: ConfigDict) -> None:
     c.data.source = "folder:ImageNet-Fall2011"
-    c.data.test = 0.01
+    c.data.validation, c.data.test = 0.0, 0.01
     c.net.layers = replaced(c.net.layers, "fc8", classes=0)
     c.schedule.name = "steps"
     c.schedule.boundaries = (6.0,)

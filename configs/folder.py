@@ -26,7 +26,6 @@ from alexnet_jax.layers import replaced
 def get_config(variants: str = "") -> ConfigDict:
     c = load(f"{Path(__file__).with_name('alexnet.py')}:{variants}")
     c.data.source = "folder:DIR"
-    c.data.validation = 0.1
     c.net.layers = replaced(c.net.layers, "fc8", classes=0)
     if c.schedule.name == "plateau":  # the error on a few hundred images is too noisy
         c.schedule.name, c.schedule.boundaries = "steps", (60.0, 80.0)

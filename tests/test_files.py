@@ -1,13 +1,15 @@
-"""Paths; and locks: one holder at a time, released when the holder dies."""
+"""Paths, files that are replaced as a whole, and locks, released when their holder ends."""
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 
 import pytest
+from etils import epath
 
-from alexnet_jax.files import absolute, is_remote, locked
+from alexnet_jax.files import absolute, is_remote, locked, write
 
 HOLD = """
 import sys, pathlib
@@ -30,6 +32,20 @@ def test_a_path_is_absolute_and_its_home_is_expanded(tmp_path, monkeypatch):
         ("link/a", f"{tmp_path}/link/a"),
     ]:
         assert str(absolute(path)) == expected
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    write(os.fspath(tmp_path / "file"), b"old")
+    write_bytes = type(epath.Path("/")).write_bytes
+
+    def full(self, content):
+        write_bytes(self, content[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(epath.Path("/")), "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "file", b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
 
 
 class BusyError(Exception):

@@ -33,12 +33,13 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
-def write(path: epath.Path, content: bytes) -> None:
+def write(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file in one step: a process that is killed leaves the old file or the new one."""
-    beside = path.with_name(path.name + ".writing")
+    target = epath.Path(path)
+    beside = target.with_name(target.name + ".writing")
     try:
         beside.write_bytes(content)
-        beside.replace(path)
+        beside.replace(target)
     except BaseException:  # a full disk must not keep half a file
         beside.unlink(missing_ok=True)
         raise

@@ -75,8 +75,10 @@ def test_32_images_share_a_crop_as_in_the_authors_code(data):
 
 def test_crops_of_a_random_area_and_shape_as_torchvisions(data):
     data.crop_scale, data.image_size = (0.08, 1.0), 64
-    places = np.stack(np.broadcast_arrays(*np.meshgrid(np.arange(64), np.arange(64), indexing="ij"), 7), -1)
-    images = np.broadcast_to(places, (B, 64, 64, 3)).astype(np.uint8)
+    positions = np.stack(
+        np.broadcast_arrays(*np.meshgrid(np.arange(64), np.arange(64), indexing="ij"), 7), -1
+    )
+    images = np.broadcast_to(positions, (B, 64, 64, 3)).astype(np.uint8)
     stats = Statistics(np.zeros((64, 64, 3), np.float32), ZERO.color_3x3)
     found = views(data, stats, images=images)
     assert found.shape == (B, 8, 8, 3)
@@ -112,7 +114,7 @@ def test_colour_shifts_an_image_by_the_components_times_alpha(data):
         [views(data, stats, key=jax.random.key(i), noise=0.1, images=black)[:, 0, 0] for i in range(20)]
     )
     assert np.all(views(data, stats, noise=0.1, images=black).std(axis=(1, 2)) < 1e-4)  # one shift an image
-    # P (a * deviation) has the covariance of the pixels, times the variance of a
+    # P (a * standard deviation) has the covariance of the pixels, times the variance of a
     np.testing.assert_allclose(np.cov(many.T), 0.01 * covariance, rtol=0.15)
 
 

@@ -11,7 +11,6 @@ from alexnet_jax import UserError
 from alexnet_jax.data import cache as cache_lib
 from alexnet_jax.data.cache import DataInfo, NoTestSplit, load
 from alexnet_jax.data.dataset import cache_path, open_cache
-from alexnet_jax.errors import RunError
 
 
 @pytest.fixture
@@ -51,27 +50,6 @@ def test_a_second_run_reads_what_the_first_one_wrote(data, monkeypatch):
     first = open_cache(data, print)
     monkeypatch.setattr("alexnet_jax.data.build.open_source", lambda *_: pytest.fail("prepared again"))
     assert open_cache(data, print).info.fingerprint == first.info.fingerprint
-
-
-@pytest.mark.parametrize(("key", "value"), [("validation", 0.2), ("image_size", 10), ("encoding", "jpeg")])
-def test_other_settings_make_another_cache(data, key, value):
-    first = open_cache(data, print)
-    data[key] = value
-    second = open_cache(data, print)
-    assert first.directory != second.directory
-    assert first.info.fingerprint != second.info.fingerprint
-
-
-def test_any_rows_in_any_order_from_many_files(data, monkeypatch):
-    monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 192 * 100)
-    found = open_cache(data, print)
-    assert len(list(found.directory.glob("train-*.images"))) == 13
-    everything = found.images["train"][:]
-    rows = np.random.default_rng(0).integers(0, 1293, 500)
-    np.testing.assert_array_equal(found.images["train"][rows], everything[rows])
-    np.testing.assert_array_equal(found.images["train"][-3:], everything[-3:])
-    with pytest.raises(IndexError):
-        found.images["train"][[1293]]
 
 
 def test_a_jpeg_cache_holds_nearly_the_raw_one(data):
@@ -115,29 +93,6 @@ def test_a_large_caches_images_are_checked_when_prepare_looks(data, monkeypatch)
     os.truncate(path, 5000)  # a copy that was cut off is found at once, at any size
     with pytest.raises(UserError, match=r"train-00000.images has 5,000 of 248,256 bytes"):
         open_cache(data, print)
-
-
-def test_damage_while_it_is_read_is_an_error(data):
-    data.encoding, data.image_size = "jpeg", 16
-    found = open_cache(data, print)
-    path = found.directory / "train-00000.images"
-    path.write_bytes(b"\0" * path.stat().st_size)
-    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
-        found.images["train"][:1]
-    os.truncate(path, 10)
-    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
-        found.images["train"][100:101]
-
-
-def test_a_relative_folder_is_another_one_elsewhere(data, tmp_path, monkeypatch):
-    data.source = "folder:mine"
-    paths = set()
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        paths.add(cache_path(data))
-    data.source = f"folder:{tmp_path}/b/mine/"
-    assert len(paths | {cache_path(data)}) == 2
 
 
 def test_info_survives_a_workdir(data, tmp_path):

@@ -1,4 +1,4 @@
-"""Folders of images in any layout; what is missing is reported in one line."""
+"""Folders of images in any layout. A folder that is not complete is refused in one line."""
 
 import os
 import shutil
@@ -23,57 +23,63 @@ def everything(split):
     return [(split[i].name, split[i].label) for i in range(len(split))]
 
 
+def sizes(source):
+    return {name: len(split) for name, split in source.splits.items()}
+
+
 def test_a_folder_of_classes_is_always_split_80_10_10(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 50)
-    source = open_source(f"folder:{tmp_path}", 0.1)
+    source = open_source(f"folder:{tmp_path}", None, 0.1)
     assert source.class_names == ("cat", "dog")
-    counts = {name: len(split) for name, split in source.splits.items()}
-    assert counts == {"train": 80, "validation": 10, "test": 10}
+    assert sizes(source) == {"train": 80, "validation": 10, "test": 10}
     seen = [example for split in source.splits.values() for example in everything(split)]
     assert len(set(seen)) == 100
     assert all(label == ("dog" in Path(name).parts) for name, label in seen)
-    again = open_source(f"folder:{tmp_path}", 0.1)
-    assert all(everything(again.splits[name]) == everything(source.splits[name]) for name in counts)
+    again = open_source(f"folder:{tmp_path}", None, 0.1)
+    assert all(everything(again.splits[name]) == everything(split) for name, split in source.splits.items())
 
 
-def test_half_of_a_folder_without_splits_for_testing(tmp_path):
-    """ImageNet of Fall 2009: "half of the images for training and half for testing"."""
+@pytest.mark.parametrize(
+    ("validation", "test", "expected"),
+    [
+        (None, 0.11, {"train": 79, "validation": 10, "test": 11}),
+        (0.0, 0.1, {"train": 90, "test": 10}),
+        (0.2, 0.1, {"train": 72, "validation": 18, "test": 10}),
+        (5.0, 0.1, {"train": 85, "validation": 5, "test": 10}),
+        (0.0, 0.5, {"train": 50, "test": 50}),  # ImageNet of Fall 2009, "half of the images for training"
+        (0.1, 0.5, {"train": 45, "validation": 5, "test": 50}),
+    ],
+)
+def test_the_settings_split_a_folder_of_classes(tmp_path, validation, test, expected):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 50)
-    for validation, counts in (
-        (0.0, {"train": 50, "test": 50}),
-        (0.1, {"train": 45, "validation": 5, "test": 50}),
-    ):
-        splits = open_source(f"folder:{tmp_path}", validation, 0.5).splits
-        assert {name: len(split) for name, split in splits.items()} == counts
-        assert len({example for split in splits.values() for example in everything(split)}) == 100
+    source = open_source(f"folder:{tmp_path}", validation, test)
+    assert sizes(source) == expected
+    assert len({example for split in source.splits.values() for example in everything(split)}) == 100
 
 
 def test_a_folder_of_splits_keeps_them(tmp_path):
     for split, count in (("train", 20), ("val", 5), ("test", 7)):
         fill(tmp_path / split / "cat" / "at_night", count)
         fill(tmp_path / split / "dog", count)
-    source = open_source(f"folder:{tmp_path}", 0.1)
-    assert {name: len(split) for name, split in source.splits.items()} == {
-        "train": 40,
-        "validation": 10,
-        "test": 14,
-    }
+    source = open_source(f"folder:{tmp_path}", 0.1, 0.1)
+    assert sizes(source) == {"train": 40, "validation": 10, "test": 14}
 
 
 def test_without_a_validation_folder_a_part_of_training_is_held_out(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "train" / name, 20)
         fill(tmp_path / "test" / name, 5)
-    splits = open_source(f"folder:{tmp_path}", 0.1).splits
-    assert {name: len(split) for name, split in splits.items()} == {"train": 36, "validation": 4, "test": 10}
+    for validation, held_out in ((None, 4), (0.25, 10), (7.0, 7)):
+        source = open_source(f"folder:{tmp_path}", validation, 0.1)
+        assert sizes(source) == {"train": 40 - held_out, "validation": held_out, "test": 10}
 
 
 def test_test_images_without_labels_are_left_out(tmp_path):
     for name in ("train/cat", "train/dog", "test"):
         fill(tmp_path / name, 10)
-    assert list(open_source(f"folder:{tmp_path}", 0.1).splits) == ["train", "validation"]
+    assert list(open_source(f"folder:{tmp_path}", 0.1, 0.1).splits) == ["train", "validation"]
 
 
 def test_links_and_names_of_all_kinds(tmp_path):
@@ -82,7 +88,7 @@ def test_links_and_names_of_all_kinds(tmp_path):
     (tmp_path / "cat" / "up").symlink_to(tmp_path)
     (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
     (tmp_path / "dog" / "000.png").rename(tmp_path / "dog" / os.fsdecode(b"\xff\xfe.png"))
-    splits = open_source(f"folder:{tmp_path}", 0.0).splits
+    splits = open_source(f"folder:{tmp_path}", 0.0, 0.1).splits
     examples = [split[i] for split in splits.values() for i in range(len(split))]
     assert all(example.content().startswith(b"\x89PNG") for example in examples)
     # The target of a link is read once; a link to a folder above it is not followed.
@@ -95,7 +101,7 @@ def test_files_without_an_image_suffix_are_ignored(tmp_path):
         (tmp_path / name / "notes.txt").write_text("a note")
         (tmp_path / name / "._001.png").write_text("a shadow")
     fill(tmp_path / ".thumbnails", 5)
-    source = open_source(f"folder:{tmp_path}", 0.0)
+    source = open_source(f"folder:{tmp_path}", 0.0, 0.1)
     assert source.class_names == ("cat", "dog")
     assert sum(map(len, source.splits.values())) == 10
 
@@ -104,10 +110,10 @@ def test_the_version_follows_the_files(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "here" / name, 5)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    version = open_source(f"folder:{tmp_path}/here", 0.0).version
-    assert open_source(f"folder:{tmp_path}/there", 0.0).version == version
+    version = open_source(f"folder:{tmp_path}/here", 0.0, 0.1).version
+    assert open_source(f"folder:{tmp_path}/there", 0.0, 0.1).version == version
     (tmp_path / "there" / "cat" / "000.png").unlink()
-    assert open_source(f"folder:{tmp_path}/there", 0.0).version != version
+    assert open_source(f"folder:{tmp_path}/there", 0.0, 0.1).version != version
 
 
 def no_folder(root):
@@ -147,16 +153,16 @@ def strange_class(root):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (no_folder, "nothing is no folder"),
-        (no_classes, "has no images: a folder for each class is wanted"),
+        (no_folder, "nothing is not a folder"),
+        (no_classes, "has no images: put a folder of images for each class"),
         (no_images, "has no images"),
-        (one_class, "has images of one class, cat: nothing to learn"),
+        (one_class, "has images of one class, cat: two are needed"),
         (no_train, "has validation, but no train"),
         (flat_val, "val has no folders of images, one for each class"),
-        (strange_class, "has fish, which train has not"),
+        (strange_class, "has fish, but train does not"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
 def test_a_folder_that_cannot_be_learned_from(make, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        open_source(f"folder:{make(tmp_path)}", 0.1)
+        open_source(f"folder:{make(tmp_path)}", 0.1, 0.1)

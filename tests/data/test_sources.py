@@ -1,5 +1,6 @@
 """The registry of sources, and the splits that a data set does not have itself."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -15,14 +16,17 @@ from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.data.sources import Kind, open_source
 from tests.data.test_folder import everything, fill
 
+*_others, _last = (kind.form for kind in sources.KINDS.values())
+FORMS = f"{', '.join(_others)} or {_last}"
+
 
 @pytest.mark.parametrize("name", ["tfds:", "folder:", "sklearn:iris", "sklearn:", "digits", ""])
 def test_a_source_that_does_not_exist(name, tmp_path):
-    message = f"config.data.source is {name!r}, but must be tfds:NAME, folder:DIR"
+    message = f"config.data.source is {name!r}, but must be {FORMS}"
     with pytest.raises(UserError, match=re.escape(message)):
-        open_source(name, 0.0)
+        open_source(name, 0.0, 0.1)
     with pytest.raises(UserError, match=re.escape(message)):
-        sources.prepare_source(name, tmp_path, print)
+        sources.download(name, tmp_path, print)
     assert not list(tmp_path.iterdir())
     assert not sources.may_change(name)
     assert sources.known_examples(name, 0.1) is None
@@ -46,14 +50,14 @@ def test_other_sources_are_identified_by_their_names(name):
 
 
 def test_only_a_folder_may_change_under_the_same_name():
-    kinds = [kind for kind in ("tfds:cifar10", "folder:mine", "sklearn:digits") if sources.may_change(kind)]
-    assert kinds == ["folder:mine"]
+    assert [kind.form for kind in sources.KINDS.values() if sources.may_change(kind.form)] == ["folder:DIR"]
 
 
 @pytest.mark.parametrize(
     ("name", "validation", "examples"),
     [
         ("tfds:imagenet2012", 0.1, 1_281_167),
+        ("tfds:cifar10", None, 50_000),
         ("tfds:cifar10", 0.1, 45_000),
         ("tfds:cifar10", 2000.0, 48_000),
         ("tfds:mnist", 0.1, None),
@@ -64,7 +68,7 @@ def test_sizes_that_are_known_without_the_data(name, validation, examples):
     assert sources.known_examples(name, validation) == examples
 
 
-def squares(name, test):
+def squares(name, validation, test):
     """A source of 40 images of one colour each."""
 
     def read(i):
@@ -77,10 +81,10 @@ def squares(name, test):
 def test_a_new_kind_of_source_needs_an_entry_alone(tiny, tmp_path, monkeypatch):
     calls = []
 
-    def prepare(name, say):
+    def download(name, say):
         calls.append((name, [file.name for file in tmp_path.glob("*.lock")]))
 
-    monkeypatch.setitem(sources.KINDS, "squares", Kind("squares:NAME", squares, prepare=prepare))
+    monkeypatch.setitem(sources.KINDS, "squares", Kind("squares:NAME", squares, download=download))
     tiny.data.source, tiny.data.cache_dir, tiny.data.validation = "squares:small", str(tmp_path), 0.0
     found = open_cache(tiny.data, print)
     assert found.info.splits == {"train": 30, "test": 10}
@@ -89,12 +93,13 @@ def test_a_new_kind_of_source_needs_an_entry_alone(tiny, tmp_path, monkeypatch):
     assert [name for name, _ in calls] == ["small"]
     assert "squares.lock" in calls[0][1]
     with pytest.raises(UserError, match="or squares:NAME"):
-        open_source("circles:small", 0.0)
+        open_source("circles:small", 0.0, 0.1)
 
 
 def test_no_other_module_knows_the_prefixes():
     package = Path(alexnet_jax.__file__).parent
-    own = {package / "data" / name for name in ("sources.py", "tfds.py", "folder.py", "digits.py")}
+    modules = [value for value in vars(sources).values() if inspect.ismodule(value)]
+    own = {Path(module.__file__) for module in (sources, *modules)}
     prefix = re.compile(rf"""["'f]({"|".join(sources.KINDS)}):""")
     named = {
         f"{path.relative_to(package)}: {line.strip()}"
@@ -109,7 +114,7 @@ def test_no_other_module_knows_the_prefixes():
 def test_half_of_what_tfds_has_for_training_alone_for_testing(tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         fill(tmp_path / "train" / name, 50)
-    everything_of = open_source(f"folder:{tmp_path}", 0.0)
+    everything_of = open_source(f"folder:{tmp_path}", 0.0, 0.1)
     monkeypatch.setattr(tfds_source, "open_tfds", lambda name: everything_of)
     splits, again = (open_source("tfds:fall2009", 0.1, 0.5).splits for _ in range(2))
     assert {name: len(split) for name, split in splits.items()} == {"train": 45, "validation": 5, "test": 50}
@@ -119,4 +124,4 @@ def test_half_of_what_tfds_has_for_training_alone_for_testing(tmp_path, monkeypa
 
 def test_more_validation_than_there_is():
     with pytest.raises(UserError, match="only 1437 training examples"):
-        open_source("sklearn:digits", 1437.0)
+        open_source("sklearn:digits", 1437.0, 0.1)

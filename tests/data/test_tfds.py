@@ -1,4 +1,4 @@
-"""Data sets of TFDS in both formats; what is missing is reported in one line."""
+"""Data sets of TFDS in both formats. One that is not complete is refused in one line."""
 
 import shutil
 import struct
@@ -14,7 +14,7 @@ from alexnet_jax.data.sources import open_source
 
 def test_cifar10_from_tfds_is_complete(cifar10_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
-    source = open_source("tfds:cifar10", 5000.0)
+    source = open_source("tfds:cifar10", 5000.0, 0.1)
     assert {name: len(split) for name, split in source.splits.items()} == {
         "train": 45_000,
         "validation": 5000,
@@ -52,9 +52,9 @@ def tfrecords(cifar10_dir, tmp_path):
 
 def test_tfrecords_are_read_without_tensorflow(tfrecords, cifar10_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
-    expected = open_source("tfds:cifar10", 0.0).splits["test"]
+    expected = open_source("tfds:cifar10", 0.0, 0.1).splits["test"]
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfrecords))
-    found = open_source("tfds:cifar10", 0.0).splits["test"]
+    found = open_source("tfds:cifar10", 0.0, 0.1).splits["test"]
     assert len(found) == 10_000
     for i in (0, 7, 49):
         assert (found[i].label, found[i].content()) == (expected[i].label, expected[i].content())
@@ -65,21 +65,21 @@ def test_truncated_tfrecords(tfrecords, monkeypatch):
     path = next(tfrecords.rglob("*-test.tfrecord*"))
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(UserError, match="was cut off"):
-        open_source("tfds:cifar10", 0.0)
+        open_source("tfds:cifar10", 0.0, 0.1)
 
 
 def test_an_incomplete_preparation_by_tfds_is_not_used(cifar10_dir, tmp_path, monkeypatch):
     shutil.copytree(Path(cifar10_dir) / "cifar10" / "3.0.2", tmp_path / "cifar10" / "3.0.2.incompleteAB12")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match="has not prepared cifar10"):
-        open_source("tfds:cifar10", 0.0)
+        open_source("tfds:cifar10", 0.0, 0.1)
 
 
 def test_a_version_in_the_name(cifar10_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", cifar10_dir)
-    assert open_source("tfds:cifar10:3.0.2", 0.0).version == "3.0.2"
+    assert open_source("tfds:cifar10:3.0.2", 0.0, 0.1).version == "3.0.2"
     with pytest.raises(UserError, match=r"has not prepared cifar10:9.9.9"):
-        open_source("tfds:cifar10:9.9.9", 0.0)
+        open_source("tfds:cifar10:9.9.9", 0.0, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_a_version_in_the_name(cifar10_dir, monkeypatch):
         ("tfds:cifar11", "no data set cifar11 .did you mean cifar10"),
         (
             "tfds:mnist",
-            r"has not prepared mnist in .* pip install -e '.\[tensorflow\]', and then the same",
+            r"has not prepared mnist in .* pip install -e '.\[tensorflow\]', and then run the same",
         ),
         (
             "tfds:imagenet2012",
             "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar .* into .*downloads/manual,"
-            " pip install .*, and then the same command again",
+            " pip install .*, and then run the same command again",
         ),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_data_set_that_is_not_prepared(name, message, monkeypatch, tmp_path):
     monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match=message):
-        open_source(name, 0.0)
+        open_source(name, 0.0, 0.1)
     assert not list(tmp_path.iterdir())
 
 
@@ -111,7 +111,7 @@ def test_tfds_is_not_called_while_something_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds_source.subprocess, "run", lambda *args, **_: calls.append(args))
     for name in ("imagenet2012", "cifar11"):
         with pytest.raises(UserError):
-            tfds_source.prepare_tfds(name, print)
+            tfds_source.download(name, print)
     assert not calls
     assert not list(tmp_path.iterdir())
 
@@ -122,7 +122,7 @@ def test_archives_that_exist_are_not_asked_for(monkeypatch, tmp_path):
     (tmp_path / "downloads" / "manual").mkdir(parents=True)
     (tmp_path / "downloads" / "manual" / "ILSVRC2012_img_train.tar").write_bytes(b"")
     with pytest.raises(UserError, match=r"put ILSVRC2012_img_val.tar \(from"):
-        open_source("tfds:imagenet2012", 0.0)
+        open_source("tfds:imagenet2012", 0.0, 0.1)
     (tmp_path / "downloads" / "manual" / "ILSVRC2012_img_val.tar").write_bytes(b"")
     with pytest.raises(UserError, match=r"or pip install"):
-        open_source("tfds:imagenet2012", 0.0)
+        open_source("tfds:imagenet2012", 0.0, 0.1)

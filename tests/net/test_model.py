@@ -25,7 +25,8 @@ from alexnet_jax.layers import (
 )
 from alexnet_jax.net.model import hidden
 from alexnet_jax.net.ops import conv, lrn
-from alexnet_jax.parallel.mesh import TOWER, make_mesh
+from alexnet_jax.parallel.axes import TOWER
+from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.parallel.placement import param_specs
 
 KEY = jax.random.key(3)
@@ -85,7 +86,7 @@ def test_an_lrn_across_the_towers_is_that_of_all_channels_on_any_mesh(tiny):
     def loss(params, **axes):
         return jnp.sum(jnp.sin(apply(model, params, images, **axes)))
 
-    mesh, specs = make_mesh(1, 2), param_specs(model.shapes, "towers")
+    mesh, specs = make_mesh(1, 2), param_specs(model.shapes)
     split = jax.shard_map(
         jax.grad(partial(loss, tower_axis=TOWER)), mesh=mesh, in_specs=(specs,), out_specs=specs
     )
@@ -104,7 +105,7 @@ def test_towers_on_two_devices_compute_what_one_device_does(net, train):
         jax.shard_map(
             lambda params, images: apply(model, params, images, dropout_key=key, tower_axis=TOWER),
             mesh=mesh,
-            in_specs=(param_specs(model.shapes, "towers"), P()),
+            in_specs=(param_specs(model.shapes), P()),
             out_specs=P(),
         )
     )
@@ -186,7 +187,7 @@ def test_any_number_of_towers(tiny):
     split = jax.shard_map(
         lambda params, images: apply(model, params, images, tower_axis=TOWER),
         mesh=mesh,
-        in_specs=(param_specs(model.shapes, "towers"), P()),
+        in_specs=(param_specs(model.shapes), P()),
         out_specs=P(),
     )
     np.testing.assert_allclose(

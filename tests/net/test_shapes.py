@@ -89,7 +89,7 @@ def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
         summed, layers=("conv1", "scale1", "conv2", "fc6", "fc8"), bytes=summed.bytes + 4 * 6
     )
     model = build(tiny)
-    assert param_specs(model.shapes, "towers")["scale1"] == {"factor": jax.P("tower", None)}
+    assert param_specs(model.shapes)["scale1"] == {"factor": jax.P("tower", None)}
     (row,) = [row for row in layers_table(model, tiny, make_mesh(4, 2)).splitlines() if "scale1" in row]
     assert row.split()[2:5] == ["2x6", "tower", "12"]
     assert from_json(to_json(tiny.net.layers)) == tiny.net.layers

@@ -13,8 +13,9 @@ from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, after, replaced, without
 from alexnet_jax.net import towers
 from alexnet_jax.net.ops import lrn
+from alexnet_jax.parallel.axes import TOWER, splits_units
 from alexnet_jax.parallel.collectives import Collective, expected, sent_by_each
-from alexnet_jax.parallel.mesh import TOWER, make_mesh
+from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.parallel.placement import local_params, shardings
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import devices_of
@@ -26,10 +27,10 @@ PARAMS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 
 def sent(config, mesh):
-    """The collectives of the compiled step, in any order, but each as often as it is there."""
+    """Count the collectives of the compiled step."""
     model = build(config)
     compiled = compile_step(model, config, mesh)
-    local = local_params(model.shapes, config.parallelism, mesh)
+    local = local_params(model.shapes, splits_units(config), mesh)
     program = hlo.parse(compiled.as_text())
     return Counter(hlo.collectives(program, dict(mesh.shape), config.net.layers, local))
 
@@ -48,7 +49,7 @@ def small(parallelism="towers", layers=None):
     return config
 
 
-def towers_talk(gathered, scattered):
+def between_towers(gathered, scattered):
     """The paper's own exchanges, each once, for 128 images a shard of the data, written out."""
     into = {"conv3": 128 * 13 * 13 * 256, "fc6": 128 * 6 * 6 * 256, "fc7": 128 * 4096}
     return [
@@ -64,19 +65,19 @@ GRADIENTS = Collective("all-reduce", ("data",), PARAMS, "backward", 4 * ((60_965
 
 def test_the_papers_net_on_eight_cpu_devices():
     found = sent(paper(), make_mesh(4, 2))
-    assert found == Counter([*towers_talk(4, 4), GRADIENTS])
+    assert found == Counter([*between_towers(4, 4), GRADIENTS])
     assert found == Counter(expected(paper(), 4, 2))
 
 
 def test_the_papers_net_on_a_tpu_v5e(libtpu):
     """Which gathers float32 in bfloat16: its products take no more."""
     found = sent(paper(), make_mesh(4, 2, devices_of("v5e:2x4")))
-    assert found == Counter([*towers_talk(2, 4), GRADIENTS])
+    assert found == Counter([*between_towers(2, 4), GRADIENTS])
     assert found == Counter(expected(paper(), 4, 2, gathered_itemsize=2))
 
 
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
-def test_locally_connected_towers_talk_like_others(parallelism):
+def test_locally_connected_between_towers_like_others(parallelism):
     layers = get_config(f"{RECIPES / 'tiny.py'}").net.layers
     local = Local("local2", features=4, kernel=3, padding=(1, 1), reads="all")
     config = small(parallelism, after(without(layers, "conv2", "relu2"), "pool1", local))

@@ -1,4 +1,4 @@
-"""The mesh that a config asks for, and one that can't be."""
+"""The mesh of a config, and meshes that are refused."""
 
 import jax
 import pytest
@@ -31,22 +31,22 @@ def test_meshes_of_four_devices(tiny, shape, towers, expected):
 @pytest.mark.parametrize(
     ("shape", "towers", "batch", "message"),
     [
-        ((8, 1), 2, 16, "needs 8 devices, 4 are there"),
-        ((-1, 8), 8, 16, "needs 8 devices, 4 are there"),
+        ((8, 1), 2, 16, "needs 8 devices, but there are 4"),
+        ((-1, 8), 8, 16, "needs 8 devices, but there are 4"),
         ((1, 2), 3, 16, "3 towers can't be split over 2 devices"),
         ((-1, 1), 2, 6, r"batch_size = 6 can't be split over 4 devices.*mesh='\(3, 1\)'"),
     ],
 )
-def test_meshes_that_cannot_be(tiny, shape, towers, batch, message):
+def test_meshes_that_are_refused(tiny, shape, towers, batch, message):
     tiny.mesh, tiny.net.towers, tiny.batch_size = shape, towers, batch
     with pytest.raises(UserError, match=message):
         mesh_for(tiny, FOUR)
 
 
-def test_the_default_is_the_mesh_that_sends_least_and_says_so():
+def test_the_default_is_the_mesh_that_sends_least_and_is_explained():
     config = get_config(str(CONFIGS / "alexnet.py"))
     mesh, why = mesh_for(config, FOUR)
-    # 61 million gradients are more than what two towers tell each other of 64 images
+    # 61 million gradients are more bytes than two towers exchange for 64 images
     assert tuple(mesh.shape.values()) == (2, 2)
     assert "data 2 x tower 2" in why
     assert "4 x 1 366 MB" in why  # 1.5 times 60,965,224 float32

@@ -59,7 +59,7 @@ def test_a_number_that_came_twice_and_another_count(one_of_three):
 
 
 def test_strangers_do_not_disturb(one_of_three):
-    """Something that connects and says nonsense, or goes away at once."""
+    """Another program connects and sends something else, or disconnects at once."""
     port = free_port()
     together = beside(
         lambda: rendezvous._listen(port, 3, time.monotonic() + 10),
@@ -69,11 +69,11 @@ def test_strangers_do_not_disturb(one_of_three):
     assert set(together()) == {rendezvous._ALL_STARTED}
 
 
-def stranger(port, says):
+def stranger(port, content):
     for _ in range(100):
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-                connection.sendall(says)
+                connection.sendall(content)
                 return
         except OSError:
             time.sleep(0.02)
@@ -125,5 +125,5 @@ def test_a_number_that_is_not_below_the_count(one_of_three):
 
 def test_a_timeout_that_is_no_number(monkeypatch):
     monkeypatch.setenv("ALEXNET_JAX_START_TIMEOUT", "soon")
-    with pytest.raises(UserError, match="ALEXNET_JAX_START_TIMEOUT=soon is no number of seconds"):
+    with pytest.raises(UserError, match="ALEXNET_JAX_START_TIMEOUT=soon is not a number of seconds"):
         hosts.start()

@@ -118,6 +118,7 @@ def on_a_terminal(words):
         ("evaluate", r"test, compiling: +0%\|.*\| 0/360 "),
         ("predict", r"compiling: +0%\|.*\| 0/20 "),
         ("prepare", r"\| 0/1797 "),
+        ("verify", r"verifying: +0%\|.*\| 0/11 "),
         ("report", r"neighbours: +0%\|.*\| 0/1293 "),
         pytest.param("sweep", r"100%\|.*\| 1/1 .*task", marks=pytest.mark.slow),
     ],
@@ -126,6 +127,16 @@ def test_a_terminal_shows_a_bar_with_counts(commands, verb, bar):
     out, err = on_a_terminal(commands[verb])
     assert re.search(bar, err), err
     assert "%|" not in out
+
+
+def test_a_line_that_nobody_reads_is_no_error():
+    """The reader has ended, as `tee` does after Ctrl-C."""
+    read, write = os.pipe()
+    os.close(read)
+    script = "from alexnet_jax.runtime.progress import say; say('one'); say('two')"
+    done = subprocess.run([sys.executable, "-c", script], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_lines_name_the_checkpoint_and_the_images():

@@ -161,7 +161,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data.source",
         "tfds:imagenet2012",
         str,
-        "Data set: tfds:NAME, folder:DIR or sklearn:digits.",
+        "Data set, such as tfds:NAME, folder:DIR or sklearn:digits.",
         resume="yes",  # it may have moved: the data's fingerprint shows whether it is the same
     ),
     Setting(
@@ -188,16 +188,16 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "data.validation",
-        0.0,
+        None,
         float,
-        "Part of the training split for validation: a fraction if below 1, else a number of images.",
+        "Part of train for validation: a fraction below 1, or a number of images; a folder's default is 0.1.",
         Check("a fraction below 1 or a whole number", lambda x: 0 <= x < math.inf and (x < 1 or x == int(x))),
     ),
     Setting(
         "data.test",
         0.1,
         float,
-        "Fraction for testing, of a data set without splits; a folder's validation split has it too at 0.1.",
+        "Fraction for testing, of a data set without splits.",
         Check("above 0 and below 1", lambda x: 0 < x < 1),
     ),
     Setting("data.image_size", 256, int, "Side of the square images in the cache, in pixels.", _POSITIVE),

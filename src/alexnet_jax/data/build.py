@@ -15,21 +15,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
-from alexnet_jax.data.build_pool import Work, write_shards
+from alexnet_jax.data.build_pool import write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
-from alexnet_jax.data.shards import Shard
+from alexnet_jax.data.shards import Shard, Work
 from alexnet_jax.data.source import Source
-from alexnet_jax.data.sources import open_source, prepare_source
+from alexnet_jax.data.sources import download, open_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import locked
 
 
-def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
+def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
     """Build the cache at ``path`` unless it exists.
 
     Args:
@@ -52,7 +51,7 @@ def prepare(path: Path, data: ConfigDict, say: Callable[[str], None], force: boo
             _beside(path, "lock"), lambda: say(f"another process is preparing {path}: waiting for it")
         ):
             if force or not path.exists():
-                _prepare(path, data, say)
+                _build(path, data, say)
             for directory in left:
                 shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
@@ -68,8 +67,8 @@ def _beside(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name}.{name}")
 
 
-def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
-    prepare_source(data.source, path.parent, say)
+def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
+    download(data.source, path.parent, say)
     source = open_source(data.source, data.validation, data.test)
     building, parts = _beside(path, "building"), _beside(path, "parts")
     identity = _identity(source, data)
@@ -77,7 +76,7 @@ def _prepare(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
         for directory in (building, parts):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-        files.write(epath.Path(parts / "identity.json"), json.dumps([identity, source.stamp]).encode())
+        files.write(parts / "identity.json", json.dumps([identity, source.stamp]).encode())
     building.mkdir(exist_ok=True)  # missing if it became a cache that was then removed
     for half_written in building.glob("*.writing"):
         half_written.unlink()
@@ -171,4 +170,4 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
 def _save(path: Path, array: np.ndarray) -> None:
     content = io.BytesIO()
     np.save(content, array)
-    files.write(epath.Path(path), content.getvalue())
+    files.write(path, content.getvalue())

@@ -1,7 +1,6 @@
 """The worker processes that write the shards of a cache, and their progress bar."""
 
 import contextlib
-import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -14,16 +13,12 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from types import ModuleType
 
-from etils import epath
 from tqdm import tqdm
 
 from alexnet_jax import files
-from alexnet_jax.data import shards
-from alexnet_jax.data.shards import Part, Shard
-from alexnet_jax.data.source import Source
+from alexnet_jax.data.shards import Part, Work
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.runtime.cores import cores
 from alexnet_jax.text import size_in_words
@@ -32,32 +27,6 @@ _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.
 _LINES_EVERY = 30.0  # seconds, if there is no terminal for a bar
 _COUNT_EVERY = 0.5  # seconds
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """Everything that a process needs to write shards."""
-
-    source: Source
-    building: Path
-    results: Path
-    image_size: int
-    encoding: str
-
-    def parts(self) -> list[Part]:
-        """Return the examples of each shard."""
-        splits = self.source.splits.items()
-        return [part for name, split in splits for part in shards.parts(name, len(split), self.image_size)]
-
-    def written(self, part: Part) -> Shard | None:
-        """Return the result of a shard, or None if it is not complete."""
-        return shards.written(self.building, self.results, part)
-
-    def write(self, part: Part, check: Callable[[], None]) -> tuple[str, ...]:
-        """Write a shard and return its broken images, calling ``check`` before each image."""
-        split, classes = self.source.splits[part.split], len(self.source.class_names)
-        directories = (self.building, self.results)
-        return shards.write(*directories, part, split, self.image_size, self.encoding, classes, check).broken
 
 
 def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> None:
@@ -97,7 +66,7 @@ def _results(
     processes = min(cores(), len(missing), raw_bytes // _WORTH_A_PROCESS)
     if processes < 2:
         for part in missing:
-            yield work.write(part, lambda: add(1))
+            yield work.write(part, lambda: add(1)).broken
         return
     context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs JAX may hang
     stop, counter = context.Event(), context.Value("q")
@@ -169,7 +138,7 @@ def _write(part: Part) -> tuple[str, ...]:
         with counter.get_lock():
             counter.value += 1
 
-    return work.write(part, check)
+    return work.write(part, check).broken
 
 
 def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float) -> None:
@@ -181,7 +150,7 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
     if not broken:
         return
     path = work.building / "broken.txt"
-    files.write(epath.Path(path), os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
+    files.write(path, os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
     if len(broken) > limit:
         raise UserError(
             f"{len(broken)} of the images can't be read, more than config.data.max_broken = {max_broken:g} of"

@@ -2,8 +2,9 @@
 
     <cache_dir>/<source>-<settings>/
         data.json, mean_image.npy        the data set, and the statistics of its training split
-        train-00000.images ...           see `shards`
-        train.labels.npy, train.offsets.npy
+        train-00000.images ...           the images, see `stored`
+        train.offsets.npy                the same
+        train.labels.npy                 (examples,) int32
         manifest.json                    the size and checksum of each file; it is written last
         broken.txt                       images that could not be read, if there are any
 
@@ -12,11 +13,13 @@ small ones are always compared. Those of the images are compared if the images a
 ``alexnet-jax prepare`` checks the whole cache.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,8 +27,9 @@ import numpy as np
 from etils import epath
 
 from alexnet_jax import files
-from alexnet_jax.data.shards import Images
+from alexnet_jax.data.stored import Images
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import progress
 
 FORMAT = 3
 """Of the files, and of the way from an image to its pixels. A cache of another format is never opened."""
@@ -135,7 +139,7 @@ def load(path: Path, whole: bool = False) -> Cache:
     Raises:
       UserError: the cache is damaged. The message names the damaged file.
     """
-    try:
+    with _damage_explained(path):
         manifest = json.loads((path / "manifest.json").read_text())
         _check(path, manifest, whole)
         info = DataInfo.load(path)
@@ -147,10 +151,22 @@ def load(path: Path, whole: bool = False) -> Cache:
             images[split] = Images(paths, offsets, info.image_size[0], info.encoding)
             if len(labels[split]) != count:
                 raise ValueError(f"{split} has {len(labels[split])} of {count} labels")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        what = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
-        raise UserError(f"the cache {path} is damaged ({what}): {REBUILD}") from error
     return Cache(path, info, images, labels)
+
+
+def read_info(path: Path) -> DataInfo | None:
+    """Return what a cache holds, without opening and checking its images, or None if there is no cache.
+
+    Args:
+      path: from `dataset.cache_path`.
+
+    Raises:
+      UserError: the cache is damaged.
+    """
+    if not path.exists():
+        return None
+    with _damage_explained(path):
+        return DataInfo.load(path)
 
 
 def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
@@ -162,7 +178,17 @@ def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
     """
     others = [*path.glob("*.npy"), path / "data.json", *path.glob("broken.txt")]
     small = {file.name: (file.stat().st_size, _checksum(file)) for file in others}
-    files.write(epath.Path(path / "manifest.json"), (json.dumps(images | small, indent=0) + "\n").encode())
+    files.write(path / "manifest.json", (json.dumps(images | small, indent=0) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _damage_explained(path: Path) -> Iterator[None]:
+    """Turn the exceptions of damaged files into a `UserError` that names the file."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        what = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
+        raise UserError(f"the cache {path} is damaged ({what}): {REBUILD}") from error
 
 
 def _is_images(name: str, split: str = "") -> bool:
@@ -176,16 +202,17 @@ def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> Non
       ValueError: names the first file that differs.
     """
     for name, (size, _) in manifest.items():
-        found = (path / name).stat().st_size
-        if found != size:
-            raise ValueError(f"{name} has {found:,} of {size:,} bytes")
+        there = (path / name).stat().st_size
+        if there != size:
+            raise ValueError(f"{name} has {there:,} of {size:,} bytes")
     few = sum(size for name, (size, _) in manifest.items() if _is_images(name)) <= _QUICK
     names = [name for name in manifest if whole or few or not _is_images(name)]
     with ThreadPoolExecutor(8) as threads:
-        checksums = threads.map(_checksum, [path / name for name in names])
-        for name, checksum in zip(names, checksums, strict=True):
-            if checksum != manifest[name][1]:
-                raise ValueError(f"{name} holds other bytes than were written")
+        found = threads.map(_checksum, [path / name for name in names])
+        with progress.bar(found, total=len(names), unit="file", description="verifying", show=whole) as bar:
+            for name, checksum in zip(names, bar, strict=True):
+                if checksum != manifest[name][1]:
+                    raise ValueError(f"{name} holds other bytes than were written")
 
 
 def _checksum(path: Path) -> int:

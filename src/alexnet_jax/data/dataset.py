@@ -10,9 +10,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.data import sources
-from alexnet_jax.data.build import prepare
-from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load
-from alexnet_jax.data.folder import DEFAULT_TEST
+from alexnet_jax.data.build import build
+from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load, read_info
 from alexnet_jax.errors import UserError
 
 _FEW_FILES = 100_000  # compared with their cache whenever it is opened, in half a second
@@ -21,9 +20,8 @@ _FEW_FILES = 100_000  # compared with their cache whenever it is opened, in half
 def cache_path(data: ConfigDict) -> Path:
     """Return the directory of the cache, whose name depends on every setting that changes the bytes."""
     root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
-    settings = [FORMAT, sources.identity(data.source), data.encoding, data.image_size, data.validation]
-    if data.test != DEFAULT_TEST:  # which older caches do not name
-        settings.append(data.test)
+    source = sources.identity(data.source)
+    settings = [FORMAT, source, data.encoding, data.image_size, data.validation, data.test]
     short = "".join(c if c.isalnum() or c in "._" else "-" for c in sources.short_name(data.source))
     return root / f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
 
@@ -43,7 +41,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
     """
     path = cache_path(data)
     if not path.exists():
-        prepare(path, data, say)
+        build(path, data, say)
     cache = load(path)
     if sources.may_change(data.source) and sum(cache.info.splits.values()) <= _FEW_FILES:
         check_source(cache.info, data)
@@ -68,9 +66,8 @@ def class_count(data: ConfigDict) -> int:
     """Return the number of classes, without building the cache.
 
     Raises:
-      UserError: the source does not exist.
+      UserError: the source does not exist, or the cache is damaged.
     """
-    path = cache_path(data)
-    if path.exists():
-        return len(load(path).info.class_names)
-    return len(sources.open_source(data.source, data.validation, data.test).class_names)
+    info = read_info(cache_path(data))
+    source = info or sources.open_source(data.source, data.validation, data.test)
+    return len(source.class_names)

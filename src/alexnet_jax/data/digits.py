@@ -7,13 +7,8 @@ import numpy as np
 from alexnet_jax.data.source import Example, Source, Split
 
 
-def open_digits(name: str, test: float) -> Source:
-    """Open scikit-learn's digits.
-
-    Args:
-      name: ``digits``.
-      test: not used: the test split is a stratified fifth that never changes.
-    """
+def open_digits() -> Source:
+    """Open scikit-learn's digits. The test split is a stratified fifth that never changes."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -26,7 +21,7 @@ def open_digits(name: str, test: float) -> Source:
     read = functools.partial(_read, rgb, labels)
     class_names = tuple(str(digit) for digit in range(10))
     splits = {"train": Split(read, train), "test": Split(read, test_rows)}
-    return Source(f"sklearn:{name}", "1.0.0", class_names, splits)
+    return Source("sklearn:digits", "1.0.0", class_names, splits)
 
 
 def _read(images_NxHxWx3: np.ndarray, labels_N: np.ndarray, i: int) -> Example:

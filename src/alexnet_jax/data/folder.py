@@ -16,9 +16,6 @@ from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError
 
-DEFAULT_TEST = 0.1
-"""The default of ``config.data.test``, with which a folder without splits is split 80/10/10."""
-
 ImageFile: TypeAlias = tuple[str, int, int]
 """The path of a file, its size in bytes, and its modification time in nanoseconds."""
 
@@ -37,7 +34,7 @@ def name_of(path: str) -> str:
     return Path(identity(path)).name
 
 
-def open_folder(path: str, test: float) -> Source:
+def open_folder(path: str, validation: float | None, test: float) -> Source:
     """Open a folder that holds one folder of images for each class.
 
     The folders of the classes lie in ``train/``, ``val/`` and ``test/``. If there are no such folders, the
@@ -45,14 +42,18 @@ def open_folder(path: str, test: float) -> Source:
 
     Args:
       path: of the folder.
-      test: ``config.data.test``.
+      validation: ``config.data.validation``. If it is None, a tenth of a folder without splits becomes the
+        validation split. A number is left to the caller.
+      test: ``config.data.test``: fraction of a folder without splits that becomes the test split.
 
     Raises:
-      UserError: it is no folder, or has no classes to learn.
+      UserError: it is not a folder, or has fewer than two classes of images.
     """
     root = Path(files.absolute(path))
     if not root.is_dir():
-        raise UserError(f"{root} is no folder: --config.data.source=folder:DIR says where the images are")
+        raise UserError(
+            f"{root} is not a folder: name the images' folder with --config.data.source=folder:DIR"
+        )
     try:
         inside = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
         found = {split: inside[name] for split, names in _SPLITS.items() for name in names if name in inside}
@@ -68,12 +69,12 @@ def open_folder(path: str, test: float) -> Source:
     class_names = tuple(sorted(by_class))
     if not by_class:
         raise UserError(
-            f"config.data.source: {root} has no images: a folder for each class is wanted, in DIR/train,"
-            f" DIR/val and DIR/test or in DIR, of {', '.join(sorted(SUFFIXES))}"
+            f"config.data.source: {root} has no images: put a folder of images for each class into DIR/train,"
+            f" DIR/val and DIR/test, or into DIR; a name ends in {', '.join(sorted(SUFFIXES))}"
         )
     if len(class_names) < 2:
         raise UserError(
-            f"config.data.source: {root} has images of one class, {class_names[0]}: nothing to learn"
+            f"config.data.source: {root} has images of one class, {class_names[0]}: two are needed"
         )
     for split, others in listed.items():
         if not others:
@@ -81,7 +82,7 @@ def open_folder(path: str, test: float) -> Source:
                 f"config.data.source: {found[split]} has no folders of images, one for each class"
             )
         if strange := sorted(set(others) - set(class_names)):
-            raise UserError(f"config.data.source: {found[split]} has {strange[0]}, which train has not")
+            raise UserError(f"config.data.source: {found[split]} has {strange[0]}, but train does not")
     version, stamp = hashlib.sha256(), hashlib.sha256()
 
     def split_of(images_by_class: dict[str, list[ImageFile]]) -> Split:
@@ -99,7 +100,7 @@ def open_folder(path: str, test: float) -> Source:
     else:
         everything = split_of(whole)
         rows = permutation(len(everything), seed=0)
-        tenth = len(rows) // 10 if test == DEFAULT_TEST else 0
+        tenth = len(rows) // 10 if validation is None else 0
         ends = tenth, tenth + int(test * len(rows))
         parts = {"train": rows[ends[1] :], "validation": rows[: ends[0]], "test": rows[ends[0] : ends[1]]}
         splits = {name: everything.subset(np.sort(part)) for name, part in parts.items() if len(part)}

@@ -25,7 +25,7 @@ SUFFIXES = frozenset(
 
 
 class BadImage(Exception):
-    """Report an image that can't be read: the message says why."""
+    """Report an image that can't be read. The message is the reason."""
 
 
 def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
@@ -123,7 +123,7 @@ def _read(content: bytes, size: int) -> np.ndarray:
         except (BadImage, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders may raise anything for a broken file
-            reason = "no kind of image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
             raise BadImage(reason or type(error).__name__) from error
 
 

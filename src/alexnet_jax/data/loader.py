@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.data.buffers import Buffers
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import batch_rows
-from alexnet_jax.parallel.mesh import DATA
+from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.runtime.cores import cores
 
 THREADS = min(8, cores())

@@ -1,33 +1,27 @@
-"""The shards of a cache: files of images, each written by one process and read at any position.
+"""Write the shards of a cache: files of images, each written by one process.
 
     train-00007.images    images one after the other, raw: uint8 of shape (height, width, 3), or as JPEG files
     train-00007.npz       only while the cache is built: labels, sizes, sums and broken images of the shard
-    train.labels.npy      (examples,) int32
-    train.offsets.npy     (examples + 1,) int64: the first byte of each image in the split's joined files
 
-A shard is a pure function of the source and the settings. It is complete if its ``.npz`` exists. Files are
-read, not mapped into memory: memory use does not grow with what was read, and a truncated file raises an
-exception instead of ending the process.
+A shard is a pure function of the source and the settings. It is complete if its ``.npz`` exists.
 """
 
 import dataclasses
 import io
 import math
 import os
-import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from etils import epath
 
 from alexnet_jax import files
 from alexnet_jax.data import images
 from alexnet_jax.data.images import BadImage
-from alexnet_jax.data.source import Split
-from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.data.source import Source
+from alexnet_jax.errors import UserError
 
 _SMALLEST = 2**25  # bytes of raw pixels that justify another file
 _MOST = 128  # files in a split, because all may be open at once
@@ -67,7 +61,7 @@ class Shard:
         """Write the ``.npz``, which is either complete or absent, even if the power fails."""
         content = io.BytesIO()
         np.savez(content, **vars(self) | {"broken": np.array(self.broken, dtype=str)})
-        files.write(epath.Path(path), content.getvalue())
+        files.write(path, content.getvalue())
         with path.open("rb+") as file:
             os.fsync(file)
 
@@ -99,86 +93,94 @@ def parts(split: str, count: int, image_size: int) -> list[Part]:
     return [Part(split, i, range(start, min(start + each, count))) for i, start in enumerate(starts)]
 
 
-def written(directory: Path, results: Path, part: Part) -> Shard | None:
-    """Return the result of a shard, or None if the shard is not complete."""
-    try:
-        shard = Shard.load(results / part.result_name)
-        whole = (directory / part.images_name).stat().st_size == shard.sizes.sum()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return shard if whole else None
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Everything that a process needs to write shards.
 
-
-def write(
-    directory: Path,
-    results: Path,
-    part: Part,
-    split: Split,
-    size: int,
-    encoding: str,
-    classes: int,
-    check: Callable[[], None],
-) -> Shard:
-    """Write a shard.
-
-    Args:
-      directory: for the file of images.
-      results: for the ``.npz``.
-      part: the examples of the shard.
-      split: the whole split.
-      size: side of the square images in pixels.
+    Attributes:
+      source: the data set.
+      building: directory of the files of images.
+      results: directory of the ``.npz``.
+      image_size: side of the square images in pixels.
       encoding: ``raw`` or ``jpeg``.
-      classes: number of classes.
-      check: called before each image. If it raises, nothing is left of the shard.
-
-    Raises:
-      UserError: the label of an example is not a class.
-      OSError: the disk is full, or fails otherwise.
     """
-    path = directory / part.images_name
-    beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
-    labels, sizes, broken = [], [], []
-    sum_planes = np.zeros((3, size, size), np.uint32)  # enough for 16 million images
-    products = np.zeros((3, 3), np.int64)
-    checksum = enlarged = 0
-    try:
-        with beside.open("wb") as file:
-            for i in part.examples:
-                check()
-                example = split[i]
-                if not 0 <= example.label < classes:
-                    raise UserError(f"{example.name} has the label {example.label}, of {classes} classes")
-                try:
-                    image, is_enlarged = images.square(example.content(), size)
-                except BadImage as error:
-                    broken.append(f"{example.name}: {' '.join(str(error).split())}")
-                    continue
-                planes_3xHxW = image.transpose(2, 0, 1).astype(np.uint32, order="C")
-                sum_planes += planes_3xHxW
-                products += _products(planes_3xHxW)
-                content = image.tobytes() if encoding == "raw" else images.encode(image)
-                file.write(content)
-                checksum = zlib.crc32(content, checksum)
-                labels.append(example.label)
-                sizes.append(len(content))
-                enlarged += is_enlarged
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    shard = Shard(
-        np.array(labels, np.int32),
-        np.array(sizes, np.int64),
-        checksum,
-        sum_planes.transpose(1, 2, 0).astype(np.int64),
-        products,
-        enlarged,
-        tuple(broken),
-    )
-    shard.save(results / part.result_name)
-    return shard
+
+    source: Source
+    building: Path
+    results: Path
+    image_size: int
+    encoding: str
+
+    def parts(self) -> list[Part]:
+        """Return the examples of each shard."""
+        splits = self.source.splits.items()
+        return [part for name, split in splits for part in parts(name, len(split), self.image_size)]
+
+    def written(self, part: Part) -> Shard | None:
+        """Return the result of a shard, or None if the shard is not complete."""
+        try:
+            shard = Shard.load(self.results / part.result_name)
+            whole = (self.building / part.images_name).stat().st_size == shard.sizes.sum()
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        return shard if whole else None
+
+    def write(self, part: Part, check: Callable[[], None]) -> Shard:
+        """Write a shard.
+
+        Args:
+          part: the examples of the shard.
+          check: called before each image. If it raises, nothing is left of the shard.
+
+        Raises:
+          UserError: the label of an example is not a class.
+          OSError: the disk is full, or fails otherwise.
+        """
+        split, size, classes = self.source.splits[part.split], self.image_size, len(self.source.class_names)
+        path = self.building / part.images_name
+        beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
+        labels, sizes, broken = [], [], []
+        sum_planes = np.zeros((3, size, size), np.uint32)  # enough for 16 million images
+        products = np.zeros((3, 3), np.int64)
+        checksum = enlarged = 0
+        try:
+            with beside.open("wb") as file:
+                for i in part.examples:
+                    check()
+                    example = split[i]
+                    if not 0 <= example.label < classes:
+                        raise UserError(f"{example.name} has the label {example.label}, of {classes} classes")
+                    try:
+                        image, is_enlarged = images.square(example.content(), size)
+                    except BadImage as error:
+                        broken.append(f"{example.name}: {' '.join(str(error).split())}")
+                        continue
+                    planes_3xHxW = image.transpose(2, 0, 1).astype(np.uint32, order="C")
+                    sum_planes += planes_3xHxW
+                    products += _products(planes_3xHxW)
+                    content = image.tobytes() if self.encoding == "raw" else images.encode(image)
+                    file.write(content)
+                    checksum = zlib.crc32(content, checksum)
+                    labels.append(example.label)
+                    sizes.append(len(content))
+                    enlarged += is_enlarged
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        shard = Shard(
+            np.array(labels, np.int32),
+            np.array(sizes, np.int64),
+            checksum,
+            sum_planes.transpose(1, 2, 0).astype(np.int64),
+            products,
+            enlarged,
+            tuple(broken),
+        )
+        shard.save(self.results / part.result_name)
+        return shard
 
 
 def _products(planes_3xHxW: np.ndarray) -> np.ndarray:
@@ -192,66 +194,3 @@ def _products(planes_3xHxW: np.ndarray) -> np.ndarray:
             rows_H = np.einsum("hw,hw->h", planes_3xHxW[i], planes_3xHxW[j])
             products[i, j] = products[j, i] = rows_H.sum(dtype=np.int64)
     return products
-
-
-class Images:
-    """The images of a split, read from its files on access: ``images[rows]`` is an array.
-
-    Attributes:
-      shape: (examples, height, width, 3).
-    """
-
-    def __init__(self, paths: Sequence[Path], offsets: np.ndarray, size: int, encoding: str) -> None:
-        self.shape = (len(offsets) - 1, size, size, 3)
-        self._paths, self._offsets, self._encoding = paths, offsets, encoding
-        self._begins = np.cumsum([0, *(path.stat().st_size for path in paths)])
-        self._files = [os.open(path, os.O_RDONLY) for path in paths]
-        weakref.finalize(self, _close, self._files)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
-        """Return images as uint8 of shape (rows, height, width, 3). Raises the exceptions of `read`."""
-        chosen = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows, int)
-        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-        self.read(chosen, out)
-        return out
-
-    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Read images into an array.
-
-        Args:
-          rows: the images, of shape (rows,).
-          out: contiguous uint8 of shape (rows, height, width, 3).
-
-        Raises:
-          IndexError: a row is out of range.
-          RunError: a file was truncated, or a JPEG is damaged.
-        """
-        if not len(rows):
-            return
-        if not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"a row is out of range: there are {len(self)}")
-        begins, ends = self._offsets[rows], self._offsets[rows + 1]
-        numbers = np.searchsorted(self._begins, begins, side="right") - 1
-        starts = begins - self._begins[numbers]
-        pixels, size = out.data.cast("B"), math.prod(self.shape[1:])
-        columns = (numbers.tolist(), starts.tolist(), (ends - begins).tolist())
-        for i, (number, start, length) in enumerate(zip(*columns, strict=True)):
-            try:
-                if self._encoding == "raw":
-                    read = os.preadv(self._files[number], [pixels[i * size : (i + 1) * size]], start)
-                else:
-                    content = os.pread(self._files[number], length, start)
-                    read = len(content)
-                    images.decode_into(out[i], content)
-            except (OSError, ValueError) as error:
-                raise RunError(f"{self._paths[number]} is damaged ({error}) at byte {start}") from error
-            if read != length:
-                raise RunError(f"{self._paths[number]} is damaged: it was cut off")
-
-
-def _close(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)

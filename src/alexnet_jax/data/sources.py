@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from alexnet_jax.data import digits, folder, tfds
-from alexnet_jax.data.folder import DEFAULT_TEST
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.source import Source
 from alexnet_jax.errors import UserError
@@ -26,39 +25,51 @@ class Kind:
 
     Attributes:
       form: how a user writes such a source, for messages.
-      open: opens the source; the second argument is ``config.data.test``.
+      open: opens the source. The other arguments are ``config.data.validation``, which most kinds leave to
+        `open_source`, and ``config.data.test``.
       identity: returns the name that identifies the source from any working directory.
       short_name: returns a name for people, used in the name of the cache.
-      prepare: does what must precede `open`, such as a download. None if nothing does.
+      download: does what must precede `open`. None if nothing must.
       known_sizes: returns the number of training examples and whether there is a validation split, for data
         sets that need not be prepared to know it; None for others.
+      held_out: fraction of the training split that becomes the validation split if the data set has none and
+        ``config.data.validation`` is not set.
       may_change: whether the images may change under the same name. Then they are compared with the cache
         whenever it is opened.
       names: the only names that exist, or None if there is no list.
     """
 
     form: str
-    open: Callable[[str, float], Source]
+    open: Callable[[str, float | None, float], Source]
     identity: Callable[[str], str] = lambda name: name
     short_name: Callable[[str], str] = lambda name: name
-    prepare: Callable[[str, Say], None] | None = None
+    download: Callable[[str, Say], None] | None = None
     known_sizes: Callable[[str], tuple[int, bool] | None] = lambda name: None
+    held_out: float = 0.0
     may_change: bool = False
     names: Collection[str] | None = None
 
 
-def _open_tfds(name: str, test: float) -> Source:
-    return _with_test(tfds.open_tfds(name), test)
-
-
 KINDS = {
-    "tfds": Kind("tfds:NAME", _open_tfds, prepare=tfds.prepare_tfds, known_sizes=tfds.SIZES.get),
-    "folder": Kind("folder:DIR", folder.open_folder, folder.identity, folder.name_of, may_change=True),
-    "sklearn": Kind("sklearn:digits", digits.open_digits, names=("digits",)),
+    "tfds": Kind(
+        "tfds:NAME",
+        lambda name, _, test: _with_test(tfds.open_tfds(name), test),
+        download=tfds.download,
+        known_sizes=tfds.SIZES.get,
+    ),
+    "folder": Kind(
+        "folder:DIR",
+        folder.open_folder,
+        identity=folder.identity,
+        short_name=folder.name_of,
+        held_out=0.1,
+        may_change=True,
+    ),
+    "sklearn": Kind("sklearn:digits", lambda *_: digits.open_digits(), names=("digits",)),
 }
 
 
-def open_source(name: str, validation: float, test: float = DEFAULT_TEST) -> Source:
+def open_source(name: str, validation: float | None, test: float) -> Source:
     """Open a source, and split off what it has no split for.
 
     A source is opened only to build the cache. It can be pickled, because several processes read it.
@@ -66,20 +77,30 @@ def open_source(name: str, validation: float, test: float = DEFAULT_TEST) -> Sou
     Args:
       name: ``config.data.source``.
       validation: ``config.data.validation``: how many training examples become the validation split if the
-        data set has none; a fraction if below 1.
-      test: ``config.data.test``: the fraction for testing if the data set has no splits (a folder) or only a
-        training split (TFDS). With the default, a tenth of a folder becomes the validation split, whatever
-        ``validation`` is.
+        data set has none; a fraction if below 1. None: a tenth of a folder's, none of other data sets.
+      test: ``config.data.test``: fraction of the examples that becomes the test split if the data set has no
+        splits (a folder) or only a training split (TFDS).
 
     Raises:
       UserError: the source does not exist or is not prepared, or it is a folder without classes of images.
     """
     _, kind, rest = _parse(name)
-    return _with_validation(kind.open(rest, test), validation, name)
+    source = kind.open(rest, validation, test)
+    train = source.splits["train"]
+    count = _held_out(kind, validation, len(train))
+    if "validation" in source.splits or not count:
+        return source
+    if count >= len(train):
+        raise UserError(
+            f"config.data.validation = {validation}: {name} has only {len(train)} training examples"
+        )
+    rows = permutation(len(train), seed=0)  # the last of a shuffle that never changes
+    held_out = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
+    return dataclasses.replace(source, splits=source.splits | held_out)
 
 
-def prepare_source(name: str, directory: Path, say: Say) -> None:
-    """Do what must be done once before a source can be opened, such as a download.
+def download(name: str, directory: Path, say: Say) -> None:
+    """Download a source, or do what else must be done once before it can be opened.
 
     Args:
       name: ``config.data.source``.
@@ -87,13 +108,13 @@ def prepare_source(name: str, directory: Path, say: Say) -> None:
       say: takes a line for the user.
 
     Raises:
-      UserError: the source does not exist, or can't be prepared.
+      UserError: the source does not exist, or can't be downloaded.
     """
     prefix, kind, rest = _parse(name)
-    if kind.prepare is not None:
+    if kind.download is not None:
         busy = f"another process is preparing a {prefix} data set: waiting for it"
         with locked(directory / f"{prefix}.lock", lambda: say(busy)):
-            kind.prepare(rest, say)
+            kind.download(rest, say)
 
 
 def identity(name: str) -> str:
@@ -118,7 +139,7 @@ def may_change(name: str) -> bool:
     return found is not None and found[1].may_change
 
 
-def known_examples(name: str, validation: float) -> int | None:
+def known_examples(name: str, validation: float | None) -> int | None:
     """Return the size of the training split of a source that is not opened, or None if that is unknown.
 
     Args:
@@ -129,7 +150,7 @@ def known_examples(name: str, validation: float) -> int | None:
     if found is None or (sizes := found[1].known_sizes(found[2])) is None:
         return None
     examples, has_validation = sizes
-    return examples if has_validation else examples - _held_out(validation, examples)
+    return examples if has_validation else examples - _held_out(found[1], validation, examples)
 
 
 def _find(name: str) -> tuple[str, Kind, str] | None:
@@ -148,24 +169,10 @@ def _parse(name: str) -> tuple[str, Kind, str]:
     return found
 
 
-def _held_out(validation: float, examples: int) -> int:
+def _held_out(kind: Kind, validation: float | None, examples: int) -> int:
     """Return how many of the training examples ``config.data.validation`` takes."""
-    return round(validation * examples) if validation < 1 else int(validation)
-
-
-def _with_validation(source: Source, validation: float, name: str) -> Source:
-    """Split the validation examples off the training split: the last of a shuffle that never changes."""
-    train = source.splits["train"]
-    count = _held_out(validation, len(train))
-    if "validation" in source.splits or not count:
-        return source
-    if count >= len(train):
-        raise UserError(
-            f"config.data.validation = {validation}: {name} has only {len(train)} training examples"
-        )
-    rows = permutation(len(train), seed=0)
-    held_out = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
-    return dataclasses.replace(source, splits=source.splits | held_out)
+    part = kind.held_out if validation is None else validation
+    return round(part * examples) if part < 1 else int(part)
 
 
 def _with_test(source: Source, test: float) -> Source:

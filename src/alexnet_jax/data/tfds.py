@@ -1,7 +1,6 @@
 """The source ``tfds:NAME[/CONFIG][:VERSION]``: data sets of TFDS, as ``array_record`` or TFRecords.
 
-They are read without TensorFlow; only their preparation needs it. TFDS itself is imported on first
-use.
+They are read without TensorFlow, which only their preparation needs. TFDS itself is imported on first use.
 """
 
 import bisect
@@ -49,9 +48,7 @@ def open_tfds(name: str) -> Source:
 
     path, root, directory = _find(name)
     if directory is None:
-        raise UserError(
-            _missing(name) or f"TFDS has not prepared {name} in {root}: alexnet-jax prepare does it"
-        )
+        raise UserError(_missing(name) or f"TFDS has not prepared {name} in {root}: run alexnet-jax prepare")
     info = tfds.builder_from_directory(directory).info
     image, label = _keys(info, name)
     if "train" not in info.splits:
@@ -115,8 +112,7 @@ def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, A
         features = builder.info.features
         return lambda i: features.deserialize_example_np(records[i], decoders=encoded)
     raise UserError(
-        f"{directory} holds {builder.info.file_format.value} files:"
-        " array_record and tfrecord are those that can be read"
+        f"{directory} holds {builder.info.file_format.value} files; array_record or tfrecord is needed"
     )
 
 
@@ -166,7 +162,7 @@ def _prepared(directory: Path, version: str) -> Path | None:
     return max(found, key=numbers, default=None)
 
 
-def prepare_tfds(name: str, say: Callable[[str], None]) -> None:
+def download(name: str, say: Callable[[str], None]) -> None:
     """Let TFDS download and prepare a data set, unless it has done so before.
 
     This runs in a separate process, because it imports TensorFlow. (It does not use the command
@@ -184,10 +180,10 @@ def prepare_tfds(name: str, say: Callable[[str], None]) -> None:
         return
     if problem := _missing(name):
         raise UserError(problem)
-    say(f"TFDS prepares {name} in {root}")
+    say(f"TFDS is preparing {name} in {root}")
     done = subprocess.run([sys.executable, "-c", _PREPARE, name, str(root)], check=False)
     if done.returncode:
-        raise UserError(f"TFDS could not prepare {name}: its own messages, above, say why")
+        raise UserError(f"TFDS could not prepare {name}: see its messages above")
 
 
 _PREPARE = """
@@ -209,7 +205,7 @@ def _find(name: str) -> tuple[str, Path, Path | None]:
 
 
 def _missing(name: str) -> str:
-    """Say what TFDS lacks to prepare a data set, or nothing. This writes no files."""
+    """Return what TFDS lacks to prepare a data set, or "" if it lacks nothing. Write no files."""
     import tensorflow_datasets as tfds
 
     path, root, _ = _find(name)
@@ -221,7 +217,7 @@ def _missing(name: str) -> str:
     by_hand = root / "downloads" / "manual"
     missing = [archive for archive in _BY_HAND.get(data_set, ()) if not (by_hand / archive).exists()]
     install = "pip install -e '.[tensorflow]'"
-    again = "the same command again"
+    again = "run the same command again"
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
     if missing:
         archives = f"put {' and '.join(missing)} (from image-net.org, with an account) into {by_hand}"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.validate import validate
-from alexnet_jax.data import build
+from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import Cache, load
 from alexnet_jax.data.dataset import cache_path, check_source
 from alexnet_jax.runtime import progress
@@ -38,7 +38,7 @@ def prepare(config: ConfigDict, force: bool = False, say: Callable[[str], None] 
         say(f"verifying every byte of {path}")
     else:
         say(f"reading the list of images of {config.data.source}")
-    build.prepare(path, config.data, say, force)
+    build(path, config.data, say, force)
     cache = load(path, whole=exists)
     if exists:
         check_source(cache.info, config.data)

@@ -14,7 +14,9 @@ from alexnet_jax.data.loader import training_batches
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.parallel.placement import on_devices
+from alexnet_jax.parallel.signals import Signals
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint import Checkpoints
@@ -63,7 +65,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     with (
         open_run(config, workdir) as run,
-        hosts.Signals() as signals,
+        Signals() as signals,
         Checkpoints(run.path, run.config.keep_checkpoints) as checkpoints,
     ):
         config, mesh, model = run.config, run.mesh, run.model
@@ -81,7 +83,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
         # ---- Step -------------------------------------------------------------------------------
         update = step_lib.train_step(model, config, mesh, run.steps_per_epoch)
-        predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
+        predict = step_lib.log_probabilities(model, config.data, mesh, splits_units(config))
 
         # ---- State: from the last checkpoint, or new --------------------------------------------
         restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.shards import Images
+from alexnet_jax.data.stored import Images
 from alexnet_jax.loops.predict import Prediction
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored

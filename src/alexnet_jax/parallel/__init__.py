@@ -1,1 +1,1 @@
-"""The mesh, what lies where on it, what the devices communicate, and several processes as one run."""
+"""The mesh, how arrays are placed on it, what the devices communicate, and several processes as one run."""

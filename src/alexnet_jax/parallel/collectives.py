@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.layers import Classifier
 from alexnet_jax.net.shapes import config_shapes
+from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 
 Pass: TypeAlias = Literal["forward", "backward", "update"]
 
@@ -69,7 +70,7 @@ def expected(
     computed = {"float32": 4, "bfloat16": 2}[config.dtype]
     gathered, scattered = gathered_itemsize or computed, scattered_itemsize or computed
     towers = config.net.towers
-    batch, trick = config.batch_size // data, config.parallelism == "one_weird_trick"
+    batch, split_units = config.batch_size // data, splits_units(config)
     found: list[Collective] = []
     summed: list[str] = []
     sum_bytes = 2 * 4  # the loss and the error
@@ -86,37 +87,37 @@ def expected(
         own = inputs * (1 if shapes.shared else towers // tower)
         everything = inputs * towers if shapes.gathers else own
         # If the input is units that are split over the data axis, they are those of all examples.
-        split_inputs = trick and len(shapes.inputs) == 1
+        split_inputs = split_units and len(shapes.inputs) == 1
         examples = config.batch_size if split_inputs else batch
-        split_outputs = trick and weights is not None and weights.reads_all_units
+        split_outputs = split_units and weights is not None and weights.reads_all_units
         if split_inputs and split_outputs and data > 1:
-            gather("data", name, examples * own)
+            gather(DATA, name, examples * own)
         if shapes.gathers and tower > 1:
-            gather("tower", name, examples * shapes.gathered * towers)
+            gather(TOWER, name, examples * shapes.gathered * towers)
         if split_outputs and not split_inputs and data > 1:
-            gather("data", name, config.batch_size * everything, has_gradient=not shapes.shared)
+            gather(DATA, name, config.batch_size * everything, has_gradient=not shapes.shared)
         if isinstance(layer, Classifier):
             if split_inputs and data > 1:
                 logits = examples * layer.classes  # float32 in any network
-                found.append(Collective("reduce-scatter", ("data",), (name,), "forward", logits * 4))
+                found.append(Collective("reduce-scatter", (DATA,), (name,), "forward", logits * 4))
                 back = logits * (gathered_itemsize or 4)
-                found.append(Collective("all-gather", ("data",), (name,), "backward", back))
+                found.append(Collective("all-gather", (DATA,), (name,), "backward", back))
             if tower > 1:
                 found.append(
-                    Collective("all-reduce", ("tower",), (name,), "forward", batch * layer.classes * 4)
+                    Collective("all-reduce", (TOWER,), (name,), "forward", batch * layer.classes * 4)
                 )
         if weights is None:
             continue
-        whole = {kind: axes for kind, axes in weights.axes.items() if not (trick and "units" in axes)}
+        whole = {kind: axes for kind, axes in weights.axes.items() if not (split_units and "units" in axes)}
         if whole:
             summed.append(name)
         for kind, axes in whole.items():
             sum_bytes += 4 * math.prod(weights.shapes[kind]) // (tower if "tower" in axes else 1)
     if data > 1:
-        found.append(Collective("all-reduce", ("data",), tuple(summed), "backward", sum_bytes))
+        found.append(Collective("all-reduce", (DATA,), tuple(summed), "backward", sum_bytes))
     return found
 
 
 def sent_by_each(collectives: Iterable[Collective], data: int, tower: int) -> float:
     """Return the bytes that each device sends in a step."""
-    return sum(c.sent({"data": data, "tower": tower}) for c in collectives)
+    return sum(c.sent({DATA: data, TOWER: tower}) for c in collectives)

@@ -10,10 +10,9 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes
+from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.collectives import expected, sent_by_each
 from alexnet_jax.runtime.devices import all_devices
-
-DATA, TOWER = "data", "tower"
 
 
 def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -56,7 +55,7 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     )
     others = [f"{d} x {t} {_megabytes(sent[d, t])}" for d, t in shapes if (d, t) != best]
     if others:
-        line += f"; chosen, as each sends {_megabytes(sent[best])} a step ({', '.join(others)})"
+        line += f"; chosen because each sends {_megabytes(sent[best])} in a step ({', '.join(others)})"
     return mesh, line
 
 
@@ -70,10 +69,8 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
     batch, towers = config.batch_size, config.net.towers
     if tower != -1 and towers % tower:
         raise UserError(f"config.mesh: {towers} towers can't be split over {tower} devices")
-    if max(data, 1) * max(tower, 1) > count:
-        raise UserError(
-            f"config.mesh = {(data, tower)} needs {max(data, 1) * max(tower, 1)} devices, {count} are there"
-        )
+    if (needed := max(data, 1) * max(tower, 1)) > count:
+        raise UserError(f"config.mesh = {(data, tower)} needs {needed} devices, but there are {count}")
     splits = [n for n in range(1, towers + 1) if towers % n == 0] if tower == -1 else [tower]
     if data != -1:
         shapes = [(data, t) for t in splits if data * t <= count]
@@ -89,7 +86,7 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
             f"config.batch_size = {batch} can't be split over {d} devices:"
             f" take a multiple of {d}, or --config.mesh='({fits}, {t})'"
         )
-    if config.parallelism == "one_weird_trick":
+    if splits_units(config):
         for layer in config_shapes(config):
             if layer.weights is None or not layer.weights.reads_all_units:
                 continue

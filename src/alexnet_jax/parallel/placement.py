@@ -1,4 +1,4 @@
-"""Where arrays lie on the mesh: their specs, their shardings, and how they get there."""
+"""Place arrays on the mesh: their specs, their shardings, and the transfer to the devices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,20 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.net.shapes import LayerShapes, Params
-from alexnet_jax.parallel.mesh import DATA, TOWER
+from alexnet_jax.parallel.axes import DATA, TOWER
 
 
-def param_specs(layers: Sequence[LayerShapes], parallelism: str) -> Params:
+def param_specs(layers: Sequence[LayerShapes], split_units: bool = False) -> Params:
     """Return how each array of a network is split over the mesh, as `layers.Weights.axes` describes it.
 
-    Towers are split over ``tower``. The units of dense layers are split over ``data`` with
-    ``one_weird_trick``; with ``towers`` each part of the batch has all of them.
+    Towers are split over ``tower``. Every part of the batch has all units of the dense layers, unless
+    they are split over ``data``.
+
+    Args:
+      layers: shapes of the layers.
+      split_units: result of `axes.splits_units`.
     """
-    mesh_axes = {"tower": TOWER, "units": DATA if parallelism == "one_weird_trick" else None, None: None}
+    mesh_axes = {"tower": TOWER, "units": DATA if split_units else None, None: None}
     return {
         shapes.layer.name: {
             kind: P(*(mesh_axes[axis] for axis in axes)) for kind, axes in shapes.weights.axes.items()
@@ -29,12 +33,12 @@ def param_specs(layers: Sequence[LayerShapes], parallelism: str) -> Params:
     }
 
 
-def local_params(layers: Sequence[LayerShapes], parallelism: str, mesh: Mesh) -> Params:
-    """Return the shapes and types of a network's parameters on one device."""
-    places = shardings(mesh, param_specs(layers, parallelism))
+def local_params(layers: Sequence[LayerShapes], split_units: bool, mesh: Mesh) -> Params:
+    """Return the shapes and types of a network's parameters on one device, split as by `param_specs`."""
+    where = shardings(mesh, param_specs(layers, split_units))
     return {
         shapes.layer.name: {
-            kind: jax.ShapeDtypeStruct(places[shapes.layer.name][kind].shard_shape(shape), jnp.float32)
+            kind: jax.ShapeDtypeStruct(where[shapes.layer.name][kind].shard_shape(shape), jnp.float32)
             for kind, shape in shapes.params.items()
         }
         for shapes in layers
@@ -42,9 +46,9 @@ def local_params(layers: Sequence[LayerShapes], parallelism: str, mesh: Mesh) ->
     }
 
 
-def net_axes(parallelism: str) -> dict[str, str]:
+def net_axes(split_units: bool) -> dict[str, str]:
     """Return the axes that `model.Net.__call__` needs inside a ``shard_map`` on this mesh."""
-    return {"tower_axis": TOWER} | ({"batch_axis": DATA} if parallelism == "one_weird_trick" else {})
+    return {"tower_axis": TOWER} | ({"batch_axis": DATA} if split_units else {})
 
 
 def shardings(mesh: Mesh, specs: Any) -> Any:

@@ -54,9 +54,8 @@ def _listen(port: int, count: int, deadline: float) -> str:
         connections = []
         while len(started) < count - 1 and not problem and time.monotonic() < deadline:
             server.settimeout(max(0.01, deadline - time.monotonic()))
-            with contextlib.suppress(
-                OSError, ValueError
-            ):  # the deadline, or a connection from another program
+            # The deadline passes, or another program connects.
+            with contextlib.suppress(OSError, ValueError):
                 connection = opened.enter_context(server.accept()[0])
                 connection.settimeout(5)
                 with connection.makefile() as lines:

@@ -14,14 +14,16 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax.data.cache import DataInfo
+from alexnet_jax.config.settings import BY_KEY
+from alexnet_jax.data.cache import read_info
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.sources import known_examples
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.net.shapes import config_shapes
+from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.collectives import Collective
-from alexnet_jax.parallel.mesh import DATA, TOWER, make_mesh, possible_shapes
+from alexnet_jax.parallel.mesh import make_mesh, possible_shapes
 from alexnet_jax.parallel.placement import local_params
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import Chip
@@ -167,7 +169,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
     # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`ops.conv` has one).
     costs = {} if on_cpu else compiled.cost_analysis() or {}
     program = hlo.parse(compiled.as_text() or "")
-    local = local_params(model.shapes, config.parallelism, mesh)
+    local = local_params(model.shapes, splits_units(config), mesh)
     try:
         collectives = hlo.collectives(program, sizes, config.net.layers, local)
     except hlo.UnknownCollective as error:
@@ -214,7 +216,7 @@ def compare(
       UserError: no mesh is possible.
     """
     plans: list[Plan] = []
-    for parallelism in ("towers", "one_weird_trick"):
+    for parallelism in BY_KEY["parallelism"].choices:
         config = config.copy_and_resolve_references()
         config.parallelism = parallelism
         try:
@@ -224,7 +226,7 @@ def compare(
                 raise
             continue  # the dense layers' units can't be split over any of these meshes
         for data, tower in shapes:
-            if data > 1 or parallelism == "towers":
+            if data > 1 or not splits_units(config):
                 plans.append(plan(config, topology, chip, make_mesh(data, tower, devices)))
     return plans
 
@@ -270,12 +272,6 @@ def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
 def _steps(config: ConfigDict) -> int | None:
     if config.num_steps is not None:
         return config.num_steps
-    path = cache_path(config.data)
-    try:
-        examples = DataInfo.load(path).splits["train"]
-    except (OSError, ValueError, KeyError, TypeError):
-        known = known_examples(config.data.source, config.data.validation)
-        if known is None:
-            return None
-        examples = known
-    return total_steps(config, examples // config.batch_size)
+    info = read_info(cache_path(config.data))
+    examples = info.splits["train"] if info else known_examples(config.data.source, config.data.validation)
+    return None if examples is None else total_steps(config, examples // config.batch_size)

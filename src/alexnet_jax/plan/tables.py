@@ -1,6 +1,6 @@
 """Plans for people: one in full, or several side by side."""
 
-from alexnet_jax.parallel.mesh import DATA, TOWER
+from alexnet_jax.parallel.axes import DATA, TOWER
 from alexnet_jax.plan.plan import Plan, best_of
 from alexnet_jax.text import aligned, size_in_words
 

@@ -18,8 +18,16 @@ _NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # of this
 
 
 def say(line: str) -> None:
-    """Print a line on standard output."""
-    print(line, flush=True)
+    """Print a line on standard output, above a bar if there is one.
+
+    If the reader has ended, as ``tee`` does after Ctrl-C, discard this line and all later ones: a run must be
+    able to save what it has.
+    """
+    try:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(line: str) -> None:

@@ -173,7 +173,7 @@ class Checkpoints:
         placed = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
             params,
-            shardings(mesh, param_specs(model.shapes, "towers")),
+            shardings(mesh, param_specs(model.shapes)),
         )
         try:
             return number, self._restore(number, params=placed)["params"]

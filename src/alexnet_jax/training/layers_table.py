@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.layers import Classifier
 from alexnet_jax.net.model import Net
-from alexnet_jax.parallel.mesh import DATA, TOWER
+from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import param_specs
 from alexnet_jax.text import aligned, size_in_words
 from alexnet_jax.training.step import TrainState, abstract_state
@@ -23,7 +23,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     optimizer keeps for them, ``outputs`` those of the activations of one forward pass, both on each device.
     """
     state = abstract_state(model, config, mesh)
-    specs = param_specs(model.shapes, config.parallelism)
+    specs = param_specs(model.shapes, splits_units(config))
     held_by_layer = _bytes_by_layer(state)
     data, tower = mesh.shape[DATA], mesh.shape[TOWER]
     rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "weights", "outputs")]
@@ -35,7 +35,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         elements = sum(math.prod(shape) for shape in arrays.values())
         # The shape (examples, towers, ...) on one device.
         local = (config.batch_size // data, model.towers // tower, *shapes.outputs)
-        if config.parallelism == "one_weird_trick" and len(shapes.outputs) == 1:
+        if splits_units(config) and len(shapes.outputs) == 1:
             local = (config.batch_size, local[1], shapes.outputs[0] // data)
         itemsize = model.dtype.itemsize
         if isinstance(layer, Classifier):  # the logits belong to no tower

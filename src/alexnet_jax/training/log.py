@@ -40,12 +40,6 @@ class Progress:
             dynamic_ncols=True,
         )
 
-    def say(self, line: str) -> None:
-        """A line for the user, above the bar if there is one."""
-        if self._writes:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
-
     def train(self, step: int, loss: float, top1_error: float, rate: float, images_per_second: float) -> None:
         """The mean over the updates since the last such line."""
         record = {
@@ -59,14 +53,14 @@ class Progress:
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(step - self._bar.n)
         if self._bar.disable:
-            self.say(f"step {step} (epoch {step / self._steps_per_epoch:.2f}): {text}")
+            hosts.say(f"step {step} (epoch {step / self._steps_per_epoch:.2f}): {text}")
 
     def evaluation(self, step: int, result: Result) -> None:
         """The errors at a step."""
         fields = vars(result)
         where = {name: fields[name] for name in ("split", "views", "examples")}
         self._write("eval", step, where, {k: v for k, v in fields.items() if k not in where})
-        self.say(
+        hosts.say(
             f"step {step} (epoch {step / self._steps_per_epoch:.2f}): {result.split} loss {result.loss:.4f},"
             f" error {result.top1_error:.2%} (top 5 {result.top5_error:.2%})"
         )
@@ -82,7 +76,7 @@ class Progress:
             " ".join([name, *(f"{value:.1e}" for value in values.values())])
             for name, values in layers.items()
         ]
-        self.say("  mean |w|, mean |step|: " + ", ".join(columns))
+        hosts.say("  mean |w|, mean |step|: " + ", ".join(columns))
 
     def close(self) -> None:
         """Everything is on disk."""
@@ -155,7 +149,7 @@ class Meter:
             self._fetched.append(metrics)
             self._timed += 1
             if warning := self._watch.see(step, float(metrics["loss"])):
-                self._progress.say(warning)
+                hosts.say(warning)
             if step % self._log_every == 0 or step == self._last_step:
                 means = {
                     name: float(np.mean([m[name] for m in self._fetched])) for name in ("loss", "top1_error")

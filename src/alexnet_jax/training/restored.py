@@ -17,7 +17,8 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.net.shapes import Params
-from alexnet_jax.parallel.mesh import DATA, local_mesh
+from alexnet_jax.parallel.axes import DATA
+from alexnet_jax.parallel.mesh import local_mesh
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.step import features, log_probabilities

@@ -22,7 +22,7 @@ from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, rando
 from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.model import Net, abstract_params, apply, hidden, init
 from alexnet_jax.net.shapes import Params
-from alexnet_jax.parallel.mesh import DATA, TOWER
+from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
 from alexnet_jax.training.optimizer import learning_rates, optimizer, velocity
 from alexnet_jax.training.scores import mean_log_probabilities
@@ -43,7 +43,7 @@ class TrainState:
 def state_specs(model: Net, config: ConfigDict) -> TrainState:
     """Return how each array lies on the mesh: an optimizer's as its parameter, scalars on all devices."""
     params = abstract_params(model)
-    specs = param_specs(model.shapes, config.parallelism)
+    specs = param_specs(model.shapes, splits_units(config))
     tx = optimizer(config, params, steps_per_epoch=1)  # its state has the same structure for any number
     opt_state = optax.tree.map_params(
         tx,
@@ -87,7 +87,7 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
     """
     tx = optimizer(config, abstract_params(model), steps_per_epoch)
     specs = state_specs(model, config)
-    axes = net_axes(config.parallelism)
+    axes = net_axes(splits_units(config))
 
     @partial(
         jax.shard_map,
@@ -153,18 +153,18 @@ def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.L
 
 
 def log_probabilities(
-    model: Net, data: ConfigDict, mesh: Mesh, parallelism: str = "towers"
+    model: Net, data: ConfigDict, mesh: Mesh, split_units: bool = False
 ) -> jax.stages.Wrapped:
     """Compiles ``(params, images, statistics, views) -> log of the softmax, averaged over the views``.
 
     Images are uint8 of shape (batch, height, width, 3), the result float32 of shape (batch, classes);
-    views is 1, the centre, or 10: see `fixed_views`. The parameters lie as ``parallelism`` has them.
+    views is 1, the centre, or 10: see `fixed_views`. For ``split_units`` see `param_specs`.
     """
 
     def averaged(logits_NxBxC: jax.Array) -> jax.Array:
         return mean_log_probabilities(jax.nn.log_softmax(logits_NxBxC))
 
-    return _of_views(averaged, P(DATA), model, data, mesh, parallelism)
+    return _of_views(averaged, P(DATA), model, data, mesh, split_units)
 
 
 def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array]:
@@ -177,7 +177,7 @@ def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Arra
     def only(features_1xBxU: jax.Array) -> jax.Array:
         return features_1xBxU[0]
 
-    return partial(_of_views(only, P(DATA, TOWER), model, data, mesh, "towers", hidden), views=1)
+    return partial(_of_views(only, P(DATA, TOWER), model, data, mesh, False, hidden), views=1)
 
 
 def _of_views(
@@ -186,7 +186,7 @@ def _of_views(
     model: Net,
     data: ConfigDict,
     mesh: Mesh,
-    parallelism: str,
+    split_units: bool,
     run: Callable[..., jax.Array] = apply,
 ) -> jax.stages.Wrapped:
     """Compile ``run`` on test views, and ``joined`` on its results, an array with a leading axis of views."""
@@ -199,13 +199,13 @@ def _of_views(
         @partial(
             jax.shard_map,
             mesh=mesh,
-            in_specs=(param_specs(model.shapes, parallelism), P(DATA), P()),
+            in_specs=(param_specs(model.shapes, split_units), P(DATA), P()),
             out_specs=places,
         )
         def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:
             def one_view(view_3: jax.Array) -> jax.Array:
                 view = test_view(images, view_3, statistics, data)
-                return run(model, params, view, **net_axes(parallelism))
+                return run(model, params, view, **net_axes(split_units))
 
             return joined(lax.map(one_view, jnp.asarray(table)))
 

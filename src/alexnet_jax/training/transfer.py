@@ -89,7 +89,7 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
     params = {name: net.params[name] for name in ours if not (is_new and name == classifier)}
     line = f"starts from {config.init_from}, step {net.step}: {', '.join(params)} taken"
     if is_new:
-        sharding = shardings(mesh, param_specs(model.shapes, "towers"))[classifier]
+        sharding = shardings(mesh, param_specs(model.shapes))[classifier]
         params[classifier] = _classifier(model, config, sharding)
         why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
         line += f"; {classifier} is re-initialised ({why})"

@@ -1,0 +1,82 @@
+"""Read the images of a cache, at any position.
+
+    train-00007.images    images one after the other, raw: uint8 of shape (height, width, 3), or as JPEG files
+    train.offsets.npy     (examples + 1,) int64: the first byte of each image in the split's joined files
+
+Files are read, not mapped into memory: memory use does not grow with what was read, and a truncated file
+raises an exception instead of ending the process.
+"""
+
+import math
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_jax.data.images import decode_into
+from alexnet_jax.errors import RunError
+
+
+class Images:
+    """The images of a split, read from its files on access: ``images[rows]`` is an array.
+
+    Attributes:
+      shape: (examples, height, width, 3).
+    """
+
+    def __init__(self, paths: Sequence[Path], offsets: np.ndarray, size: int, encoding: str) -> None:
+        self.shape = (len(offsets) - 1, size, size, 3)
+        self._paths, self._offsets, self._encoding = paths, offsets, encoding
+        self._begins = np.cumsum([0, *(path.stat().st_size for path in paths)])
+        self._files = [os.open(path, os.O_RDONLY) for path in paths]
+        weakref.finalize(self, _close, self._files)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        """Return images as uint8 of shape (rows, height, width, 3). Raises the exceptions of `read`."""
+        chosen = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows, int)
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        self.read(chosen, out)
+        return out
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Read images into an array.
+
+        Args:
+          rows: the images, of shape (rows,).
+          out: contiguous uint8 of shape (rows, height, width, 3).
+
+        Raises:
+          IndexError: a row is out of range.
+          RunError: a file was truncated, or a JPEG is damaged.
+        """
+        if not len(rows):
+            return
+        if not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"a row is out of range: there are {len(self)}")
+        begins, ends = self._offsets[rows], self._offsets[rows + 1]
+        numbers = np.searchsorted(self._begins, begins, side="right") - 1
+        starts = begins - self._begins[numbers]
+        pixels, size = out.data.cast("B"), math.prod(self.shape[1:])
+        columns = (numbers.tolist(), starts.tolist(), (ends - begins).tolist())
+        for i, (number, start, length) in enumerate(zip(*columns, strict=True)):
+            try:
+                if self._encoding == "raw":
+                    read = os.preadv(self._files[number], [pixels[i * size : (i + 1) * size]], start)
+                else:
+                    content = os.pread(self._files[number], length, start)
+                    read = len(content)
+                    decode_into(out[i], content)
+            except (OSError, ValueError) as error:
+                raise RunError(f"{self._paths[number]} is damaged ({error}) at byte {start}") from error
+            if read != length:
+                raise RunError(f"{self._paths[number]} is damaged: it was cut off")
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

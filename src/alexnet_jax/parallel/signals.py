@@ -1,0 +1,57 @@
+"""SIGTERM and Ctrl-C: a training loop saves before it stops, and all processes stop at the same step."""
+
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from alexnet_jax.runtime import jax_compat
+
+
+class Signals:
+    """Record SIGTERM and Ctrl-C for a loop to act on. A second one ends the process at once.
+
+    With several processes, a signal to any of them stops all at the same step, which JAX's preemption service
+    chooses.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+        self._stop_all = jax_compat.preemption_request() if jax.process_count() > 1 else None
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other one
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._before[signum] = signal.signal(signum, self._note)
+        return self
+
+    def stop_after(self, step: int) -> int | None:
+        """Return the signal that asks to stop after this step, on all processes alike, or None to continue.
+
+        Call it once before the first step, and after every step.
+        """
+        if jax.process_count() > 1:
+            reached = multihost_utils.reached_preemption_sync_point(step)
+            return (self._received or signal.SIGTERM) if reached else None
+        return self._received
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._received = signum
+        signal.signal(signum, signal.SIG_DFL)
+        # Not with print, which the signal may have interrupted. A closed stream is no error here.
+        with contextlib.suppress(OSError):
+            os.write(2, f"{signal.Signals(signum).name}: saving; again to stop at once\n".encode())
+        if self._stop_all is not None:
+            self._stop_all()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,39 @@
+"""The images of a cache are read at any position, and damage is an error."""
+
+import os
+
+import numpy as np
+import pytest
+
+from alexnet_jax.data.dataset import open_cache
+from alexnet_jax.errors import RunError
+
+
+@pytest.fixture
+def data(tiny, tmp_path):
+    tiny.data.cache_dir = str(tmp_path)
+    return tiny.data
+
+
+def test_any_rows_in_any_order_from_many_files(data, monkeypatch):
+    monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 192 * 100)
+    found = open_cache(data, print)
+    assert len(list(found.directory.glob("train-*.images"))) == 13
+    everything = found.images["train"][:]
+    rows = np.random.default_rng(0).integers(0, 1293, 500)
+    np.testing.assert_array_equal(found.images["train"][rows], everything[rows])
+    np.testing.assert_array_equal(found.images["train"][-3:], everything[-3:])
+    with pytest.raises(IndexError):
+        found.images["train"][[1293]]
+
+
+def test_damage_while_it_is_read_is_an_error(data):
+    data.encoding, data.image_size = "jpeg", 16
+    found = open_cache(data, print)
+    path = found.directory / "train-00000.images"
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
+        found.images["train"][:1]
+    os.truncate(path, 10)
+    with pytest.raises(RunError, match=r"train-00000.images is damaged"):
+        found.images["train"][100:101]
