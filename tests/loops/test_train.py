@@ -11,7 +11,9 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -23,6 +25,7 @@ from alexnet_jax.files import absolute
 from alexnet_jax.loops.train import train
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.log import Watch
+from alexnet_jax.training.optimizer import OPTIMIZERS
 from tests.conftest import RECIPES
 
 
@@ -211,6 +214,19 @@ def test_a_start_that_was_killed_can_be_started_again(tiny, trained, tmp_path, l
     (tmp_path / "config.json.writing").write_text("{")
     train(tiny, str(tmp_path))
     same_bits(trained, tmp_path)
+
+
+def test_the_last_change_is_logged_for_an_optimizer_without_state(tiny, tmp_path, monkeypatch):
+    def down(config, decay, by_rates):
+        return optax.chain(optax.stateless(lambda updates, _: jax.tree.map(jnp.ones_like, updates)), by_rates)
+
+    monkeypatch.setitem(OPTIMIZERS, "momentum", down)
+    tiny.num_steps = 2
+    train(tiny, str(tmp_path))
+    (record,) = lines(tmp_path, "layers")
+    assert {name: of["steps"] for name, of in record["layers"].items()} == pytest.approx(
+        dict.fromkeys(["conv1", "conv2", "fc6", "fc8"], 0.02), rel=1e-4
+    )
 
 
 def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):

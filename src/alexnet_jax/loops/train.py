@@ -6,6 +6,8 @@ import math
 import os
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -21,12 +23,13 @@ from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
-from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.log import Meter, Progress, Watch
-from alexnet_jax.training.optimizer import Plateau
 from alexnet_jax.training.run import open_run, same_run, settle
+from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.scores import Result
+from alexnet_jax.training.state import abstract_state, new_state
 from alexnet_jax.training.workdir import write_workdir
 
 
@@ -89,7 +92,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
     with (
         open_run(config, workdir) as run,
         hosts.Signals() as signals,
-        Checkpoints(run.path, config.keep_checkpoints) as checkpoints,
+        CheckpointWriter(run.path, config.keep_checkpoints) as checkpoints,
     ):
         hosts.say(description)
 
@@ -108,12 +111,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         predict = step_lib.log_probabilities(model, config.data, mesh, config.parallelism)
 
         # ---- State: from the last checkpoint, or new --------------------------------------------
-        restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)
+        restored = checkpoints.restore_last(abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
             step, state, plateau = restored
         else:
             begin = transfer.initial_params(model, config, info, mesh, run.path) if config.init_from else None
-            state = step_lib.new_state(model, config, mesh, begin)
+            state = new_state(model, config, mesh, begin)
             step, plateau = 0, Plateau()
         if step > total_steps:
             raise UserError(
@@ -147,17 +150,19 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         reductions = on_devices(np.int32(plateau.reductions), mesh)
         with contextlib.closing(progress), contextlib.closing(batches):
             for images, labels in batches:
+                evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps
+                before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below
                 state, metrics = update(state, images, labels, reductions, stats)
                 step += 1
                 meter.add(step, metrics)
 
                 error = None
-                if step % eval_every == 0 or step == total_steps:
+                if before is not None:
                     meter.fetch()  # a loss that is not finite ends the run here, before anything is saved
                     member = partial(predict, state.params, statistics=stats, views=1)
                     result = error_rates([member], cache, split, 1, config.batch_size, mesh)
                     progress.evaluation(step, result)
-                    progress.magnitudes(step, step_lib.mean_magnitudes(state))
+                    progress.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
                     error = result.top1_error if split == "validation" else None
                     if config.schedule.name == "plateau" and step % eval_every == 0:
                         plateau = plateau.after(result.top1_error, config.schedule)

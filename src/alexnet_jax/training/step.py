@@ -4,8 +4,6 @@ Both run under ``jax.shard_map`` on the mesh ('data', 'tower'): a batch is split
 parameters and activations of a tower live on that tower's devices.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,72 +18,27 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.model import Net, abstract_params, apply, init
+from alexnet_jax.net.model import Net, abstract_params, apply
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.mesh import DATA, TOWER
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
-from alexnet_jax.training.optimizer import learning_rates, optimizer, velocity
+from alexnet_jax.training.optimizer import optimizer
+from alexnet_jax.training.schedule import learning_rates
 from alexnet_jax.training.scores import mean_log_probabilities
+from alexnet_jax.training.state import TrainState, abstract_state, state_specs
 
 Metrics: TypeAlias = dict[str, jax.Array]
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[])
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """What an update reads and writes: updates done, parameters, and the optimizer's state."""
-
-    step: Any
-    params: Params
-    opt_state: optax.OptState
-
-
-def state_specs(model: Net, config: ConfigDict) -> TrainState:
-    """Return how each array lies on the mesh: an optimizer's as its parameter, scalars on all devices."""
-    params = abstract_params(model)
-    specs = param_specs(model.shapes, config.parallelism)
-    tx = optimizer(config, params, steps_per_epoch=1)  # its state has the same structure for any number
-    opt_state = optax.tree.map_params(
-        tx,
-        lambda _, spec: spec,
-        jax.eval_shape(tx.init, params),
-        specs,
-        transform_non_params=lambda _: P(),
-    )
-    return TrainState(P(), specs, opt_state)
-
-
-def abstract_state(model: Net, config: ConfigDict, mesh: Mesh) -> TrainState:
-    """The state's shapes, types and places on the mesh, without values."""
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(partial(_create_state, model, config), abstract_params(model)),
-        shardings(mesh, state_specs(model, config)),
-    )
-
-
-def new_state(model: Net, config: ConfigDict, mesh: Mesh, params: Params | None = None) -> TrainState:
-    """The state before the first update, on the mesh; parameters drawn from the seed if none are given."""
-    places = shardings(mesh, state_specs(model, config))
-    return jax.jit(partial(_create_state, model, config), out_shardings=places)(params)
-
-
-def _create_state(model: Net, config: ConfigDict, params: Params | None) -> TrainState:
-    if params is None:
-        params = init(model, named_key(jax.random.key(config.seed), "init"))
-    tx = optimizer(config, params, steps_per_epoch=1)
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
 
 
 def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int) -> jax.stages.Wrapped:
     """Compile ``(state, images, labels, reductions, statistics) -> (state, metrics)``.
 
     Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); ``reductions`` is
-    `Plateau.reductions`. The metrics are those of the batch before the update: ``loss`` (cross-entropy in
-    nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest of the
-    kernels'; layers may have smaller ones). The state is donated.
+    `schedule.Plateau.reductions`. The metrics are those of the batch before the update: ``loss``
+    (cross-entropy in nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest
+    of the kernels'; layers may have smaller ones). The state is donated.
     """
-    tx = optimizer(config, abstract_params(model), steps_per_epoch)
+    tx = optimizer(config, abstract_params(model))
     specs = state_specs(model, config)
     axes = net_axes(config.parallelism)
 
@@ -119,11 +72,10 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
 
         (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         wrong = lax.pmean(jnp.mean(jnp.argmax(logits, axis=-1) != labels_B), DATA)
-        when = {"step": state.step, "reductions": reductions}
-        changes, opt_state = tx.update(gradients, state.opt_state, state.params, **when)
+        rates = learning_rates(config, state.params, steps_per_epoch, state.step, reductions)
+        changes, opt_state = tx.update(gradients, state.opt_state, state.params, rates=rates)
         params = optax.apply_updates(state.params, changes)
-        rates = learning_rates(config, state.params, steps_per_epoch, **when)
-        largest = functools.reduce(jnp.maximum, [kinds["kernel"] for kinds in rates.values()])
+        largest = jnp.stack([kinds["kernel"] for kinds in rates.values()]).max()
         metrics = {"loss": loss, "top1_error": wrong, "learning_rate": largest}
         return TrainState(state.step + 1, params, opt_state), metrics
 
@@ -214,15 +166,17 @@ def _of_views(
 
 
 @jax.jit
-def mean_magnitudes(state: TrainState) -> dict[str, dict[str, jax.Array]]:
-    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}`` of the kernels.
+def mean_magnitudes(before: Params, params: Params) -> dict[str, dict[str, jax.Array]]:
+    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |change of w|}, ...}`` of the kernels.
 
-    ``steps`` is missing for an optimizer that does not keep the last change.
+    Args:
+      before: the parameters before an update.
+      params: those after it.
     """
-    trees = {"weights": state.params, "steps": velocity(state.opt_state)}
     return {
         layer: {
-            name: jnp.mean(jnp.abs(tree[layer]["kernel"])) for name, tree in trees.items() if tree is not None
+            "weights": jnp.mean(jnp.abs(kinds["kernel"])),
+            "steps": jnp.mean(jnp.abs(kinds["kernel"] - before[layer]["kernel"])),
         }
-        for layer in state.params
+        for layer, kinds in params.items()
     }
