@@ -24,7 +24,6 @@ from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.loops.train import train
 from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.log import Watch
 from alexnet_jax.training.optimizer import OPTIMIZERS
 from tests.conftest import RECIPES
 
@@ -241,21 +240,6 @@ def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
     np.testing.assert_array_equal(before["conv1"]["kernel"], after["conv1"]["kernel"])
     assert not np.array_equal(before["conv2"]["kernel"], after["conv2"]["kernel"])
     assert "changed: optimizer.layers.conv1.learning_rate: None -> 0.0" in capsys.readouterr().out
-
-
-def test_stuck_is_told_once():
-    watch = Watch(classes=10, steps_per_epoch=20)
-    warnings = [watch.see(step, 2.30) for step in range(300)]
-    told = [w for w in warnings if w]
-    assert len(told) == 1
-    assert warnings.index(told[0]) == 99
-    assert "ln(10) = 2.303" in told[0]
-    assert "the variants std03 and small_bias" in told[0]
-
-
-def test_a_net_that_learns_is_not_called_stuck():
-    watch = Watch(classes=10, steps_per_epoch=20)
-    assert not any(watch.see(step, 2.3 - 0.001 * step) for step in range(300))
 
 
 def command(workdir, cache_dir, *more):

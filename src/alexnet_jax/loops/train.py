@@ -25,11 +25,13 @@ from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.layers_table import layers_table
-from alexnet_jax.training.log import Meter, Progress, Watch
+from alexnet_jax.training.log import Log
+from alexnet_jax.training.meter import Meter
 from alexnet_jax.training.run import open_run, same_run, settle
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.scores import Result
 from alexnet_jax.training.state import abstract_state, new_state
+from alexnet_jax.training.watch import Watch
 from alexnet_jax.training.workdir import write_workdir
 
 
@@ -142,13 +144,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         # ---- Loop -------------------------------------------------------------------------------
         hosts.say(f"{run.steps_per_epoch:,} steps an epoch, {total_steps:,} in all; compiling the first")
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
-        progress = Progress(run.path, step, total_steps, run.steps_per_epoch)
+        log = Log(run.path, step, total_steps, run.steps_per_epoch)
         watch = Watch(classes, run.steps_per_epoch)
-        meter = Meter(progress, watch, config.batch_size, run.interval("log_every"), total_steps)
+        meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps)
         batches = training_batches(cache, config, mesh, step, total_steps)
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
-        with contextlib.closing(progress), contextlib.closing(batches):
+        with contextlib.closing(log), contextlib.closing(batches):
             for images, labels in batches:
                 evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps
                 before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below
@@ -161,8 +163,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                     meter.fetch()  # a loss that is not finite ends the run here, before anything is saved
                     member = partial(predict, state.params, statistics=stats, views=1)
                     result = error_rates([member], cache, split, 1, config.batch_size, mesh)
-                    progress.evaluation(step, result)
-                    progress.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
+                    log.evaluation(step, result)
+                    log.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
                     error = result.top1_error if split == "validation" else None
                     if config.schedule.name == "plateau" and step % eval_every == 0:
                         plateau = plateau.after(result.top1_error, config.schedule)
