@@ -16,8 +16,8 @@ from resident import options, recipe, resident_step
 
 from alexnet_jax.parallel import hosts
 from alexnet_jax.runtime import huge_pages
-from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.optimizer import Plateau
+from alexnet_jax.training.checkpoint_writer import CheckpointWriter
+from alexnet_jax.training.schedule import Plateau
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     held: list[float] = []
     with (
         tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory,
-        Checkpoints(epath.Path(directory), keep=1) as checkpoints,
+        CheckpointWriter(epath.Path(directory), keep=1) as checkpoints,
     ):
         for turn in range(2 + 2 * args.times):  # the first two are not counted
             saves = turn % 2 == 0

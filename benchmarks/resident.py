@@ -16,6 +16,7 @@ from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step
+from alexnet_jax.training.state import TrainState, new_state
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
@@ -40,7 +41,7 @@ class Resident(NamedTuple):
     model: Net
     mesh: Mesh
     which: str
-    state: step.TrainState
+    state: TrainState
     images: jax.Array
     labels: jax.Array
     stats: Statistics
@@ -56,7 +57,7 @@ def resident(config: ConfigDict) -> Resident:
     images, labels = on_devices((images_BxHxWx3, labels_B), mesh, DATA)
     mean = np.full((size, size, 3), 128.0)
     stats = on_devices(statistics(mean, 1000 * np.eye(3), config.data.color_noise_reading), mesh)
-    return Resident(model, mesh, which, step.new_state(model, config, mesh), images, labels, stats)
+    return Resident(model, mesh, which, new_state(model, config, mesh), images, labels, stats)
 
 
 def resident_step(config: ConfigDict) -> tuple[jax.stages.Lowered, tuple[Any, ...], str]:

@@ -40,6 +40,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+def every_variant(recipe):
+    """The paths of a shipped recipe with each of its variants, and without."""
+    nets = {"quick", "lrn18", "figure1_relu", "figure1_tanh", "local13", "local11", "towers"}
+    for variant in ("", *recipe.variants):
+        net = ""
+        if recipe.name == "cifar10" and variant not in nets:  # the others change one of these nets
+            net = "figure1_relu," if variant == "unit_pixels" else "towers,"
+        yield f"{recipe.name}:{net}{variant}"
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
     return str(tmp_path_factory.mktemp("cache"))

@@ -20,6 +20,7 @@ from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step
+from alexnet_jax.training.state import new_state
 from tests.conftest import RECIPES
 
 
@@ -40,7 +41,7 @@ def ten_steps(config, shape, devices=None):
     taken = cache.images["train"] = Taken(cache.images["train"])
     mesh = make_mesh(*shape, devices)
     model = build(config)
-    state = step.new_state(model, config, mesh)
+    state = new_state(model, config, mesh)
     update = step.train_step(model, config, mesh, steps_per_epoch=80)
     info = cache.info
     stats = on_devices(statistics(info.mean_image, info.color_covariance, "standard_deviation"), mesh)

@@ -8,7 +8,7 @@ import pytest
 from alexnet_jax import UserError, build, get_config
 from alexnet_jax.config import saved
 from alexnet_jax.config.recipe import beside, recipes
-from tests.conftest import CONFIGS, RECIPES
+from tests.conftest import CONFIGS, RECIPES, every_variant
 
 
 def test_variants_combine_in_any_order():
@@ -206,12 +206,8 @@ def test_recipes_lists_all_with_their_variants():
 
 @pytest.mark.parametrize("recipe", [r for r in recipes() if r.verb == "train"], ids=lambda r: r.name)
 def test_every_variant_that_is_listed_can_be_asked_for(recipe):
-    nets = {"quick", "lrn18", "figure1_relu", "figure1_tanh", "local13", "local11", "towers"}
-    for variant in ("", *recipe.variants):
-        net = ""
-        if recipe.name == "cifar10" and variant not in nets:  # the others change one of these nets
-            net = "figure1_relu," if variant == "unit_pixels" else "towers,"
-        get_config(f"{recipe.name}:{net}{variant}")
+    for path in every_variant(recipe):
+        get_config(path)
 
 
 def test_a_sweep_finds_the_recipes_beside_it_before_the_shipped_ones(tmp_path):

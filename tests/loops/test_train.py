@@ -11,7 +11,9 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -22,7 +24,7 @@ from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.loops.train import train
 from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.log import Watch
+from alexnet_jax.training.optimizer import OPTIMIZERS
 from tests.conftest import RECIPES
 
 
@@ -149,6 +151,19 @@ def test_a_start_that_was_killed_can_be_started_again(tiny, trained, tmp_path, l
     same_bits(trained, tmp_path)
 
 
+def test_the_last_change_is_logged_for_an_optimizer_without_state(tiny, tmp_path, monkeypatch):
+    def down(config, decay, by_rates):
+        return optax.chain(optax.stateless(lambda updates, _: jax.tree.map(jnp.ones_like, updates)), by_rates)
+
+    monkeypatch.setitem(OPTIMIZERS, "momentum", down)
+    tiny.num_steps = 2
+    train(tiny, str(tmp_path))
+    (record,) = lines(tmp_path, "layers")
+    assert {name: of["steps"] for name, of in record["layers"].items()} == pytest.approx(
+        dict.fromkeys(["conv1", "conv2", "fc6", "fc8"], 0.02), rel=1e-4
+    )
+
+
 def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
     tiny.num_steps = 10
     train(tiny, str(tmp_path))
@@ -161,21 +176,6 @@ def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
     np.testing.assert_array_equal(before["conv1"]["kernel"], after["conv1"]["kernel"])
     assert not np.array_equal(before["conv2"]["kernel"], after["conv2"]["kernel"])
     assert "changed: optimizer.layers.conv1.learning_rate: None -> 0.0" in capsys.readouterr().out
-
-
-def test_stuck_is_told_once():
-    watch = Watch(classes=10, steps_per_epoch=20)
-    warnings = [watch.see(step, 2.30) for step in range(300)]
-    told = [w for w in warnings if w]
-    assert len(told) == 1
-    assert warnings.index(told[0]) == 99
-    assert "ln(10) = 2.303" in told[0]
-    assert "the variants std03 and small_bias" in told[0]
-
-
-def test_a_net_that_learns_is_not_called_stuck():
-    watch = Watch(classes=10, steps_per_epoch=20)
-    assert not any(watch.see(step, 2.3 - 0.001 * step) for step in range(300))
 
 
 def command(workdir, cache_dir, *more):

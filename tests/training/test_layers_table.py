@@ -8,7 +8,7 @@ from alexnet_jax import build, get_config
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.text import size_in_words
 from alexnet_jax.training.layers_table import layers_table
-from alexnet_jax.training.step import new_state
+from alexnet_jax.training.state import new_state
 from tests.conftest import CONFIGS
 
 

@@ -30,6 +30,15 @@ def test_before_an_epoch_is_over_it_has_no_error(tmp_path, ends):
     assert len(metrics.read(epath.Path(tmp_path)).epoch_errors()) == 0
 
 
+def test_the_last_step_is_that_of_any_line(tmp_path):
+    assert metrics.read(epath.Path(tmp_path)).last == (0, 0.0)
+    write_lines(tmp_path, [1.0, 2.0], [0.9, 0.8])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "eval", "step": 25, "epoch": 2.5}\n')
+    found = metrics.read(epath.Path(tmp_path))
+    assert (found.last, found.steps_per_epoch) == ((25, 2.5), 10)
+
+
 def test_reading_ends_at_a_line_that_is_cut_off(tmp_path):
     write_lines(tmp_path, [1.0, 2.0], [0.9, 0.8])
     with (tmp_path / "metrics.jsonl").open("a") as file:

@@ -6,6 +6,8 @@ import math
 import os
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,11 +21,14 @@ from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.parallel.signals import Signals
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
-from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.log import Meter, Progress, Watch
-from alexnet_jax.training.optimizer import Plateau
+from alexnet_jax.training.checkpoint_writer import CheckpointWriter
+from alexnet_jax.training.log import Log
+from alexnet_jax.training.meter import Meter
 from alexnet_jax.training.run import open_run
+from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.scores import Result
+from alexnet_jax.training.state import abstract_state, new_state
+from alexnet_jax.training.watch import Watch
 from alexnet_jax.training.workdir import write_workdir
 
 
@@ -66,7 +71,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
     with (
         open_run(config, workdir) as run,
         Signals() as signals,
-        Checkpoints(run.path, run.config.keep_checkpoints) as checkpoints,
+        CheckpointWriter(run.path, run.config.keep_checkpoints) as checkpoints,
     ):
         config, mesh, model = run.config, run.mesh, run.model
         hosts.say(run.description)
@@ -86,12 +91,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         predict = step_lib.log_probabilities(model, config.data, mesh, splits_units(config))
 
         # ---- State: from the last checkpoint, or new --------------------------------------------
-        restored = checkpoints.restore_last(step_lib.abstract_state(model, config, mesh), hosts.say)
+        restored = checkpoints.restore_last(abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
             step, state, plateau = restored
         else:
             begin = transfer.initial_params(model, config, info, mesh, run.path) if config.init_from else None
-            state = step_lib.new_state(model, config, mesh, begin)
+            state = new_state(model, config, mesh, begin)
             step, plateau = 0, Plateau()
         if step > total_steps:
             raise UserError(
@@ -117,25 +122,27 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         # ---- Loop -------------------------------------------------------------------------------
         hosts.say(f"{run.steps_per_epoch:,} steps an epoch, {total_steps:,} in all; compiling the first")
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
-        progress = Progress(run.path, step, total_steps, run.steps_per_epoch)
+        log = Log(run.path, step, total_steps, run.steps_per_epoch)
         watch = Watch(classes, run.steps_per_epoch)
-        meter = Meter(progress, watch, config.batch_size, run.interval("log_every"), total_steps)
+        meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps)
         batches = training_batches(cache, config, mesh, step, total_steps)
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
-        with contextlib.closing(progress), contextlib.closing(batches):
+        with contextlib.closing(log), contextlib.closing(batches):
             for images, labels in batches:
+                evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps
+                before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below
                 state, metrics = update(state, images, labels, reductions, stats)
                 step += 1
                 meter.add(step, metrics)
 
                 error = None
-                if step % eval_every == 0 or step == total_steps:
+                if before is not None:
                     meter.fetch()  # a loss that is not finite ends the run here, before anything is saved
                     member = partial(predict, state.params, statistics=stats, views=1)
                     result = error_rates([member], cache, split, 1, config.batch_size, mesh)
-                    progress.evaluation(step, result)
-                    progress.magnitudes(step, step_lib.mean_magnitudes(state))
+                    log.evaluation(step, result)
+                    log.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
                     error = result.top1_error if split == "validation" else None
                     if config.schedule.name == "plateau" and step % eval_every == 0:
                         plateau = plateau.after(result.top1_error, config.schedule)

@@ -159,7 +159,6 @@ def _change(row: Row, base: Errors | None) -> tuple[float, float] | None:
 
 def _run(directory: epath.Path, beside: epath.Path) -> Run:
     told = metrics.read(directory)
-    last = max((*told.train, *told.evaluations), key=lambda line: line["step"], default={"epoch": 0.0})
     tested = told.evaluations[-1] if told.evaluations else None
     if (directory / "failed.txt").exists():
         state = "failed"
@@ -171,7 +170,7 @@ def _run(directory: epath.Path, beside: epath.Path) -> Run:
     inside = str(page).removeprefix(f"{beside}/")
     return Run(
         directory.name,
-        last["epoch"],
+        told.last[1],
         tested["top1_error"] if tested else None,
         tested["split"] if tested else "",
         state,
@@ -186,7 +185,7 @@ def _curves(path: epath.Path, sweep: Sweep) -> Chart | None:
         for name in sweep_lib.directories(member, sweep):
             lines = metrics.read(path / name).evaluations
             if lines:
-                epochs, errors = ([line[key] for line in lines] for key in ("epoch", "top1_error"))
+                epochs, errors = [line["epoch"] for line in lines], [line["top1_error"] for line in lines]
                 series.append(Series(member.name, epochs, errors, number, thin=several, points=True))
     if not series:
         return None

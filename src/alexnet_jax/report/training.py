@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from alexnet_jax.runtime import progress
 from alexnet_jax.text import size_in_words
 from alexnet_jax.training import metrics
 from alexnet_jax.training.checkpoint import Checkpoints
-from alexnet_jax.training.metrics import Metrics
+from alexnet_jax.training.metrics import Evaluation, Metrics
 from alexnet_jax.training.restored import restore
 from alexnet_jax.training.run import total_steps
 from alexnet_jax.training.workdir import read_workdir
@@ -59,7 +59,7 @@ class Facts:
     epoch: float
     epochs: float | None
     steps: tuple[int, int | None]
-    last: dict[str, Any] | None
+    last: Evaluation | None
     step: int | None
     lacks: tuple[str, ...]
     changed: list[tuple[str, str, str]]
@@ -127,7 +127,7 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
             lacks.append(str(error))
     for line in lacks:
         complain(line)
-    last = max((*told.train, *told.evaluations), key=lambda line: line["step"], default={"step": 0})
+    step, epoch = told.last
     total = config.num_steps
     if told.steps_per_epoch:
         total = total_steps(config, told.steps_per_epoch)
@@ -136,9 +136,9 @@ def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
         name=path.name,
         data=info,
         net=_sentence(config),
-        epoch=last.get("epoch", 0.0),
+        epoch=epoch,
         epochs=total / told.steps_per_epoch if total and told.steps_per_epoch else None,
-        steps=(last["step"], total),
+        steps=(step, total),
         last=told.evaluations[-1] if told.evaluations else None,
         step=None if net is None else net.step,
         lacks=tuple(lacks),
@@ -197,7 +197,7 @@ def _charts(told: Metrics) -> list[Chart]:
     return charts
 
 
-def _column(lines: Sequence[dict[str, Any]], key: str) -> list[float]:
+def _column(lines: Sequence[Mapping[str, Any]], key: str) -> list[float]:
     return [line[key] for line in lines]
 
 

@@ -13,7 +13,7 @@ from alexnet_jax.net.model import Net
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import param_specs
 from alexnet_jax.text import aligned, size_in_words
-from alexnet_jax.training.step import TrainState, abstract_state
+from alexnet_jax.training.state import TrainState, abstract_state
 
 
 def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:

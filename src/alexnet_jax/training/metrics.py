@@ -1,12 +1,50 @@
-"""What a run told, read back from ``metrics.jsonl``, which it may still be writing."""
+"""The lines of ``metrics.jsonl``, and reading them back, also while a run still writes them.
+
+Each line is a JSON object with a ``kind``: ``train`` (`Train`), ``eval`` (`Evaluation`) or ``layers``
+(`Layers`).
+"""
 
 import dataclasses
 import itertools
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from etils import epath
+
+
+class Train(TypedDict):
+    """Means over the updates since the line before; ``learning_rate`` is that of the last update.
+
+    The loss is in nats, the error a fraction. ``images_per_second`` counts the updates alone.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    top1_error: float
+    learning_rate: float
+    images_per_second: float
+
+
+class Evaluation(TypedDict):
+    """The fields of `scores.Result` at a step."""
+
+    step: int
+    epoch: float
+    split: str
+    views: int
+    examples: int
+    loss: float
+    top1_error: float
+    top5_error: float
+
+
+class Layers(TypedDict):
+    """For each layer its mean |w|, ``weights``, and the mean |change of w| in the last update, ``steps``."""
+
+    step: int
+    layers: dict[str, dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,30 +52,36 @@ class Metrics:
     """The lines of a ``metrics.jsonl``, by their kind and in their order.
 
     Attributes:
-      train: ``step``, ``epoch``, ``loss``, ``top1_error``, ``learning_rate``, ``images_per_second``: means
-        over the updates since the line before.
-      evaluations: ``split``, ``step``, ``epoch``, ``examples``, ``loss``, ``top1_error``, ``top5_error``.
-      layers: ``step`` and ``layers``, for each its mean |w|, ``weights``, and mean |step|, ``steps``.
-      cut: the number of a line that is none, where reading ended; None where all are whole.
+      train: the lines of training.
+      evaluations: the lines of evaluations.
+      layers: the lines of the layers' magnitudes, one for each evaluation.
+      cut: number of the first line that is damaged, where reading ended; None if all are intact.
     """
 
-    train: tuple[dict[str, Any], ...]
-    evaluations: tuple[dict[str, Any], ...]
-    layers: tuple[dict[str, Any], ...]
+    train: tuple[Train, ...]
+    evaluations: tuple[Evaluation, ...]
+    layers: tuple[Layers, ...]
     cut: int | None
 
     @property
+    def last(self) -> tuple[int, float]:
+        """The last step that has a line, and its epoch; (0, 0.0) without lines."""
+        reached = [(line["step"], line["epoch"]) for line in (*self.train, *self.evaluations)]
+        return max(reached, default=(0, 0.0))
+
+    @property
     def steps_per_epoch(self) -> float | None:
-        """None where no line says it."""
-        last = max((*self.train, *self.evaluations), key=lambda line: line["step"], default=None)
-        return last["step"] / last["epoch"] if last and last["epoch"] else None
+        """Updates in an epoch; None without lines."""
+        step, epoch = self.last
+        return step / epoch if epoch else None
 
     def epoch_errors(self) -> np.ndarray:
-        """(epochs,), the mean training error in each whole epoch, a fraction."""
-        return _epoch_means(*([line[key] for line in self.train] for key in ("epoch", "top1_error")))
+        """Return the mean training error of each whole epoch, a fraction, of shape (epochs,)."""
+        ends, means = [line["epoch"] for line in self.train], [line["top1_error"] for line in self.train]
+        return _epoch_means(ends, means)
 
     def cuts(self) -> list[tuple[float, float]]:
-        """(epoch, rate) of each change of the learning rate: the end of the last line with the one before."""
+        """Return (epoch, new rate) of each change of the learning rate, to the precision of the lines."""
         return [
             (before["epoch"], line["learning_rate"])
             for before, line in itertools.pairwise(self.train)
@@ -46,9 +90,9 @@ class Metrics:
 
 
 def read(workdir: epath.Path) -> Metrics:
-    """The lines of a workdir up to the first that is none; no lines where there is no file."""
+    """Read the lines of a workdir, up to the first that is damaged. Without a file there are none."""
     path = workdir / "metrics.jsonl"
-    found: dict[str, list[dict[str, Any]]] = {"train": [], "eval": [], "layers": []}
+    found: dict[str, list[Any]] = {"train": [], "eval": [], "layers": []}
     cut = None
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
         try:
@@ -61,11 +105,11 @@ def read(workdir: epath.Path) -> Metrics:
 
 
 def _epoch_means(ends: list[float], means: list[float]) -> np.ndarray:
-    """The mean of each whole epoch, of means over intervals, which may lie across two epochs.
+    """Return the mean of each whole epoch, from means over intervals that may lie across two epochs.
 
     Args:
       ends: of the intervals, in epochs, rising; the first one begins at 0.
-      means: of what is between the end before and this one.
+      means: of each interval.
     """
     edges = np.array([0.0, *ends])
     area = np.cumsum([0.0, *np.diff(edges) * means])

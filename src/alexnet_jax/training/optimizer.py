@@ -1,4 +1,4 @@
-"""Section 5's update, made of optax's parts, and its learning rates, computed inside the step.
+"""Section 5's update, made of optax's parts.
 
     v <- 0.9 v - decay * rate * w - rate * gradient,    w <- w + v
 
@@ -6,17 +6,13 @@ The learning rate sits inside the velocity, which matters when it changes. Each 
 a weight decay of its own, as in cuda-convnet's ``layer-params.cfg``: ``optimizer.learning_rate`` and
 ``.weight_decay`` for kernels, ``.bias_learning_rate`` and ``.bias_weight_decay`` for biases.
 ``optimizer.layers`` overrides them for single layers: ``{"conv1": {"learning_rate", "bias_learning_rate",
-"weight_decay", "bias_weight_decay", "boundaries", "frozen_epochs"}}``. There ``boundaries`` (epochs) replaces
-the schedule's, and from ``frozen_epochs`` on the layer's learning rates are zero.
+"weight_decay", "bias_weight_decay", "boundaries", "frozen_epochs"}}``. `schedule` describes the last two.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -25,30 +21,25 @@ from alexnet_jax.net.shapes import Params
 Transform: TypeAlias = optax.GradientTransformationExtraArgs
 
 
-def optimizer(config: ConfigDict, params: Params, steps_per_epoch: int) -> Transform:
+def optimizer(config: ConfigDict, params: Params) -> Transform:
     """Return the optimizer ``config.optimizer.name`` of `OPTIMIZERS`.
 
-    Its ``update`` takes ``step`` and ``reductions``, the arguments of `learning_rates`.
+    Its ``update`` takes ``rates``, the learning rate of each array, from `schedule.learning_rates`.
 
     Args:
       config: the whole config.
       params: the parameters, or any tree of their structure.
-      steps_per_epoch: updates in an epoch.
     """
-    decays = _for_each_array(config, params, "weight_decay", "bias_weight_decay")
-    decay_each = [
-        optax.add_decayed_weights(decay, mask=jax.tree.map(lambda d, decay=decay: d == decay, decays))
-        for decay in sorted({*jax.tree.leaves(decays)} - {0.0})
-    ]
+    decays = for_each_array(config, params, "weight_decay", "bias_weight_decay")
 
-    def scale(updates: Any, state: optax.OptState, params: Any = None, *, step: Any, reductions: Any) -> Any:
-        rates = learning_rates(config, params, steps_per_epoch, step, reductions)
+    def add_decay(updates: Any, params: Any) -> Any:
+        return jax.tree.map(lambda decay, u, w: u + decay * w, decays, updates, params)
+
+    def scale(updates: Any, state: optax.OptState, params: Any = None, *, rates: Any) -> Any:
         return jax.tree.map(lambda rate, u: -rate * u, rates, updates), state
 
     by_rates = optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), scale)
-    return optax.with_extra_args_support(
-        OPTIMIZERS[config.optimizer.name](config, optax.chain(*decay_each), by_rates)
-    )
+    return OPTIMIZERS[config.optimizer.name](config, optax.stateless(add_decay), by_rates)
 
 
 def _momentum(config: ConfigDict, decay: Transform, by_rates: Transform) -> Transform:
@@ -60,85 +51,17 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict, Transform, Transform], Transform]] =
 """By name: a function of the config, the weight decay of each array, and the scaling by its learning rate."""
 
 
-def velocity(opt_state: optax.OptState) -> Params | None:
-    """Return v, the last change of each parameter; None for an optimizer that does not keep it."""
-    v: Params | None = optax.tree.get(opt_state, "trace", None)
-    return v
-
-
-@dataclasses.dataclass(frozen=True)
-class Plateau:
-    """Reduce the learning rate when the validation error stops improving.
-
-    Attributes:
-      best: the lowest top-1 error on the validation split so far, a fraction.
-      waited: evaluations since then, or since the last reduction.
-      reductions: how often the learning rates were reduced.
-    """
-
-    best: float = 1.0
-    waited: int = 0
-    reductions: int = 0
-
-    def after(self, error: float, schedule: ConfigDict) -> "Plateau":
-        """Return the state after an evaluation with this top-1 error."""
-        if error < self.best - schedule.min_improvement:
-            return dataclasses.replace(self, best=error, waited=0)
-        if self.waited + 1 >= schedule.patience and self.reductions < schedule.max_reductions:
-            return dataclasses.replace(self, waited=0, reductions=self.reductions + 1)
-        return dataclasses.replace(self, waited=self.waited + 1)
-
-    def ended(self, schedule: ConfigDict) -> bool:
-        """Return whether the error has stopped improving again after the last reduction."""
-        spent = self.reductions >= schedule.max_reductions and self.waited >= schedule.patience
-        return bool(schedule.name == "plateau" and spent)
-
-
-def learning_rates(
-    config: ConfigDict, params: Params, steps_per_epoch: int, step: Any, reductions: Any
-) -> dict[str, dict[str, jax.Array]]:
-    """Return the learning rate of each array for the update from ``step`` to ``step + 1``.
+def for_each_array(
+    config: ConfigDict, params: Params, for_kernel: str, for_bias: str
+) -> dict[str, dict[str, float]]:
+    """Return a setting of each array: its layer's own, or the common one.
 
     Args:
       config: the whole config.
       params: the parameters, or any tree of their structure.
-      steps_per_epoch: updates in an epoch.
-      step: updates done, a scalar array.
-      reductions: `Plateau.reductions`, a scalar array; other schedules ignore it.
+      for_kernel: name of the setting for kernels, in ``config.optimizer``.
+      for_bias: the same for biases.
     """
-    schedule = config.schedule
-
-    def rate(name: str, kind: str, initial: float) -> jax.Array:
-        settings = config.optimizer.layers.get(name, {})
-        if schedule.name == "constant" or (kind == "bias" and not schedule.scale_biases):
-            found = jnp.float32(initial)
-        elif schedule.name == "plateau":
-            found = _reduced(initial, schedule.factor, schedule.max_reductions, reductions)
-        else:
-            boundaries = np.array(
-                [round(epoch * steps_per_epoch) for epoch in settings.get("boundaries", schedule.boundaries)],
-                np.int32,
-            )
-            found = _reduced(initial, schedule.factor, len(boundaries), jnp.sum(step >= boundaries))
-        frozen = settings.get("frozen_epochs")
-        return found if frozen is None else jnp.where(step >= round(frozen * steps_per_epoch), 0.0, found)
-
-    initial = _for_each_array(config, params, "learning_rate", "bias_learning_rate")
-    return {
-        name: {kind: rate(name, kind, value) for kind, value in kinds.items()}
-        for name, kinds in initial.items()
-    }
-
-
-def _reduced(initial: float, factor: float, most: int, count: Any) -> jax.Array:
-    """Return ``initial * factor ** min(count, most)``, rounded once from float64."""
-    return jnp.asarray([initial * factor**i for i in range(most + 1)], jnp.float32)[jnp.minimum(count, most)]
-
-
-def _for_each_array(
-    config: ConfigDict, params: Params, for_kernel: str, for_bias: str
-) -> dict[str, dict[str, float]]:
-    """Return a setting of each array: its layer's own, or the common one."""
     settings = config.optimizer
 
     def of(name: str, key: str) -> float:

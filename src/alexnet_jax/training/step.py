@@ -4,8 +4,6 @@ Both run under ``jax.shard_map`` on the mesh ('data', 'tower'): a batch is split
 parameters and activations of a tower live on that tower's devices.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,72 +18,27 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.model import Net, abstract_params, apply, hidden, init
+from alexnet_jax.net.model import Net, abstract_params, apply, hidden
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
-from alexnet_jax.training.optimizer import learning_rates, optimizer, velocity
+from alexnet_jax.training.optimizer import optimizer
+from alexnet_jax.training.schedule import learning_rates
 from alexnet_jax.training.scores import mean_log_probabilities
+from alexnet_jax.training.state import TrainState, abstract_state, state_specs
 
 Metrics: TypeAlias = dict[str, jax.Array]
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[])
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """What an update reads and writes: updates done, parameters, and the optimizer's state."""
-
-    step: Any
-    params: Params
-    opt_state: optax.OptState
-
-
-def state_specs(model: Net, config: ConfigDict) -> TrainState:
-    """Return how each array lies on the mesh: an optimizer's as its parameter, scalars on all devices."""
-    params = abstract_params(model)
-    specs = param_specs(model.shapes, splits_units(config))
-    tx = optimizer(config, params, steps_per_epoch=1)  # its state has the same structure for any number
-    opt_state = optax.tree.map_params(
-        tx,
-        lambda _, spec: spec,
-        jax.eval_shape(tx.init, params),
-        specs,
-        transform_non_params=lambda _: P(),
-    )
-    return TrainState(P(), specs, opt_state)
-
-
-def abstract_state(model: Net, config: ConfigDict, mesh: Mesh) -> TrainState:
-    """The state's shapes, types and places on the mesh, without values."""
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(partial(_create_state, model, config), abstract_params(model)),
-        shardings(mesh, state_specs(model, config)),
-    )
-
-
-def new_state(model: Net, config: ConfigDict, mesh: Mesh, params: Params | None = None) -> TrainState:
-    """The state before the first update, on the mesh; parameters drawn from the seed if none are given."""
-    places = shardings(mesh, state_specs(model, config))
-    return jax.jit(partial(_create_state, model, config), out_shardings=places)(params)
-
-
-def _create_state(model: Net, config: ConfigDict, params: Params | None) -> TrainState:
-    if params is None:
-        params = init(model, named_key(jax.random.key(config.seed), "init"))
-    tx = optimizer(config, params, steps_per_epoch=1)
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
 
 
 def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int) -> jax.stages.Wrapped:
     """Compile ``(state, images, labels, reductions, statistics) -> (state, metrics)``.
 
     Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); ``reductions`` is
-    `Plateau.reductions`. The metrics are those of the batch before the update: ``loss`` (cross-entropy in
-    nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest of the
-    kernels'; layers may have smaller ones). The state is donated.
+    `schedule.Plateau.reductions`. The metrics are those of the batch before the update: ``loss``
+    (cross-entropy in nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest
+    of the kernels'; layers may have smaller ones). The state is donated.
     """
-    tx = optimizer(config, abstract_params(model), steps_per_epoch)
+    tx = optimizer(config, abstract_params(model))
     specs = state_specs(model, config)
     axes = net_axes(splits_units(config))
 
@@ -119,12 +72,11 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
 
         (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         wrong = lax.pmean(jnp.mean(jnp.argmax(logits, axis=-1) != labels_B), DATA)
-        when = {"step": state.step, "reductions": reductions}
-        changes, opt_state = tx.update(gradients, state.opt_state, state.params, **when)
+        rates = learning_rates(config, state.params, steps_per_epoch, state.step, reductions)
+        changes, opt_state = tx.update(gradients, state.opt_state, state.params, rates=rates)
         params = optax.apply_updates(state.params, changes)
-        rates = learning_rates(config, state.params, steps_per_epoch, **when)
         of_kernels = [rate for kinds in rates.values() for kind, rate in kinds.items() if kind != "bias"]
-        largest = functools.reduce(jnp.maximum, of_kernels)
+        largest = jnp.stack(of_kernels).max()
         metrics = {"loss": loss, "top1_error": wrong, "learning_rate": largest}
         return TrainState(state.step + 1, params, opt_state), metrics
 
@@ -215,19 +167,18 @@ def _of_views(
 
 
 @jax.jit
-def mean_magnitudes(state: TrainState) -> dict[str, dict[str, jax.Array]]:
-    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |v|}, ...}``, without biases.
+def mean_magnitudes(before: Params, params: Params) -> dict[str, dict[str, jax.Array]]:
+    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |change of w|}, ...}``, without biases.
 
-    ``steps`` is missing for an optimizer that does not keep the last change.
+    Args:
+      before: the parameters before an update.
+      params: those after it.
     """
-    trees = {"weights": state.params, "steps": velocity(state.opt_state)}
+    changes = jax.tree.map(jnp.subtract, params, before)
 
     def mean(arrays: dict[str, jax.Array]) -> jax.Array:
         kernels = [x for kind, x in arrays.items() if kind != "bias"] or [*arrays.values()]
         sums = [jnp.sum(jnp.abs(x)) for x in kernels]
-        return functools.reduce(jnp.add, sums) / sum(x.size for x in kernels)
+        return jnp.stack(sums).sum() / sum(x.size for x in kernels)
 
-    return {
-        layer: {name: mean(tree[layer]) for name, tree in trees.items() if tree is not None}
-        for layer in state.params
-    }
+    return {layer: {"weights": mean(params[layer]), "steps": mean(changes[layer])} for layer in params}

@@ -1,0 +1,183 @@
+"""Write the checkpoints of a run in the background, and resume from them."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.placement import on_devices
+from alexnet_jax.training.checkpoint import FORMAT, Checkpoints, by_path, first_line, lowest, manager
+from alexnet_jax.training.checksums import checksums
+from alexnet_jax.training.schedule import Plateau
+from alexnet_jax.training.state import TrainState
+
+
+class CheckpointWriter:
+    """The checkpoints of the run that trains in a workdir. The last few and the best are kept.
+
+    Args:
+      workdir: its directory ``checkpoints`` is created if it does not exist.
+      keep: how many of the last checkpoints are kept.
+
+    Raises:
+      UserError: the directory can't be written, or the processes do not share it.
+    """
+
+    def __init__(self, workdir: epath.Path, keep: int) -> None:
+        self.directory = workdir / "checkpoints"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
+        hosts.check_shared(self.directory)
+        self._manager = manager(
+            self.directory,
+            ocp.options.MultiprocessingOptions(),
+            preservation_policy=_LastAndBest(keep, self),
+            cleanup_tmp_directories=True,
+        )
+        self._reader = Checkpoints(workdir)
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and jax.process_count() > 1:
+            return  # a process that is gone would be waited for
+        self._reader.close()
+        with self._writing():
+            self._manager.close()  # waits for what is being written
+
+    def steps(self) -> list[int]:
+        """Return the steps of all checkpoints, rising."""
+        return sorted(self._manager.all_steps())
+
+    def best(self) -> tuple[int, float] | None:
+        """Return what `Checkpoints.best` does."""
+        return lowest({step: self._errors.get(step) for step in self.steps()})
+
+    def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None) -> None:
+        """Begin to write a checkpoint.
+
+        Args:
+          step: updates done.
+          state: the state after them.
+          plateau: the state of the schedule.
+          error: the validation error, a fraction, if it is known at this step.
+
+        Raises:
+          RunError: an element of the state is not finite, or this checkpoint or the one before can't be
+            written.
+        """
+        sums, finite = checksums({"params": state.params, "opt_state": state.opt_state})
+        if not finite:
+            raise RunError(f"the parameters are no longer finite at step {step}")
+        host = {"format": FORMAT, "plateau": dataclasses.asdict(plateau), "top1_error": error}
+        errors = self._errors  # read before this checkpoint is there
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.PyTreeSave(state.params),
+                    opt_state=ocp.args.PyTreeSave(state.opt_state),
+                    host=ocp.args.JsonSave(host | {name: by_path(tree) for name, tree in sums.items()}),
+                ),
+                force=True,
+            )
+        errors[step] = error
+
+    def wait(self) -> None:
+        """Wait until everything is on disk."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def restore_last(
+        self, state: TrainState, say: Callable[[str], None]
+    ) -> tuple[int, TrainState, Plateau] | None:
+        """Return (step, state, schedule) of the last intact checkpoint; None without checkpoints.
+
+        Damaged ones are reported, and renamed to ``STEP.damaged``.
+
+        Args:
+          state: shapes, types and shardings.
+          say: takes a line for the user.
+
+        Raises:
+          UserError: the last intact checkpoint has another format or another optimizer's state.
+          RunError: there are checkpoints, but none is intact.
+        """
+        # What differs here would make the processes decide differently later, and wait for one another.
+        hosts.same({"the checkpoints' steps": self.steps(), "the checkpoints' errors": self._errors})
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                restored = self._reader.restore(step, params=state.params, opt_state=state.opt_state)
+                plateau = Plateau(**restored["host"]["plateau"])
+            except UserError:
+                raise
+            except Exception as error:  # whatever a torn file makes Orbax raise
+                say(f"checkpoint {step} is damaged and passed over ({first_line(error)})")
+                damaged.append(step)
+                continue
+            for later in damaged:
+                self._set_aside(later)
+            number = on_devices(np.int32(step), state.step.sharding.mesh)
+            return step, TrainState(number, restored["params"], restored["opt_state"]), plateau
+        if damaged:
+            raise RunError(f"no checkpoint in {self.directory} can be read")
+        return None
+
+    @functools.cached_property
+    def _errors(self) -> dict[int, float | None]:
+        """The validation error of each checkpoint, as far as it is known."""
+        return self._reader.errors()
+
+    def _set_aside(self, step: int) -> None:
+        """Rename a damaged checkpoint, so that the run can write this step again."""
+        if hosts.is_first():
+            aside = self.directory / f"{step}.damaged"
+            if aside.exists():
+                aside.rmtree()
+            (self.directory / str(step)).rename(aside)
+        hosts.all_true(True)  # once it is gone
+        self._manager.reload()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """End the run with one line if the disk is full or gone."""
+        try:
+            yield
+        except Exception as error:
+            raise RunError(
+                f"a checkpoint can't be written in {self.directory} ({first_line(error)});"
+                " those before it are whole"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _LastAndBest:
+    """Preserve the last few checkpoints and the best.
+
+    Orbax's own ``BestN`` reads a metrics file of each checkpoint when the manager is opened. In orbax 0.12.8
+    one torn file then keeps the manager from opening.
+    """
+
+    last: int
+    writer: CheckpointWriter
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        best = self.writer.best()
+        newest = len(checkpoints) - self.last
+        return [i >= newest or (best is not None and c.step == best[0]) for i, c in enumerate(checkpoints)]

@@ -1,0 +1,94 @@
+"""The means of the metrics between two lines of the log, and the images per second."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from alexnet_jax.parallel import hosts
+from alexnet_jax.training.log import Log
+from alexnet_jax.training.watch import Watch
+
+_UNDER_WAY = 2  # updates that are queued on the device when the host adds another
+
+
+class Meter:
+    """Collect the metrics of updates, and fetch them while the next update is computed.
+
+    So the device never waits for the host. The images per second are those of the updates alone: neither
+    the first one, which is compiled, nor evaluation counts.
+
+    Args:
+      log: where the lines go.
+      watch: sees every loss.
+      batch_size: images in an update.
+      log_every: updates between two lines.
+      last_step: the run's last step, which has a line too.
+      clock: returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        watch: Watch,
+        batch_size: int,
+        log_every: int,
+        last_step: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._log, self._watch, self._batch_size = log, watch, batch_size
+        self._log_every, self._last_step, self._clock = log_every, last_step, clock
+        self._pending: list[tuple[int, Any]] = []
+        self._fetched: list[dict[str, float]] = []
+        self._seconds, self._timed = 0.0, 0
+        self._began = clock()
+        self._since: float | None = None  # None before the first update is done
+
+    def restart(self) -> None:
+        """Leave out the time since the last `fetch`, unless updates were added since then."""
+        if not self._pending:
+            self._since = self._clock()
+
+    def add(self, step: int, metrics: Any) -> None:
+        """Add the metrics of the update to ``step``, which may still be computed."""
+        if self._pending and self._pending[-1][0] % self._log_every == 0:
+            self.fetch()
+        self._pending.append((step, metrics))
+        if self._since is None:
+            jax.block_until_ready(metrics)
+            self._since, self._timed = self._clock(), -1
+        if len(self._pending) > _UNDER_WAY:  # or batches would pile up on the device
+            jax.block_until_ready(self._pending[-_UNDER_WAY][1])
+
+    def fetch(self) -> None:
+        """Wait for every update that was added, and log a line where an interval is full.
+
+        Raises:
+          RunError: a loss is not finite.
+        """
+        if not self._pending:
+            return  # the time since then went into something else
+        values = jax.device_get([metrics for _, metrics in self._pending])
+        now = self._clock()
+        assert self._since is not None, "`add` sets it"
+        self._seconds += now - self._since
+        self._since = now
+        pending, self._pending = self._pending, []
+        for (step, _), metrics in zip(pending, values, strict=True):
+            self._fetched.append(metrics)
+            self._timed += 1
+            if warning := self._watch.see(step, float(metrics["loss"])):
+                hosts.say(warning)
+            if step % self._log_every == 0 or step == self._last_step:
+                updates, seconds = self._timed, self._seconds
+                if not updates:  # only the first
+                    updates, seconds = 1, now - self._began
+                self._log.train(
+                    step,
+                    **{n: float(np.mean([m[n] for m in self._fetched])) for n in ("loss", "top1_error")},
+                    learning_rate=float(metrics["learning_rate"]),
+                    images_per_second=updates * self._batch_size / seconds,
+                )
+                self._fetched, self._timed, self._seconds = [], 0, 0.0

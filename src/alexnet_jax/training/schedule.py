@@ -1,0 +1,85 @@
+"""The learning rates: of each array in each update, and how the validation error reduces them.
+
+In ``optimizer.layers`` the ``boundaries`` (epochs) of a layer replace the schedule's. From ``frozen_epochs``
+on, a layer's learning rates are zero.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax.net.shapes import Params
+from alexnet_jax.training.optimizer import for_each_array
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """Reduce the learning rate when the validation error stops improving.
+
+    Attributes:
+      best: the lowest top-1 error on the validation split so far, a fraction.
+      waited: evaluations since then, or since the last reduction.
+      reductions: how often the learning rates were reduced.
+    """
+
+    best: float = 1.0
+    waited: int = 0
+    reductions: int = 0
+
+    def after(self, error: float, schedule: ConfigDict) -> "Plateau":
+        """Return the state after an evaluation with this top-1 error."""
+        if error < self.best - schedule.min_improvement:
+            return dataclasses.replace(self, best=error, waited=0)
+        if self.waited + 1 >= schedule.patience and self.reductions < schedule.max_reductions:
+            return dataclasses.replace(self, waited=0, reductions=self.reductions + 1)
+        return dataclasses.replace(self, waited=self.waited + 1)
+
+    def ended(self, schedule: ConfigDict) -> bool:
+        """Return whether the error has stopped improving again after the last reduction."""
+        spent = self.reductions >= schedule.max_reductions and self.waited >= schedule.patience
+        return bool(schedule.name == "plateau" and spent)
+
+
+def learning_rates(
+    config: ConfigDict, params: Params, steps_per_epoch: int, step: Any, reductions: Any
+) -> dict[str, dict[str, jax.Array]]:
+    """Return the learning rate of each array for the update from ``step`` to ``step + 1``.
+
+    Args:
+      config: the whole config.
+      params: the parameters, or any tree of their structure.
+      steps_per_epoch: updates in an epoch.
+      step: updates done, a scalar array.
+      reductions: `Plateau.reductions`, a scalar array; other schedules ignore it.
+    """
+    schedule = config.schedule
+
+    def rate(name: str, kind: str, initial: float) -> jax.Array:
+        settings = config.optimizer.layers.get(name, {})
+        if schedule.name == "constant" or (kind == "bias" and not schedule.scale_biases):
+            found = jnp.float32(initial)
+        elif schedule.name == "plateau":
+            found = _reduced(initial, schedule.factor, schedule.max_reductions, reductions)
+        else:
+            boundaries = np.array(
+                [round(epoch * steps_per_epoch) for epoch in settings.get("boundaries", schedule.boundaries)],
+                np.int32,
+            )
+            found = _reduced(initial, schedule.factor, len(boundaries), jnp.sum(step >= boundaries))
+        frozen = settings.get("frozen_epochs")
+        return found if frozen is None else jnp.where(step >= round(frozen * steps_per_epoch), 0.0, found)
+
+    initial = for_each_array(config, params, "learning_rate", "bias_learning_rate")
+    return {
+        name: {kind: rate(name, kind, value) for kind, value in kinds.items()}
+        for name, kinds in initial.items()
+    }
+
+
+def _reduced(initial: float, factor: float, most: int, count: Any) -> jax.Array:
+    """Return ``initial * factor ** min(count, most)``, rounded once from float64."""
+    return jnp.asarray([initial * factor**i for i in range(most + 1)], jnp.float32)[jnp.minimum(count, most)]

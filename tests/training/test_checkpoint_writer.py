@@ -1,0 +1,104 @@
+"""The last few checkpoints and the best are kept; a run resumes from the last one that is intact."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from alexnet_jax import UserError, build
+from alexnet_jax.errors import RunError
+from alexnet_jax.files import absolute
+from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.mesh import make_mesh
+from alexnet_jax.training import checkpoint
+from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.checkpoint_writer import CheckpointWriter
+from alexnet_jax.training.optimizer import OPTIMIZERS
+from alexnet_jax.training.schedule import Plateau
+from alexnet_jax.training.state import abstract_state
+from tests.training.conftest import changed, damage
+
+
+def test_the_last_few_and_the_best_are_kept(saved):
+    with Checkpoints(saved[0]) as checkpoints:
+        assert checkpoints.steps() == [5, 6, 7]
+
+
+def test_restored_is_what_was_saved(copy):
+    workdir, state = copy
+    with CheckpointWriter(workdir, keep=2) as checkpoints:
+        step, restored, plateau = checkpoints.restore_last(state, pytest.fail)
+    assert (step, int(restored.step), plateau) == (7, 7, Plateau(reductions=7))
+    for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(changed(state, 7)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_new_workdir_has_no_checkpoint(tmp_path, saved):
+    with CheckpointWriter(absolute(tmp_path), keep=1) as checkpoints:
+        assert checkpoints.restore_last(saved[1], pytest.fail) is None
+        assert checkpoints.best() is None
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "remove", "host"])
+def test_training_takes_the_one_before_a_damaged_one(copy, how, capfd):
+    workdir, state = copy
+    damage(workdir / "checkpoints" / "7", how)
+    said = []
+    with CheckpointWriter(workdir, keep=2) as checkpoints:
+        step, restored, _ = checkpoints.restore_last(state, said.append)
+        assert checkpoints.steps() == [5, 6]
+        checkpoints.save(7, changed(state, 7), Plateau(), None)  # the run gets there again
+    assert (workdir / "checkpoints" / "7.damaged").exists()
+    assert step == 6
+    np.testing.assert_array_equal(restored.params["fc8"]["bias"], state.params["fc8"]["bias"] + 6)
+    assert len(said) == 1
+    assert said[0].startswith("checkpoint 7 is damaged and passed over (")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_training_ends_where_every_checkpoint_is_damaged(copy):
+    workdir, state = copy
+    for step in (5, 6, 7):
+        damage(workdir / "checkpoints" / str(step), "cut")
+    with CheckpointWriter(workdir, keep=2) as checkpoints, pytest.raises(RunError, match="no checkpoint in"):
+        checkpoints.restore_last(state, lambda _: None)
+    assert len(list((workdir / "checkpoints").iterdir())) == 3
+
+
+def test_another_format_is_refused_and_nothing_is_set_aside(copy, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
+    refused(*copy, "checkpoint 7 in .* has format 3, but this alexnet-jax reads format 4")
+
+
+def test_another_optimizers_state_is_refused_and_nothing_is_set_aside(copy, tiny, monkeypatch):
+    def adam(config, decay, by_rates):
+        return optax.chain(optax.scale_by_adam(), decay, by_rates)
+
+    monkeypatch.setitem(OPTIMIZERS, "adam", adam)
+    tiny.optimizer.name = "adam"
+    state = abstract_state(build(tiny), tiny, make_mesh(1, 1))
+    message = "checkpoint 7 in .* was written by another optimizer .*: train with that optimizer"
+    refused(copy[0], state, message)
+
+
+def refused(workdir, state, message):
+    with CheckpointWriter(workdir, keep=2) as checkpoints:
+        with pytest.raises(UserError, match=message):
+            checkpoints.restore_last(state, pytest.fail)
+        assert checkpoints.steps() == [5, 6, 7]
+
+
+def test_other_decays_resume(copy, tiny):
+    tiny.optimizer.weight_decay = 0.0
+    with CheckpointWriter(copy[0], keep=2) as checkpoints:
+        step, *_ = checkpoints.restore_last(abstract_state(build(tiny), tiny, make_mesh(1, 1)), pytest.fail)
+    assert step == 7
+
+
+def test_the_processes_compare_the_errors_that_they_read(copy, monkeypatch):
+    """Otherwise they would disagree on the best one, and so on which to delete and when to save."""
+    compared = {}
+    monkeypatch.setattr(hosts, "same", compared.update)
+    with CheckpointWriter(copy[0], keep=2) as checkpoints:
+        checkpoints.restore_last(copy[1], pytest.fail)
+    assert compared["the checkpoints' errors"] == {5: 0.3, 6: None, 7: 0.9}

@@ -1,0 +1,67 @@
+"""The learning rate of each array, step by step, and what the plateau schedule does to it."""
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import base
+from alexnet_jax.training.schedule import Plateau, learning_rates
+
+PARAMS = {name: {"kernel": 0, "bias": 0} for name in ("conv", "fc")}
+
+
+@pytest.fixture
+def config():
+    c = base()
+    c.optimizer.learning_rate, c.optimizer.bias_learning_rate = 0.01, 0.02
+    return c
+
+
+def rate(config, step, reductions=0, name="conv", kind="kernel"):
+    found = jax.jit(lambda *when: learning_rates(config, PARAMS, 100, *when))(step, reductions)
+    return float(found[name][kind])
+
+
+def test_steps_reduce_at_their_boundaries(config):
+    config.schedule.name, config.schedule.boundaries = "steps", (1.0, 2.5)
+    found = [rate(config, step) for step in (0, 99, 100, 249, 250, 10_000)]
+    np.testing.assert_array_equal(found, np.float32([0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]))
+
+
+def test_biases_and_layers_may_have_schedules_of_their_own(config):
+    config.schedule.name, config.schedule.boundaries, config.schedule.scale_biases = "steps", (1.0,), False
+    config.optimizer.layers = ConfigDict({"conv": {"boundaries": (1.0, 2.0), "frozen_epochs": 3.0}})
+    assert rate(config, 250, kind="bias") == np.float32(0.02)
+    np.testing.assert_allclose(rate(config, 250), 0.0001)
+    np.testing.assert_allclose(rate(config, 250, name="fc"), 0.001)
+    assert rate(config, 299) > 0
+    assert rate(config, 300) == rate(config, 300, kind="bias") == 0
+
+
+def test_plateau_reduces_three_times_and_then_ends(config):
+    schedule = config.schedule
+    schedule.name, schedule.patience = "plateau", 2
+    state = Plateau()
+    reductions = []
+    for error in [0.5, 0.4, 0.4, 0.41, 0.3, *[0.3] * 6]:
+        state = state.after(error, schedule)
+        reductions.append(state.reductions)
+    assert reductions == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
+    assert state.ended(schedule)
+    np.testing.assert_allclose(rate(config, 0, state.reductions), 1e-5)
+    schedule.max_reductions = 4  # by hand: the run resumes
+    assert not state.ended(schedule)
+
+
+def test_plateau_needs_more_than_noise(config):
+    schedule = config.schedule
+    schedule.name, schedule.patience, schedule.min_improvement = "plateau", 1, 0.01
+    state = Plateau().after(0.5, schedule)
+    assert state.after(0.495, schedule).reductions == 1
+    assert state.after(0.48, schedule).reductions == 0
+
+
+def test_constant_never_reduces(config):
+    config.schedule.name, config.schedule.boundaries = "constant", (1.0,)
+    assert rate(config, 10_000, reductions=2) == np.float32(0.01)
