@@ -7,18 +7,18 @@ from etils import epath
 
 from alexnet_jax import UserError
 from alexnet_jax.paper import tables as paper_tables
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory, spec
 from tests.conftest import CONFIGS
 
 
-def ran(root, name, errors):
+def ran(root, sweep, errors):
     """A sweep of configs/tables.py of which these tasks are done: {directory: (top 1, top 5)}."""
-    path = f"{CONFIGS}/tables.py:{name}"
-    workdir = epath.Path(root / name)
+    path = f"{CONFIGS}/tables.py:{sweep}"
+    workdir = epath.Path(root / sweep)
     workdir.mkdir()
-    (workdir / "sweep.json").write_text(sweep_lib.to_json(path, sweep_lib.load(path), []))
-    for directory, (top1, top5) in errors.items():
-        (workdir / directory).mkdir()
+    directory.write(workdir, path, spec.load(path), [])
+    for name, (top1, top5) in errors.items():
+        (workdir / name).mkdir()
         result = {
             "split": "validation",
             "views": 10,
@@ -27,7 +27,7 @@ def ran(root, name, errors):
             "top5_error": top5,
             "checkpoints": [],
         }
-        (workdir / directory / "evaluation.json").write_text(json.dumps(result))
+        (workdir / name / "evaluation.json").write_text(json.dumps(result))
 
 
 def row(text, title, start):

@@ -1,4 +1,4 @@
-"""A sweep's table, of files alone: every number against NumPy, and what is missing said."""
+"""A sweep's table, from files alone: every number against NumPy, and what is missing."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
 
@@ -66,10 +66,10 @@ def test_every_number_is_that_of_numpy(workdir, errors):
             title = ("change", i)
             shown = cell(found.markdown(), row["name"], f"top-{5 if i else 1} error %")
             if len(ours) > 1:
-                assert numbers["deviation"] == pytest.approx(ours.std(ddof=1))
+                assert numbers["std"] == pytest.approx(ours.std(ddof=1))
                 assert shown == f"{ours.mean():.2f} ± {ours.std(ddof=1):.2f}"
             else:
-                assert numbers["deviation"] is None
+                assert numbers["std"] is None
                 assert shown == f"{ours.mean():.2f}"
             if row["name"] == "base":
                 assert numbers["change"] is numbers["change_standard_error"] is None
@@ -173,8 +173,8 @@ def test_nothing_done_is_a_table_too(tmp_path):
 
 
 def test_it_is_made_of_the_directory_alone(workdir):
-    (workdir / "sweep.json").write_text(sweep_lib.to_json("ablations", SWEEP, ["--config.batch_size=7"]))
-    again = sweep_table.table(workdir, sweep_lib.read(workdir))
+    directory.write(workdir, "ablations", SWEEP, ["--config.batch_size=7"])
+    again = sweep_table.table(workdir, directory.read(workdir))
     sweep_table.write(workdir, again)
     found = sweep_table.table(workdir, SWEEP)
     assert json.loads((workdir / "table.json").read_text()) == json.loads(json.dumps(found.to_json()))

@@ -36,8 +36,8 @@ class Metrics:
         """(epochs,), the mean training error in each whole epoch, a fraction."""
         return _epoch_means(*([line[key] for line in self.train] for key in ("epoch", "top1_error")))
 
-    def cuts(self) -> list[tuple[float, float]]:
-        """(epoch, rate) of each change of the learning rate: the end of the last line with the one before."""
+    def reductions(self) -> list[tuple[float, float]]:
+        """Return (epoch, new learning rate) of each change: the end of the last line with the rate before."""
         return [
             (before["epoch"], line["learning_rate"])
             for before, line in itertools.pairwise(self.train)
