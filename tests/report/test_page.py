@@ -103,9 +103,9 @@ def test_the_page_needs_nothing_else_and_no_id_stands_twice(page):
     assert not re.search(r"url\((?!#)|@import|<script", page)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids)) > 100
-    asked = re.findall(r'(?:href="|url\()#([^")]+)', page)
+    links = re.findall(r'(?:href="|url\()#([^")]+)', page)
     named = [name for names in re.findall(r'aria-labelledby="([^"]+)"', page) for name in names.split()]
-    assert {*asked, *named} <= {*ids}
+    assert {*links, *named} <= {*ids}
 
 
 def test_charts_take_their_colours_from_the_page(page):

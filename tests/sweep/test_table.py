@@ -87,7 +87,7 @@ def test_every_number_is_that_of_numpy(workdir, errors):
 
 
 def test_the_error_of_the_last_epochs_updates_is_beside_it(workdir):
-    """With which a net that overfits, or learns less, can be told from one that generalizes less."""
+    """It distinguishes a network that overfits, or learns less, from one that generalizes less."""
     lines = [{"kind": "train", "step": i, "epoch": i / 2, "top1_error": 1 / i} for i in range(1, 5)]
     for name in ("base-seed0", "base-seed2", "other-seed1"):
         (workdir / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -125,7 +125,7 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
       Its exit status, and its error message.
 
     Raises:
-      Interrupted: this process was asked to stop, and the other one has stopped.
+      Interrupted: this process received a signal to stop, and the other one has stopped.
     """
     received: list[int] = []
     log = directory / STDERR
