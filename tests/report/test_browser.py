@@ -128,7 +128,7 @@ def test_a_page_loads_whole_and_fetches_nothing(browser, pages, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_headings_tell_what_is_there(browser, pages, name):
+def test_headings_name_the_sections(browser, pages, name):
     look(browser, pages[name])
     found = browser.execute_script(
         "return [...document.querySelectorAll('h1, h2, h3')].map(x => [Number(x.tagName[1]), x.innerText])"

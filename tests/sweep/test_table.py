@@ -137,7 +137,7 @@ def test_before_the_baseline_there_is_no_change(workdir):
     assert cell(found.markdown(), "other", "published") == "+1.4 / -"
 
 
-def test_what_is_missing_or_failed_is_said(workdir, errors):
+def test_missing_and_failed_results_are_marked(workdir, errors):
     (workdir / "other-seed1" / "evaluation.json").write_text('{"split": "te')  # by a kill
     (workdir / "other-seed1" / "failed.txt").write_text("the loss is nan at step 3\n")
     (workdir / "both" / "evaluation.json").unlink()
@@ -152,7 +152,7 @@ def test_what_is_missing_or_failed_is_said(workdir, errors):
     assert row["wanted"] == 3
 
 
-def test_an_ensemble_tells_how_many_nets_it_averages(workdir):
+def test_an_ensemble_has_the_number_of_nets_that_it_averages(workdir):
     assert cell(sweep_table.table(workdir, SWEEP).markdown(), "both", "nets") == "7 averaged"
 
 

@@ -32,7 +32,10 @@ _RECIPES = {
 def of_config(config: ConfigDict) -> Published | None:
     """Return the published error rates of a config's network on its data; None if there are none.
 
-    A network that starts from another one's parameters has none. The length of the training is not compared.
+    A network that starts from another one's parameters has none. The other settings are not compared.
+
+    Args:
+      config: config of a recipe or of a workdir.
     """
     if config.init_from is not None:
         return None

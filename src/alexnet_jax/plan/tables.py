@@ -64,9 +64,9 @@ def comparison(plans: list[Plan]) -> str:
         row.append(f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else "")
         rows.append((*row, "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""))
     lines = [
-        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step. For each device,"
-        " the compiler counts peak memory, GFLOP and memory traffic. The bytes sent, and the time that each"
-        " resource would take alone, are our estimates.",
+        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step. For each"
+        " device the compiler counts peak memory, GFLOP and memory traffic. The bytes sent, and the time"
+        " that each resource would take alone, are our estimates.",
         "",
         aligned(rows),
     ]
