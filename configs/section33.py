@@ -16,17 +16,14 @@ lrn: the 11 % net with and without its two LRNs and no other difference, three s
 
 from typing import Any
 
-from alexnet_jax.sweep import Member, Published, Sweep, one_of
-
-_PUBLISHED = {
-    name: Published("CIFAR-10 test", error) for name, error in (("local13", 13.0), ("local11", 11.0))
-}
+from alexnet_jax.paper.published import SECTION33
+from alexnet_jax.sweep import Member, Sweep, one_of
 
 
 def recipe(**settings: Any) -> Sweep:
     members = [
         Member(name, f"cifar10.py:{name}", settings, published=published)
-        for name, published in _PUBLISHED.items()
+        for name, published in SECTION33.items()
     ]
     return Sweep(tuple(members), baseline="local13", views=10)
 

@@ -24,6 +24,7 @@ from alexnet_jax.layers import (
 )
 from alexnet_jax.net.model import abstract_params
 from alexnet_jax.net.shapes import layer_shapes
+from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.parallel.collectives import expected
 from alexnet_jax.parallel.mesh import make_mesh, mesh_for
 from alexnet_jax.parallel.placement import param_specs
@@ -101,7 +102,7 @@ def test_a_layer_of_units_that_reads_only_its_own_gathers_nothing(tiny, known):
     before = expected(tiny, 2, 2)
     tiny.net.layers = after(tiny.net.layers, "relu6", Scale("scale6"))
     assert expected(tiny, 2, 2) == before
-    assert param_specs(build(tiny).shapes, tiny.parallelism)["scale6"] == {"factor": jax.P("tower", "data")}
+    assert param_specs(build(tiny).shapes, splits_units(tiny))["scale6"] == {"factor": jax.P("tower", "data")}
 
 
 def test_initial_values_have_a_mean(tiny, known):

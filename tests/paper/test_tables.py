@@ -1,4 +1,4 @@
-"""Tables 1 and 2: the paper's figures beside ours, which nobody has to have run."""
+"""Tables 1 and 2: the paper's figures beside ours, also if no sweep was run."""
 
 import json
 
@@ -7,18 +7,18 @@ from etils import epath
 
 from alexnet_jax import UserError
 from alexnet_jax.paper import tables as paper_tables
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory, spec
 from tests.conftest import CONFIGS
 
 
-def ran(root, name, errors):
+def ran(root, sweep, errors):
     """A sweep of configs/tables.py of which these tasks are done: {directory: (top 1, top 5)}."""
-    path = f"{CONFIGS}/tables.py:{name}"
-    workdir = epath.Path(root / name)
+    path = f"{CONFIGS}/tables.py:{sweep}"
+    workdir = epath.Path(root / sweep)
     workdir.mkdir()
-    (workdir / "sweep.json").write_text(sweep_lib.to_json(path, sweep_lib.load(path), []))
-    for directory, (top1, top5) in errors.items():
-        (workdir / directory).mkdir()
+    directory.write(workdir, path, spec.load(path), [])
+    for name, (top1, top5) in errors.items():
+        (workdir / name).mkdir()
         result = {
             "split": "validation",
             "views": 10,
@@ -27,7 +27,7 @@ def ran(root, name, errors):
             "top5_error": top5,
             "checkpoints": [],
         }
-        (workdir / directory / "evaluation.json").write_text(json.dumps(result))
+        (workdir / name / "evaluation.json").write_text(json.dumps(result))
 
 
 def row(text, title, start):
@@ -36,7 +36,7 @@ def row(text, title, start):
     return next(line.split() for line in table.splitlines() if line.startswith(start))
 
 
-def test_a_cell_that_nobody_ran_says_so(tmp_path):
+def test_a_cell_without_a_run_reads_not_run(tmp_path):
     text = paper_tables.text(epath.Path(tmp_path))
     assert row(text, "Table 2", "5 CNNs") == ["5", "CNNs", "38.1", "16.4", "16.4", "not", "run", "not", "run"]
     assert row(text, "Table 1", "CNN ")[:3] == ["CNN", "37.5", "17.0"]
@@ -44,7 +44,7 @@ def test_a_cell_that_nobody_ran_says_so(tmp_path):
         assert f"alexnet-jax sweep --config=tables:{name} --workdir={tmp_path / name}" in text
 
 
-def test_what_was_run_stands_beside_the_paper(tmp_path):
+def test_results_stand_beside_the_papers(tmp_path):
     nets = {"1-CNN-seed0": (0.41, 0.19), "1-CNN-seed1": (0.40, 0.18)}
     ran(tmp_path, "ilsvrc2012", nets | {"5-CNNs": (0.38, 0.165)})
     text = paper_tables.text(epath.Path(tmp_path))

@@ -42,7 +42,7 @@ def run(capsys, *args):
     return status, captured.out, captured.err
 
 
-def test_json_holds_what_the_contract_says(libtpu, capsys, tmp_path):
+def test_json_has_every_key(libtpu, capsys, tmp_path):
     file = tmp_path / "plan.json"
     status, out, _ = run(capsys, "--topology=v5e:2x4", f"--json={file}")
     assert status == 0
@@ -105,7 +105,7 @@ def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
     assert f"bound by {best.bound_by}" in text
 
 
-def test_what_does_not_fit_is_said_first(wide, v5e):
+def test_a_plan_that_does_not_fit_comes_first(wide, v5e):
     wide.data.image_size, wide.data.crop_size, wide.batch_size = 512, 511, 8 * 4096
     found = plan.plan(wide, "v5e:2x4", CHIPS["v5e"], make_mesh(8, 1, v5e))
     assert found.fits is False

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -114,8 +115,8 @@ def test_a_page_loads_whole_and_fetches_nothing(browser, pages, name):
     look(browser, pages[name])
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert {url for url in asked if not url.startswith("data:")} == {pages[name].as_uri()}
+    requested = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert {url for url in requested if not url.startswith("data:")} == {pages[name].as_uri()}
     sizes = browser.execute_script(
         "return [...document.querySelectorAll('img, svg')].map(x => [x.tagName, x.naturalWidth ?? 1,"
         " x.getBoundingClientRect().width, x.getBoundingClientRect().height])"
@@ -127,7 +128,7 @@ def test_a_page_loads_whole_and_fetches_nothing(browser, pages, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_headings_tell_what_is_there(browser, pages, name):
+def test_headings_name_the_sections(browser, pages, name):
     look(browser, pages[name])
     found = browser.execute_script(
         "return [...document.querySelectorAll('h1, h2, h3')].map(x => [Number(x.tagName[1]), x.innerText])"
@@ -142,15 +143,27 @@ def test_headings_tell_what_is_there(browser, pages, name):
         == {
             "training": [
                 *("Settings", "Training", "Figures 3 and 4 of the paper", "Are all layers learning?"),
-                *("Mistakes", "The net"),
+                *("Mistakes", "The network"),
             ],
             "figure1": [
-                *("What came out", "Figure 1 of the paper: how long until 25 % training error"),
-                *("Over the epochs", "Its nets"),
+                *("Results", "Figure 1 of the paper: epochs until 25 % training error"),
+                *("Errors over epochs", "Networks"),
             ],
-            "ablations": ["Against whole", "Over the epochs", "Its nets"],
+            "ablations": ["Against whole", "Errors over epochs", "Networks"],
         }[name]
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_error_and_the_next_command_are_in_the_first_screen(browser, pages, name):
+    look(browser, pages[name], WIDTHS["desk"])
+    lead, command = browser.execute_script(
+        "return ['.lead', 'header pre'].map(x => [document.querySelector(x).innerText,"
+        " document.querySelector(x).getBoundingClientRect().bottom])"
+    )
+    assert re.search(r"(misclassifies|lowest top-1 error is) \d", lead[0])
+    assert command[0].startswith("alexnet-jax ")
+    assert 0 < lead[1] < command[1] < WIDTHS["desk"][1]
 
 
 @pytest.mark.parametrize("size", WIDTHS.values(), ids=list(WIDTHS))

@@ -12,7 +12,7 @@ from alexnet_jax.training.scores import Result
 
 
 @pytest.mark.parametrize(("devices", "views", "most"), [(1, 1, 5), (8, 10, 1000)])
-def test_one_pass_finds_what_all_probabilities_say(trained, devices, views, most):
+def test_one_pass_finds_the_mistakes_of_all_probabilities(trained, devices, views, most):
     net = restore(trained, mesh=make_mesh(devices, 1))
     cache = open_cache(net.config.data, print)
     found = mistakes.find(net, cache, "test", views, most)  # 360 images, in batches of 16

@@ -1,4 +1,4 @@
-"""The page of a training, against the files that it is made of, and what there is where some are missing."""
+"""The page of a training, against the files that it is made of, also if some of them are missing."""
 
 import base64
 import dataclasses
@@ -17,9 +17,10 @@ from alexnet_jax.files import absolute
 from alexnet_jax.loops.train import train
 from alexnet_jax.paper import tables as paper_tables
 from alexnet_jax.report import page as report
-from alexnet_jax.report import training as report_workdir
-from alexnet_jax.report.asked import Asked
+from alexnet_jax.report import training as report_training
 from alexnet_jax.report.mistakes import Mistakes
+from alexnet_jax.report.request import Request
+from alexnet_jax.sweep.spec import Published
 from alexnet_jax.training.scores import Result
 from tests.conftest import error_lines
 
@@ -46,13 +47,13 @@ def lines(workdir, kind):
 def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
     drawn = {}
 
-    def curves(ident, title, series, cuts=(), **options):
-        drawn[ident] = ({each.name: (list(each.x), list(each.y)) for each in series}, list(cuts))
+    def curves(ident, title, series, reductions=(), **options):
+        drawn[ident] = ({each.name: (list(each.x), list(each.y)) for each in series}, list(reductions))
 
-    monkeypatch.setattr(report_workdir, "curves", curves)
-    complaints = []
-    facts = report_workdir.gather(Asked(str(trained), step="20", split="train"), complaints.append)
-    assert not complaints
+    monkeypatch.setattr(report_training, "curves", curves)
+    warnings = []
+    facts = report_training.gather(Request(str(trained), step="20", split="train"), warnings.append)
+    assert not warnings
     train, evaluations, layers = (lines(trained, kind) for kind in ("train", "eval", "layers"))
     assert (facts.epoch, facts.epochs, facts.steps) == (train[-1]["epoch"], train[-1]["epoch"], (40, 40))
     assert facts.last == evaluations[-1]
@@ -63,14 +64,14 @@ def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
 
     epochs = [line["epoch"] for line in train]
     at = [line["epoch"] for line in evaluations]
-    series, cuts = drawn["errors"]
+    series, reductions = drawn["errors"]
     assert series["training"] == (epochs, [line["top1_error"] for line in train])
     assert series["validation"] == (at, [line["top1_error"] for line in evaluations])
     assert series["validation, top 5"] == (at, [line["top5_error"] for line in evaluations])
     assert drawn["loss"][0]["training"] == (epochs, [line["loss"] for line in train])
     assert drawn["speed"][0]["images/s"] == (epochs, [line["images_per_second"] for line in train])
-    # The rate is cut at 0.3 epochs, 24 of 80 steps; a line for each ten steps.
-    assert cuts == [(20 / 80, pytest.approx(0.002))]
+    # The learning rate is reduced at 0.3 epochs, 24 of 80 steps; a line for each ten steps.
+    assert reductions == [(20 / 80, pytest.approx(0.002))]
     for what in ("weights", "steps"):
         assert list(drawn[what][0]) == ["conv1", "conv2", "fc6", "fc8"]
         assert drawn[what][0]["fc6"] == (at, [line["layers"]["fc6"][what] for line in layers])
@@ -82,7 +83,7 @@ def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
     assert dict(facts.settings)["optimizer.momentum"] == "0.9"
 
 
-def test_the_page_says_what_evaluate_says(trained, page, tmp_path):
+def test_the_page_has_the_errors_of_evaluate(trained, page, tmp_path):
     assert main(["evaluate", f"--workdir={trained}", f"--json={tmp_path}/e.json"]) == 0
     found = json.loads((tmp_path / "e.json").read_text())
     for text in (
@@ -102,9 +103,9 @@ def test_the_page_needs_nothing_else_and_no_id_stands_twice(page):
     assert not re.search(r"url\((?!#)|@import|<script", page)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids)) > 100
-    asked = re.findall(r'(?:href="|url\()#([^")]+)', page)
+    links = re.findall(r'(?:href="|url\()#([^")]+)', page)
     named = [name for names in re.findall(r'aria-labelledby="([^"]+)"', page) for name in names.split()]
-    assert {*asked, *named} <= {*ids}
+    assert {*links, *named} <= {*ids}
 
 
 def test_charts_take_their_colours_from_the_page(page):
@@ -116,12 +117,58 @@ def test_charts_take_their_colours_from_the_page(page):
         assert "var(--c0)" in chart
 
 
+def opening(page):
+    """The text of a page's header, without tags."""
+    header = re.search("<header>(.*)</header>", page, flags=re.DOTALL)[1]
+    return " ".join(re.sub("<[^>]*>", "", header).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def test_the_page_opens_with_the_error_its_comparison_and_the_next_command(trained, page, tmp_path):
+    assert main(["evaluate", f"--workdir={trained}", f"--json={tmp_path}/e.json"]) == 0
+    error = 100 * json.loads((tmp_path / "e.json").read_text())["top1_error"]
+    text = opening(page)
+    first, _, _ = text.partition(" test error")
+    assert f"The network misclassifies {error:.2f} % of 360 images of test. It has trained for" in first
+    assert "40 of 40 steps" in first
+    assert f"{100 * lines(trained, 'train')[-1]['top1_error']:.1f} %" in text
+    assert "Random guesses have a top-1 error of 90.0 %." in text
+    assert "Published" not in text
+    assert (
+        "To average over ten views of each image, as the paper does: alexnet-jax evaluate"
+        f" --workdir={trained} --step=40 --split=test --views=10" in text
+    )
+
+
+def test_the_page_names_the_published_error_of_the_same_network(trained, monkeypatch):
+    monkeypatch.setattr(report_training.published, "of_config", lambda config: Published("a set", 40.7, 18.2))
+    page = report.render("training.html.jinja", report_training.gather(Request(str(trained)), print))
+    assert (
+        "Published for this network: 40.7 % top-1 error and 18.2 % top-5 error on a set. Random"
+        in opening(page)
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "command"),
+    [
+        ((20, 40), "alexnet-jax train --config=RECIPE --workdir="),
+        ((20, None), "alexnet-jax train --config=RECIPE --workdir="),
+        ((40, 40), "alexnet-jax predict --workdir="),
+    ],
+)
+def test_the_next_command_continues_a_run_or_uses_it(trained, steps, command):
+    facts = report_training.gather(Request(str(trained), views=10), print)
+    assert dataclasses.replace(facts, steps=steps).next_step[1].startswith(f"{command}{trained}")
+    without_test = dataclasses.replace(facts, tested=None)
+    assert without_test.next_step[1] == f"alexnet-jax evaluate --workdir={trained}"
+
+
 def test_the_same_workdir_makes_the_same_page(trained, page, tmp_path):
     assert main(["report", f"--workdir={trained}", f"--save={tmp_path}/page.html"]) == 0
     assert (tmp_path / "page.html").read_text() == page
 
 
-def test_a_run_without_checkpoints_has_curves_and_says_what_it_lacks(copy, capfd):
+def test_a_run_without_checkpoints_has_curves_and_reports_what_is_missing(copy, capfd):
     shutil.rmtree(copy / "checkpoints")
     assert main(["report", f"--workdir={copy}"]) == 2
     out, err = capfd.readouterr()
@@ -142,15 +189,15 @@ def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp
     err = capfd.readouterr().err
     assert len(error_lines(err)) == 1
     assert "sklearn:digits is not prepared on this machine" in err
-    assert "--config.data.cache_dir=DIR says where else it lies" in err
+    assert "or name another folder by --config.data.cache_dir=DIR" in err
     assert not list((tmp_path / "cache").iterdir())
     page = (tmp_path / "p.html").read_text()
     assert "is not prepared on this machine" in page
-    assert "Figure 3: the first kernels" in page
+    assert "Figure 3: the kernels of the first layer" in page
     assert "Figure 4, left" not in page
 
 
-def test_other_images_than_it_was_trained_on_are_said_and_other_classes_refused(copy, capfd):
+def test_other_images_are_reported_and_other_classes_refused(copy, capfd):
     data = json.loads((copy / "data.json").read_text())
     (copy / "data.json").write_text(json.dumps(data | {"fingerprint": "another"}))
     assert main(["report", f"--workdir={copy}"]) == 2
@@ -163,25 +210,28 @@ def test_other_images_than_it_was_trained_on_are_said_and_other_classes_refused(
     assert not (copy / "report.html").exists()
 
 
-def test_a_line_that_is_cut_off_is_left_out_and_said(copy, capfd):
+def test_a_line_that_is_cut_off_is_ignored_and_reported(copy, capfd):
     metrics = copy / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes()[:-30])
     assert main(["report", f"--workdir={copy}"]) == 2
     count = len(metrics.read_text().splitlines())
-    assert f"metrics.jsonl is cut off in line {count}: what follows is left out" in capfd.readouterr().err
-    assert f"is cut off in line {count}" in (copy / "report.html").read_text()
+    assert (
+        f"metrics.jsonl is damaged in line {count}: this line and those after it are ignored"
+        in capfd.readouterr().err
+    )
+    assert f"is damaged in line {count}" in (copy / "report.html").read_text()
 
 
-def test_a_run_that_has_told_nothing_yet_has_a_page(copy, capfd):
+def test_a_run_without_a_log_has_a_page(copy, capfd):
     shutil.rmtree(copy / "checkpoints")
     (copy / "metrics.jsonl").unlink()
     assert main(["report", f"--workdir={copy}"]) == 2
     assert "no line of training yet" in capfd.readouterr().err
-    assert "It has not begun to learn" in (copy / "report.html").read_text()
+    assert "Training has not started" in (copy / "report.html").read_text()
 
 
 def test_more_classes_than_a_matrix_has_room_for_are_a_list(trained):
-    facts = report_workdir.gather(Asked(str(trained)), print)
+    facts = report_training.gather(Request(str(trained)), print)
     confusion = np.diag(np.full(31, 50))
     confusion[3, 30], confusion[2, 1] = 7, 4
     found = Mistakes(Result("test", 1, 1561, 0.5, 0.1, 0.0), confusion, 0, np.empty(0, int), np.empty(0, int))
@@ -201,7 +251,7 @@ def test_more_classes_than_a_matrix_has_room_for_are_a_list(trained):
 
 
 def test_the_matrix_is_as_dark_as_a_mistake_is_frequent_in_its_class(trained):
-    tested = report_workdir.gather(Asked(str(trained)), print).tested
+    tested = report_training.gather(Request(str(trained)), print).tested
     counts = np.diag(np.full(10, 6))
     counts[0, 1], counts[5, 4], counts[5, 5] = 2, 5, 15  # a quarter of each
     counts[7, 8] = 2
@@ -226,7 +276,7 @@ def test_figure_4_alone_in_two_halves(trained, tmp_path, capfd):
     assert main(["report", f"--workdir={trained}", "--figure=4", f"--save={tmp_path}/4.png"]) == 0
     of, *files = capfd.readouterr().out.splitlines()
     count = restore(trained).data.splits["train"]
-    assert of == f"the nearest of {count:,} of {count:,} training images"
+    assert of == f"searched {count:,} of {count:,} training images"
     assert files == [f"{tmp_path}/4-left.png", f"{tmp_path}/4-right.png"]
     for side in ("left", "right"):
         with Image.open(tmp_path / f"4-{side}.png") as picture:
@@ -265,7 +315,7 @@ def decoded(uri):
         (["--split=dev"], "no split 'dev': sklearn:digits has train, test, validation"),
         (["--views=3"], "--views is 3"),
         (["--save=/nowhere/p.html"], "--save=/nowhere/p.html can't be written"),
-        (["--save=p.txt"], "--save=p.txt: a name that ends in .html"),
+        (["--save=p.txt"], "--save=p.txt: the name must end in .html"),
         (["--config.seed=1"], "config.seed is the workdir's own; report takes data.source"),
         (["--figure=2", "--save=2.png"], "alexnet-jax train --dry_run prints it"),
         (["--figure=5", "--save=5.png"], "--figure is 5, but must be 1, 3 or 4"),
@@ -304,7 +354,7 @@ def test_a_set_without_images_to_test_on_has_a_page_without_a_test(tiny, five_cl
     assert "Figure 3" in text
     assert "Figure 4" not in text
     assert main(["report", f"--workdir={tmp_path / 'w'}", "--split=train"]) == 0
-    assert "The hardest" in (tmp_path / "w" / "report.html").read_text()
+    assert "Mistakes with the least probable right class" in (tmp_path / "w" / "report.html").read_text()
 
 
 def test_names_of_classes_are_text_in_the_page(copy):

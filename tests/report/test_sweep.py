@@ -1,7 +1,8 @@
-"""The page of a sweep, of files that are written by hand, and figure 1 of training errors that are known."""
+"""The page of a sweep, from files written by hand, and figure 1 from known training errors."""
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from PIL import Image
 from alexnet_jax import UserError
 from alexnet_jax.cli.main import main
 from alexnet_jax.paper import figure1
+from alexnet_jax.report.page import render
 from alexnet_jax.report.sweep import gather
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
 from tests.conftest import error_lines
 
@@ -39,8 +41,7 @@ FIGURE1 = Sweep(
 
 def write_sweep(directory, sweep):
     directory.mkdir(exist_ok=True)
-    text = sweep_lib.to_json("ablations:cifar10", sweep, ["--config.num_epochs=3.0"])
-    (directory / "sweep.json").write_text(text)
+    sweep_directory.write(epath.Path(directory), "ablations:cifar10", sweep, ["--config.num_epochs=3.0"])
 
 
 def write_run(directory, errors, rate=0.01, tested=None, per_epoch=2):
@@ -116,14 +117,37 @@ def test_the_page_of_a_sweep(ablations, capfd):
     assert 'href="pool2-seed0/report.html"' in page
     assert "24.00 ± 1.41" in page
     assert "+3.00 ± 1.41" in page
-    assert "5 of 7 trainings are done and tested, on 1,000 images of test, 10 view(s)" in page
+    assert "5 of 7 trainings are complete and tested, on 1,000 images of test, 10 view(s)" in page
+
+
+def test_the_page_opens_with_the_best_row_and_the_next_command(ablations):
+    facts = gather("runs/W/", ablations, ablations)
+    page = render("sweep.html.jinja", facts)
+    text = " ".join(re.sub("<[^>]*>", "", page[page.index("<header>") : page.index("</header>")]).split())
+    assert (
+        "The lowest top-1 error is 19.00\N{NO-BREAK SPACE}%, by pool2; the baseline whole has 21.00 ± 1.41"
+        in (text.replace(" %", "\N{NO-BREAK SPACE}%"))
+    )
+    assert facts.next_step == (
+        "To run what is missing or failed, run the sweep again:",
+        "alexnet-jax sweep --workdir=runs/W/ --config=ablations:cifar10 --config.num_epochs=3.0",
+    )
+    assert facts.next_step[1] in text
+    write_run(ablations / "pool2-seed1", [0.5], tested=0.19)
+    (ablations / "failing-seed0" / "failed.txt").unlink()
+    write_run(ablations / "failing-seed0", [0.5], tested=0.19)
+    assert gather("runs/W/", ablations, ablations).next_step[1] == facts.next_step[1]  # for the ensemble
+    write_evaluation(ablations / "all", 0.18)
+    facts = gather("runs/W/", ablations, ablations)
+    assert facts.best.name == "all"
+    assert facts.next_step[1] == "alexnet-jax report --workdir=runs/W/whole-seed0"
 
 
 def test_a_sweep_that_has_not_begun_has_a_page(tmp_path):
     write_sweep(tmp_path / "sweep", FIGURE1)
     assert main(["report", f"--workdir={tmp_path}/sweep"]) == 0
     page = (tmp_path / "sweep" / "report.html").read_text()
-    assert "0 of 4 trainings are done" in page
+    assert "0 of 4 trainings are complete" in page
     assert "Figure 1" not in page
 
 
@@ -155,10 +179,10 @@ def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
     assert tanh.runs[0].reached is None
     assert facts.ratio == (pytest.approx(4), "tanh", "ReLU")
     assert facts.text().splitlines() == [
-        "ReLU: 25 % training error after 1.5 epochs (rate 0.002, the largest tried, of 2)",
-        "tanh: 25 % training error after 6.0 epochs (rate 0.002, the largest tried, of 2)",
+        "ReLU reaches 25 % training error after 1.5 epochs (learning rate 0.002, the largest tried, of 2)",
+        "tanh reaches 25 % training error after 6.0 epochs (learning rate 0.002, the largest tried, of 2)",
         "tanh takes 4.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
-        "never there: tanh 0.001 (3 epochs)",
+        "runs that never reach it: tanh 0.001 (3 epochs)",
     ]
 
 
@@ -176,10 +200,10 @@ def test_the_quickest_rate_is_that_of_the_mean_over_its_seeds(tmp_path):
             rate = float(name[-5:])
             write_run(tmp_path / f"{name}-seed{seed}", halves, rate, tested=0.5 if errors else None)
     assert figure1.gather(epath.Path(tmp_path), sweep).text().splitlines() == [
-        "ReLU: 25 % training error after 2.0 epochs (rate 0.001, the smallest tried, of 2)",
-        "tanh: 25 % training error after 4.0 epochs (rate 0.001, the only one)",
+        "ReLU reaches 25 % training error after 2.0 epochs (learning rate 0.001, the smallest tried, of 2)",
+        "tanh reaches 25 % training error after 4.0 epochs (learning rate 0.001, the only one tried)",
         "tanh takes 2.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
-        "not trained to the end, so all this may change: tanh 0.002",
+        "not complete, so these results may change: tanh 0.002",
     ]
 
 
@@ -188,11 +212,11 @@ def test_a_net_that_never_gets_there_has_no_ratio(rates):
     facts = figure1.gather(rates, FIGURE1)
     assert facts.ratio is None
     assert facts.nets[1].first is None
-    assert "tanh: never 25 % training error, in 4 epochs (2 rates)" in facts.text()
+    assert "tanh never reaches 25 % training error in 4 epochs (2 learning rates)" in facts.text()
     (rates / "tanh-0.002-seed0" / "evaluation.json").unlink()  # it is under way
     assert figure1.gather(rates, FIGURE1).text().splitlines()[1:] == [
-        "tanh: not yet at 25 % training error, in 4 epochs (2 rates)",
-        "not trained to the end, so all this may change: tanh 0.002",
+        "tanh has not reached 25 % training error in 4 epochs (2 learning rates)",
+        "not complete, so these results may change: tanh 0.002",
     ]
 
 

@@ -1,4 +1,4 @@
-"""A sweep's table, of files alone: every number against NumPy, and what is missing said."""
+"""A sweep's table, from files alone: every number against NumPy, and what is missing."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
 
@@ -66,10 +66,10 @@ def test_every_number_is_that_of_numpy(workdir, errors):
             title = ("change", i)
             shown = cell(found.markdown(), row["name"], f"top-{5 if i else 1} error %")
             if len(ours) > 1:
-                assert numbers["deviation"] == pytest.approx(ours.std(ddof=1))
+                assert numbers["std"] == pytest.approx(ours.std(ddof=1))
                 assert shown == f"{ours.mean():.2f} ± {ours.std(ddof=1):.2f}"
             else:
-                assert numbers["deviation"] is None
+                assert numbers["std"] is None
                 assert shown == f"{ours.mean():.2f}"
             if row["name"] == "base":
                 assert numbers["change"] is numbers["change_standard_error"] is None
@@ -87,7 +87,7 @@ def test_every_number_is_that_of_numpy(workdir, errors):
 
 
 def test_the_error_of_the_last_epochs_updates_is_beside_it(workdir):
-    """With which a net that overfits, or learns less, can be told from one that generalizes less."""
+    """It distinguishes a network that overfits, or learns less, from one that generalizes less."""
     lines = [{"kind": "train", "step": i, "epoch": i / 2, "top1_error": 1 / i} for i in range(1, 5)]
     for name in ("base-seed0", "base-seed2", "other-seed1"):
         (workdir / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -137,7 +137,7 @@ def test_before_the_baseline_there_is_no_change(workdir):
     assert cell(found.markdown(), "other", "published") == "+1.4 / -"
 
 
-def test_what_is_missing_or_failed_is_said(workdir, errors):
+def test_missing_and_failed_results_are_marked(workdir, errors):
     (workdir / "other-seed1" / "evaluation.json").write_text('{"split": "te')  # by a kill
     (workdir / "other-seed1" / "failed.txt").write_text("the loss is nan at step 3\n")
     (workdir / "both" / "evaluation.json").unlink()
@@ -152,7 +152,7 @@ def test_what_is_missing_or_failed_is_said(workdir, errors):
     assert row["wanted"] == 3
 
 
-def test_an_ensemble_tells_how_many_nets_it_averages(workdir):
+def test_an_ensemble_has_the_number_of_nets_that_it_averages(workdir):
     assert cell(sweep_table.table(workdir, SWEEP).markdown(), "both", "nets") == "7 averaged"
 
 
@@ -173,8 +173,8 @@ def test_nothing_done_is_a_table_too(tmp_path):
 
 
 def test_it_is_made_of_the_directory_alone(workdir):
-    (workdir / "sweep.json").write_text(sweep_lib.to_json("ablations", SWEEP, ["--config.batch_size=7"]))
-    again = sweep_table.table(workdir, sweep_lib.read(workdir))
+    directory.write(workdir, "ablations", SWEEP, ["--config.batch_size=7"])
+    again = sweep_table.table(workdir, directory.read(workdir))
     sweep_table.write(workdir, again)
     found = sweep_table.table(workdir, SWEEP)
     assert json.loads((workdir / "table.json").read_text()) == json.loads(json.dumps(found.to_json()))

@@ -176,16 +176,17 @@ def _sweep(args: list[str]) -> int:
         progress.say(f"reading the sweep {path}")
 
     from alexnet_jax.sweep import run as sweep_run
-    from alexnet_jax.sweep import spec as sweep_lib
+    from alexnet_jax.sweep import spec as sweep_spec
     from alexnet_jax.sweep import tasks as sweep_tasks
+    from alexnet_jax.sweep.directory import refuse_another
 
-    sweep = sweep_lib.load(path)
+    sweep = sweep_spec.load(path)
     workdir = files.absolute(required(values.workdir, "--workdir=DIR"))
     tasks = sweep_tasks.tasks(path, sweep, workdir, overrides)
     if values.index is not None and not 0 <= values.index < len(tasks):
         raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
     if values.dry_run:
-        sweep_run.refuse_another(path, overrides, workdir)
+        refuse_another(path, overrides, workdir)
         for number, task in enumerate(tasks):
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
             done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)
@@ -194,7 +195,7 @@ def _sweep(args: list[str]) -> int:
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
-    print(f"{table.text()}\n{workdir / 'table.md'} and table.json hold it")
+    print(f"{table.text()}\nwritten to {workdir / 'table.md'} and table.json")
     if values.index is not None:  # of an array's jobs each answers for its own
         return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
     return RunError.status if table.failures else 0
@@ -218,24 +219,24 @@ def _report(args: list[str]) -> int:
         print(paper_tables.text(files.absolute(workdir)))
         return 0
 
-    from alexnet_jax.report.asked import Asked, check
+    from alexnet_jax.report.request import Request, check
 
     check(workdir, values.figure, values.save)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
     check_file("--save", save)
-    asked = Asked(workdir, values.step, values.split, values.views, tuple(overrides))
+    request = Request(workdir, values.step, values.split, values.views, tuple(overrides))
     progress.starting(progress.note)
 
     from alexnet_jax.report import page as report
 
-    lacks: list[str] = []
+    problems: list[str] = []
     if values.figure is None:
-        print(report.page(asked, save, lacks.append))
+        print(report.page(request, save, problems.append))
     else:
-        print(*report.figure(values.figure, asked, save), sep="\n")
-    for line in lacks:
+        print(*report.figure(values.figure, request, save), sep="\n")
+    for line in problems:
         progress.complain(line)
-    return UserError.status if lacks else 0
+    return UserError.status if problems else 0
 
 
 def _predict(args: list[str]) -> int:
@@ -258,7 +259,8 @@ def _predict(args: list[str]) -> int:
     read_workdir(workdir)
     progress.starting(progress.note)
 
-    from alexnet_jax.loops.predict import MOST_IN_A_PICTURE, Prediction, predict
+    from alexnet_jax.loops.predict import Prediction, predict
+    from alexnet_jax.paper.figure4 import MOST_IN_A_PICTURE
     from alexnet_jax.training.restored import restore
 
     left_out = 0

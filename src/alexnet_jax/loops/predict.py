@@ -16,7 +16,6 @@ from alexnet_jax.training.restored import Restored, check_views
 TOP = 5
 _AT_ONCE = 16  # images in a batch
 _BAR = 24  # characters of a bar that means 100 %
-MOST_IN_A_PICTURE = 48
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Curves as SVG that stands in a page and takes its colours from it, in the light and in the dark.
+"""Draw curves as SVG for a page with a light and a dark theme.
 
-What is drawn has the colours of the light theme; in a page each of them becomes a CSS variable.
+A figure is drawn in the colours of the light theme. In the page each colour is replaced by a CSS variable.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 INK, MUTED, GRID = "#1b1d21", "#5a606b", "#dfe2e8"
 COLORS = ("#1f5fa8", "#b8450f", "#1d7a46", "#8a3fa0", "#8a6a00", "#b3265e", "#0d7a85", "#5b5f6b")
 THEME = {INK: "ink", MUTED: "muted", GRID: "grid"} | {color: f"c{i}" for i, color in enumerate(COLORS)}
-_SIZE = (4.1, 2.6)  # inches: read at the width of a phone, two beside each other on a desk
+_SIZE = (4.1, 2.6)  # inches: legible on a phone; two fit side by side on a desktop
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,12 +25,12 @@ class Series:
     """A curve.
 
     Attributes:
-      name: in the key; none of its own where a curve before it has the same.
-      x: its places.
-      y: its values.
-      color: number of it in `COLORS`; from there on they come again, dashed.
-      thin: whether it is one of several alike.
-      points: whether each value is marked, where there are few.
+      name: name in the key; curves of the same name share an entry.
+      x: positions on the horizontal axis.
+      y: values.
+      color: index in `COLORS`; larger numbers repeat the colours with dashes.
+      thin: whether to draw a thin line, for noisy curves or many of them.
+      points: whether to mark each value, if they are few.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Series:
 
     @property
     def style(self) -> tuple[int, bool]:
-        """(number of the colour, whether it is dashed)."""
+        """(index of the colour, whether it is dashed)."""
         return self.color % len(COLORS), self.color >= len(COLORS)
 
 
@@ -51,9 +51,9 @@ class Chart:
     """A drawing for a page.
 
     Attributes:
-      title: what it shows.
-      svg: it.
-      key: (name, number of the colour, whether it is dashed) of each curve; empty of a single one.
+      title: title of the drawing.
+      svg: the drawing, an ``svg`` element.
+      key: (name, index of the colour, whether it is dashed) for each curve; empty for a single one.
     """
 
     title: str
@@ -65,19 +65,19 @@ def curves(
     ident: str,
     title: str,
     series: Sequence[Series],
-    cuts: Sequence[tuple[float, float]] = (),
+    reductions: Sequence[tuple[float, float]] = (),
     percent: bool = False,
     log: bool = False,
 ) -> Chart:
-    """Curves over epochs.
+    """Draw curves over epochs.
 
     Args:
-      ident: of the chart in the page, of letters.
-      title: what is shown, and its unit.
-      series: the first ones beneath the others.
-      cuts: (epoch, learning rate) of the steps to mark.
-      percent: whether the values are fractions, shown in %.
-      log: whether they are shown on a logarithmic scale; else from 0.
+      ident: id of the chart in the page, of letters only.
+      title: title, with the unit of the values.
+      series: the curves; later ones are drawn over earlier ones.
+      reductions: (epoch, new learning rate) of each reduction of the learning rate, to mark.
+      percent: whether the values are fractions, to be shown in %.
+      log: whether the scale is logarithmic; otherwise it begins at 0.
     """
     figure = Figure(figsize=_SIZE, layout="constrained")
     ax = figure.subplots()
@@ -103,7 +103,7 @@ def curves(
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
     ax.set_xlim(left=0)
     plain(ax)
-    for epoch, rate in cuts:
+    for epoch, rate in reductions:
         ax.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
         ax.annotate(
             f"rate {rate:.3g}",
@@ -124,7 +124,7 @@ def curves(
 
 
 def plain(ax: Axes) -> None:
-    """Axes of epochs with as little ink as will do."""
+    """Style axes whose horizontal axis is epochs."""
     ax.set_xlabel("epochs", fontsize=9, color=MUTED)
     ax.tick_params(labelsize=9, labelcolor=MUTED, color=GRID, which="both")
     ax.spines[["top", "right"]].set_visible(False)
@@ -134,18 +134,18 @@ def plain(ax: Axes) -> None:
 
 
 def themed(figure: Figure, ident: str, title: str, description: str) -> str:
-    """A figure as an element of a page: its colours, its fonts and its ids are the page's.
+    """Return a figure as an ``svg`` element with the colours and fonts of the page.
 
     Args:
-      figure: in colours of `THEME`.
-      ident: what its ids begin with.
-      title: for those who don't see it.
-      description: what it says, for them.
+      figure: a figure in colours of `THEME`.
+      ident: prefix of its ids in the page.
+      title: title for screen readers.
+      description: description for screen readers.
     """
     svg = svg_text(figure, ident)
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
-    body = svg[svg.index("<g id=") :]  # after the head with its style for all elements of a page
+    body = svg[svg.index("<g id=") :]  # without the head, whose style would apply to the whole page
     body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", body)
     body = re.sub(r'\bid="', f'id="{ident}-', body)
     body = re.sub(r'(href="|url\()#', rf"\g<1>#{ident}-", body)
@@ -159,7 +159,7 @@ def themed(figure: Figure, ident: str, title: str, description: str) -> str:
 
 
 def svg_text(figure: Figure, ident: str) -> str:
-    """An SVG file with text as text, the same bytes for the same figure."""
+    """Return a figure as an SVG file with text as text; the same figure gives the same bytes."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": ident}):

@@ -1,6 +1,6 @@
-"""Figure 1 of the paper, of a sweep: after how many epochs each net has 25 % training error.
+"""Figure 1 of the paper, for a sweep: the number of epochs until each network has 25 % training error.
 
-As in the paper, a net's learning rate is the one that gets there first.
+As in the paper, each network has the learning rate that reaches this error first.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ from matplotlib.ticker import PercentFormatter
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.paper import charts
-from alexnet_jax.sweep import spec as sweep_lib
-from alexnet_jax.sweep.spec import Member, Sweep
+from alexnet_jax.sweep.directory import valid_evaluation
+from alexnet_jax.sweep.spec import Member, Sweep, directories
 from alexnet_jax.training import metrics
 
 LEVEL = 0.25
@@ -24,14 +24,14 @@ PAPER = "the paper: six times, on CIFAR-10 with four layers"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A net with one learning rate.
+    """A network with one learning rate.
 
     Attributes:
-      name: of the sweep's member.
-      rate: its learning rate at the start.
-      errors: (epochs,), the training error in each whole epoch, the mean over its seeds, a fraction.
-      reached: the first epoch at which that is 25 %, between two epochs on a straight line; None: not yet.
-      ended: whether all its seeds are trained to their end.
+      name: name of the sweep's member.
+      rate: learning rate at the start.
+      errors: (epochs,), the training error in each whole epoch, as a fraction, averaged over the seeds.
+      reached: epoch at which the error first is 25 %, interpolated linearly; None if it is higher.
+      ended: whether the training of all seeds is complete.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Net:
-    """The runs of one net, a curve of the figure.
+    """The runs of one network: a curve of the figure.
 
     Attributes:
-      name: of the curve.
-      runs: in the sweep's order, a learning rate each.
-      first: of its runs the one that gets to 25 % first; None if none does.
-      ended: whether all its rates are trained to their end.
+      name: name of the curve.
+      runs: a run for each learning rate, in the sweep's order.
+      first: run that reaches 25 % first; None if none does.
+      ended: whether the training of all runs is complete.
     """
 
     name: str
@@ -59,103 +59,113 @@ class Net:
 
     @property
     def words(self) -> str:
-        """What came out, in a line."""
+        """The result in a line."""
         count, epochs = len(self.runs), max(len(run.errors) for run in self.runs)
-        of = f"of {count}" if count > 1 else "the only one"
+        of = f"of {count}" if count > 1 else "the only one tried"
         if self.first is None:
-            never = "never" if self.ended else "not yet at"
-            return f"{self.name}: {never} {_LEVEL}, in {epochs} epochs ({count} rate{'s' * (count > 1)})"
+            never = "never reaches" if self.ended else "has not reached"
+            tried = f"{count} learning rate{'s' * (count > 1)}"
+            return f"{self.name} {never} {_LEVEL} in {epochs} epochs ({tried})"
         rates = sorted(run.rate for run in self.runs)
         edge = {rates[0]: ", the smallest tried", rates[-1]: ", the largest tried"} if count > 1 else {}
-        rate = f"rate {self.first.rate:g}{edge.get(self.first.rate, '')}"
-        return f"{self.name}: {_LEVEL} after {self.first.reached:.1f} epochs ({rate}, {of})"
+        rate = f"learning rate {self.first.rate:g}{edge.get(self.first.rate, '')}"
+        return f"{self.name} reaches {_LEVEL} after {self.first.reached:.1f} epochs ({rate}, {of})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figure1:
-    """Nets beside one another.
+    """The networks of the figure.
 
     Attributes:
-      nets: in the sweep's order.
-      under_way: names of the sweep's members that are not trained to their end.
+      nets: networks in the sweep's order.
+      incomplete: names of the sweep's members whose training is not complete.
     """
 
     nets: tuple[Net, ...]
-    under_way: tuple[str, ...]
+    incomplete: tuple[str, ...]
 
     @property
     def ratio(self) -> tuple[float, str, str] | None:
-        """How many times as many epochs the slower of two nets takes, its name and the quicker one's.
+        """Ratio of the epochs of the slower to those of the faster network; the slower, the faster.
 
-        None of another number of nets, or where one never gets there.
+        None unless there are two networks that reach 25 %.
         """
         if len(self.nets) != 2:
             return None
         times = {net.name: net.first.reached for net in self.nets if net.first and net.first.reached}
         if len(times) != 2:
             return None
-        quick, slow = sorted(times, key=lambda name: times[name])
-        return times[slow] / times[quick], slow, quick
+        fast, slow = sorted(times, key=lambda name: times[name])
+        return times[slow] / times[fast], slow, fast
 
     def text(self) -> str:
-        """For people: a line for each net, for the ratio, and for what does not get there or may yet."""
+        """Return a line for each network and one for the ratio; then the runs above 25 % or incomplete."""
         lines = [net.words for net in self.nets]
         if self.ratio:
-            times, slow, quick = self.ratio
-            lines.append(f"{slow} takes {times:.1f} times as many epochs as {quick} ({PAPER})")
+            times, slow, fast = self.ratio
+            lines.append(f"{slow} takes {times:.1f} times as many epochs as {fast} ({PAPER})")
         late = [
             run for net in self.nets if net.first for run in net.runs if run.reached is None and run.ended
         ]
         if late:
             each = ", ".join(f"{run.name} ({len(run.errors)} epochs)" for run in late)
-            lines.append(f"never there: {each}")
-        if self.under_way:
-            lines.append(f"not trained to the end, so all this may change: {', '.join(self.under_way)}")
+            lines.append(f"runs that never reach it: {each}")
+        if self.incomplete:
+            lines.append(f"not complete, so these results may change: {', '.join(self.incomplete)}")
         return "\n".join(lines)
 
 
 def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
-    """The figure of what is trained until now.
+    """Return the figure's data for the training so far.
+
+    Args:
+      workdir: directory of the sweep.
+      sweep: the sweep in it.
 
     Raises:
-      UserError: a sweep of other nets, or no member has trained for an epoch.
+      UserError: the sweep is not one of figure 1, or no member has trained for an epoch.
     """
     if sweep.figure != 1:
         raise UserError(f"{workdir} holds a sweep that is not of figure 1, as configs/figure1.py is")
     runs: dict[str, list[Run]] = {}
-    under_way: dict[str, str] = {}  # the curve of each member that is not at its end
+    incomplete: dict[str, str] = {}  # the curve of each member whose training is not complete
     for member in sweep.members:
         run = _run(workdir, member, sweep)
         curve = member.curve or member.name
         runs.setdefault(curve, []).extend([run] if run else [])
         if run is None or not run.ended:
-            under_way[member.name] = curve
+            incomplete[member.name] = curve
     nets = []
     for curve, of_net in runs.items():
-        there = [run for run in of_net if run.reached is not None]
-        first = min(there, key=lambda run: run.reached or 0.0, default=None)
+        reached = [run for run in of_net if run.reached is not None]
+        first = min(reached, key=lambda run: run.reached or 0.0, default=None)
         if of_net:
-            nets.append(Net(curve, tuple(of_net), first, curve not in under_way.values()))
+            nets.append(Net(curve, tuple(of_net), first, curve not in incomplete.values()))
     if not nets:
         raise UserError(f"figure 1 shows training errors, and no net in {workdir} has trained for an epoch")
-    return Figure1(tuple(nets), tuple(under_way))
+    return Figure1(tuple(nets), tuple(incomplete))
 
 
 def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
-    """None before each seed has trained for an epoch."""
-    directories = [workdir / name for name in sweep_lib.directories(member, sweep)]
-    trained = [metrics.read(directory) for directory in directories]
-    curves = [told.epoch_errors() for told in trained]
+    """Return a member's run; None before each seed has trained for an epoch."""
+    paths = [workdir / name for name in directories(member, sweep)]
+    logs = [metrics.read(path) for path in paths]
+    curves = [log.epoch_errors() for log in logs]
     epochs = min(map(len, curves))
     if not epochs:
         return None
     errors = np.mean([curve[:epochs] for curve in curves], axis=0)
-    ended = all(sweep_lib.counted(directory) is not None for directory in directories)
-    return Run(member.name, trained[0].train[0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
+    ended = all(valid_evaluation(path) is not None for path in paths)
+    return Run(member.name, logs[0].train[0]["learning_rate"], errors, first_at(errors, LEVEL), ended)
 
 
 def first_at(errors: np.ndarray, level: float) -> float | None:
-    """Where a curve through (1, errors[0]), (2, errors[1]) and so on first comes down to a level."""
+    """Return where a curve through (1, errors[0]), (2, errors[1]), ... first falls to a level; None if never.
+
+    Args:
+      errors: (epochs,), errors as fractions.
+      level: the level, a fraction.
+    """
     below = np.flatnonzero(errors <= level)
     if not len(below):
         return None
@@ -164,10 +174,10 @@ def first_at(errors: np.ndarray, level: float) -> float | None:
 
 
 def draw(facts: Figure1) -> Figure:
-    """Draw each network's training error with the quickest learning rate; thin lines are the other rates.
+    """Draw the training errors: thick lines for the fastest learning rates, thin ones for the others.
 
     Args:
-      facts: from `figure1.gather`.
+      facts: the figure's data, from `gather`.
     """
     figure = Figure(figsize=(4.4, 3.1), layout="constrained")
     ax = figure.subplots()

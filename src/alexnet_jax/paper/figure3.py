@@ -1,4 +1,6 @@
-"""Figure 3 of the paper: the kernels of the first convolution, and how much of them is colour."""
+"""Figure 3 of the paper: the kernels of the first convolution, and the share of colour in them."""
+
+import dataclasses
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,11 +13,38 @@ _KERNELS_IN_A_ROW = 16
 _KERNEL = 0.5  # inches
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Figure3:
+    """The figure's data for a page.
+
+    Attributes:
+      mosaics: for each tower an image of its kernels, from `mosaic`.
+      shares: for each tower the share of colour: (of all its kernels, the smallest, the largest).
+    """
+
+    mosaics: list[np.ndarray]
+    shares: list[tuple[float, float, float]]
+
+
+def gather(net: Restored) -> Figure3:
+    """Return the figure's data of a network.
+
+    Raises:
+      UserError: the network has no convolution of the image.
+    """
+    kernels = first_kernels(net)
+    shares = zip(*color_shares(kernels), strict=True)
+    return Figure3(
+        [mosaic(kernel) for kernel in kernels],
+        [(float(share), float(each.min()), float(each.max())) for share, each in shares],
+    )
+
+
 def first_kernels(net: Restored) -> np.ndarray:
     """Return the kernels of the convolution that reads the image: (towers, height, width, 3, channels).
 
     Raises:
-      UserError: the net has none.
+      UserError: the network has no such convolution.
     """
     for shapes in net.model.shapes:
         if shapes.shared and isinstance(shapes.layer, Conv):
@@ -24,13 +53,16 @@ def first_kernels(net: Restored) -> np.ndarray:
 
 
 def color_shares(kernel_TxHxWx3xM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of colour in the kernels: of their energy, sum(w^2), what is off the grey axis.
+    """Return the share of colour in the kernels: the part of their energy, sum(w^2), off the grey axis.
 
-    0 of a kernel that is grey, 1 of one that answers to colour alone, 2/3 expected of random weights;
-    0 where all weights are zero. In a tower's share kernels that learned little count as little.
+    It is 0 for a grey kernel, 1 for one without a grey part, 2/3 on average for random weights, and 0 if all
+    weights are zero. A tower's share is weighted by energy, so kernels with small weights count little.
+
+    Args:
+      kernel_TxHxWx3xM: kernels of shape (towers, height, width, 3, channels).
 
     Returns:
-      Float64 of shape (towers,), of all kernels of a tower, and (towers, channels), of each one.
+      Float64 of shape (towers,), for all kernels of a tower, and (towers, channels), for each kernel.
     """
     w = kernel_TxHxWx3xM.astype(np.float64)
     energy_TxM = np.sum(w**2, axis=(1, 2, 3))
@@ -44,10 +76,10 @@ def _off(grey: np.ndarray, energy: np.ndarray) -> np.ndarray:
 
 
 def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
-    """Draw each tower's kernels, zero as mid-grey, and how much of them is colour.
+    """Draw each tower's kernels, zero as mid-grey, with their share of colour.
 
     Args:
-      kernel_TxHxWx3xM: from `first_kernels`.
+      kernel_TxHxWx3xM: kernels from `first_kernels`.
     """
     towers, (rows, columns) = len(kernel_TxHxWx3xM), _grid(kernel_TxHxWx3xM.shape[-1])
     size = (max(6.0, _KERNEL * columns), towers * (_KERNEL * rows + 0.35))
@@ -72,7 +104,14 @@ def _grid(kernels: int) -> tuple[int, int]:
 
 
 def mosaic(kernel_HxWx3xM: np.ndarray) -> np.ndarray:
-    """Return a tower's kernels in rows on white, enlarged, each scaled by its largest weight: 0 to 1."""
+    """Return an image of a tower's kernels: enlarged, in rows on white, each scaled by its largest weight.
+
+    Args:
+      kernel_HxWx3xM: kernels of shape (height, width, 3, channels).
+
+    Returns:
+      Floats between 0 and 1 of shape (rows, columns, 3); 0.5 is a weight of zero.
+    """
     rows, columns = _grid(kernel_HxWx3xM.shape[-1])
     largest_M = np.abs(kernel_HxWx3xM).max(axis=(0, 1, 2))
     scaled = 0.5 + kernel_HxWx3xM / (2 * np.where(largest_M == 0, 1, largest_M))

@@ -1,7 +1,7 @@
-"""Figure 4 of the paper: guesses for test images (left), and the training images nearest to them (right).
+"""Figure 4 of the paper: predictions for test images (left), and the nearest training images (right).
 
-The distance is Euclidean, between last hidden layers. The choice of the test images does not depend on what a
-network makes of them.
+The distance is Euclidean, between activations of the last hidden layer. The choice of the test images does
+not depend on the network.
 """
 
 import dataclasses
@@ -17,11 +17,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.stored import Images
-from alexnet_jax.loops.predict import Prediction
+from alexnet_jax.loops.predict import Prediction, predict_examples
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
-SEARCHED = 50_000  # training images, if there are more
+MOST_IN_A_PICTURE = 48  # predictions that `draw_predictions` can show legibly
+_SEARCHED = 50_000  # training images that are searched, if there are more
+_PREDICTED, _WITH_NEIGHBOURS = 8, 5  # test images, as in the paper
 _AT_ONCE = 128  # images in a batch
 _COLUMNS = 4  # of images with bars
 _BLUE, _PINK, _RED, _LIGHT = "#a9cce9", "#f4a3b4", "#b3263e", "#bbbbbb"
@@ -32,15 +34,15 @@ class Neighbours:
     """Test images and the training images nearest to each, the nearest first.
 
     Attributes:
-      split: of the test images.
-      rows: (images,), which of the split.
+      split: split of the test images.
+      rows: (images,), positions of the test images in the split.
       labels: (images,), their classes.
       images: uint8 of shape (images, height, width, 3).
-      near_rows: (images, near), which of the training split.
+      near_rows: (images, near), positions of the neighbours in the training split.
       near_labels: (images, near), their classes.
       near_images: uint8 of shape (images, near, height, width, 3).
       distances: float32 of shape (images, near).
-      searched: how many training images were looked at.
+      searched: number of training images that were searched.
     """
 
     split: str
@@ -54,24 +56,56 @@ class Neighbours:
     searched: int
 
 
-def choose(cache: Cache, count: int, seed: int = 0) -> tuple[str, np.ndarray]:
-    """Some test images by chance, evenly over the classes.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Figure4:
+    """The figure's data.
+
+    Attributes:
+      predictions: the left half: eight test images with their five most probable classes.
+      neighbours: the right half: the first five of these, with six training images each.
+    """
+
+    predictions: list[Prediction]
+    neighbours: Neighbours
+
+
+def gather(net: Restored, cache: Cache, views: int) -> Figure4:
+    """Predict random test images, and find the training images nearest to the first of them.
 
     Args:
-      cache: of the images.
-      count: how many; all, if there are fewer.
-      seed: of the chance; more images of the same seed begin with the fewer ones.
-
-    Returns:
-      The split, ``test`` where there is one, else ``validation``; and (images,) which of it.
+      net: a network from `restore`.
+      cache: images of the data set.
+      views: number of crops of each image for the predictions, 1 or 10.
 
     Raises:
-      NoTestSplit: there is neither.
+      NoTestSplit: the data has neither test nor validation images.
+    """
+    split, rows = choose(cache, _PREDICTED)
+    predictions = predict_examples(net, cache, split, rows, views)
+    wanted = rows[:_WITH_NEIGHBOURS]
+    searched = min(cache.info.splits["train"], _SEARCHED)
+    progress.note(f"searching {searched:,} images of train for those nearest to {len(wanted)} of {split}")
+    return Figure4(predictions, nearest(net, cache, split, wanted))
+
+
+def choose(cache: Cache, count: int, seed: int = 0) -> tuple[str, np.ndarray]:
+    """Choose random test images, evenly over the classes.
+
+    Args:
+      cache: images of the data set.
+      count: number of images; all, if there are fewer.
+      seed: random seed; a larger choice of the same seed begins with the smaller one.
+
+    Returns:
+      The split, ``test`` or else ``validation``; and (images,), positions in the split.
+
+    Raises:
+      NoTestSplit: the data has neither split.
     """
     split = cache.info.test_split()
     order = permutation(len(cache.labels[split]), seed)
     seen: Counter[int] = Counter()
-    rounds = []  # a class has its first image in the first one, its second in the second one
+    rounds = []  # the first image of each class is in round 0, the second in round 1
     for label in cache.labels[split][order].tolist():
         rounds.append(seen[label])
         seen[label] += 1
@@ -84,19 +118,19 @@ def nearest(
     split: str,
     rows: np.ndarray,
     near: int = 6,
-    most: int = SEARCHED,
+    most: int = _SEARCHED,
     seed: int = 0,
 ) -> Neighbours:
-    """Finds the training images nearest to some images, all seen at their centre.
+    """Find the training images nearest to some images, by the centre crop of each.
 
     Args:
-      net: from `restored.restore`.
-      cache: of the images.
-      split: of the images that have neighbours.
-      rows: (images,), which of the split.
-      near: how many neighbours of each.
-      most: training images to look at: of more, so many by chance.
-      seed: of that chance.
+      net: a network from `restore`.
+      cache: images of the data set.
+      split: split of the images whose neighbours are wanted.
+      rows: (images,), positions in the split.
+      near: number of neighbours of each image.
+      most: number of training images to search; a random sample if there are more.
+      seed: random seed of the sample.
     """
     training, wanted = cache.images["train"], cache.images[split]
     searched = np.sort(permutation(len(training), seed)[:most])  # in the order in which they are read
@@ -105,7 +139,7 @@ def nearest(
     distances = np.empty((len(rows), 0), np.float32)
     with progress.bar(total=len(searched), unit="image", description="neighbours") as bar:
         for some_rows, some_BxU in _features(net, training, searched):
-            # Of differences, not of squares and products, whose rounding would hide how near the nearest are.
+            # Computed from differences: squares and products would round small distances away.
             more = np.stack([np.linalg.norm(some_BxU - features_U, axis=1) for features_U in features_NxU])
             distances = np.concatenate([distances, more], axis=1)
             near_rows = np.concatenate([near_rows, np.tile(some_rows, (len(rows), 1))], axis=1)
@@ -127,7 +161,7 @@ def nearest(
 
 
 def _features(net: Restored, images: Images, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and their features, batch by batch, all of one size: they are compiled once."""
+    """Yield rows and their features in batches of one size, so that the network is compiled once."""
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
         batch = np.zeros((_AT_ONCE, *images.shape[1:]), np.uint8)
@@ -136,12 +170,12 @@ def _features(net: Restored, images: Images, rows: np.ndarray) -> Iterator[tuple
 
 
 def draw_predictions(predictions: Sequence[Prediction]) -> Figure:
-    """Draw the left half: each image above its class, or its file name, and the bars of the guesses.
+    """Draw the left half: each image above its class, or its file name, with a bar for each prediction.
 
     The bar of the right class, if it is known, has another colour.
 
     Args:
-      predictions: one at least.
+      predictions: at least one prediction, at most `MOST_IN_A_PICTURE`.
     """
     columns = min(_COLUMNS, len(predictions))
     rows = -(-len(predictions) // columns)
@@ -162,11 +196,11 @@ def _bars(ax: Axes, prediction: Prediction) -> None:
     right = prediction.right
     caption = right.name if right else Path(prediction.path).name
     ax.set_title(_short(caption, 30), fontsize=10, fontweight="bold" if right else "normal", parse_math=False)
-    for place, guess in enumerate(prediction.guesses):
+    for y, guess in enumerate(prediction.guesses):
         color = _PINK if right and guess.label == right.label else _BLUE
-        ax.barh(place, guess.probability, color=color, height=0.82)
-        ax.text(0.02, place, _short(guess.name, 26), va="center", fontsize=9, parse_math=False)
-        ax.text(0.98, place, f"{guess.probability:.1%}", va="center", ha="right", fontsize=9)
+        ax.barh(y, guess.probability, color=color, height=0.82)
+        ax.text(0.02, y, _short(guess.name, 26), va="center", fontsize=9, parse_math=False)
+        ax.text(0.98, y, f"{guess.probability:.1%}", va="center", ha="right", fontsize=9)
     ax.set(xlim=(0, 1), ylim=(len(prediction.guesses) - 0.4, -0.6), xticks=[], yticks=[])
     ax.set_axis_on()
     ax.spines[:].set_color(_LIGHT)
@@ -175,10 +209,10 @@ def _bars(ax: Axes, prediction: Prediction) -> None:
 def draw_neighbours(found: Neighbours, class_words: Sequence[str]) -> Figure:
     """Draw the right half: a row for each test image, with its class, and the nearest training images.
 
-    Those carry their distance, and their class where it is another one.
+    Each neighbour is labelled with its distance, and with its class if that is another one.
 
     Args:
-      found: one test image at least.
+      found: neighbours of at least one test image.
       class_words: names of the classes, by label.
     """
     count, near = found.near_rows.shape

@@ -1,6 +1,6 @@
-"""Tables 1 and 2 of the paper and section 6's third result: its figures, and ours where somebody ran them.
+"""Tables 1 and 2 of the paper and the third result of section 6, beside the results of our sweeps.
 
-Ours are those of the sweeps of ``configs/tables.py``, each in a directory with its own name.
+The sweeps are those of ``configs/tables.py``, each in a directory of its own name.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import dataclasses
 from etils import epath
 
 from alexnet_jax.paper.published import FALL2009, TABLE1, TABLE2, TABLE2_TEST_TOP5
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory
 from alexnet_jax.sweep.spec import Published
 from alexnet_jax.sweep.table import Row, table
 from alexnet_jax.text import aligned
@@ -19,9 +19,9 @@ class PaperRow:
     """A row of a table in the paper, errors in %.
 
     Attributes:
-      model: as the paper calls it.
-      published: its columns.
-      ours: the sweep and its row that hold our figures; none for what is not this network.
+      model: name of the model in the paper.
+      published: published errors, a text for each column.
+      ours: sweep and row of our result; None for other models.
     """
 
     model: str
@@ -34,9 +34,9 @@ class PaperTable:
     """A table of the paper.
 
     Attributes:
-      title: what it is, and on which set.
-      columns: names of the published columns, of which the first two are top 1 and top 5.
-      rows: in the paper's order.
+      title: title, with the data set.
+      columns: names of the published columns; the first two are top 1 and top 5.
+      rows: rows in the paper's order.
     """
 
     title: str
@@ -82,22 +82,22 @@ TABLES = (
 
 
 def text(root: epath.Path) -> str:
-    """All tables, with our figures from the sweeps in a directory.
+    """Return all tables, with our results from the sweeps in a directory.
 
     Args:
-      root: with a directory of each sweep of ``configs/tables.py`` that was run.
+      root: directory with a subdirectory for each sweep of ``configs/tables.py``; it may be absent.
 
     Raises:
-      UserError: a directory that holds something else.
+      UserError: a subdirectory holds no sweep.
     """
     ours = {row.ours[0] for of in TABLES for row in of.rows if row.ours}
     found = {
         (name, row.name): row
         for name in ours
         if (root / name).exists()
-        for row in table(root / name, sweep_lib.read(root / name)).rows
+        for row in table(root / name, directory.read(root / name)).rows
     }
-    nothing = [] if root.exists() else [f"There is no folder {root} yet: nobody has run anything in it."]
+    nothing = [] if root.exists() else [f"There is no folder {root}: no sweep was run in it."]
     return "\n\n".join([*nothing, *(_text(of, root, found) for of in TABLES)])
 
 

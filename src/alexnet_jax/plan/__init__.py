@@ -1,1 +1,1 @@
-"""A run on hardware that need not be there."""
+"""Plan a run on hardware that may be absent."""

@@ -1,7 +1,7 @@
-"""Hardware that need not be there: its published peaks, and devices for the compiler's sake.
+"""Hardware that may be absent: its published peaks, and devices for the compiler.
 
-A topology is ``v5e:16x16`` (a TPU slice by its shape), ``h100:8`` (so many GPUs, in nodes of eight) or
-``cpu:8``.
+A topology is a TPU slice with its shape (``v5e:16x16``), a number of GPUs in nodes of eight (``h100:8``), or
+a number of CPU devices (``cpu:8``).
 """
 
 import dataclasses
@@ -19,21 +19,22 @@ from alexnet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What a vendor publishes, for one device as JAX sees it.
+    """Published figures of one device, as JAX counts devices.
 
     Attributes:
-      flops: peak per second by ``config.dtype``, dense. For float32 of what JAX uses by default: bfloat16
-        products on a TPU, TF32 on a GPU.
-      memory: bytes.
-      bandwidth: of the memory, bytes a second.
-      link: bytes a second one way, over one link between neighbours (a GPU's NVLinks together).
-      links: that one axis of the mesh can use at once: a ring goes both ways around (a line of chips there
-        and back).
-      per_host: devices on each of several hosts.
-      largest_host: devices that one host can have, where it is the only one.
-      between_hosts: bytes a second one way for each device, where the links end at the host; or None.
-      slices: the shapes there are; empty where any number is.
-      source: where the figures stand.
+      flops: peak FLOPs per second by ``config.dtype``, dense. Those of float32 are for JAX's default
+        precision: bfloat16 products on a TPU, TF32 on a GPU.
+      memory: size of the memory in bytes.
+      bandwidth: bandwidth of the memory in bytes per second.
+      link: bytes per second in one direction over one link between neighbours (all NVLinks of a GPU).
+      links: number of links that one axis of the mesh uses at once. A ring uses both directions;
+        a line of chips sends there and back.
+      per_host: number of devices on each of several hosts.
+      largest_host: largest number of devices on a single host.
+      between_hosts: bytes per second in one direction for each device between hosts; None if the links
+        connect hosts, too.
+      slices: shapes that exist; empty if any number of devices does.
+      source: web page of the figures.
     """
 
     flops: dict[str, float]
@@ -64,13 +65,14 @@ def _tpu(
 _FLAT = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"
 _CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16 16x16x16"
 
-# A v4's links: jax-ml.github.io/scaling-book; the others' are the vendor's figure for a chip over its links.
+# Links of v4: jax-ml.github.io/scaling-book. Links of the others: the vendor's figure for a chip, divided by
+# the number of links.
 CHIPS: dict[str, Chip] = {
     "v4": _tpu(275e12, 32, 1200e9, 45e9, (4, 4), _CUBES, "cloud.google.com/tpu/docs/v4"),
     "v5e": _tpu(197e12, 16, 819e9, 50e9, (4, 8), _FLAT, "docs.cloud.google.com/tpu/docs/v5e"),
     "v5p": _tpu(459e12, 95, 2765e9, 100e9, (4, 4), f"{_CUBES} 16x16x24", "cloud.google.com/tpu/docs/v5p"),
     "v6e": _tpu(918e12, 32, 1638e9, 100e9, (4, 8), _FLAT, "docs.cloud.google.com/tpu/docs/v6e"),
-    # Two devices a chip: half of the chip's figures each.
+    # A chip is two devices. Each has half of the chip's figures.
     "tpu7x": _tpu(1153.5e12, 96, 3690e9, 50e9, (8, 8), _CUBES, "docs.cloud.google.com/tpu/docs/tpu7x"),
     "h100": Chip(
         {"float32": 494.7e12, "bfloat16": 989.4e12},
@@ -87,7 +89,7 @@ CHIPS: dict[str, Chip] = {
     ),
 }
 
-# XLA's GpuTargetConfigProto: what its GPU compiler asks a card. The figures are an H100 SXM5's own.
+# XLA's GpuTargetConfigProto, which its GPU compiler reads from a card. The figures are an H100 SXM5's.
 _H100_TARGET = """
 gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
@@ -104,15 +106,18 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 
 def chip_of(topology: str) -> Chip | None:
-    """The figures of a topology's devices; None for a CPU, whose peaks nobody publishes."""
+    """Return the figures of a topology's devices; None for a CPU, which has no published peaks."""
     return CHIPS.get(topology.partition(":")[0])
 
 
 def devices_of(topology: str) -> list[jax.Device]:
-    """Devices that programs can be compiled for. To be called before JAX has looked for any of its own.
+    """Return devices to compile programs for. Call this before JAX initialises its own devices.
+
+    Args:
+      topology: name of the topology, such as ``v5e:2x4``, ``h100:8`` or ``cpu:8``.
 
     Raises:
-      UserError: a topology that there is not, or a compiler that is not installed.
+      UserError: the topology does not exist, or its compiler is not installed.
     """
     kind, _, shape = topology.partition(":")
     _check(topology, kind, shape)
@@ -133,17 +138,17 @@ def devices_of(topology: str) -> list[jax.Device]:
             raise UserError(
                 "planning for H100s needs XLA's GPU compiler: pip install -e '.[plan-h100]'"
             ) from error
-    # Without these libtpu looks for the machine it is on, and complains of what it does not find.
+    # Without these libtpu looks for a TPU host, and prints warnings.
     os.environ.update(
         TPU_SKIP_MDS_QUERY="1",
         TPU_ACCELERATOR_TYPE="v5litepod-4",
         TPU_WORKER_HOSTNAMES="localhost",
         TPU_LOG_DIR="disabled",
-        ALLOW_MULTIPLE_LIBTPU_LOAD="1",  # no TPU that two processes could fight for
+        ALLOW_MULTIPLE_LIBTPU_LOAD="1",  # the compiler needs no TPU
     )
     options: dict[str, Any] = {"chips_per_host_bounds": (1, 1, 1)} if shape == "1x1" else {}
     if kind == "v4":
-        options["chip_config_name"] = "megacore"  # a chip as one device, as on a TPU VM
+        options["chip_config_name"] = "megacore"  # a chip is one device, as on a TPU VM
     try:
         return list(topologies.get_topology_desc(topology, "tpu", **options).devices)
     except RuntimeError as error:
@@ -153,7 +158,7 @@ def devices_of(topology: str) -> list[jax.Device]:
 
 
 def _check(topology: str, kind: str, shape: str) -> None:
-    """Whether there is such a topology; libtpu's compiler would take almost any shape."""
+    """Raise an error unless the topology exists; libtpu's compiler accepts almost any shape."""
     known = [f"{name}:{size}" for name, chip in CHIPS.items() for size in chip.slices]
     known += ["h100:1", "h100:2", "h100:4", "h100:8", "h100:16", "h100:64", "cpu:1", "cpu:8"]
     if kind in ("h100", "cpu") and re.fullmatch(r"[1-9]\d*", shape):
@@ -162,7 +167,7 @@ def _check(topology: str, kind: str, shape: str) -> None:
             return
     if topology in known:
         return
-    family, _, size = topology.replace("-", ":").partition(":")  # v5e-8: so many chips
+    family, _, size = topology.replace("-", ":").partition(":")  # v5e-8: a number of chips
     same = [name for name in known if name.startswith(f"{family}:")]
     wanted = math.prod(int(n) for n in re.findall(r"\d+", size)) if size else 0
     same.sort(key=lambda name: abs(math.prod(map(int, name.partition(":")[2].split("x"))) - wanted))

@@ -1,14 +1,14 @@
-"""Plans for people: one in full, or several side by side."""
+"""Tables of plans: one in full, or several side by side."""
 
 from alexnet_jax.parallel.axes import DATA, TOWER
 from alexnet_jax.plan.plan import Plan, best_of
 from alexnet_jax.text import aligned, size_in_words
 
-_NO_PEAKS = "no estimate of time: nobody publishes this device's peaks"
+_NO_PEAKS = "no estimate of time: this device has no published peaks"
 
 
 def table(plan: Plan) -> str:
-    """A plan for people. What the compiler counted is marked ``compiler``, the rest ``ours``."""
+    """Return a plan as text. Counts of the compiler are marked ``compiler``, our estimates ``ours``."""
     devices = plan.mesh[DATA] * plan.mesh[TOWER]
     lines = [
         f"{plan.topology}: {devices} {plan.device_kind}, {_mesh(plan)}, {plan.parallelism},"
@@ -32,7 +32,7 @@ def table(plan: Plan) -> str:
     rows.append(("FLOPs a step", flops, "compiler"))
     if plan.collectives:
         sent = sum(c.sent(plan.mesh) for c in plan.collectives)
-        rows.append(("sent by each, around rings", size_in_words(sent), "ours"))
+        rows.append(("sent by each device, in rings", size_in_words(sent), "ours"))
     lines += ["", aligned(rows)]
     if plan.collectives:
         head = ("collective", "pass", "over", "layers", "whole array", "")
@@ -50,7 +50,7 @@ def table(plan: Plan) -> str:
 
 
 def comparison(plans: list[Plan]) -> str:
-    """Plans side by side: what does not fit first, then the quickest."""
+    """Return plans side by side: those that do not fit first, then the fastest."""
     counts = ("peak", "GFLOP", "traffic", "sent")
     times = ("compute", "memory", "network", "input")
     rows: list[tuple[str, ...]] = [("mesh", "parallelism", *counts, *times, "images/s", "bound by")]
@@ -64,9 +64,9 @@ def comparison(plans: list[Plan]) -> str:
         row.append(f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else "")
         rows.append((*row, "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""))
     lines = [
-        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step; of each device:"
-        " peak, GFLOP and memory traffic as the compiler counts; what it sends, and the time that each"
-        " resource would take alone, ours",
+        f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step. For each"
+        " device the compiler counts peak memory, GFLOP and memory traffic. The bytes sent, and the time"
+        " that each resource would take alone, are our estimates.",
         "",
         aligned(rows),
     ]

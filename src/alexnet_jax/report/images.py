@@ -1,52 +1,46 @@
-"""What a net does with images: the test, the mistakes, and figures 3 and 4, for a page or alone."""
+"""Test a network on images for a report: its errors, its mistakes and figure 4."""
 
 import dataclasses
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.config.overrides import of_elsewhere
 from alexnet_jax.data.cache import Cache, NoTestSplit
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.errors import UserError
-from alexnet_jax.loops import predict
-from alexnet_jax.loops.predict import Prediction
-from alexnet_jax.paper import figure3, figure4
-from alexnet_jax.paper.figure4 import Neighbours
+from alexnet_jax.loops.predict import Prediction, predict_examples
+from alexnet_jax.paper import figure4
+from alexnet_jax.paper.figure4 import Figure4
 from alexnet_jax.report import mistakes
-from alexnet_jax.report.asked import Asked
 from alexnet_jax.report.mistakes import Mistakes
+from alexnet_jax.report.request import Request
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
-from alexnet_jax.training.workdir import read_workdir
 
 MOST_IN_A_MATRIX = 30  # classes
 _DARKEST = 45  # % of the colour in a cell: text stays legible on it
-_PAIRS = 20  # of confused classes, where they are too many for a matrix
-_GUESSED, _WITH_NEIGHBOURS = 8, 5  # images of figure 4, as in the paper
+_PAIRS = 20  # pairs of confused classes that are listed if a matrix would be too large
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tested:
-    """What the net does with images.
+    """The results of a network on images.
 
     Attributes:
-      mistakes: on the split that is tested.
-      hardest: of these, those whose right class is least probable.
-      surest: of these, those whose wrong class is most probable.
-      guesses: figure 4, left; empty where there are no images beside the training's.
-      neighbours: figure 4, right; None there.
+      mistakes: mistakes on the tested split.
+      hardest: predictions for the mistakes whose right class is least probable.
+      surest: predictions for the mistakes whose wrong class is most probable.
+      figure4: data of figure 4; None if the data has only training images.
     """
 
     mistakes: Mistakes
     hardest: list[Prediction]
     surest: list[Prediction]
-    guesses: list[Prediction]
-    neighbours: Neighbours | None
+    figure4: Figure4 | None
 
     @property
     def matrix(self) -> list[list[tuple[int, float]]]:
-        """(how many, how dark in %) of each cell of the confusion; empty where the classes are too many."""
+        """(count, tint in %) for each cell of the confusion matrix; empty if there are too many classes."""
         counts = self.mistakes.confusion
         if len(counts) > MOST_IN_A_MATRIX:
             return []
@@ -57,91 +51,61 @@ class Tested:
 
     @property
     def pairs(self) -> list[tuple[int, int, int]]:
-        """(right class, taken for, how often) of what is confused most, where there is no matrix."""
+        """(right class, predicted class, count) of the most frequent confusions; empty beside a matrix."""
         return [] if self.matrix else self.mistakes.pairs(_PAIRS)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Figure3:
-    """The first kernels.
-
-    Attributes:
-      mosaics: an image of each tower's, values between 0 and 1.
-      shares: of each tower, how much of its kernels' energy is colour: (of all, least, largest).
-    """
-
-    mosaics: list[np.ndarray]
-    shares: list[tuple[float, float, float]]
 
 
 class NoImages(UserError):
     """The data of a workdir is not prepared on this machine."""
 
 
-def config_of(asked: Asked) -> ConfigDict:
-    """The workdir's, with the place of its data here."""
-    return of_elsewhere("report", read_workdir(asked.workdir)[0], list(asked.overrides))
+def cache_of(request: Request, net: Restored, config: ConfigDict) -> Cache:
+    """Open the cache of a network's data, without preparing it.
 
-
-def cache_of(asked: Asked, net: Restored, config: ConfigDict) -> Cache:
-    """The cache of a net's data, if it is there; nothing is prepared.
+    Args:
+      request: the request.
+      net: the network.
+      config: config of its workdir, with the overrides of the request.
 
     Raises:
-      NoImages: it is not.
-      UserError: it is damaged, or of other data.
+      NoImages: there is no cache.
+      UserError: the cache is damaged, or holds other data.
     """
     path = cache_path(config.data)
     if not path.exists():
         raise NoImages(
-            f"{config.data.source} is not prepared on this machine ({path} is not there): alexnet-jax prepare"
-            " makes it, --config.data.cache_dir=DIR says where else it lies"
+            f"{config.data.source} is not prepared on this machine ({path} does not exist): run alexnet-jax"
+            " prepare, or name another folder by --config.data.cache_dir=DIR"
         )
     cache = open_cache(config.data, lambda line: None)
     if cache.info.class_names != net.data.class_names or cache.info.image_size != net.data.image_size:
-        raise UserError(f"{asked.workdir} was trained on other data than {config.data.source} is here")
+        raise UserError(f"{request.workdir} was trained on other data than {config.data.source} is here")
     return cache
 
 
-def test(asked: Asked, net: Restored, cache: Cache) -> Tested:
-    """One pass over a split, and figure 4.
+def test(request: Request, net: Restored, cache: Cache) -> Tested:
+    """Test a network on a split, and gather figure 4.
+
+    Args:
+      request: the request, with the split and the number of views.
+      net: the network.
+      cache: images of its data.
 
     Raises:
-      NoTestSplit: the data has none, and no other split is asked for.
-      UserError: no such split.
-      RunError: a loss that is not finite.
+      NoTestSplit: the data has only training images, and the request names no split.
+      UserError: the data has no such split.
+      RunError: the loss is not finite.
     """
-    split = cache.info.test_split(asked.split)
-    progress.note(progress.evaluating(cache.info.splits[split], split, asked.views))
-    found = mistakes.find(net, cache, split, asked.views)
+    split = cache.info.test_split(request.split)
+    progress.note(progress.evaluating(cache.info.splits[split], split, request.views))
+    found = mistakes.find(net, cache, split, request.views)
     try:
-        guesses, near = guesses_and_neighbours(net, cache, asked.views)
+        drawn = figure4.gather(net, cache, request.views)
     except NoTestSplit:
-        guesses, near = [], None
+        drawn = None
     return Tested(
         found,
-        predict.predict_examples(net, cache, split, found.hardest, asked.views),
-        predict.predict_examples(net, cache, split, found.surest, asked.views),
-        guesses,
-        near,
+        predict_examples(net, cache, split, found.hardest, request.views),
+        predict_examples(net, cache, split, found.surest, request.views),
+        drawn,
     )
-
-
-def guesses_and_neighbours(net: Restored, cache: Cache, views: int) -> tuple[list[Prediction], Neighbours]:
-    """Return figure 4: eight random images with guesses, and five with their neighbours."""
-    split, rows = figure4.choose(cache, _GUESSED)
-    guesses = predict.predict_examples(net, cache, split, rows, views)
-    wanted = rows[:_WITH_NEIGHBOURS]
-    searched = min(cache.info.splits["train"], figure4.SEARCHED)
-    progress.note(f"searching {searched:,} images of train for those nearest to {len(wanted)} of {split}")
-    return guesses, figure4.nearest(net, cache, split, wanted)
-
-
-def kernels(net: Restored) -> Figure3 | None:
-    """Return figure 3, the kernels of the convolution that reads the image, if there is one."""
-    try:
-        found = figure3.first_kernels(net)
-    except UserError:  # a net without such a layer
-        return None
-    mosaics = [figure3.mosaic(kernel) for kernel in found]
-    shares = zip(*figure3.color_shares(found), strict=True)
-    return Figure3(mosaics, [(float(share), float(each.min()), float(each.max())) for share, each in shares])

@@ -1,4 +1,4 @@
-"""Where a net is wrong: one pass over a split, whose memory does not grow with it."""
+"""Find the mistakes of a network in one pass over a split, in memory that does not grow with the split."""
 
 import dataclasses
 
@@ -13,14 +13,16 @@ from alexnet_jax.training.scores import Result
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mistakes:
-    """What a net takes for what.
+    """The mistakes of a network on a split.
 
     Attributes:
-      result: the error rates, of the same pass.
-      confusion: (classes, classes), how many of each class (row) were taken for each class (column).
-      unknown: how many were taken for an output of the net that is no class of the data.
-      hardest: (mistakes,), which of the split: those whose right class is least probable, the worst first.
-      surest: (mistakes,), which of the split: those whose wrong class is most probable, the surest first.
+      result: error rates of the same pass.
+      confusion: (classes, classes), number of images of each class (row) by predicted class (column).
+      unknown: number of images whose predicted output is no class of the data.
+      hardest: (mistakes,), positions in the split of the mistakes whose right class is least probable, the
+        least probable first.
+      surest: (mistakes,), positions in the split of the mistakes whose wrong class is most probable, the most
+        probable first.
     """
 
     result: Result
@@ -30,7 +32,7 @@ class Mistakes:
     surest: np.ndarray
 
     def pairs(self, most: int) -> list[tuple[int, int, int]]:
-        """(right class, taken for, how many) of what is confused most often, the most frequent first."""
+        """Return (right class, predicted class, count) of the ``most`` most frequent confusions."""
         wrong = self.confusion - np.diag(np.diag(self.confusion))
         order = np.argsort(-wrong, axis=None, kind="stable")[:most]
         rows, columns = np.unravel_index(order, wrong.shape)
@@ -38,26 +40,26 @@ class Mistakes:
 
 
 def find(net: Restored, cache: Cache, split: str, views: int, most: int = 12) -> Mistakes:
-    """Looks at every image of a split once.
+    """Classify every image of a split once.
 
     Args:
-      net: from `restored.restore`, of one process.
-      cache: of the images.
+      net: a network from `restore`, in a single process.
+      cache: images of the data set.
       split: ``train``, ``validation`` or ``test``.
-      views: of each image, 1 or 10.
-      most: mistakes of each kind to keep.
+      views: number of crops of each image, 1 or 10.
+      most: number of mistakes of each kind to keep.
 
     Raises:
-      RunError: a loss that is not finite.
+      RunError: the loss is not finite.
     """
-    looking = _Looking(net, cache.labels[split], views, most)
-    result = error_rates([looking], cache, split, views, net.config.batch_size, net.mesh)
-    unknown = result.examples - int(looking.confusion.sum())
-    return Mistakes(result, looking.confusion, unknown, looking.hardest.rows, looking.surest.rows)
+    recorder = _Recorder(net, cache.labels[split], views, most)
+    result = error_rates([recorder], cache, split, views, net.config.batch_size, net.mesh)
+    unknown = result.examples - int(recorder.confusion.sum())
+    return Mistakes(result, recorder.confusion, unknown, recorder.hardest.rows, recorder.surest.rows)
 
 
-class _Looking:
-    """A net as `error_rates` takes it, which keeps what it needs of the batches that come by in order."""
+class _Recorder:
+    """A network for `error_rates` that records the mistakes in each batch. The batches must come in order."""
 
     def __init__(self, net: Restored, labels: np.ndarray, views: int, most: int) -> None:
         self._net, self._labels, self._views, self._seen = net, labels, views, 0
@@ -80,7 +82,7 @@ class _Looking:
 
 
 class _Lowest:
-    """The rows with the lowest values until now, the lowest first; of equal ones the earlier row."""
+    """The rows with the lowest values so far, the lowest first; equal values keep the order of the rows."""
 
     def __init__(self, most: int) -> None:
         self.rows, self._values, self._most = np.empty(0, np.int64), np.empty(0, np.float32), most

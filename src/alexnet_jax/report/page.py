@@ -1,4 +1,4 @@
-"""``alexnet-jax report``: a training or a sweep as one page that needs nothing else, or a figure alone."""
+"""Write a report: a training or a sweep as one self-contained HTML page, or a figure as a picture."""
 
 import base64
 import io
@@ -18,74 +18,83 @@ from alexnet_jax.files import absolute
 from alexnet_jax.paper import figure1, figure3, figure4
 from alexnet_jax.report import images as report_images
 from alexnet_jax.report import sweep as report_sweep
-from alexnet_jax.report import training as report_workdir
-from alexnet_jax.report.asked import Asked, is_sweep
+from alexnet_jax.report import training as report_training
+from alexnet_jax.report.request import Request
 from alexnet_jax.runtime import progress
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory
 from alexnet_jax.training.restored import restore
 
-_SMALL = 64  # pixels: images up to here are kept as they are
-_SHOWN = 192  # pixels of the longer side of a larger one
+_SMALL = 64  # pixels: images up to this size are kept unchanged
+_SHOWN = 192  # pixels: the longer side of larger ones in the page
 
 
-def page(asked: Asked, save: str, complain: Callable[[str], None]) -> str:
-    """Writes the page of a training or of a sweep.
+def page(request: Request, save: str, warn: Callable[[str], None]) -> str:
+    """Write the page of a training or of a sweep.
 
     Args:
-      asked: what for.
-      save: the file.
-      complain: takes a line about what is missing in it, or not as it should be.
+      request: what to report.
+      save: name of the file.
+      warn: function that takes a line about each problem, such as missing images.
 
     Returns:
-      The file's name.
+      The name of the file.
 
     Raises:
-      UserError: it can't be written, or what is asked for is not there.
+      UserError: the file can't be written, or the workdir lacks what is requested.
     """
-    path = absolute(asked.workdir)
-    if is_sweep(path):
-        if asked.overrides:
-            raise UserError(f"the report of a sweep takes no --config ({asked.overrides[0]})")
-        progress.note(f"reading the logs of the sweep {asked.workdir}")
-        html = render("sweep.html.jinja", report_sweep.gather(asked.workdir, path, absolute(save).parent))
+    path = absolute(request.workdir)
+    if directory.is_sweep(path):
+        if request.overrides:
+            raise UserError(f"the report of a sweep takes no --config ({request.overrides[0]})")
+        progress.note(f"reading the logs of the sweep {request.workdir}")
+        html = render("sweep.html.jinja", report_sweep.gather(request.workdir, path, absolute(save).parent))
     else:
-        html = render("training.html.jinja", report_workdir.gather(asked, complain))
+        html = render("training.html.jinja", report_training.gather(request, warn))
     _write(save, html.encode())
     return save
 
 
-def figure(number: int, asked: Asked, save: str) -> list[str]:
-    """Writes figure 1, 3 or 4 of the paper as a picture; 4 as two, left and right.
+def figure(number: int, request: Request, save: str) -> list[str]:
+    """Write figure 1, 3 or 4 of the paper as a picture; figure 4 as two, left and right.
+
+    Args:
+      number: number of the figure.
+      request: workdir of the figure; for figure 4 also the step, the views and where the data is.
+      save: name of the file.
 
     Returns:
-      Lines for the user: what figure 1 says, or of how many images figure 4 is, and the files' names.
+      Lines for the user: the results of figure 1, or the number of images of figure 4; names of the files.
 
     Raises:
-      UserError: a file can't be written, or what the figure is of is not there.
+      UserError: a file can't be written, or the workdir lacks what the figure shows.
     """
-    path = absolute(asked.workdir)
+    path = absolute(request.workdir)
     if number == 1:
-        progress.note(f"reading the logs of the sweep {asked.workdir}")
-        facts = figure1.gather(path, sweep_lib.read(path))
+        progress.note(f"reading the logs of the sweep {request.workdir}")
+        facts = figure1.gather(path, directory.read(path))
         return [facts.text(), _save(figure1.draw(facts), save)]
-    progress.note(progress.reading(asked.workdir, asked.step))
-    net = restore(asked.workdir, asked.step)
+    progress.note(progress.reading(request.workdir, request.step))
+    net = restore(request.workdir, request.step)
     if number == 3:
         return [_save(figure3.draw_kernels(figure3.first_kernels(net)), save)]
-    config = report_images.config_of(asked)
-    cache = report_images.cache_of(asked, net, config)
-    guesses, near = report_images.guesses_and_neighbours(net, cache, asked.views)
+    config, _ = report_training.read(request)
+    found = figure4.gather(net, report_images.cache_of(request, net, config), request.views)
     name = Path(save)
     left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
     return [
-        f"the nearest of {near.searched:,} of {net.data.splits['train']:,} training images",
-        _save(figure4.draw_predictions(guesses), left),
-        _save(figure4.draw_neighbours(near, net.data.class_words), right),
+        f"searched {found.neighbours.searched:,} of {net.data.splits['train']:,} training images",
+        _save(figure4.draw_predictions(found.predictions), left),
+        _save(figure4.draw_neighbours(found.neighbours, net.data.class_words), right),
     ]
 
 
 def render(template: str, facts: Any) -> str:
-    """A page of facts: the same for the same ones."""
+    """Return a page as HTML; the same facts give the same bytes.
+
+    Args:
+      template: file name of the template.
+      facts: the `Facts` that it shows.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -98,7 +107,7 @@ def render(template: str, facts: Any) -> str:
 
 
 def image_uri(image: np.ndarray) -> str:
-    """An image as an address that holds it: a small or computed one to the bit, a photograph as JPEG.
+    """Return an image as a ``data:`` URI: PNG if it is small or computed, JPEG for a photograph.
 
     Args:
       image: uint8, or floats between 0 and 1, of shape (height, width, 3).
@@ -120,7 +129,7 @@ def _percent(fraction: float, digits: int = 1) -> str:
 
 
 def _save(drawing: Figure, name: str) -> str:
-    """As the kind of picture that the name ends in, without the time."""
+    """Save in the format of the name's suffix, without a date: the same figure gives the same bytes."""
     file = io.BytesIO()
     kind = name.lower().rpartition(".")[2]
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]

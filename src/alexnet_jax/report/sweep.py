@@ -1,7 +1,6 @@
-"""What there is to say of a sweep: its table with each change as a bar, its curves, its nets."""
+"""Gather the facts of a sweep's page: the table with a bar for each change, the curves, the networks."""
 
 import dataclasses
-import json
 import shlex
 
 from etils import epath
@@ -10,23 +9,25 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.paper import figure1
 from alexnet_jax.paper.charts import Chart, Series, curves, themed
 from alexnet_jax.paper.figure1 import Figure1
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory
 from alexnet_jax.sweep import table as sweep_table
-from alexnet_jax.sweep.spec import Sweep
+from alexnet_jax.sweep.spec import Sweep, directories
 from alexnet_jax.sweep.table import Errors, Row, Table
 from alexnet_jax.training import metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A row's change against the baseline, top-1 error, on a scale from 0 to 100 for the whole table.
+    """The change of a row's top-1 error against the baseline: positions on a scale from 0 to 100.
+
+    All bars of a table have the same scale.
 
     Attributes:
-      zero: where no change is.
-      end: where this one ends.
-      low: one standard error less; None of a single seed.
-      high: one standard error more.
-      published: where the published change is; None where there is none.
+      zero: position of no change.
+      end: position of the row's change.
+      low: position of one standard error less; None for a single seed.
+      high: position of one standard error more; None for a single seed.
+      published: position of the published change; None if there is none.
     """
 
     zero: float
@@ -38,15 +39,15 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A net of the sweep.
+    """A network of the sweep.
 
     Attributes:
-      name: of its directory.
-      epoch: how far it is trained.
-      error: its last top-1 error while it was trained, a fraction; None before the first.
-      split: that this is of.
+      name: name of its directory.
+      epoch: number of epochs that it has trained for.
+      error: top-1 error of the last evaluation during training, a fraction; None before the first.
+      split: split of this evaluation; empty before the first.
       state: ``tested``, ``failed``, ``trained in part`` or ``to do``.
-      report: the address of its own page, from this one; None where there is none.
+      report: link to its own page, relative to this one if possible; None if it has no page.
     """
 
     name: str
@@ -59,22 +60,25 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Facts:
-    """All that the page of a sweep shows.
+    """The facts that the page of a sweep shows.
 
     Attributes:
-      name: of its directory.
-      command: that made it.
-      sweep: what it is.
-      table: what came out.
-      rows: the table's words, the head first.
-      bars: of the table's rows; None of one without a change.
+      name: name of its directory.
+      workdir: its directory, as it was typed.
+      command: command that started it.
+      sweep: the sweep.
+      table: its results.
+      rows: cells of the table, the head first.
+      bars: a bar for each row of the table; None for a row without a change.
       curves: errors over epochs; None before the first evaluation.
-      runs: its nets.
-      figure1: None of a sweep of other nets than those of figure 1.
-      figure1_svg: its drawing.
+      runs: its networks.
+      best: row with the lowest top-1 error; None before the first result.
+      figure1: data of figure 1; None if the sweep is not of figure 1.
+      figure1_svg: drawing of figure 1; None with it.
     """
 
     name: str
+    workdir: str
     command: str
     sweep: Sweep
     table: Table
@@ -82,43 +86,56 @@ class Facts:
     bars: list[Bar | None]
     curves: Chart | None
     runs: list[Run]
+    best: Row | None
     figure1: Figure1 | None
     figure1_svg: str | None
 
+    @property
+    def done(self) -> int:
+        """Number of networks that are trained and tested."""
+        return sum(run.state == "tested" for run in self.runs)
+
+    @property
+    def next_step(self) -> tuple[str, str]:
+        """What to do next, and the command for it."""
+        if any(row.top1 is None or len(row.top1.each) < row.wanted for row in self.table.rows):
+            return "To run what is missing or failed, run the sweep again:", self.command
+        workdir = f"--workdir={self.workdir.rstrip('/')}/{self.runs[0].name}"
+        return "To see the mistakes of one network:", shlex.join(["alexnet-jax", "report", workdir])
+
 
 def gather(workdir: str, path: epath.Path, beside: epath.Path) -> Facts:
-    """Reads what is done until now.
+    """Gather the results so far.
 
     Args:
-      workdir: as it was typed.
-      path: where it lies.
-      beside: the folder of the page, from which it names others.
+      workdir: directory of the sweep, as it was typed.
+      path: the same as an absolute path.
+      beside: folder of the page, for relative links.
 
     Raises:
-      UserError: no sweep.
+      UserError: the directory holds no sweep.
     """
-    sweep = sweep_lib.read(path)
-    made = json.loads((path / "sweep.json").read_text())
+    sweep = directory.read(path)
     table = sweep_table.table(path, sweep)
     facts1, drawing = None, None
     if sweep.figure == 1:
         try:
             facts1 = figure1.gather(path, sweep)
             drawing = themed(figure1.draw(facts1), "figureone", "Figure 1", facts1.text())
-        except UserError:  # nothing is trained yet
+        except UserError:  # no network has trained for an epoch
             pass
-    runs = [
-        _run(path / name, beside) for member in sweep.members for name in sweep_lib.directories(member, sweep)
-    ]
+    runs = [_run(path / name, beside) for member in sweep.members for name in directories(member, sweep)]
     return Facts(
         name=path.name,
-        command=shlex.join(["alexnet-jax", "sweep", f"--workdir={workdir}", *made["typed"]]),
+        workdir=workdir,
+        command=shlex.join(["alexnet-jax", "sweep", f"--workdir={workdir}", *directory.typed_flags(path)]),
         sweep=sweep,
         table=table,
         rows=table.cells(),
         bars=_bars(table),
         curves=_curves(path, sweep),
         runs=runs,
+        best=min((row for row in table.rows if row.top1), key=_top1, default=None),
         figure1=facts1,
         figure1_svg=drawing,
     )
@@ -134,20 +151,24 @@ def _bars(table: Table) -> list[Bar | None]:
     reach += [x for x in published if x is not None]
     low, high = min([0.0, *reach]), max([0.0, *reach])
 
-    def place(points: float) -> float:
+    def position(points: float) -> float:
         return round(2 + 96 * (points - low) / (high - low or 1), 2)
 
     return [
         change
         and Bar(
-            place(0),
-            place(change[0]),
-            place(change[0] - change[1]) if change[1] else None,
-            place(change[0] + change[1]) if change[1] else None,
-            None if known is None else place(known),
+            position(0),
+            position(change[0]),
+            position(change[0] - change[1]) if change[1] else None,
+            position(change[0] + change[1]) if change[1] else None,
+            None if known is None else position(known),
         )
         for change, known in zip(changes, published, strict=True)
     ]
+
+
+def _top1(row: Row) -> float:
+    return row.top1.mean if row.top1 else 100.0
 
 
 def _change(row: Row, base: Errors | None) -> tuple[float, float] | None:
@@ -157,20 +178,20 @@ def _change(row: Row, base: Errors | None) -> tuple[float, float] | None:
     return points, error or 0.0
 
 
-def _run(directory: epath.Path, beside: epath.Path) -> Run:
-    told = metrics.read(directory)
-    tested = told.evaluations[-1] if told.evaluations else None
-    if (directory / "failed.txt").exists():
+def _run(path: epath.Path, beside: epath.Path) -> Run:
+    log = metrics.read(path)
+    tested = log.evaluations[-1] if log.evaluations else None
+    if directory.failure(path) is not None:
         state = "failed"
-    elif sweep_lib.evaluation(directory) is not None:
+    elif directory.evaluation(path) is not None:
         state = "tested"
     else:
-        state = "trained in part" if told.train else "to do"
-    page = directory / "report.html"
+        state = "trained in part" if log.train else "to do"
+    page = path / "report.html"
     inside = str(page).removeprefix(f"{beside}/")
     return Run(
-        directory.name,
-        told.last[1],
+        path.name,
+        log.last[1],
         tested["top1_error"] if tested else None,
         tested["split"] if tested else "",
         state,
@@ -182,12 +203,12 @@ def _curves(path: epath.Path, sweep: Sweep) -> Chart | None:
     series = []
     several = any(len(sweep.seeds_of(member)) > 1 for member in sweep.members)
     for number, member in enumerate(sweep.members):
-        for name in sweep_lib.directories(member, sweep):
+        for name in directories(member, sweep):
             lines = metrics.read(path / name).evaluations
             if lines:
                 epochs, errors = [line["epoch"] for line in lines], [line["top1_error"] for line in lines]
                 series.append(Series(member.name, epochs, errors, number, thin=several, points=True))
     if not series:
         return None
-    title = "Error of tests while training, top 1, logarithmic" + (", each seed a line" if several else "")
+    title = "Top-1 error during training, logarithmic" + (", a line for each seed" if several else "")
     return curves("members", title, series, percent=True, log=True)

@@ -1,67 +1,74 @@
-"""What there is to say of a training: from its metrics.jsonl, its settings, its net and its data."""
+"""Gather the facts of a training's page, from its log, its settings, its checkpoint and its data."""
 
+import contextlib
 import dataclasses
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import base, saved
+from alexnet_jax.config.overrides import of_elsewhere
 from alexnet_jax.data.cache import DataInfo, NoTestSplit
-from alexnet_jax.errors import RunError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.net.shapes import config_shapes
+from alexnet_jax.paper import figure3, published
 from alexnet_jax.paper.charts import Chart, Series, curves
+from alexnet_jax.paper.figure3 import Figure3
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.report import images as report_images
-from alexnet_jax.report.asked import Asked
-from alexnet_jax.report.images import Figure3, Tested
+from alexnet_jax.report.images import Tested
+from alexnet_jax.report.request import Request
 from alexnet_jax.runtime import progress
+from alexnet_jax.sweep.spec import Published
 from alexnet_jax.text import size_in_words
 from alexnet_jax.training import metrics
-from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.metrics import Evaluation, Metrics
 from alexnet_jax.training.restored import restore
 from alexnet_jax.training.run import total_steps
-from alexnet_jax.training.workdir import read_workdir
+from alexnet_jax.training.workdir import read_workdir, saved_steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Facts:
-    """All that the page of a training shows.
+    """The facts that the page of a training shows.
 
     Attributes:
-      asked: what for.
-      name: of the workdir.
-      data: what it is trained on.
-      net: a sentence about it.
-      epoch: how far it is trained.
-      epochs: how far it is to be trained.
-      steps: updates done, and to do.
-      last: the last evaluation of the training's own; None before the first.
-      step: of the checkpoint; None where there is none.
-      lacks: what is missing or not as it should be, a line each.
-      changed: (key, value, default) of the settings that are not the defaults, but for the layers.
-      settings: (key, value) of all.
+      request: the request.
+      name: name of the workdir.
+      data: description of the training data.
+      net: the number of layers, towers and parameters in words.
+      epoch: number of epochs so far.
+      epochs: number of epochs of the whole training; None if it is unknown.
+      steps: number of updates so far and of the whole training; None for the second if it is unknown.
+      training_error: top-1 error in the last line of the log, a fraction; None before the first.
+      last: last evaluation during training; None before the first.
+      published: published error rates of the same network on the same data; None if there are none.
+      step: step of the checkpoint; None if there is none.
+      problems: a line for each missing or unexpected thing.
+      changed: (key, value, default) of the settings that differ from the defaults, without the layers.
+      settings: (key, value) of all settings.
       charts: curves over epochs.
-      layers: a row of words for each layer, the head first.
-      figure3: None where there is no such layer, or no checkpoint.
-      tested: None without a checkpoint, or without the images.
+      layers: cells of a table of the layers, the head first.
+      figure3: data of figure 3; None without a checkpoint, or without a convolution of the image.
+      tested: results on images; None without a checkpoint, or without the images.
     """
 
-    asked: Asked
+    request: Request
     name: str
     data: DataInfo
     net: str
     epoch: float
     epochs: float | None
     steps: tuple[int, int | None]
+    training_error: float | None
     last: Evaluation | None
+    published: Published | None
     step: int | None
-    lacks: tuple[str, ...]
+    problems: tuple[str, ...]
     changed: list[tuple[str, str, str]]
     settings: list[tuple[str, str]]
     charts: list[Chart]
@@ -70,107 +77,129 @@ class Facts:
     tested: Tested | None
 
     @property
-    def evaluation(self) -> str:
-        """The command that gives the test's figures again."""
+    def chance(self) -> float:
+        """The top-1 error of random guesses, a fraction, if all classes are equally frequent."""
+        return 1 - 1 / len(self.data.class_names)
+
+    @property
+    def next_step(self) -> tuple[str, str]:
+        """What to do next, and the command for it."""
+        workdir = f"--workdir={self.request.workdir}"
+        done, total = self.steps
+        if total is None or done < total:
+            return "To continue the training, run it again:", _command("train", "--config=RECIPE", workdir)
+        if self.tested is None:
+            return "To test it on a machine that has its images:", _command("evaluate", workdir)
+        if self.tested.mistakes.result.views == 1:
+            return "To average over ten views of each image, as the paper does:", self.evaluation(10)
+        return "To classify images of your own:", _command("predict", workdir, "FOLDER")
+
+    def evaluation(self, views: int) -> str:
+        """Return the command that tests this checkpoint again, with 1 or 10 views of each image."""
         assert self.tested is not None
-        result = self.tested.mistakes.result
-        flags = [f"--workdir={self.asked.workdir}", f"--step={self.step}", f"--split={result.split}"]
-        return shlex.join(
-            ["alexnet-jax", "evaluate", *flags, f"--views={result.views}", *self.asked.overrides]
-        )
+        flags = [f"--workdir={self.request.workdir}", f"--step={self.step}"]
+        flags += [f"--split={self.tested.mistakes.result.split}", f"--views={views}"]
+        return _command("evaluate", *flags, *self.request.overrides)
 
     @property
     def pairs(self) -> list[tuple[str, str, str]]:
-        """Right class, what it is taken for, how often: for where there is no matrix."""
+        """(right class, predicted class, how often) in words; empty if there is a matrix."""
         words = self.data.class_words
         counts = self.tested.mistakes.confusion.sum(axis=1) if self.tested else ()
         pairs = self.tested.pairs if self.tested else ()
         return [(words[i], words[j], f"{count:,} of {counts[i]:,}") for i, j, count in pairs]
 
 
-def gather(asked: Asked, complain: Callable[[str], None]) -> Facts:
-    """Reads, restores and tests what is there.
+def read(request: Request) -> tuple[ConfigDict, DataInfo]:
+    """Return the config of a workdir, with the overrides of the request, and the description of its data.
+
+    Raises:
+      UserError: the directory is no workdir, or an override is not of the data.
+    """
+    config, info = read_workdir(request.workdir)
+    return of_elsewhere("report", config, list(request.overrides)), info
+
+
+def gather(request: Request, warn: Callable[[str], None]) -> Facts:
+    """Read the log, restore the checkpoint and test it, as far as these exist.
 
     Args:
-      asked: what for.
-      complain: takes a line about what is missing or not as it should be.
+      request: what to report.
+      warn: function that takes a line about each problem, such as missing images.
 
     Raises:
       UserError: no workdir, no such checkpoint or split, a damaged cache, other data.
     """
-    path = absolute(asked.workdir)
-    config, info = report_images.config_of(asked), read_workdir(asked.workdir)[1]
-    told = metrics.read(path)
-    lacks: list[str] = []
-    if told.cut:
-        lacks.append(f"metrics.jsonl is cut off in line {told.cut}: what follows is left out")
-    if not told.train:
-        lacks.append("metrics.jsonl has no line of training yet: there are no curves")
-    net, tested, figure3 = None, None, None
-    if not has_checkpoints(path):
-        lacks.append(
+    path = absolute(request.workdir)
+    config, info = read(request)
+    log = metrics.read(path)
+    problems: list[str] = []
+    if log.cut:
+        problems.append(
+            f"metrics.jsonl is damaged in line {log.cut}: this line and those after it are ignored"
+        )
+    if not log.train:
+        problems.append("metrics.jsonl has no line of training yet: there are no curves")
+    net, tested, kernels = None, None, None
+    if not saved_steps(path):
+        problems.append(
             "there is no checkpoint yet, so there are no figures, no test and no mistakes; train writes one"
             f" every {_every(config)}"
         )
     else:
-        progress.note(progress.reading(asked.workdir, asked.step))
-        net = restore(asked.workdir, asked.step, data_mesh())
-        figure3 = report_images.kernels(net)
+        progress.note(progress.reading(request.workdir, request.step))
+        net = restore(request.workdir, request.step, data_mesh())
+        with contextlib.suppress(UserError):  # no convolution of the image
+            kernels = figure3.gather(net)
         try:
-            cache = report_images.cache_of(asked, net, config)
+            cache = report_images.cache_of(request, net, config)
             if cache.info.fingerprint != info.fingerprint:
-                lacks.append("the images are not those it was trained on: their splits may overlap")
-            tested = report_images.test(asked, net, cache)
+                problems.append("the images are not those it was trained on: their splits may overlap")
+            tested = report_images.test(request, net, cache)
         except (report_images.NoImages, NoTestSplit) as error:
-            lacks.append(f"{error}; without its images there is no test and no figure 4, and no mistakes")
+            problems.append(f"{error}; without images there is no test, no figure 4 and no mistakes")
         except RunError as error:
-            lacks.append(str(error))
-    for line in lacks:
-        complain(line)
-    step, epoch = told.last
+            problems.append(str(error))
+    for line in problems:
+        warn(line)
+    step, epoch = log.last
     total = config.num_steps
-    if told.steps_per_epoch:
-        total = total_steps(config, told.steps_per_epoch)
+    if log.steps_per_epoch:
+        total = total_steps(config, log.steps_per_epoch)
     return Facts(
-        asked=asked,
+        request=request,
         name=path.name,
         data=info,
         net=_sentence(config),
         epoch=epoch,
-        epochs=total / told.steps_per_epoch if total and told.steps_per_epoch else None,
+        epochs=total / log.steps_per_epoch if total and log.steps_per_epoch else None,
         steps=(step, total),
-        last=told.evaluations[-1] if told.evaluations else None,
+        training_error=log.train[-1]["top1_error"] if log.train else None,
+        last=log.evaluations[-1] if log.evaluations else None,
+        published=published.of_config(config),
         step=None if net is None else net.step,
-        lacks=tuple(lacks),
+        problems=tuple(problems),
         changed=[
             (key, words(new), words(old))
             for key, old, new in saved.changes(base(), config)
             if not key.startswith("net.layers")
         ],
         settings=[(key, words(value)) for key, value in sorted(saved.settings(config).items())],
-        charts=_charts(told),
+        charts=_charts(log),
         layers=_layers(config),
-        figure3=figure3,
+        figure3=kernels,
         tested=tested,
     )
 
 
-def has_checkpoints(workdir: epath.Path) -> bool:
-    """Whether there is one that is whole."""
-    if not (workdir / "checkpoints").exists():
-        return False
-    with Checkpoints(workdir) as checkpoints:
-        return bool(checkpoints.steps())
-
-
-def _charts(told: Metrics) -> list[Chart]:
-    """Loss, errors and images/s; and of each layer mean |w| and mean |step|."""
-    if not told.train:
+def _charts(log: Metrics) -> list[Chart]:
+    """Draw loss, errors and images/s; then mean |w| and mean |step| of each layer."""
+    if not log.train:
         return []
-    train, cuts = told.train, told.cuts()
+    train, reductions = log.train, log.reductions()
     epochs = _column(train, "epoch")
-    split = told.evaluations[-1]["split"] if told.evaluations else ""
-    tested = [line for line in told.evaluations if line["split"] == split]
+    split = log.evaluations[-1]["split"] if log.evaluations else ""
+    tested = [line for line in log.evaluations if line["split"] == split]
     at = _column(tested, "epoch")
     loss = [Series("training", epochs, _column(train, "loss"), 0, thin=True)]
     errors = [Series("training", epochs, _column(train, "top1_error"), 0, thin=True)]
@@ -180,20 +209,20 @@ def _charts(told: Metrics) -> list[Chart]:
         errors.append(Series(f"{split}, top 5", at, _column(tested, "top5_error"), 2, points=True))
     speed = [Series("images/s", epochs, _column(train, "images_per_second"), 0, thin=True)]
     charts = [
-        curves("loss", "Loss, nats", loss, cuts),
-        curves("errors", "Error, top 1 and top 5", errors, cuts, percent=True),
+        curves("loss", "Loss, nats", loss, reductions),
+        curves("errors", "Error, top 1 and top 5", errors, reductions, percent=True),
         curves("speed", "Images per second, without evaluation", speed),
     ]
-    per_epoch = told.steps_per_epoch
-    if told.layers and per_epoch:
-        at = [line["step"] / per_epoch for line in told.layers]
-        names = list(told.layers[-1]["layers"])
+    per_epoch = log.steps_per_epoch
+    if log.layers and per_epoch:
+        at = [line["step"] / per_epoch for line in log.layers]
+        names = list(log.layers[-1]["layers"])
         for what, title in (("weights", "Mean |w| of each layer"), ("steps", "Mean |step| of each layer")):
             each = [
-                Series(name, at, [line["layers"][name][what] for line in told.layers], i, points=True)
+                Series(name, at, [line["layers"][name][what] for line in log.layers], i, points=True)
                 for i, name in enumerate(names)
             ]
-            charts.append(curves(what, title, each, cuts if what == "steps" else (), log=True))
+            charts.append(curves(what, title, each, reductions if what == "steps" else (), log=True))
     return charts
 
 
@@ -229,6 +258,10 @@ def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
     return [*rows, ("in all", "", "", "", "", f"{count:,}, {size_in_words(4 * count)}")]
 
 
+def _command(verb: str, *arguments: str) -> str:
+    return shlex.join(["alexnet-jax", verb, *arguments])
+
+
 def _every(config: ConfigDict) -> str:
     if config.checkpoint_every:
         return f"{config.checkpoint_every} steps"
@@ -236,5 +269,5 @@ def _every(config: ConfigDict) -> str:
 
 
 def words(value: Any) -> str:
-    """A setting, as a command line takes it."""
+    """Return the value of a setting as a command line takes it."""
     return str(tuple(value)) if isinstance(value, list) else str(value)

@@ -1,7 +1,6 @@
-"""Runs a sweep's tasks: each training and each test is a command of its own, which may fail alone."""
+"""Run a sweep's tasks: each training and each test is a command of its own, so that it can fail alone."""
 
 import contextlib
-import json
 import shlex
 import signal
 import subprocess
@@ -15,70 +14,48 @@ from alexnet_jax import files
 from alexnet_jax.errors import NOTE, PREFIX, RESUME, Interrupted, UserError
 from alexnet_jax.files import locked
 from alexnet_jax.runtime.progress import Tasks
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep import table as sweep_table
-from alexnet_jax.sweep.spec import Sweep, evaluation
+from alexnet_jax.sweep.directory import EVALUATION, STDERR, evaluation, note_failure, refuse_another
+from alexnet_jax.sweep.spec import Sweep
 from alexnet_jax.sweep.table import Table
 from alexnet_jax.sweep.tasks import Task, difference, is_done, obstacle
 
-_NOTE, _LOG = "failed.txt", "stderr.log"
-
 
 def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> None:
-    """Makes the sweep's directory, or finds that it is this sweep's.
+    """Create the directory of a sweep, or check that it is this sweep's.
 
     Raises:
-      UserError: it is another's, or can't be written.
+      UserError: the directory is another sweep's or a training's, or can't be written.
     """
     try:
-        refuse_another(path, overrides, workdir)  # before anything is written in what is another's
+        refuse_another(path, overrides, workdir)  # before anything is written in another's directory
         workdir.mkdir(parents=True, exist_ok=True)
         with _alone(workdir):
-            refuse_another(path, overrides, workdir)  # that has come meanwhile
-            files.write(workdir / "sweep.json", sweep_lib.to_json(path, sweep, overrides).encode())
+            refuse_another(path, overrides, workdir)  # another sweep may have created it meanwhile
+            sweep_directory.write(workdir, path, sweep, overrides)
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
-
-
-def refuse_another(path: str, overrides: Sequence[str], workdir: epath.Path) -> None:
-    """Does nothing where the sweep's directory is new, or its own.
-
-    Raises:
-      UserError: it is another sweep's, or a training's.
-    """
-    if not (workdir / "sweep.json").exists():
-        if (workdir / "config.json").exists():
-            raise UserError(f"{workdir} holds a training, not a sweep: take another --workdir")
-        return
-    try:
-        before = json.loads((workdir / "sweep.json").read_text())
-        there = {key: before[key] for key in ("config", "overrides")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{workdir} holds a sweep.json that can't be read ({error}): delete it") from error
-    asked = sweep_lib.identity(path, overrides)
-    if there != asked:
-        before, now = (" ".join([each["config"], *each["overrides"]]) for each in (there, asked))
-        raise UserError(f"{workdir} holds another sweep, {before}, not {now}: take another --workdir")
 
 
 def run(
     tasks: Sequence[Task], index: int | None, sweep: Sweep, workdir: epath.Path, say: Callable[[str], None]
 ) -> Table:
-    """Does what is not done yet; a task that fails is noted, and the others go on.
+    """Run the tasks that are not done. If a task fails, note why and run the others.
 
     Args:
-      tasks: from `sweep_tasks.tasks`.
-      index: of the only one to do; None for all, in turn.
-      sweep: that they are of.
-      workdir: where it lies.
-      say: takes a line for the user.
+      tasks: all tasks of the sweep, from `tasks.tasks`.
+      index: index of the only task to run; None for all, in order.
+      sweep: sweep of the tasks.
+      workdir: directory of the sweep.
+      say: function that takes a line for the user.
 
     Returns:
-      The table of what is done then, which is also written.
+      The table of all results so far, which is also written.
 
     Raises:
-      UserError: no such index, or one that needs others that are not done.
-      Interrupted: SIGTERM or Ctrl-C came; what was trained is saved.
+      UserError: the task of this index needs others that are not done.
+      Interrupted: SIGTERM or Ctrl-C came; the training has saved.
     """
     numbers = range(len(tasks)) if index is None else [index]
     problems: dict[epath.Path, str] = {}
@@ -98,69 +75,60 @@ def run(
         if problem is not None:
             problems[task.directory] = problem
             with _alone(workdir):
-                _note(task, problem)
+                note_failure(task.directory, problem)
             say(f"{where}: failed: {problem}")
         count.done()
     with _alone(workdir):
-        for task in tasks:  # the table is not to hold what was asked for before
+        for task in tasks:  # the table leaves out results of other settings
             if evaluation(task.directory) is not None and task.directory not in problems:
-                _note(task, difference(task))
+                note_failure(task.directory, difference(task))
         found = sweep_table.table(workdir, sweep)
         sweep_table.write(workdir, found)
     return found
 
 
-def _note(task: Task, problem: str | None) -> None:
-    """Why a task has no result that counts, for the table; None: it has one. One process at a time."""
-    note = task.directory / _NOTE
-    if problem is None:
-        note.unlink(missing_ok=True)
-    else:
-        files.write(note, f"{problem}\n".encode())
-
-
 def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
-    """Trains and tests, once where two sweeps want it; returns why that failed, if it did."""
-    result = task.directory / "evaluation.json"
-    with _alone(task.directory, busy=lambda: say(f"{where}: waits for another sweep that does it")):
-        # Of a training that goes on although its sweep was killed.
-        with _alone(task.directory, "lock", lambda: say(f"{where}: waits for a training that is under way")):
+    """Train and test, once even if two sweeps run this task; return why that failed, or None."""
+    result = task.directory / EVALUATION
+    with _alone(task.directory, busy=lambda: say(f"{where}: waiting for another sweep that runs it")):
+        # A training continues if its sweep was killed.
+        with _alone(task.directory, "lock", lambda: say(f"{where}: waiting for a training that is running")):
             pass
         if is_done(task):
             return None
         before = result.read_bytes() if result.exists() else None
         result.unlink(missing_ok=True)
-        (task.directory / _NOTE).unlink(missing_ok=True)
+        note_failure(task.directory, None)
         for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
             if arguments:
                 say(f"{where}: {command_line(verb, arguments)}")
-                status, complaint = _command(verb, arguments, task.directory)
+                status, message = _command(verb, arguments, task.directory)
                 if status:
                     if verb == "train" and status == UserError.status and before is not None:
-                        files.write(result, before)  # it was refused: the net is what it was
-                    return complaint
+                        files.write(result, before)  # it was refused: the net is unchanged
+                    return message
     return None
 
 
 def command_line(verb: str, arguments: Sequence[str]) -> str:
-    """What a user would type."""
+    """Return a command as a user would type it."""
     return f"alexnet-jax {verb} {shlex.join(arguments)}"
 
 
 def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tuple[int, str]:
     """Run a verb in a process of its own.
 
-    Its standard error goes to ``stderr.log`` in the directory, so that the process can still write to it, and
-    save, if this one was killed.
+    Its standard error is written to ``stderr.log`` in the directory. The process can still write there, and
+    save, after this one was killed.
 
     Returns:
-      Its status, and its error message.
+      Its exit status, and its error message.
 
     Raises:
-      Interrupted: this process was asked to stop, and the other one has stopped.
+      Interrupted: this process received a signal to stop, and the other one has stopped.
     """
     received: list[int] = []
-    log = directory / _LOG
+    log = directory / STDERR
     with (
         log.open("w") as stderr,
         # In a process group of its own, so that a terminal's Ctrl-C reaches it once, from here.
@@ -176,16 +144,16 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
 
         with _handling(pass_on):
             status = process.wait()
-    complaint = _complaint(log)
+    message = _error_message(log)
     if received:
-        message = f"{verb} has stopped with status {status}" + (f" ({complaint})" if complaint else "")
-        raise Interrupted(received[0], f"{message}; what is done stays")
+        stopped = f"{verb} has stopped with status {status}" + (f" ({message})" if message else "")
+        raise Interrupted(received[0], f"{stopped}; finished tasks are kept")
     if status < 0:
-        complaint = f"{verb} was ended by {signal.Signals(-status).name}"
-    return status, complaint or f"{verb} ended with status {status}, see {log}"
+        message = f"{verb} was ended by {signal.Signals(-status).name}"
+    return status, message or f"{verb} ended with status {status}, see {log}"
 
 
-def _complaint(log: epath.Path) -> str:
+def _error_message(log: epath.Path) -> str:
     """Return the last error message of a command, without what to do next; empty if there is none."""
     lines = log.read_bytes().decode(errors="replace").splitlines()
     found = [line for line in lines if line.startswith(PREFIX) and not line.startswith(NOTE)]
@@ -205,5 +173,5 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
 def _alone(
     directory: epath.Path, lock: str = "sweep.lock", busy: Callable[[], None] = lambda: None
 ) -> contextlib.AbstractContextManager[None]:
-    """One process at a time in a directory of the sweep."""
+    """Hold a lock of a directory, so that one process at a time uses it."""
     return locked(directory / lock, busy)

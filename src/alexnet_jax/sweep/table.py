@@ -1,4 +1,4 @@
-"""What came out of a sweep, as a table: made from its directory alone, at any time."""
+"""The results of a sweep as a table, made from its directory alone, also while it runs."""
 
 import dataclasses
 import statistics
@@ -7,8 +7,8 @@ from typing import Any
 from etils import epath
 
 from alexnet_jax import files
-from alexnet_jax.sweep import spec as sweep_lib
-from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
+from alexnet_jax.sweep.directory import failure, valid_evaluation
+from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep, directories
 from alexnet_jax.text import aligned, markdown
 from alexnet_jax.training import metrics
 
@@ -18,31 +18,33 @@ class Errors:
     """An error rate over seeds, in %.
 
     Attributes:
-      each: of every seed that is done.
+      each: error rate of each seed that is done.
     """
 
     each: tuple[float, ...]
 
     def __str__(self) -> str:
-        return _plus_minus(self.mean, self.deviation)
+        return _plus_minus(self.mean, self.std)
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return statistics.fmean(self.each)
 
     @property
-    def deviation(self) -> float | None:
-        """Of one net from the mean of all, with n - 1; None of a single net."""
+    def std(self) -> float | None:
+        """The standard deviation over the seeds, with n - 1; None for a single seed."""
         return statistics.stdev(self.each) if len(self.each) > 1 else None
 
     def change(self, baseline: "Errors") -> tuple[float, float | None]:
-        """Points above a baseline, and the standard error of this difference of means."""
-        deviations = (self.deviation, baseline.deviation)
-        if deviations[0] is None or deviations[1] is None:
-            return self.mean - baseline.mean, None
-        squares = deviations[0] ** 2 / len(self.each) + deviations[1] ** 2 / len(baseline.each)
-        return self.mean - baseline.mean, squares**0.5
+        """Return the percentage points above a baseline, and the standard error of this difference of means.
+
+        The standard error is None if one of the two has a single seed.
+        """
+        change = self.mean - baseline.mean
+        if self.std is None or baseline.std is None:
+            return change, None
+        return change, (self.std**2 / len(self.each) + baseline.std**2 / len(baseline.each)) ** 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +52,16 @@ class Row:
     """A member of a sweep, or an ensemble.
 
     Attributes:
-      name: of it.
-      wanted: how many nets it should have.
-      top1: top-1 errors of those that are done; None of none.
-      top5: their top-5 errors.
-      training: top-1 errors of their last epoch's updates, with all that the training does to images and
-        units; None of an ensemble, or of less than an epoch.
-      failed: by seed, or the ensemble, why one is not.
-      published: what to compare it with.
-      on: (split, views, examples) that they were tested on.
-      averaged: how many nets an ensemble is of; None of a member.
+      name: name of the member or the ensemble.
+      wanted: number of results that it should have: one for each seed of a member, one for an ensemble.
+      top1: top-1 errors of the results so far; None if there are none.
+      top5: top-5 errors of the same.
+      training: top-1 errors on the augmented training images in the last epoch's updates; None for an
+        ensemble, or before the first whole epoch.
+      failed: reasons of failures, by directory.
+      published: published error rates to compare it with.
+      on: (split, views, examples) of the test.
+      averaged: number of networks in an ensemble; None for a member.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Table:
 
     Attributes:
       rows: members, then ensembles.
-      baseline: the row that the others are compared with, once it is there.
+      baseline: row that the others are compared with; None before it has a result.
     """
 
     rows: tuple[Row, ...]
@@ -87,34 +89,34 @@ class Table:
 
     @property
     def on(self) -> str:
-        """What the errors are of, in words."""
+        """The split, its size and the number of views, in words; empty before the first result."""
         tested = sorted({row.on for row in self.rows if row.on is not None})
         return "; ".join(f"{count:,} images of {split}, {views} view(s)" for split, views, count in tested)
 
     @property
     def failures(self) -> list[str]:
-        """A line for each net that failed."""
+        """A line for each failure."""
         return [f"{which}: {why}" for row in self.rows for which, why in row.failed.items()]
 
     def cells(self) -> list[list[str]]:
-        """The table as words, the head first."""
+        """Return the table as text, the head first."""
         head = ["", "nets", "top-1 error %", "change", "top-5 error %", "change", "training %"]
         head += ["published", "on"]
         rows = [head, *map(self._words, self.rows)]
-        if self.baseline is None:  # nothing to compare with: no empty columns
+        if self.baseline is None:  # no columns of changes
             rows = [[*row[:3], row[4], *row[6:]] for row in rows]
         return rows
 
     def text(self) -> str:
-        """For terminals."""
+        """Return the table for terminals."""
         return "\n".join([aligned(self.cells()), *self._notes()])
 
     def markdown(self) -> str:
-        """For documents."""
+        """Return the table in Markdown."""
         return "\n\n".join([markdown(self.cells()), *self._notes()]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
-        """For programs; errors and changes in %."""
+        """Return the object of ``table.json``; errors and changes are in %."""
         return {
             "baseline": self.baseline.name if self.baseline else None,
             "rows": [
@@ -133,7 +135,7 @@ class Table:
         }
 
     def compared_with(self, name: str, row: Row) -> Errors | None:
-        """The baseline's ``top1`` or ``top5`` on the same images, for any row but its own."""
+        """Return the baseline's ``top1`` or ``top5``; None for its own row, or one tested on other images."""
         other = self.baseline is not None and self.baseline is not row and self.baseline.on == row.on
         return getattr(self.baseline, name) if other else None
 
@@ -154,14 +156,19 @@ class Table:
 
     def _notes(self) -> list[str]:
         notes = [
-            f"Errors on {self.on}; ± is the deviation over seeds, of a change its standard error."
-            " Training is the error of the last epoch's updates, on the images as they are trained on."
+            f"Errors on {self.on}. ± is the standard deviation over seeds; for a change, its standard error."
+            " Training is the error on the augmented training images in the last epoch."
         ]
         return [*(notes if self.on else []), *(f"failed: {line}" for line in self.failures)]
 
 
 def table(workdir: epath.Path, sweep: Sweep) -> Table:
-    """The table of what is done until now."""
+    """Return the table of the results so far.
+
+    Args:
+      workdir: directory of the sweep.
+      sweep: the sweep in it.
+    """
     members_and_ensembles: list[Member | Ensemble] = [*sweep.members, *sweep.ensembles]
     rows = [_row(each, workdir, sweep) for each in members_and_ensembles]
     baseline = next((row for row in rows if row.name == sweep.baseline and row.top1 is not None), None)
@@ -169,22 +176,18 @@ def table(workdir: epath.Path, sweep: Sweep) -> Table:
 
 
 def write(workdir: epath.Path, found: Table) -> None:
-    """``table.md`` and ``table.json``."""
+    """Write ``table.md`` and ``table.json``."""
     files.write(workdir / "table.md", found.markdown().encode())
     files.write_json(workdir / "table.json", found.to_json())
 
 
 def _row(of: Member | Ensemble, workdir: epath.Path, sweep: Sweep) -> Row:
-    directories = [workdir / name for name in sweep_lib.directories(of, sweep)]
-    failed = {
-        directory.name: (directory / "failed.txt").read_text().strip()
-        for directory in directories
-        if (directory / "failed.txt").exists()
-    }
-    results = {directory: sweep_lib.counted(directory) for directory in directories}
+    paths = [workdir / name for name in directories(of, sweep)]
+    failed = {path.name: reason for path in paths if (reason := failure(path)) is not None}
+    results = {path: valid_evaluation(path) for path in paths}
     done = [result for result in results.values() if result is not None]
-    learned = [metrics.read(directory).epoch_errors() for directory, found in results.items() if found]
-    last = tuple(100 * float(errors[-1]) for errors in learned if len(errors))
+    epochs = [metrics.read(path).epoch_errors() for path, result in results.items() if result is not None]
+    last = tuple(100 * float(errors[-1]) for errors in epochs if len(errors))
     top1, top5 = (
         Errors(tuple(100 * x[key] for x in done)) if done else None for key in ("top1_error", "top5_error")
     )
@@ -193,7 +196,7 @@ def _row(of: Member | Ensemble, workdir: epath.Path, sweep: Sweep) -> Row:
     if isinstance(of, Ensemble):
         averaged = sum(len(sweep.seeds_of(m)) for m in sweep.members if m.name in of.members)
     training = Errors(last) if last else None
-    return Row(of.name, len(directories), top1, top5, training, failed, of.published, on, averaged)
+    return Row(of.name, len(paths), top1, top5, training, failed, of.published, on, averaged)
 
 
 def _numbers(errors: Errors | None, base: Errors | None) -> dict[str, Any] | None:
@@ -202,15 +205,15 @@ def _numbers(errors: Errors | None, base: Errors | None) -> dict[str, Any] | Non
     change = (None, None) if base is None else errors.change(base)
     return {
         "mean": errors.mean,
-        "deviation": errors.deviation,
+        "std": errors.std,
         "each": list(errors.each),
         "change": change[0],
         "change_standard_error": change[1],
     }
 
 
-def _plus_minus(value: float, deviation: float | None, sign: str = "") -> str:
-    return f"{value:{sign}.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+def _plus_minus(value: float, error: float | None, sign: str = "") -> str:
+    return f"{value:{sign}.2f}" + ("" if error is None else f" ± {error:.2f}")
 
 
 def _published(found: Published | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What there is to do for a sweep: which commands in which directory, what they need, and whether it is done.
+"""The tasks of a sweep: their commands and directories, what they need, and whether they are done.
 
 Nothing here imports JAX.
 """
@@ -19,20 +19,22 @@ from alexnet_jax.config.settings import NEUTRAL
 from alexnet_jax.config.validate import validate
 from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
-from alexnet_jax.sweep.spec import Sweep, directory_of, evaluation, slug
+from alexnet_jax.sweep.directory import EVALUATION, evaluation
+from alexnet_jax.sweep.spec import Sweep, directory_of, slug
+from alexnet_jax.training.workdir import read_workdir, saved_steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A net to train and to test, or an ensemble to test.
+    """A network to train and to test, or an ensemble to test.
 
     Attributes:
-      name: for people.
-      directory: where its files lie.
-      train: the arguments of ``alexnet-jax train``; none for an ensemble.
-      evaluate: the arguments of ``alexnet-jax evaluate``.
-      needs: the tasks that must be done before: the net that it begins with, or those of the ensemble.
-      config: that it is trained with.
+      name: name for people.
+      directory: directory of its files.
+      train: arguments of ``alexnet-jax train``; none for an ensemble.
+      evaluate: arguments of ``alexnet-jax evaluate``.
+      needs: tasks that must be done before: the network that it starts from, or those of the ensemble.
+      config: config of the training; None for an ensemble.
     """
 
     name: str
@@ -44,17 +46,17 @@ class Task:
 
 
 def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) -> list[Task]:
-    """All there is to do, in the order in which it can be done: one seed after the other, then the ensembles.
+    """Return all tasks in an order in which they can run: one seed after the other, then the ensembles.
 
     Args:
-      path: of the sweep's file.
-      sweep: from `sweep.load`.
-      workdir: where the sweep lies.
+      path: recipe of the sweep.
+      sweep: the sweep, from `spec.load`.
+      workdir: directory of the sweep.
       overrides: ``--config.KEY=VALUE`` for every member.
 
     Raises:
-      UserError: a member whose variant or setting does not exist, or that needs one that comes later; an
-        override of what makes the members different.
+      UserError: a member has an unknown variant or setting, or needs one that comes later; an override is of
+        a setting in which the members differ.
     """
     file, _ = find(path)
     of_member: dict[str, dict[int, Task]] = {member.name: {} for member in sweep.members}
@@ -68,7 +70,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
             if member.init_from is not None:
                 if seed not in of_member[member.init_from]:
                     raise UserError(
-                        f"{path}: {member.name}, seed {seed}, begins with {member.init_from},"
+                        f"{path}: {member.name}, seed {seed}, starts from {member.init_from},"
                         " which is not trained before it with this seed"
                     )
                 needs = (of_member[member.init_from][seed],)
@@ -98,9 +100,9 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
 
 
 def _refuse_what_differs(own: Sequence[dict[str, Any]], overrides: Sequence[str]) -> None:
-    """An override is every net's: where they differ, it would make them alike and leave them their names.
+    """Refuse an override of a setting in which the members differ: it would make them alike.
 
-    Their ends are free: a short sweep is how one tries a long one.
+    The length of the training may be overridden: a short sweep is a trial of a long one.
     """
     for word in overrides:
         key = word.removeprefix("--config.").partition("=")[0]
@@ -109,8 +111,8 @@ def _refuse_what_differs(own: Sequence[dict[str, Any]], overrides: Sequence[str]
         values = {json.dumps(settings.get(key)) for settings in own}
         if len(values) > 1 and key not in {*NEUTRAL, "num_epochs", "num_steps"}:
             raise UserError(
-                f"{word} would be every net's, but they have {', '.join(sorted(values))}:"
-                " set it in the sweep's file"
+                f"{word} cannot override {key}: the members set different values"
+                f" ({', '.join(sorted(values))}). Edit the sweep's file"
             )
 
 
@@ -121,16 +123,16 @@ def _evaluation(
     data = (
         word for word in overrides if word.startswith(("--config.data.source=", "--config.data.cache_dir="))
     )
-    return (*workdirs, *data, f"--views={sweep.views}", f"--json={directory / 'evaluation.json'}")
+    return (*workdirs, *data, f"--views={sweep.views}", f"--json={directory / EVALUATION}")
 
 
 def is_done(task: Task) -> bool:
-    """Whether it has its result, and this is still what is asked for."""
+    """Return whether a task has a result, of the settings that it has now."""
     return evaluation(task.directory) is not None and difference(task) is None
 
 
 def difference(task: Task) -> str | None:
-    """How the result that a task has is not what is asked for; None if it is, or if it has none."""
+    """Return how a task's result differs from its settings; None if it does not, or without a result."""
     found = evaluation(task.directory)
     if found is None:
         return None
@@ -142,67 +144,63 @@ def difference(task: Task) -> str | None:
     if task.config is None:  # an ensemble of the nets as they are now
         now = [result for net in task.needs if (result := evaluation(net.directory)) is not None]
         same = _names_and_steps([found]) == _names_and_steps(now)
-        return None if same else "its nets are not what they were"
+        return None if same else "its nets have changed since it was tested"
     changed = changes(task)
     if changed is None:
         return "its config.json can't be read"
     if changed:
         key, old, new = changed[0]
         return f"it has {key} = {old}, not {new}"
-    began = _other_beginning(task)
-    return began and f"it {began}"
+    started = _other_start(task)
+    return started and f"it {started}"
 
 
 def obstacle(task: Task) -> str | None:
-    """Why what was trained can't become what is asked for; None if it can.
+    """Return why training cannot continue from what is in a task's directory; None if it can.
 
-    A later end goes on, and whether data that has moved is the same is for the training to say.
+    A later end is no obstacle, and neither is another path of the data: the training compares the images.
     """
-    if task.config is None or not _steps(task.directory):
+    if task.config is None or not saved_steps(task.directory):
         return None
     for key, old, new in changes(task) or ():
         later = key in ("num_epochs", "num_steps") and (new is None or (old is not None and new > old))
         if not later and key != "data.source":
             return (
-                f"{task.directory} holds a net with {key} = {old}, not {new}: delete it, or name the new one"
+                f"{task.directory} holds a net with {key} = {old}, not {new}: delete it,"
+                " or give the member another name"
             )
-    began = _other_beginning(task)
-    return began and f"{task.directory} holds a net that {began}: delete it"
+    started = _other_start(task)
+    return started and f"{task.directory} holds a net that {started}: delete it"
 
 
 def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
-    """(key, old, new) of what was trained otherwise than is asked for; None where nothing tells."""
+    """Return (key, old, new) of each setting that differs from the trained network's; None if unknown."""
     try:
-        trained = saved.from_json((task.directory / "config.json").read_text())
-    except (OSError, ValueError, KeyError, TypeError, UserError):
+        trained, _ = read_workdir(task.directory)
+    except UserError:
         return None
     return [
         (key, old, new)
         for key, old, new in saved.changes(trained, task.config)
         if key not in NEUTRAL
         and not (key.endswith(".classes") and not new)
-        and not (key == "init_from" and old and new and Path(old).name == Path(new).name)  # it was moved
+        and not (key == "init_from" and saved.same_workdir(old, new))
     ]
 
 
-def _steps(directory: epath.Path) -> list[int]:
-    """Of the checkpoints of a net."""
-    return [int(path.name) for path in (directory / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
-
-
 def _names_and_steps(results: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
-    """Of the checkpoints of results, wherever the sweep has lain then."""
+    """Return the name and the step of each tested checkpoint; a sweep that was moved has the same."""
     return [(Path(net["workdir"]).name, net["step"]) for result in results for net in result["checkpoints"]]
 
 
-def _other_beginning(task: Task) -> str | None:
-    """How the net that it began with has gone on since; None if it has not."""
+def _other_start(task: Task) -> str | None:
+    """Describe how far the network that a task started from was trained since; None if it was not."""
     for net in task.needs:
         try:
-            began = json.loads((task.directory / "init_from.json").read_text())["step"]
-        except (OSError, ValueError, KeyError, TypeError, UserError):
+            start = json.loads((task.directory / "init_from.json").read_text())["step"]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        now = max(_steps(net.directory), default=began)
-        if now != began:
-            return f"began with {net.directory.name} at step {began}, which is at step {now} now"
+        now = max(saved_steps(net.directory), default=start)
+        if now != start:
+            return f"started from {net.directory.name} at step {start}, which is at step {now} now"
     return None

@@ -80,8 +80,8 @@ class Metrics:
         ends, means = [line["epoch"] for line in self.train], [line["top1_error"] for line in self.train]
         return _epoch_means(ends, means)
 
-    def cuts(self) -> list[tuple[float, float]]:
-        """Return (epoch, new rate) of each change of the learning rate, to the precision of the lines."""
+    def reductions(self) -> list[tuple[float, float]]:
+        """Return (epoch, new learning rate) of each change: the end of the last line with the rate before."""
         return [
             (before["epoch"], line["learning_rate"])
             for before, line in itertools.pairwise(self.train)

@@ -22,7 +22,7 @@ from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.training import transfer
 from alexnet_jax.training.layers_table import layers_table
-from alexnet_jax.training.workdir import read_workdir
+from alexnet_jax.training.workdir import is_workdir, read_workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
     mesh, model, description = describe(config)
     with _held(path):
         before, info_before, changed = None, None, []
-        if (path / "config.json").exists():
+        if is_workdir(path):
             before, info_before = read_workdir(path)
             changed = saved.refuse_changes(before, config, path)
         elif config.init_from is not None:

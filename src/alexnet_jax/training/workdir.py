@@ -5,6 +5,7 @@ Nothing here imports JAX, so that a command can check a workdir before it waits 
 
 import os
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax import files
@@ -14,6 +15,16 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
 
 
+def is_workdir(path: epath.Path) -> bool:
+    """Return whether a directory is the workdir of a run."""
+    return (path / "config.json").exists()
+
+
+def saved_steps(path: epath.Path) -> list[int]:
+    """Return the steps of a workdir's finished checkpoints in rising order, without reading them."""
+    return sorted(int(each.name) for each in (path / "checkpoints").glob("[0-9]*") if each.name.isdigit())
+
+
 def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]:
     """Return the config of a workdir's run and the description of its data.
 
@@ -21,7 +32,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
       UserError: the directory is no workdir, or one of its files can't be read.
     """
     path = absolute(workdir)
-    if not (path / "config.json").exists():
+    if not is_workdir(path):
         raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
     try:
         return saved.from_json((path / "config.json").read_text()), DataInfo.load(path)

@@ -1,26 +1,25 @@
-"""What a report is asked for, and the checks that need no JAX."""
+"""The request for a report, and the checks that need no JAX."""
 
 import dataclasses
 
-from etils import epath
-
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
-from alexnet_jax.sweep import spec as sweep_lib
+from alexnet_jax.sweep import directory
+from alexnet_jax.training.workdir import is_workdir
 
 _PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """What a report is asked for.
+class Request:
+    """What to report.
 
     Attributes:
-      workdir: the directory, as it was typed.
+      workdir: directory of a training or a sweep, as it was typed.
       step: checkpoint: ``last``, ``best`` or a number of updates.
-      split: split to test on; None for test, or validation for data without test.
+      split: split to test on; None for test, or validation if the data has no test split.
       views: number of crops of each image, 1 or 10.
-      overrides: ``--config.data.KEY=VALUE``, which name the place of the data.
+      overrides: ``--config.data.KEY=VALUE``, which name where the data is.
     """
 
     workdir: str
@@ -31,7 +30,12 @@ class Asked:
 
 
 def check(workdir: str, figure: int | None, save: str | None) -> None:
-    """Check what is asked for before anything is computed.
+    """Check a request before anything is computed.
+
+    Args:
+      workdir: directory of a training or a sweep.
+      figure: number of a figure; None for a page.
+      save: file to write; None for the default.
 
     Raises:
       UserError: the directory holds nothing to report, or the figure or the name of the file is wrong.
@@ -42,7 +46,7 @@ def check(workdir: str, figure: int | None, save: str | None) -> None:
         raise UserError(f"--figure is {figure}, but must be 1, 3 or 4")
     if figure is None:
         if save and not save.lower().endswith(".html"):
-            raise UserError(f"--save={save}: a name that ends in .html is wanted")
+            raise UserError(f"--save={save}: the name must end in .html")
     elif not save or not save.lower().endswith(_PICTURES):
         raise UserError(
             f"--figure={figure} needs --save=FILE{_PICTURES[0]}, {_PICTURES[1]} or {_PICTURES[2]}"
@@ -51,15 +55,11 @@ def check(workdir: str, figure: int | None, save: str | None) -> None:
     if not path.is_dir():
         raise UserError(f"there is no folder {workdir}")
     if figure == 1:
-        sweep_lib.read(path)
-    elif not is_sweep(path) and not (path / "config.json").exists():
+        directory.read(path)
+    elif directory.is_sweep(path):
+        if figure is not None:
+            raise UserError(f"{workdir} holds a sweep: figure {figure} takes the workdir of one of its nets")
+    elif not is_workdir(path):
         raise UserError(
             f"{workdir} holds neither a training nor a sweep: it has no config.json and no sweep.json"
         )
-    elif figure is not None and is_sweep(path):
-        raise UserError(f"{workdir} holds a sweep: figure {figure} takes the workdir of one of its nets")
-
-
-def is_sweep(path: epath.Path) -> bool:
-    """Return whether a directory holds a sweep."""
-    return (path / "sweep.json").exists()
