@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 	$(BIN)/alexnet-jax evaluate --workdir=runs/demo --views=10
 	@echo
 	@echo 'runs/demo holds the run. What to try next:'
-	@echo '  $(BIN)/alexnet-jax train --config=digits --workdir=runs/demo --config.num_epochs=60   # goes on'
+	@echo '  $(BIN)/alexnet-jax train --config=digits --workdir=runs/demo --config.num_epochs=60   # resumes'
 	@echo '  $(BIN)/alexnet-jax train --config=cifar10:quick --workdir=runs/quick                  # see README'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 
@@ -36,7 +36,6 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# The pages that are generated from the code. A test compares them.
 # Rewrite the pages that are generated from the code. Tests compare them with it.
 docs: $(VENV)/installed
 	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
