@@ -30,7 +30,7 @@ from alexnet_jax.parallel.mesh import make_mesh, mesh_for
 from alexnet_jax.parallel.placement import param_specs
 from alexnet_jax.plan.plan import products
 from alexnet_jax.training.layers_table import layers_table
-from alexnet_jax.training.optimizer import learning_rates
+from alexnet_jax.training.schedule import learning_rates
 
 
 @dataclasses.dataclass(frozen=True)

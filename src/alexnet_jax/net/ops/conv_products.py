@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.net.ops.fusion import apart
-
 IMAGES = 2
 """The most images to process at a time."""
 
@@ -80,14 +78,11 @@ def _windows(x_BxHxWxI: jax.Array, width: int, padding: tuple[int, int]) -> jax.
     The result holds the bits of bfloat16 as integers. Otherwise XLA would store float32 if x was
     converted from it.
     """
-
-    def windows(x_BxHxWxI: jax.Array) -> jax.Array:
-        around = (*padding, 0)
-        x_BxRxSxI = lax.pad(x_BxHxWxI, jnp.uint16(0), [(0, 0, 0), around, around, (0, 0, 0)])
-        columns = x_BxRxSxI.shape[2] - width + 1
-        return x_BxRxSxI[:, :, jnp.arange(columns)[:, None] + jnp.arange(width)]
-
-    return apart(windows)(lax.bitcast_convert_type(x_BxHxWxI, jnp.uint16))
+    bits_BxHxWxI = lax.bitcast_convert_type(x_BxHxWxI, jnp.uint16)
+    around = (*padding, 0)
+    bits_BxRxSxI = lax.pad(bits_BxHxWxI, jnp.uint16(0), [(0, 0, 0), around, around, (0, 0, 0)])
+    columns = bits_BxRxSxI.shape[2] - width + 1
+    return bits_BxRxSxI[:, :, jnp.arange(columns)[:, None] + jnp.arange(width)]
 
 
 def few_at_a_time(x: jax.Array, most: int = IMAGES) -> jax.Array:

@@ -62,36 +62,18 @@ def _window_sums(
 ) -> jax.Array:
     """Sum over a window around each of ``count`` channels from ``first`` on, in float32.
 
+    It is a matrix product, the fastest operation of an accelerator, and on a CPU as fast as shifted slices.
+
     Args:
       x: channels in the last axis.
-      dtype: of the products, where the sums are computed as products.
+      dtype: of the products.
       reach: number of channels in the window before and after its centre.
       first: the first centre; may lie outside of x.
       count: number of centres.
     """
-    return lax.platform_dependent(
-        x,
-        cpu=lambda x: _cpu_window_sums(x, reach, first, count),
-        default=lambda x: _banded_product(x.astype(dtype), reach, first, count),
-    )
-
-
-def _banded_product(x: jax.Array, reach: tuple[int, int], first: int, count: int) -> jax.Array:
-    """Compute the window sums as a matrix product, the fastest operation of a TPU or a GPU."""
     distance = jnp.arange(x.shape[-1])[:, None] - (first + jnp.arange(count))
     band = (distance >= -reach[0]) & (distance <= reach[1])
-    return jnp.matmul(x, band.astype(x.dtype), preferred_element_type=jnp.float32)
-
-
-def _cpu_window_sums(x: jax.Array, reach: tuple[int, int], first: int, count: int) -> jax.Array:
-    """Compute the window sums in one pass; a product would make three, and memory limits LRN on a CPU."""
-    before, after = reach
-    # Zeros beyond the first and the last channel; negative padding cuts channels off.
-    around = (before - first, first + count + after - x.shape[-1], 0)
-    x = lax.pad(x.astype(jnp.float32), jnp.float32(0), [(0, 0, 0)] * (x.ndim - 1) + [around])
-    return functools.reduce(
-        jnp.add, [lax.slice_in_dim(x, i, i + count, axis=-1) for i in range(before + 1 + after)]
-    )
+    return jnp.matmul(x.astype(dtype), band.astype(dtype), preferred_element_type=jnp.float32)
 
 
 def map_norm(x: jax.Array, layer: MapNorm) -> jax.Array:

@@ -4,14 +4,13 @@ The definitions come first. Below them is max pooling for CPUs, which must equal
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import AvgPool, MaxPool
-from alexnet_jax.net.ops.fusion import apart
 from alexnet_jax.net.ops.windows import strided_slices, sums_over_windows
 
 
@@ -61,25 +60,13 @@ def _padding(x: jax.Array, layer: MaxPool | AvgPool) -> list[tuple[int, int]]:
 
 def _cpu_max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
     """Compute `max_pool` on a CPU: along the columns, then along the rows."""
-    return _apart_in_bfloat16(x, lambda x: _maxima(x, window, stride, padding)[-1])(x)
+    return _maxima(x, window, stride, padding)[-1]
 
 
 def _cpu_max_pool_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
     """Compute the gradient of `max_pool` by x from the gradient by its output."""
-    gradient = functools.partial(_separable_gradient, window=window, stride=stride, padding=padding)
-    return _apart_in_bfloat16(x, gradient)(x, g)
-
-
-def _apart_in_bfloat16(x: jax.Array, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Prevent fusion in bfloat16, where recomputing is slower than storing; in float32 it is faster."""
-    return apart(function) if x.dtype == jnp.bfloat16 else function
-
-
-def _separable_gradient(
-    x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
-) -> jax.Array:
     x, along_columns, along_both = _maxima(x, window, stride, padding)
     g = _to_positions(along_columns, along_both, g, 2, window, stride)
     g = _to_positions(x, along_columns, g, 1, window, stride)
@@ -107,13 +94,12 @@ def _to_positions(
     windows, later = maxima.shape[axis], (window - 1) // stride
     by_phase: list[jax.Array | None] = [None] * stride
     free = jnp.ones(maxima.shape, bool)
-    chosen = _apart_in_bfloat16(g, lambda wins, g: jnp.where(wins, g, 0))
     for i, elements in enumerate(strided_slices(x, axis, window, stride)):
         wins = free & (elements == maxima)
         free &= ~wins
         config = [(0, 0, 0)] * x.ndim
         config[axis] = (i // stride, later - i // stride, 0)
-        part = lax.pad(chosen(wins, g), jnp.zeros((), g.dtype), config)
+        part = lax.pad(jnp.where(wins, g, 0), jnp.zeros((), g.dtype), config)
         before = by_phase[i % stride]
         by_phase[i % stride] = part if before is None else before + part
     shape = list(maxima.shape)
