@@ -49,8 +49,10 @@ def test_other_sources_are_identified_by_their_names(name):
     assert sources.identity(name) == sources.short_name(name) == name
 
 
-def test_only_a_folder_may_change_under_the_same_name():
-    assert [kind.form for kind in sources.KINDS.values() if sources.may_change(kind.form)] == ["folder:DIR"]
+def test_a_folder_may_change_under_the_same_name():
+    assert sources.may_change("folder:DIR")
+    assert not sources.may_change("tfds:cifar10")
+    assert not sources.may_change("sklearn:digits")
 
 
 @pytest.mark.parametrize(
