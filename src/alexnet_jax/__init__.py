@@ -1,8 +1,8 @@
 """The AlexNet of "ImageNet Classification with Deep Convolutional Neural Networks" (2012) in JAX.
 
-The functions of a notebook: `get_config`, `prepare`, `train`, `evaluate`, `predict` and `restore` do what the
-commands do; `build`, `init`, `apply` and `torch_layout` work on the network alone. Each is imported on first
-use, so that reading a config does not wait for JAX.
+For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict` and `restore` do what the commands do.
+`build`, `init`, `apply` and `torch_layout` work on the network alone. Each name is imported on first use, so
+that reading a config does not wait for JAX.
 """
 
 import importlib

@@ -6,13 +6,13 @@ from alexnet_jax.runtime import huge_pages
 
 
 def run() -> int:
-    """`cli.main`, in a process that has asked for huge pages."""
+    """Run `cli.main` in a process that has asked for huge pages."""
     huge_pages.ask()
     try:
         from alexnet_jax.cli.main import main
 
         return main()
-    except KeyboardInterrupt:  # while the command itself is still being read
+    except KeyboardInterrupt:  # while the modules are being imported
         print("alexnet-jax: stopped", file=sys.stderr)
         return 130
 

@@ -1,33 +1,33 @@
-"""The exceptions that end a command with one line instead of a traceback, and what such lines share."""
+"""The exceptions that end a command with one line instead of a traceback, and the parts of that line."""
 
 import difflib
 import signal
 from collections.abc import Collection
 
 PREFIX = "alexnet-jax: "
-"""The beginning of each line in which a command reports a problem on standard error."""
+"""The prefix of each line on standard error in which a command reports a problem."""
 
 NOTE = f"{PREFIX}note: "
-"""The beginning of such a line if the command is not at fault."""
+"""The prefix of a note: a line that reports no problem of the command."""
 
 RESUME = "; resume with: "
-"""What separates the problem from the command that resumes an interrupted one."""
+"""The text between the reason of an interruption and the command that resumes the run."""
 
 
 class UserError(Exception):
-    """Report what the user can correct: the message says what is wrong and what would be right."""
+    """An error that the user can correct. The message says what is wrong and what would be right."""
 
     status = 2
 
 
 class RunError(Exception):
-    """Report that a run can't continue: the message says what happened and what is kept."""
+    """An error that ends a run. The message says what happened and what is kept."""
 
     status = 1
 
 
 class Interrupted(Exception):
-    """Report that a run was asked to stop and has saved."""
+    """The end of a run that was asked to stop, after it has saved."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(f"{signal.Signals(signum).name}: {message}")
@@ -35,6 +35,6 @@ class Interrupted(Exception):
 
 
 def near(name: str, known: Collection[str]) -> str:
-    """Suggest the known names that are most like a name, in parentheses for the end of a message."""
+    """Return a suggestion for a message, `` (did you mean NAME?)``; empty if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(close)}?)" if close else ""

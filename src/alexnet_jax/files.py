@@ -11,7 +11,8 @@ from typing import Any
 
 from etils import epath
 
-_NO_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])  # from some network file systems
+# Errors of network file systems without locks.
+_NO_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 
 
 def absolute(path: str | os.PathLike[str]) -> epath.Path:
@@ -40,7 +41,7 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
     try:
         beside.write_bytes(content)
         beside.replace(target)
-    except BaseException:  # a full disk must not keep half a file
+    except BaseException:  # do not leave half a file on a full disk
         beside.unlink(missing_ok=True)
         raise
 
@@ -49,8 +50,8 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write a result as JSON.
 
     Args:
-      path: as a user types it; a pipe or a device is written directly.
-      content: what `json.dumps` accepts.
+      path: path of the file, as a user types it. A pipe or a device is written directly.
+      content: a value that `json.dumps` accepts.
     """
     text = json.dumps(content, indent=1) + "\n"
     target = absolute(path)
@@ -67,8 +68,8 @@ def locked(path: Path | epath.Path, busy: Callable[[], None]) -> Iterator[None]:
     Do nothing if the file system has no locks, or the path is in a bucket.
 
     Args:
-      path: of the lock's file, which is not removed.
-      busy: called if another process holds the lock. If it returns, wait for that process.
+      path: path of the lock file, which is not removed.
+      busy: function to call if another process holds the lock. If it returns, wait for that process.
     """
     if is_remote(path):
         yield
@@ -84,7 +85,7 @@ def locked(path: Path | epath.Path, busy: Callable[[], None]) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
-            # The process before may have removed the file: then this lock excludes nobody.
+            # If the previous holder has removed the file, this lock excludes nobody: try again.
             held = path.exists() and Path(path).stat().st_ino == os.fstat(file.fileno()).st_ino
             if held:
                 yield

@@ -27,7 +27,7 @@ class Rule:
 
     Attributes:
       meaning: the end of the sentence "it must be ...".
-      holds: returns whether a value is one of them.
+      holds: function that returns whether a value is one of them.
     """
 
     meaning: str
@@ -42,10 +42,10 @@ Size: TypeAlias = Annotated[int, Rule("a positive whole number", lambda x: isins
 Number: TypeAlias = Annotated[float, Rule("finite and not negative", _not_negative)]
 Flag: TypeAlias = Annotated[bool, Rule("True or False", lambda x: isinstance(x, bool))]
 Classes: TypeAlias = Annotated[
-    int, Rule("a whole number; 0: as the data has", lambda x: isinstance(x, int) and x >= 0)
+    int, Rule("a whole number (0: as many as the data has)", lambda x: isinstance(x, int) and x >= 0)
 ]
 Padding: TypeAlias = Annotated[
-    tuple[int, int], Rule("(before, after), not negative", lambda x: len(x) == 2 and min(x) >= 0)
+    tuple[int, int], Rule("a pair (before, after), neither negative", lambda x: len(x) == 2 and min(x) >= 0)
 ]
 Fraction: TypeAlias = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
 Std: TypeAlias = Annotated[
@@ -63,8 +63,8 @@ ScaleAt: TypeAlias = Annotated[
 class Weights:
     """The weights of a layer, in all towers.
 
-    The arrays may have any names. One named ``bias`` starts at ``bias`` and has the optimizer's settings for
-    biases. All others start with random values and have the settings for kernels.
+    The arrays may have any names. An array named ``bias`` starts at the value ``bias`` and uses the
+    optimizer's settings for biases. All others start with random values and use the settings for kernels.
 
     Attributes:
       shapes: shapes of the arrays by name, with their leading tower axis. Tables show the first one.
@@ -91,10 +91,10 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class LayerBase:
-    """The defaults of a layer: it has no weights, and its output has the shape of its input.
+    """The base class of layers. By default they have no weights and keep the shape of their input.
 
     Attributes:
-      name: unique in the network; its weights are saved under it.
+      name: name of the layer, unique in the network. Its weights are saved under this name.
     """
 
     name: str
@@ -112,8 +112,8 @@ class LayerBase:
             *_, rule = typing.get_args(field.type) or (None,)  # Annotated[type, rule]
             if not isinstance(rule, Rule):
                 raise TypeError(
-                    f"{type(self).__name__}.{field.name} has the type {field.type}, but must have one with a"
-                    " Rule, such as layers.Number or Annotated[TYPE, Rule(...)]"
+                    f"{type(self).__name__}.{field.name} has the type {field.type}, which has no Rule: use a"
+                    " type such as layers.Number or Annotated[TYPE, Rule(...)]"
                 )
             value = getattr(self, field.name)
             try:
@@ -141,7 +141,7 @@ class LayerBase:
         """Return the weights, if the layer has any.
 
         Args:
-          read: shape of what each tower reads: its own input, or that of all towers, concatenated.
+          read: shape of what each tower reads: its own input, or the concatenated inputs of all towers.
           towers: number of towers.
         """
         return None
@@ -154,9 +154,9 @@ class Conv(LayerBase):
     Attributes:
       features: number of output channels.
       kernel: height and width of the windows.
-      stride: distance of neighbouring windows.
-      padding: zeros (before, after), in both directions.
-      reads: the towers whose channels it reads.
+      stride: distance between neighbouring windows.
+      padding: number of zeros (before, after), along the rows and along the columns.
+      reads: towers whose channels the layer reads: its ``"own"``, or ``"all"``.
       std: standard deviation of the initial Gaussian kernel. ``"fan_in"`` draws kernel and bias uniformly
         from +-1/sqrt(fan-in), PyTorch's default.
       bias: the initial bias.
@@ -175,7 +175,7 @@ class Conv(LayerBase):
         return (*_windows(self, inputs, self.kernel, self.stride, self.padding), self.features)
 
     def gathered(self, inputs: Shape) -> int:
-        """Return all elements, if it reads all towers."""
+        """Return the number of elements of the input if the layer reads all towers, otherwise 0."""
         return math.prod(inputs) if self.reads == "all" else 0
 
     def weights(self, read: Shape, towers: int) -> Weights:
@@ -193,9 +193,9 @@ class Conv(LayerBase):
 
 @dataclasses.dataclass(frozen=True)
 class Local(LayerBase):
-    """A convolution with stride 1 whose weights are not shared: each position has its own kernel and biases.
+    """A locally connected layer: a convolution with separate kernels and biases at each position.
 
-    Locally connected layers are those of cuda-convnet, in the networks of section 3.3. For the attributes see
+    Its stride is 1. The networks of section 3.3, of cuda-convnet, have such layers. For the attributes see
     `Conv`.
     """
 
@@ -211,7 +211,7 @@ class Local(LayerBase):
         return (*_windows(self, inputs, self.kernel, 1, self.padding), self.features)
 
     def gathered(self, inputs: Shape) -> int:
-        """Return all elements, if it reads all towers."""
+        """Return the number of elements of the input if the layer reads all towers, otherwise 0."""
         return math.prod(inputs) if self.reads == "all" else 0
 
     def weights(self, read: Shape, towers: int) -> Weights:
@@ -232,7 +232,13 @@ class Local(LayerBase):
 class Dense(LayerBase):
     """A fully-connected layer. Images are flattened in the order height, width, channels.
 
-    ``one_weird_trick`` splits its units over the devices that split the batch. For the attributes see `Conv`.
+    With ``one_weird_trick``, the devices that split the batch also split the units.
+
+    Attributes:
+      units: number of outputs.
+      reads: as in `Conv`.
+      std: as in `Conv`.
+      bias: as in `Conv`.
     """
 
     units: Size
@@ -245,7 +251,7 @@ class Dense(LayerBase):
         return (self.units,)
 
     def gathered(self, inputs: Shape) -> int:
-        """Return all elements, if it reads all towers."""
+        """Return the number of elements of the input if the layer reads all towers, otherwise 0."""
         return math.prod(inputs) if self.reads == "all" else 0
 
     def weights(self, read: Shape, towers: int) -> Weights:
@@ -264,10 +270,10 @@ class Dense(LayerBase):
 
 @dataclasses.dataclass(frozen=True)
 class Classifier(LayerBase):
-    """The last layer. Each tower multiplies its own units, and one sum over the towers makes the logits.
+    """The last layer. Each tower multiplies its units by its kernel. The logits are the sum over towers.
 
     Attributes:
-      classes: number of logits; 0 for as many as the data set has, see `with_classes`.
+      classes: number of logits; 0 means as many as the data set has (see `with_classes`).
       std: as in `Conv`.
       bias: as in `Conv`.
     """
@@ -295,12 +301,12 @@ class Classifier(LayerBase):
 
 @dataclasses.dataclass(frozen=True)
 class ReLU(LayerBase):
-    """max(0, x), section 3.1."""
+    """The activation max(0, x) of section 3.1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tanh(LayerBase):
-    """tanh(x), the usual activation before ReLU: figure 1."""
+    """The activation tanh(x), which was usual before ReLU. See figure 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,10 +320,10 @@ class LRN(LayerBase):
       alpha: factor of the sum.
       beta: the exponent.
       k: the constant.
-      divide_alpha: alpha' is ``alpha / window``, as in the authors' code, Caffe and PyTorch, instead of
+      divide_alpha: whether alpha' is ``alpha / window``, as in the authors' code, Caffe and PyTorch, or
         ``alpha``, as in the paper.
-      reads: ``"own"``: the window stays in its tower, as in the paper. ``"all"``: it continues into the
-        channels of the next tower, as in Caffe.
+      reads: towers that a window may reach. ``"own"``: the window stays in its tower, as in the paper.
+        ``"all"``: it continues into the channels of the next tower, as in Caffe.
     """
 
     window: Size = 5
@@ -343,11 +349,14 @@ class LRN(LayerBase):
         return inputs
 
     def gathered(self, inputs: Shape) -> int:
-        """Return the elements of the first and last channels, if the window reaches other towers."""
+        """Return the number of elements in the channels that windows of other towers reach."""
         if self.reads == "own":
             return 0
         if inputs[-1] < max(self.reach):
-            raise UserError(f"net.layers: {self.name} reaches beyond the next tower's {inputs[-1]} channels")
+            raise UserError(
+                f"net.layers: {self.name} reaches beyond the next tower's {inputs[-1]} channels: use a window"
+                f" smaller than {self.window}"
+            )
         return math.prod(inputs[:-1]) * sum(self.reach)
 
 
@@ -374,8 +383,8 @@ class MaxPool(LayerBase):
 
     Attributes:
       window: height and width of the windows.
-      stride: distance of neighbouring windows.
-      ceil: let the last windows reach over the edge, as in cuda-convnet.
+      stride: distance between neighbouring windows.
+      ceil: whether the last windows may reach over the edge, as in cuda-convnet.
     """
 
     window: Size = 3
@@ -389,7 +398,7 @@ class MaxPool(LayerBase):
 
 @dataclasses.dataclass(frozen=True)
 class AvgPool(LayerBase):
-    """The mean over the positions of each window inside the image. For the attributes see `MaxPool`."""
+    """Average pooling over the part of each window inside the image. For the attributes see `MaxPool`."""
 
     window: Size = 3
     stride: Size = 2
@@ -402,12 +411,13 @@ class AvgPool(LayerBase):
 
 @dataclasses.dataclass(frozen=True)
 class Dropout(LayerBase):
-    """Set each unit to zero with a probability while training, section 4.2.
+    """Dropout, section 4.2: while training, each unit is set to zero with a probability.
 
     Attributes:
       rate: the probability.
-      scale_at: ``"test"``, as in 2012: multiply all outputs by (1 - rate) at test. ``"training"``, as in
-        today's libraries: divide the kept outputs by (1 - rate) while training.
+      scale_at: phase in which the outputs are scaled. ``"test"``, as in 2012: all outputs are multiplied by
+        (1 - rate) at test. ``"training"``, as in today's libraries: the kept outputs are divided by
+        (1 - rate) while training.
     """
 
     rate: Fraction = 0.5
@@ -424,7 +434,10 @@ TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in typing.get_args
 
 def _check_feature_maps(layer: LayerBase, inputs: Shape) -> None:
     if len(inputs) != 3:
-        raise UserError(f"net.layers: {layer.name} needs feature maps, but its input has the shape {inputs}")
+        raise UserError(
+            f"net.layers: {layer.name} needs feature maps, but its input has the shape {inputs}: put it"
+            " before the dense layers"
+        )
 
 
 def _windows(
@@ -440,7 +453,8 @@ def _windows(
     height, width = (size + sum(padding) for size in inputs[:2])
     if min(height, width) < window:
         raise UserError(
-            f"net.layers: {layer.name} has a window of {window}, but its input has only {min(height, width)}"
+            f"net.layers: {layer.name} has a window of {window}, but its padded input has only {height} rows"
+            f" and {width} columns: use a smaller window"
         )
     extra = stride - 1 if ceil else 0
     return (height - window + extra) // stride + 1, (width - window + extra) // stride + 1
@@ -449,7 +463,9 @@ def _windows(
 def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
     """Return the same layers, with some fields of the layer ``name`` replaced."""
     if name not in {layer.name for layer in layers}:
-        raise UserError(f"net.layers: there is no layer {name}")
+        raise UserError(
+            f"net.layers: there is no layer {name}; there are {', '.join(layer.name for layer in layers)}"
+        )
     return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
 
 
@@ -468,7 +484,7 @@ def with_classes(layers: Sequence[Layer], classes: int) -> Layers:
 
 
 def without(layers: Sequence[Layer], *names: str) -> Layers:
-    """Return the same layers, without those of these names."""
+    """Return the same layers, without those that have one of the names."""
     return tuple(layer for layer in layers if layer.name not in names)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def size_in_words(count: float) -> str:
-    """``1.5 GB``, of 10^9 bytes."""
+    """Format a number of bytes, such as ``1.5 GB`` (1 GB is 10^9 bytes)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
@@ -13,7 +13,7 @@ def size_in_words(count: float) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table as text: names to the left, numbers to the right."""
+    """Format a table as text. Columns of names are aligned to the left, columns of numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [any(row[i][:1].isdigit() for row in rows[1:]) and i >= 1 for i in range(len(widths))]
     return "\n".join(
@@ -26,6 +26,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown; its first row is the head."""
+    """Format a table as Markdown. The first row is the header."""
     head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

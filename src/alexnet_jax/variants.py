@@ -1,8 +1,8 @@
 """Variants of a network like the paper's: its ablations, and a few other changes.
 
 Each function changes a config in place. It finds layers by their names (``conv1`` to ``conv5``, ``pool5``,
-``fc6``, ``fc7``) and multiplies their sizes, so that recipes for ImageNet and for small images share it.
-Nothing here imports JAX.
+``fc6``, ``fc7``) and multiplies their sizes, so that recipes for ImageNet and for small images can share the
+functions. Nothing here imports JAX.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from alexnet_jax.layers import (
 
 
 def one_tower(c: ConfigDict) -> None:
-    """Section 3.2, the one-GPU net: one tower, with the channels of both in conv5, fc6 and fc7 alone."""
+    """Section 3.2, the one-GPU network: use one tower, and double the sizes of only conv5, fc6 and fc7."""
     if c.net.towers == 2:
         c.net.towers = 1
         for name, size in (("conv5", "features"), ("fc6", "units"), ("fc7", "units")):
@@ -33,9 +33,9 @@ def one_tower(c: ConfigDict) -> None:
 
 
 def silent_towers(c: ConfigDict) -> None:
-    """Experiment #150 of the authors' code: no tower reads the other; conv2 and fc6 are larger instead.
+    """Experiment #150 of the authors' code: let no tower read the other, and enlarge conv2 and fc6.
 
-    The paper's net then has 160 channels in conv2 and 4096 units in fc6, each per tower.
+    The paper's network then has 160 channels in conv2 and 4096 units in fc6, each per tower.
     """
     _multiply(c, "conv2", "features", 1.25)
     _multiply(c, "fc6", "units", 2)
@@ -57,12 +57,12 @@ def pool2(c: ConfigDict) -> None:
 
 
 def no_color(c: ConfigDict) -> None:
-    """Section 4.1: remove colour noise, the second form of augmentation."""
+    """Section 4.1: remove colour noise."""
     c.data.color_noise = 0.0
 
 
 def no_crops(c: ConfigDict) -> None:
-    """Section 4.1: remove crops and mirror images, the first form, from training; ten views keep them."""
+    """Section 4.1: remove crops and mirror images from training. The ten views of a test keep them."""
     c.data.random_crops = False
 
 
@@ -72,22 +72,22 @@ def no_dropout(c: ConfigDict) -> None:
 
 
 def no_decay(c: ConfigDict) -> None:
-    """Section 5: remove weight decay, which reduces the training error too, as the paper says."""
+    """Section 5: remove weight decay. The paper says that it also reduces the training error."""
     c.optimizer.weight_decay = c.optimizer.bias_weight_decay = 0.0
 
 
 def without_conv3(c: ConfigDict) -> None:
-    """Section 7: remove a middle layer; conv4 reads both towers instead of conv3."""
+    """Section 7: remove conv3, a middle layer. Now conv4 reads both towers, as conv3 did."""
     c.net.layers = without(replaced(c.net.layers, "conv4", reads="all"), "conv3", "relu3")
 
 
 def without_conv4(c: ConfigDict) -> None:
-    """Section 7: remove a middle layer."""
+    """Section 7: remove conv4, a middle layer."""
     c.net.layers = without(c.net.layers, "conv4", "relu4")
 
 
 def without_conv5(c: ConfigDict) -> None:
-    """Section 7: remove a middle layer; fc6 reads conv4, which has more channels in the paper's net."""
+    """Section 7: remove conv5, a middle layer. Now fc6 reads conv4, which has more channels in the paper."""
     c.net.layers = without(c.net.layers, "conv5", "relu5")
 
 
@@ -101,14 +101,14 @@ def tanh(c: ConfigDict) -> None:
 
 
 def sixth_conv(c: ConfigDict) -> None:
-    """Table 2, models with an asterisk: a sixth convolution over the last pool (experiment #141)."""
+    """Table 2, models with an asterisk: add a sixth convolution after the last pool (experiment #141)."""
     like = next(x for x in reversed(c.net.layers) if isinstance(x, Conv))
     conv6 = dataclasses.replace(like, name="conv6", reads="all", std=0.03, bias=1.0)
     c.net.layers = after(c.net.layers, "pool5", conv6, ReLU("relu6c"))
 
 
 def batch256(c: ConfigDict) -> None:
-    """Experiment #170-256-double: double the batch and all learning rates, those of single layers too."""
+    """Experiment #170-256-double: double the batch size and all learning rates, also of single layers."""
     c.batch_size *= 2
     for settings in (c.optimizer, *c.optimizer.layers.values()):
         before = dict(settings)

@@ -12,7 +12,7 @@ from alexnet_jax.config.overrides import override
         ("learning.rate=1", "config.learning.rate does not exist: it is called optimizer.learning_rate now"),
         ("learning.cuts=(1,2)", "called schedule.boundaries now"),
         ("learning.layers.conv1.bias_rate=1", "called optimizer.layers.conv1.bias_learning_rate now"),
-        ("optimizer.layers=3", "name a layer and its setting, as optimizer.layers.fc8.learning_rate"),
+        ("optimizer.layers=3", "name a layer and its setting, such as optimizer.layers.fc8.learning_rate"),
         ("optimizer.layers.conv1=3", "name a layer and its setting"),
         ("factor=3", "did you mean schedule.factor"),
         ("optimizer.batch_size=3", "did you mean batch_size"),

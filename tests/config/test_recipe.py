@@ -108,11 +108,11 @@ def test_a_shipped_recipe_is_found_from_any_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("digts", "no recipe digts .did you mean digits.*; the package has the recipes ablations, alexnet"),
+        ("digts", "no recipe digts .did you mean digits.*: use a file, .* of the package, ablations, alexnet"),
         ("alexne:no_lrn", "no recipe alexne .did you mean alexnet"),
         ("alexnet:no_lm", "no variant no_lm .did you mean no_lrn"),
         ("configs/digit.py", "no config file configs/digit.py .did you mean digits"),
-        ("a:b/y.py:no_lrn", "no config file a:b/y.py;"),
+        ("a:b/y.py:no_lrn", "no config file a:b/y.py:"),
         ("ablations", "has no get_config.*alexnet-jax sweep"),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_recipe_that_fails_leaves_nothing_behind(tmp_path):
     (tmp_path / "helper.py").write_text("raise ValueError('of the helper')\n")
     minimal(tmp_path / "mine.py", head="import helper")
     path = list(sys.path)
-    with pytest.raises(UserError, match=r"mine\.py can't be read: ValueError: of the helper"):
+    with pytest.raises(UserError, match=r"mine\.py can't be loaded: ValueError: of the helper"):
         get_config(str(tmp_path / "mine.py"))
     assert sys.path == path
     assert "helper" not in sys.modules

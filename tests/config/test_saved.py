@@ -55,7 +55,7 @@ def test_the_layer_and_field_that_changed_are_named():
     from alexnet_jax.layers import replaced
 
     layers = get_config(f"{RECIPES / 'tiny.py'}").net.layers
-    with pytest.raises(UserError, match=r"net.layers.conv2.features = 8, the config says 9"):
+    with pytest.raises(UserError, match=r"net.layers.conv2.features = 8, but the config has 9"):
         changed("net.layers", replaced(layers, "conv2", features=9))
 
 

@@ -150,7 +150,7 @@ def test_a_topology_that_there_is_not(capsys, topology, message):
 def test_a_mesh_that_leaves_devices_idle(capsys):
     status, _, err = run(capsys, "--topology=cpu:8", "--config.mesh=(2, 1)")
     assert status == 2
-    assert "takes 2 of cpu:8's 8 devices: take --config.mesh='(-1, -1)'" in err
+    assert "uses 2 of cpu:8's 8 devices: set --config.mesh='(-1, -1)'" in err
 
 
 def test_a_batch_that_the_devices_cannot_split(capsys, libtpu):

@@ -316,14 +316,14 @@ def decoded(uri):
         (["--views=3"], "--views is 3"),
         (["--save=/nowhere/p.html"], "--save=/nowhere/p.html can't be written"),
         (["--save=p.txt"], "--save=p.txt: the name must end in .html"),
-        (["--config.seed=1"], "config.seed is the workdir's own; report takes data.source"),
+        (["--config.seed=1"], "config.seed can't change after training: report takes only data.source"),
         (["--figure=2", "--save=2.png"], "alexnet-jax train --dry_run prints it"),
         (["--figure=5", "--save=5.png"], "--figure is 5, but must be 1, 3 or 4"),
         (["--figure=3"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
         (["--figure=3", "--save=3.gif"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
         (["--figure=1", "--save=1.png"], "holds no sweep"),
         (["--figure=4", "--save=4.png", "--config.data.cache_dir=none"], "is not prepared on this machine"),
-        (["more"], "report takes flags alone"),
+        (["more"], "report takes only flags"),
     ],
 )
 def test_mistakes_are_one_line(trained, args, message, tmp_path, monkeypatch, capfd):

@@ -74,7 +74,7 @@ def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
     longer = run([*args, "--index=0"])
     assert "resuming at step 10 of 20" in longer.out
     assert evaluation(tmp_path / "sweep", "base-seed0")["checkpoints"][0]["step"] == 20
-    assert listed(args, capfd) == ["done", "holds another net", "to do", "to do", "to do", "to do"]
+    assert listed(args, capfd) == ["done", "holds another network", "to do", "to do", "to do", "to do"]
     base, tuned, _, ensemble = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
     assert base["top1"]["each"] == [100 * evaluation(tmp_path / "sweep", "base-seed0")["top1_error"]]
     assert base["failed"] == {"base-seed1": "it has num_steps = 10, not 20"}
@@ -121,7 +121,7 @@ def test_a_net_that_was_trained_otherwise_is_not_passed_off(
     assert list(base["failed"]) == ["base-seed0", "base-seed1"]
     assert list(ensemble["failed"]) == ["all-of-them"]
     assert len(tuned["failed"]) == 2  # they started from other networks, too
-    assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "holds another net"
+    assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "holds another network"
     assert restore(tmp_path / "sweep" / "base-seed0").step == trained.step
     write_sweep(moved, SWEEP)  # the old networks are kept
     assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "done"
@@ -172,7 +172,7 @@ def test_a_folder_that_is_named_another_way_is_the_same_data(
         (["--index=6"], "--index is 6, but must be between 0 and 5"),
         (["--index=-1"], "--index is -1, but must be between 0 and 5"),
         (["--index=first"], "first"),
-        (["extra"], "sweep takes flags alone, not 'extra'"),
+        (["extra"], "sweep takes only flags: remove 'extra'"),
         ([f"--config={CONFIGS / 'digits.py'}"], "digits.py has no sweep()"),
         (["--config=nothere.py"], "no config file nothere.py"),
         ([f"--config={CONFIGS / 'ablations.py'}:cifar"], "no sweep cifar (did you mean cifar10?)"),

@@ -29,7 +29,7 @@ def test_training_does_not_change_the_callers_config(tiny, five_classes, tmp_pat
 
 def test_a_wrong_setting_is_refused(tiny):
     tiny.data.crop_size = 9
-    with pytest.raises(UserError, match="crop_size is 9: larger than image_size, 8"):
+    with pytest.raises(UserError, match="crop_size is 9, but must not be larger than config.data.image_size, 8"):
         settled(tiny)
 
 
@@ -89,7 +89,7 @@ def test_a_resumed_run_has_the_same_init_from(tiny, trained, tmp_path, beginning
         train(tiny, str(tmp_path / "w"))
     train(tiny, str(tmp_path / "tuned"))
     tiny.num_steps, tiny.init_from = 42, beginning and str(tmp_path / "another")
-    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, the config says"):
+    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, but the config has"):
         train(tiny, str(tmp_path / "tuned"))
 
 

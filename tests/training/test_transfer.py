@@ -112,7 +112,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_does_not_begin_otherw
     shutil.rmtree(workdir / "checkpoints")
     shutil.copytree(trained, other)
     tiny.init_from = again and str(other)
-    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, the config says"):
+    with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, but the config has"):
         train(tiny, str(workdir))
     tiny.init_from = str(trained)
     train(tiny, str(workdir))

@@ -1,4 +1,4 @@
-"""Parse a command line into a verb's flags and its config. Nothing here imports JAX."""
+"""Flags of the verbs, and their parser. Nothing here imports JAX."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from alexnet_jax.files import absolute, is_remote
 
 def config_flag(values: flags.FlagValues) -> None:
     """Define ``--config``."""
-    text = "NAME[:VARIANT,...], a recipe that alexnet-jax recipes lists, or FILE.py[:VARIANT,...]."
+    text = "NAME[:VARIANT,...] of a recipe that alexnet-jax recipes lists, or FILE.py[:VARIANT,...]."
     flags.DEFINE_string("config", None, text, flag_values=values)
 
 
@@ -29,24 +29,24 @@ def workdir_flag(values: flags.FlagValues) -> None:
 
 def step_flag(values: flags.FlagValues) -> None:
     """Define ``--step``."""
-    flags.DEFINE_string("step", "last", "Checkpoint: last, best or a number.", flag_values=values)
+    flags.DEFINE_string("step", "last", "Checkpoint: last, best or a number of steps.", flag_values=values)
 
 
 def split_flag(values: flags.FlagValues) -> None:
     """Define ``--split``."""
-    text = "train, validation or test; by default test, or validation for data without test."
+    text = "Split: train, validation or test; by default test, or validation if the data has no test."
     flags.DEFINE_string("split", None, text, flag_values=values)
 
 
 def views_flag(values: flags.FlagValues) -> None:
     """Define ``--views``."""
-    text = "1, the centre crop, or 10, the average over ten crops."
+    text = "Views of each image: 1 (the centre crop) or 10 (the average over ten crops)."
     flags.DEFINE_integer("views", 1, text, flag_values=values)
 
 
 def json_flag(values: flags.FlagValues) -> None:
     """Define ``--json``."""
-    flags.DEFINE_string("json", None, "File for the result.", flag_values=values)
+    flags.DEFINE_string("json", None, "JSON file for the result.", flag_values=values)
 
 
 def parse(
@@ -57,19 +57,19 @@ def parse(
     overrides: bool = False,
     paths: bool = False,
 ) -> tuple[flags.FlagValues, list[str], list[str]]:
-    """Return a verb's flags, its ``--config.KEY=VALUE``, and the words that are no flags.
+    """Parse a command line into flags, words ``--config.KEY=VALUE``, and other words.
 
     Args:
-      verb: its name.
-      args: what follows it.
-      usage: the end of its help.
-      *define: functions that define its flags.
-      overrides: whether it takes ``--config.KEY=VALUE``.
-      paths: whether it takes words that are no flags.
+      verb: name of the verb.
+      args: words after the verb.
+      usage: text at the end of the verb's help.
+      *define: functions that define the verb's flags.
+      overrides: whether the verb takes ``--config.KEY=VALUE``.
+      paths: whether the verb takes words that are not flags.
 
     Raises:
-      UserError: a flag or a word that the verb does not take.
-      SystemExit: after printing the help, if that is what the command line asks for.
+      UserError: the verb does not take a flag or a word.
+      SystemExit: the command line asks for help, which has been printed.
     """
     values = flags.FlagValues()
     for each in define:
@@ -82,7 +82,7 @@ def parse(
     settings, others = [], []
     remaining = list(args)
     while remaining:
-        arg = re.sub(r"^-(?=config\.)", "--", remaining.pop(0))  # absl takes one dash, too
+        arg = re.sub(r"^-(?=config\.)", "--", remaining.pop(0))  # absl also accepts one dash
         if not arg.startswith("--config."):
             others.append(arg)
         elif "=" not in arg and remaining and not remaining[0].startswith("--"):
@@ -94,9 +94,9 @@ def parse(
     except flags.Error as error:
         raise UserError(f"{verb}: {error}") from error
     if settings and not overrides:
-        raise UserError(f"{verb} takes no --config.KEY=VALUE, but {settings[0]} is given")
+        raise UserError(f"{verb} takes no --config.KEY=VALUE: remove {settings[0]}")
     if rest and not paths:
-        raise UserError(f"{verb} takes flags alone, not {rest[0]!r}")
+        raise UserError(f"{verb} takes only flags: remove {rest[0]!r}")
     return values, settings, rest
 
 
@@ -114,18 +114,18 @@ def check_views(views: int) -> None:
 
 
 def check_file(flag: str, path: str | None) -> None:
-    """Check that the file that a flag names can be written, before the work starts."""
+    """Check before the work starts that the file of a flag can be written."""
     if not path or is_remote(path):
         return
     file = absolute(path)
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UserError(
-            f"{flag}={path} can't be written: there is no such folder, it is read-only, or it is one itself"
+            f"{flag}={path} can't be written: name a file in a folder that exists and can be written"
         )
 
 
 def config_of(values: flags.FlagValues, overrides: list[str]) -> ConfigDict:
-    """Return the config that a command line asks for, checked before the verb waits for JAX."""
+    """Return the checked config that a command line asks for."""
     config = override(load(required(values.config, "--config=RECIPE")), overrides)
     validate(config)
     return config

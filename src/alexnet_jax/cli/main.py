@@ -21,10 +21,10 @@ from alexnet_jax.runtime import compile_cache, jax_compat
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit status. An error that a user can cause is one line on standard error."""
     args = list(sys.argv[1:] if argv is None else argv)
-    logging.set_verbosity(logging.FATAL)  # the libraries' own warnings; ours are lines of the log
+    logging.set_verbosity(logging.FATAL)  # hides the libraries' warnings; ours are lines of the log
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # for file names that are not text
+            stream.reconfigure(errors="backslashreplace")  # for file names that can't be encoded
     try:
         return _run(args)
     except SystemExit as done:  # --help
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if message:
         print(f"{PREFIX}{' '.join(message.split())}", file=sys.stderr)
     if _several():
-        # At a usual exit JAX waits for every process to come to its end: the others would wait for us. The
-        # first one, in which the coordinator lives, lets those that fail for the same reason go before it.
+        # At a normal exit JAX waits for the other processes, and they would wait for this one. The first one
+        # runs the coordinator: it exits after those that fail for the same reason.
         sys.stderr.flush()
         time.sleep(2 if _is_first() else 0)
         os._exit(status)
@@ -60,37 +60,37 @@ def _run(args: list[str]) -> int:
         print(f"alexnet-jax {importlib.metadata.version('alexnet-jax')}", flush=True)
         return 0
     if verb not in VERBS:
-        raise UserError(f"no verb {verb}{near(verb, VERBS)}; there are {', '.join(VERBS)}")
+        raise UserError(f"no verb {verb}{near(verb, VERBS)}: the verbs are {', '.join(VERBS)}")
     jax_compat.check_release()
     compile_cache.use()
-    gc.set_threshold(100_000)  # for good: a start makes half a million objects, a step next to none
+    gc.set_threshold(100_000)  # permanently: a start makes half a million objects, a step almost none
     status = VERBS[verb](rest) or 0
     print(end="", flush=True)
     return status
 
 
 def _explain(error: BaseException) -> tuple[int, str] | None:
-    """Return the exit status and the line for an error; None for one that is a bug."""
+    """Return the exit status and the message of an error; None if the error is a bug."""
     match error:
         case UserError() | RunError():
             return error.status, str(error)
         case KeyboardInterrupt():
             return 130, "stopped"
         case BrokenPipeError():  # as with `| head`: nothing to report
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
             return 128 + signal.SIGPIPE, ""
         case OSError():
             return 1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     if _several() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
         # A process that died, or that did not reach an exchange within 30 s, makes the exchange fail.
         reason = str(error)[:200]
-        return 1, f"another process is gone, or a device failed ({reason}); start all again, and they resume"
+        return 1, f"another process is gone, or a device failed ({reason}): start all again to resume"
     return None
 
 
 def _several() -> bool:
     """Return whether this is one of several processes."""
-    jax = sys.modules.get("jax")  # not imported for what does without it
+    jax = sys.modules.get("jax")  # not imported here: some verbs don't need it
     return jax is not None and jax.distributed.is_initialized()
 
 

@@ -1,4 +1,4 @@
-"""The verbs of the command line, with their flags. They import what is slow to import when they run."""
+"""The verbs of the command line and their flags. Each verb imports slow modules only when it runs."""
 
 import os
 import signal
@@ -36,24 +36,25 @@ usage: alexnet-jax VERB [--flag=value ...]
             the mesh, and the shapes, the devices and the bytes of each layer
   evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10]
             [--step=last|best|N] [--json=FILE] [--config.data.cache_dir=DIR ...]
-            prints the error rates of a net, or of several whose probabilities are averaged
+            prints the error rates of a network, or of several with averaged probabilities
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
             prints the five most probable classes of image files, and of all images in folders
   prepare   --config=RECIPE[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
             builds the cache that training reads, or checks every byte of an existing one
   sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
-            trains and tests the nets of the recipe's sweep(), or one of them, and compares them
+            trains, tests and compares the networks of the recipe's sweep(), or runs one of them
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
             [--config.data.cache_dir=DIR ...] [--figure=1|3|4 --save=FILE.png] [--tables]
-            writes a page about a run or a sweep, or one of the paper's figures; prints its tables
+            writes a page about a run or a sweep, or one of the paper's figures; --tables prints
+            the paper's tables
   plan      --config=RECIPE[:VARIANT,...] --topology=v5e:2x4 [--compare] [--json=FILE]
             [--config.KEY=VALUE ...]
-            compiles the step for hardware that is not here: memory, FLOPs, communication, time
+            compiles the step for other hardware; prints memory, FLOPs, communication and time
   recipes   lists the recipes of the package and their variants
 
 RECIPE is a name that alexnet-jax recipes lists, or a file: FILE.py.
 
-alexnet-jax VERB --help lists the flags of a verb, and the settings that it takes."""
+alexnet-jax VERB --help lists the flags and the settings of a verb."""
 
 
 def _train(args: list[str]) -> None:
@@ -97,12 +98,12 @@ def _prepare(args: list[str]) -> None:
 
 
 def _stop_preparing(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(signum, "what is prepared is kept")
+    raise Interrupted(signum, "the images prepared so far are kept")
 
 
 def _evaluate(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
-        text = "Directory of a run; several make an ensemble."
+        text = "Directory of a run. Repeat the flag for an ensemble."
         flags.DEFINE_multi_string("workdir", [], text, flag_values=values)
 
     own = (define, split_flag, views_flag, step_flag, json_flag)
@@ -128,8 +129,9 @@ def _evaluate(args: list[str]) -> None:
 
 def _plan(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("topology", None, "v5e:16x16, v5p:4x4x8, h100:8, cpu:8 ...", flag_values=values)
-        flags.DEFINE_bool("compare", False, "Compare every mesh and strategy.", flag_values=values)
+        text = "Devices, such as v5e:16x16, v5p:4x4x8, h100:8 or cpu:8."
+        flags.DEFINE_string("topology", None, text, flag_values=values)
+        flags.DEFINE_bool("compare", False, "Compare all meshes and parallelisms.", flag_values=values)
 
     values, overrides, _ = parse("plan", args, USAGE, config_flag, define, json_flag, overrides=True)
     config = config_of(values, overrides)
@@ -152,8 +154,8 @@ def _plan(args: list[str]) -> None:
         mesh, why = mesh_for(config, devices)
         if mesh.size < len(devices):
             raise UserError(
-                f"config.mesh = {tuple(config.mesh)} takes {mesh.size} of {topology}'s {len(devices)}"
-                " devices: take --config.mesh='(-1, -1)', or a smaller topology"
+                f"config.mesh = {tuple(config.mesh)} uses {mesh.size} of {topology}'s {len(devices)}"
+                " devices: set --config.mesh='(-1, -1)', or use a smaller topology"
             )
         found = plan.plan(config, topology, chip, mesh)
         print(f"{why}\n{plan_tables.table(found)}")
@@ -165,12 +167,14 @@ def _plan(args: list[str]) -> None:
 def _sweep(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_integer("index", None, "The only task to run, for array jobs.", flag_values=values)
-        flags.DEFINE_bool("dry_run", False, "List the tasks, and which are done.", flag_values=values)
+        flags.DEFINE_bool("dry_run", False, "List the tasks and their states.", flag_values=values)
 
     values, overrides, _ = parse("sweep", args, USAGE, config_flag, workdir_flag, define, overrides=True)
     path = required(values.config, "--config=RECIPE")
     if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
-        raise UserError("a sweep is one process: --index=N in each job, or the commands that --dry_run lists")
+        raise UserError(
+            "a sweep runs as one process: start jobs with --index=N, or the commands that --dry_run lists"
+        )
 
     if not values.dry_run:
         progress.say(f"reading the sweep {path}")
@@ -190,13 +194,13 @@ def _sweep(args: list[str]) -> int:
         for number, task in enumerate(tasks):
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
             done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)
-            state = "done" if done else "holds another net" if other else "to do"
+            state = "done" if done else "holds another network" if other else "to do"
             print(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
     print(f"{table.text()}\nwritten to {workdir / 'table.md'} and table.json")
-    if values.index is not None:  # of an array's jobs each answers for its own
+    if values.index is not None:  # each job of an array returns the status of its own task
         return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
     return RunError.status if table.failures else 0
 
@@ -212,7 +216,7 @@ def _report(args: list[str]) -> int:
     workdir = required(values.workdir, "--workdir=DIR")
     check_views(values.views)
     if values.tables and (values.figure or values.save or overrides):
-        raise UserError("--tables are printed: they take --workdir alone")
+        raise UserError("--tables takes only --workdir: remove the other flags")
     if values.tables:
         from alexnet_jax.paper import tables as paper_tables
 
@@ -252,7 +256,7 @@ def _predict(args: list[str]) -> int:
     check_file("--json", values.json)
     check_file("--save", values.save)
     if values.save and not values.save.lower().endswith(".png"):
-        raise UserError(f"--save={values.save}: a name that ends in .png is wanted")
+        raise UserError(f"--save={values.save} must end in .png")
 
     from alexnet_jax.training.workdir import read_workdir
 

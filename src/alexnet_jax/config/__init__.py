@@ -1,4 +1,4 @@
-"""What a recipe and a user of the package need: the defaults, variants, and loading a recipe."""
+"""The functions that recipes and users need: the defaults, the variants, and loading a recipe."""
 
 from alexnet_jax.config.base import base
 from alexnet_jax.config.recipe import get_config, load, with_variants

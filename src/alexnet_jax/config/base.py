@@ -10,7 +10,7 @@ from alexnet_jax.config.settings import SETTINGS, Follows
 
 
 def base() -> ConfigDict:
-    """Return every setting with its default: the paper's, if the paper has one."""
+    """Return a config with the default of each setting: the paper's value, if the paper has one."""
     config = ConfigDict()
     for setting in SETTINGS:
         *sections, name = setting.key.split(".")

@@ -1,4 +1,4 @@
-"""Describe the settings: for ``--help``, and as ``docs/settings.md``.
+"""Descriptions of the settings, for ``--help`` and for ``docs/settings.md``.
 
 ``make docs`` writes the page: ``python -m alexnet_jax.config.describe > docs/settings.md``.
 """
@@ -20,7 +20,7 @@ _SECTIONS = {
 
 def text() -> str:
     """Return every ``--config.KEY`` with its default and one line of explanation, for ``--help``."""
-    lines = ["settings, with the defaults that a recipe may replace:"]
+    lines = ["settings and their defaults, which a recipe may replace:"]
     for key, setting in _all():
         if key != "net.layers":
             default = "" if isinstance(setting.default, Follows) else _default(setting)
@@ -43,16 +43,16 @@ _HEAD = """# Settings
 
 This page is generated from `src/alexnet_jax/config/settings.py` by `make docs`.
 
-A recipe sets a setting with `c.KEY = VALUE`, a command with `--config.KEY=VALUE`. The defaults are those of
-the paper, if it has one. A recipe may replace them.
+A recipe sets a setting with `c.KEY = VALUE`. A command sets it with `--config.KEY=VALUE`. The defaults are
+those of the paper, if it has one. A recipe may replace them.
 
-"May change": whether the setting may change when a run resumes. For another change, take another workdir.
+"May change": whether the setting may change when a run resumes. For other changes, use another workdir.
 """
 _COLUMNS = "| setting | default | type | may change | explanation |\n|---|---|---|---|---|\n"
 
 
 def _all() -> Iterator[tuple[str, Setting]]:
-    """Yield each setting with its key as one types it."""
+    """Yield each setting with its key, as a user types it."""
     for setting in SETTINGS:
         if setting.type is dict:
             yield from ((f"{setting.key}.LAYER.{key}", each) for key, each in OF_A_LAYER.items())

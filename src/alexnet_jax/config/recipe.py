@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class UnknownVariant(UserError):
-    """Report a variant or a sweep that a recipe does not have.
+    """The error for a variant or a sweep that a recipe does not have.
 
     Attributes:
-      known: those that it has.
+      known: names of those that the recipe has.
     """
 
     def __init__(self, kind: str, name: str, known: Collection[str]) -> None:
@@ -41,10 +41,10 @@ class Recipe(NamedTuple):
     """A recipe that the package ships.
 
     Attributes:
-      name: for ``--config=NAME``.
-      verb: ``train``, or ``sweep``.
-      variants: their names.
-      summary: the first line of the docstring.
+      name: name for ``--config=NAME``.
+      verb: command that runs it: ``train`` or ``sweep``.
+      variants: names of its variants.
+      summary: first line of its docstring.
     """
 
     name: str
@@ -57,7 +57,8 @@ def get_config(path: str) -> ConfigDict:
     """Return the checked config of a recipe, ``FILE.py[:VARIANT,...]`` or ``NAME[:VARIANT,...]``.
 
     Raises:
-      UserError: no such recipe, unknown or contradictory variants, a setting that makes no sense.
+      UserError: the recipe does not exist, its variants are unknown or contradict each other, or a setting
+        has a wrong value.
     """
     config = load(path)
     validate(config)
@@ -65,7 +66,7 @@ def get_config(path: str) -> ConfigDict:
 
 
 def load(path: str) -> ConfigDict:
-    """Return the config as `get_config`, unchecked: settings may still be overridden."""
+    """Return the config of a recipe, as `get_config`, but unchecked: settings may still be overridden."""
     return call(path, "get_config", ConfigDict)
 
 
@@ -80,8 +81,8 @@ def shipped() -> dict[str, Path]:
 def find(path: str) -> tuple[Path, str]:
     """Return the file and the variants of ``FILE.py[:VARIANT,...]`` or ``NAME[:VARIANT,...]``.
 
-    A file goes before a shipped recipe of the same name. A path may contain colons: the last one separates
-    the variants, if the part before it is a file.
+    A file takes precedence over a shipped recipe of the same name. A path may contain colons: the last one
+    separates the variants, if the part before it is a file.
 
     Raises:
       UserError: there is neither such a file nor such a recipe.
@@ -98,13 +99,14 @@ def find(path: str) -> tuple[Path, str]:
     asked = before if colon and not path.endswith(".py") else path
     is_path = "/" in asked or asked.endswith(".py")
     raise UserError(
-        f"no {'config file' if is_path else 'recipe'} {asked}{near(Path(asked).stem, known)};"
-        f" the package has the recipes {', '.join(known)}{'' if is_path else '; or name a file: FILE.py'}"
+        f"no {'config file' if is_path else 'recipe'} {asked}{near(Path(asked).stem, known)}:"
+        f" use {'another file' if is_path else 'a file, FILE.py,'} or a recipe of the package,"
+        f" {', '.join(known)}"
     )
 
 
 def beside(file: Path, path: str) -> str:
-    """Return the path of the recipe that a sweep's file calls ``path``: one beside it, or a shipped one."""
+    """Return the path of the recipe that a sweep names: a file beside the sweep, or a shipped recipe."""
     there = str(file.parent / path)
     with contextlib.suppress(UserError):
         find(there)
@@ -113,15 +115,15 @@ def beside(file: Path, path: str) -> str:
 
 
 def call(path: str, function: str, kind: type[T]) -> T:
-    """Return what a function of a recipe makes of the variants.
+    """Call a function of a recipe with the variants, and return its result.
 
     Args:
-      path: as in `find`.
-      function: the function's name.
-      kind: the type that it must return.
+      path: path of the recipe with its variants, as in `find`.
+      function: name of the function.
+      kind: type that it must return.
 
     Raises:
-      UserError: no such recipe or function, one that fails, or one that returns another type.
+      UserError: the recipe or the function does not exist, fails, or returns another type.
     """
     file, variants = find(path)
     if path.partition(":")[0] == str(file) and str(file) in shipped():
@@ -131,18 +133,18 @@ def call(path: str, function: str, kind: type[T]) -> T:
         loader = importlib.machinery.SourceFileLoader(f"alexnet_jax_recipe_{file.stem}", str(file))
         spec = importlib.util.spec_from_file_location(loader.name, file, loader=loader)
         if spec is None:
-            raise UserError(f"{file} is no Python file")
+            raise UserError(f"{file} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         try:
             loader.exec_module(module)
             if not hasattr(module, function):
-                verb = "; it is for alexnet-jax sweep" if hasattr(module, "sweep") else ""
+                verb = ": run it with alexnet-jax sweep" if hasattr(module, "sweep") else ""
                 raise UserError(f"{file} has no {function}(){verb}")
             made = getattr(module, function)(variants)
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{file} can't be read: {_explain(error)}") from error
+            raise UserError(f"{file} can't be loaded: {_explain(error)}") from error
     if not isinstance(made, kind):
         raise UserError(f"{file}: {function}() must return a {kind.__name__}")
     return made
@@ -159,26 +161,26 @@ def _explain(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """Let a recipe import the modules that lie beside it, and forget them afterwards.
+    """Let a recipe import the modules beside it, and remove them from `sys.modules` afterwards.
 
-    Another recipe may have a module of the same name beside it. A module that was imported from elsewhere is
-    put aside while the folder has one of the same name.
+    Another recipe may have a module of the same name beside it. If the folder has a module with the name of
+    one that was imported from elsewhere, the imported one is put aside until the recipe is loaded.
     """
     folder = folder.resolve()
 
-    def lies_there(name: str) -> bool:
+    def in_folder(name: str) -> bool:
         return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
 
-    def belong_to(tops: Collection[str]) -> list[str]:
+    def modules_of(tops: Collection[str]) -> list[str]:
         return [name for name in sys.modules if name.partition(".")[0] in tops]
 
     before = {name for name in sys.modules if "." not in name}
     from_elsewhere = {
         name
         for name in before - sys.stdlib_module_names
-        if lies_there(name) and folder not in Path(getattr(sys.modules[name], "__file__", None) or "").parents
+        if in_folder(name) and folder not in Path(getattr(sys.modules[name], "__file__", None) or "").parents
     }
-    hidden = {name: sys.modules.pop(name) for name in belong_to(from_elsewhere)}
+    hidden = {name: sys.modules.pop(name) for name in modules_of(from_elsewhere)}
     path = list(sys.path)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
@@ -187,7 +189,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
     finally:
         sys.path[:] = path
         new = {name for name in sys.modules if "." not in name} - (before - from_elsewhere)
-        for name in belong_to({name for name in new if lies_there(name)}):
+        for name in modules_of({name for name in new if in_folder(name)}):
             del sys.modules[name]
         sys.modules.update(hidden)
 
@@ -202,13 +204,13 @@ def with_variants(
 
     Args:
       config: changed in place and returned.
-      variants: names, in any order, with commas.
-      known: what each variant does to the config.
+      variants: names in any order, separated by commas.
+      known: functions by variant, which change the config.
       exclusive: sets of variants that contradict each other.
 
     Raises:
       UnknownVariant: a variant that does not exist.
-      UserError: two that contradict each other.
+      UserError: two variants that contradict each other.
     """
     chosen = [name.strip() for name in variants.split(",") if name.strip()]
     for name in chosen:
@@ -237,7 +239,7 @@ def recipes() -> list[Recipe]:
 
 
 def _variants(file: Path, function: str) -> tuple[str, ...]:
-    """Return a recipe's variants: the answer to one that no recipe has."""
+    """Return the variants of a recipe, from its error about the variant ``?``, which no recipe has."""
     try:
         call(f"{file}:?", function, object)
     except UnknownVariant as error:

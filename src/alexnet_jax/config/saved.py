@@ -1,4 +1,4 @@
-"""The configs in workdirs: as JSON, and what may change when a run resumes. Nothing here imports JAX."""
+"""The configs of workdirs: their JSON, and their changes when a run resumes. Nothing here imports JAX."""
 
 import json
 from pathlib import Path
@@ -21,16 +21,16 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """Return the inverse of `to_json`; the settings have the types that `base` gives them.
+    """Return the config that `to_json` wrote. The settings have the types that `base` gives them.
 
     Raises:
       UserError: another version of this package wrote it, with other settings or layers.
-      ValueError: it is damaged.
-      TypeError: the same.
+      ValueError: the text is damaged.
+      TypeError: the text is damaged.
     """
     found = json.loads(text)
     if not isinstance(found, dict):
-        raise ValueError("config.json holds no settings")
+        raise ValueError("config.json does not hold settings")
     config = base()
     expected = {key for key, _ in flat(config)} | {"optimizer.layers"}
     there = _flat_json(found)
@@ -82,7 +82,7 @@ def settings(config: ConfigDict) -> dict[str, Any]:
         name = layer.pop("name")
         found |= {f"net.layers.{name}.{field}": value for field, value in layer.items()}
     found["net.layers"] = [layer.name for layer in config.net.layers]
-    return json.loads(json.dumps(found))  # tuples and lists are the same
+    return json.loads(json.dumps(found))  # tuples become lists
 
 
 def changes(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
@@ -92,17 +92,17 @@ def changes(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
 
 
 def refuse_changes(old: ConfigDict, new: ConfigDict, workdir: object) -> list[str]:
-    """Return what changes when a run resumes with another config, a line for each setting.
+    """Return a line for each setting that changes when a run resumes with another config.
 
     Raises:
-      UserError: a setting changed that would make it another run.
+      UserError: a setting that changed would make it another run.
     """
     changed = changes(old, new)
     for key, before, after in changed:
         if resume_of(key) == "no" and not (key == "init_from" and same_workdir(before, after)):
             raise UserError(
-                f"{workdir} holds a run with {key} = {before}, the config says {after}:"
-                " take another --workdir, or the same setting"
+                f"{workdir} holds a run with {key} = {before}, but the config has {after}:"
+                " use another --workdir, or the same setting"
             )
     return [f"{key}: {before} -> {after}" for key, before, after in changed]
 

@@ -21,11 +21,11 @@ class Follows:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """What a value must be, beside its type.
+    """A condition that a value must meet in addition to its type.
 
     Attributes:
-      meaning: completes "config.KEY is VALUE, but must be ...".
-      holds: returns whether a value of the right type passes.
+      meaning: end of the sentence "config.KEY is VALUE, but must be ...".
+      holds: function that returns whether a value of the right type meets the condition.
     """
 
     meaning: str
@@ -37,12 +37,12 @@ class Setting:
     """A setting.
 
     Attributes:
-      key: such as ``data.crop_size``.
-      default: the value if the recipe does not set it; None if the setting is off unless it is set.
-      type: of its values.
-      doc: one line of explanation, with the unit.
-      check: what a value must be; None if the type is enough.
-      choices: the possible values, if they can be listed.
+      key: name with its section, such as ``data.crop_size``.
+      default: value if the recipe does not set it; None if the setting is off unless it is set.
+      type: type of its values.
+      doc: explanation in one line, with the unit.
+      check: condition on the value; None if the type is enough.
+      choices: possible values, if they can be listed.
       resume: whether it may change when a run resumes. ``no``: the change would make it another run.
         ``yes``: it may. ``neutral``: it may, and no result depends on it.
     """
@@ -57,7 +57,7 @@ class Setting:
 
 
 def is_rising(epochs: Any) -> bool:
-    """Return whether these are rising numbers of which none is negative."""
+    """Return whether these are positive numbers, each larger than the one before."""
     numbers = isinstance(epochs, tuple | list) and all(isinstance(x, int | float) for x in epochs)
     return numbers and all(a < b for a, b in zip((0, *epochs), (*epochs, math.inf), strict=True))
 
@@ -74,7 +74,7 @@ def _is_crop_scale(scale: Any) -> bool:
 _POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
 _NOT_NEGATIVE = Check("a number that is not negative", lambda x: 0 <= x < math.inf)
 _FRACTION = Check("at least 0 and below 1", lambda x: 0 <= x < 1)
-_RISING = Check("rising epochs", is_rising)
+_RISING = Check("positive epochs in rising order", is_rising)
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -94,14 +94,14 @@ SETTINGS: tuple[Setting, ...] = (
         (-1, -1),
         tuple,
         "Devices along (data, tower); -1: chosen from the available devices.",
-        Check("(data, tower), each positive or -1", _is_mesh),
+        Check("two numbers (data, tower), each positive or -1", _is_mesh),
         resume="neutral",
     ),
     Setting(
         "parallelism",
         "towers",
         str,
-        "How dense layers are split: towers, over tower only; one_weird_trick, over all devices.",
+        "How dense layers are split: towers (over the tower axis) or one_weird_trick (over all devices).",
         choices=("towers", "one_weird_trick"),
         resume="neutral",
     ),
@@ -152,7 +152,7 @@ SETTINGS: tuple[Setting, ...] = (
         "keep_checkpoints",
         3,
         int,
-        "Number of latest checkpoints that are kept, beside the best one.",
+        "Number of latest checkpoints that are kept, in addition to the best one.",
         _POSITIVE,
         resume="neutral",
     ),
@@ -197,7 +197,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data.test",
         0.1,
         float,
-        "Fraction for testing, of a data set without splits.",
+        "Fraction of the images for testing, if the data set has no splits.",
         Check("above 0 and below 1", lambda x: 0 < x < 1),
     ),
     Setting("data.image_size", 256, int, "Side of the square images in the cache, in pixels.", _POSITIVE),
@@ -214,7 +214,7 @@ SETTINGS: tuple[Setting, ...] = (
         tuple,
         "Smallest and largest area of a random crop, as fractions of the image; (): crops of crop_size.",
         Check(
-            "empty, or a smallest and a largest part of the image's area, such as (0.08, 1.0)",
+            "empty, or the smallest and the largest fraction of the image's area, such as (0.08, 1.0)",
             _is_crop_scale,
         ),
     ),
@@ -237,7 +237,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data.color_noise_epochs",
         None,
         float,
-        "Epoch from which there is no colour noise; by default there always is.",
+        "Epoch at which colour noise ends; by default it never ends.",
         _NOT_NEGATIVE,
     ),
     Setting(
@@ -257,7 +257,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data.reshuffle",
         True,
         bool,
-        "Shuffle before each epoch; false: once, before the first, as the authors' code does.",
+        "Shuffle before every epoch; false: only before the first, as the authors' code does.",
     ),
     Setting(
         "data.pixel_std",
@@ -295,7 +295,7 @@ SETTINGS: tuple[Setting, ...] = (
         "optimizer.momentum",
         0.9,
         float,
-        "Fraction of the last update that is added to the next.",
+        "Fraction of the last update that is added to the next one.",
         _FRACTION,
         resume="yes",
     ),
@@ -424,14 +424,14 @@ OF_A_LAYER: Mapping[str, Setting] = {
         ),
     )
 }
-"""The settings in ``optimizer.layers.LAYER``, by their last word."""
+"""The settings in ``optimizer.layers.LAYER``, by name."""
 
 KINDS: Mapping[type, str] = {
     bool: "true or false",
     float: "a number",
     int: "a whole number",
-    str: "a word",
-    tuple: "numbers in parentheses, as (1, 2)",
+    str: "text",
+    tuple: "numbers in parentheses, such as (1, 2)",
     dict: "a table",
 }
 """What a value of each type is called in messages."""
@@ -463,7 +463,7 @@ RENAMED_VALUES: Mapping[str, Mapping[Any, str]] = {
 
 
 def new_name(key: str) -> str | None:
-    """Return what a setting of an earlier version is called now; None if there was no such setting."""
+    """Return the new name of a setting of an earlier version; None if there was no such setting."""
     if key == "learning":
         return "optimizer.* or schedule.*"
     section, layers, rest = key.partition(".layers.")
@@ -475,10 +475,10 @@ def new_name(key: str) -> str | None:
 
 
 def unknown(key: str) -> str:
-    """Return the message about a setting that does not exist: its new name, or near names."""
+    """Return the message about a setting that does not exist, with its new name or similar names."""
     if key.startswith("optimizer.layers"):
         example = "optimizer.layers.fc8.learning_rate"
-        return f"config.{key} is no setting: name a layer and its setting, as {example}"
+        return f"config.{key} is not a setting: name a layer and its setting, such as {example}"
     now = new_name(key)
     elsewhere = [known for known in BY_KEY if known.rpartition(".")[2] == key.rpartition(".")[2]]
     if now is not None:
@@ -498,4 +498,4 @@ def resume_of(key: str) -> Literal["no", "yes", "neutral"]:
 
 
 NEUTRAL = frozenset(setting.key for setting in SETTINGS if setting.resume == "neutral")
-"""The settings on which no result depends: where things lie, when to look, and what a run uses."""
+"""The settings on which no result depends, such as locations, intervals and devices."""

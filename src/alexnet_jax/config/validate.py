@@ -1,4 +1,4 @@
-"""Check a config against the table of settings. Nothing here imports JAX."""
+"""Checks of a config against the table of settings. Nothing here imports JAX."""
 
 import numbers
 from collections.abc import Mapping
@@ -21,38 +21,41 @@ _TYPES: Mapping[type, tuple[type, ...]] = {
 
 
 class UnknownSetting(UserError):
-    """Report a setting or a value that does not exist: another version may have it."""
+    """The error for a setting or a value that does not exist. Another version may have it."""
 
 
 def validate(config: ConfigDict) -> None:
-    """Check every setting, and those that belong together.
+    """Check every setting, and those that must fit each other.
 
     Raises:
-      UserError: the first setting that is wrong, and what would be right.
+      UserError: a setting is wrong. The message names the first one and says what would be right.
     """
     check_each(config)
     data = config.data
     if data.crop_size > data.image_size:
         raise UserError(
-            f"config.data.crop_size is {data.crop_size}: larger than image_size, {data.image_size}"
+            f"config.data.crop_size is {data.crop_size}, but must not be larger than"
+            f" config.data.image_size, {data.image_size}"
         )
     if data.crop_scale and not data.random_crops:
-        raise UserError("config.data.crop_scale and config.data.random_crops=False contradict each other")
+        raise UserError(
+            "config.data.crop_scale needs random crops: set config.data.random_crops=True, or crop_scale=()"
+        )
     shapes = config_shapes(config)
     with_params = [t.layer.name for t in shapes if t.params]
     for name in config.optimizer.layers:
         if name not in with_params:
             raise UserError(
-                f"config.optimizer.layers.{name}: the net's layers are {', '.join(with_params)}"
-                f"{near(name, with_params)}"
+                f"config.optimizer.layers.{name} is not a layer with weights{near(name, with_params)}: there"
+                f" are {', '.join(with_params)}"
             )
 
 
 def check_each(config: ConfigDict) -> None:
-    """Check each setting for itself: its key, its type and its value.
+    """Check the key, the type and the value of each setting.
 
     Raises:
-      UserError: the first setting that is wrong, and what would be right.
+      UserError: a setting is wrong. The message names the first one and says what would be right.
     """
     settings = dict(flat(config))
     for key in settings:
@@ -68,7 +71,7 @@ def check_each(config: ConfigDict) -> None:
     for name, overrides in config.optimizer.layers.items():
         where = f"config.optimizer.layers.{name}"
         if not isinstance(overrides, ConfigDict):
-            raise UserError(f"{where} is {overrides}, but must be a table: {where}.learning_rate=0.01")
+            raise UserError(f"{where} is {overrides}, but must be a table: set {where}.learning_rate=0.01")
         for key, value in overrides.items():
             if key in OF_A_LAYER:
                 _check(f"{where}.{key}", OF_A_LAYER[key], value)
@@ -76,7 +79,7 @@ def check_each(config: ConfigDict) -> None:
                 raise UnknownSetting(f"{where}.{key} does not exist: it is called {now} now")
             else:
                 raise UnknownSetting(
-                    f"{where}.{key}: there are {', '.join(OF_A_LAYER)}{near(key, OF_A_LAYER)}"
+                    f"{where}.{key} does not exist{near(key, OF_A_LAYER)}: there are {', '.join(OF_A_LAYER)}"
                 )
 
 

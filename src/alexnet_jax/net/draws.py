@@ -1,4 +1,4 @@
-"""Random keys by name."""
+"""Random keys, derived from names."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""One Flax module that runs any tuple of layers. The program of a tower is written once.
+"""A Flax module that runs any tuple of layers. The program of a tower is written once.
 
 Parameters are ``{"conv1": {"kernel", "bias"}, ...}``, each array with a leading tower axis.
 Activations are a list with one array for each tower on this device: all of them on a single device, or this
@@ -88,7 +88,7 @@ class Net(nnx.Module):
         """Compute the logits, float32, of shape (batch, classes).
 
         Args:
-          images_BxHxWxC: cropped images, float, the mean subtracted.
+          images_BxHxWxC: cropped images, float, after subtraction of the mean.
           dropout_key: key of this step while training; None at test.
           first: position of the first image in the global batch.
           tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
@@ -99,7 +99,7 @@ class Net(nnx.Module):
             return self._logits(xs, tower_axis, batch_axis if xs[0].ndim == 2 else None)
 
     def hidden(self, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None) -> jax.Array:
-        """Compute what the classifier reads at test. See the function `hidden`."""
+        """Compute the units that the classifier reads at test. See the function `hidden`."""
         xs = self._activations(images_BxHxWxC, tower_axis=tower_axis)
         return jnp.concatenate([x.reshape(len(x), -1) for x in xs], axis=-1).astype(jnp.float32)
 
@@ -111,7 +111,7 @@ class Net(nnx.Module):
         tower_axis: str | None = None,
         batch_axis: str | None = None,
     ) -> list[jax.Array]:
-        """Run all layers but the classifier, and return the input of the classifier in each tower here."""
+        """Run all layers except the classifier. Return its input for each tower on this device."""
         towers_here = self.weights[self.layers[-1].name]["kernel"].shape[0]
         xs = [images_BxHxWxC.astype(self.dtype)] * towers_here
         for shapes, fused in block.stages(self.shapes[:-1]):
@@ -180,14 +180,14 @@ def build(config: ConfigDict) -> Net:
     """Build the network of a config, without values: its parameters are only shapes and types.
 
     Raises:
-      UserError: layers that do not fit one another or the image.
+      UserError: the layers do not fit one another or the image.
     """
     net, size = config.net, config.data.crop_size
     last = net.layers[-1] if net.layers else None
     if isinstance(last, Classifier) and not last.classes:
         raise UserError(
-            f"net.layers: {last.name} has as many classes as the data, but the data are not known"
-            " yet: use layers.with_classes(config.net.layers, classes)"
+            f"net.layers: {last.name} has as many classes as the data, whose number is not known yet: set it"
+            " with layers.with_classes(config.net.layers, classes)"
         )
 
     def create() -> Net:
@@ -207,12 +207,12 @@ def init(model: Net, key: jax.Array) -> Params:
 
 
 def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) -> jax.Array:
-    """Compute logits of shape (batch, classes); by default at test, on one device. See `Net.__call__`.
+    """Compute logits of shape (batch, classes). By default at test, on one device. See `Net.__call__`.
 
     Args:
       model: from `build`.
       params: from `init` or `restore`.
-      images_BxHxWxC: cropped images, float, the mean subtracted.
+      images_BxHxWxC: cropped images, float, after subtraction of the mean.
       **kwargs: ``dropout_key``, ``first``, ``tower_axis`` and ``batch_axis``.
     """
     return _with_params(model, params)(images_BxHxWxC, **kwargs)
@@ -221,12 +221,14 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
 def hidden(
     model: Net, params: Params, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None
 ) -> jax.Array:
-    """Compute what the classifier reads at test, float32, of shape (batch, towers here x units).
+    """Compute the units that the classifier reads at test, float32.
+
+    Their shape is (batch, towers on this device x units).
 
     Args:
       model: from `build`.
       params: from `init` or `restore`.
-      images_BxHxWxC: cropped images, float, the mean subtracted.
+      images_BxHxWxC: cropped images, float, after subtraction of the mean.
       tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
     """
     return _with_params(model, params).hidden(images_BxHxWxC, tower_axis=tower_axis)
@@ -284,7 +286,7 @@ def _dropout(
 
 
 def _initial(weights: Weights, key: jax.Array) -> dict[str, jax.Array]:
-    """Draw a layer's initial weights, each tower's from its own key."""
+    """Draw the initial weights of a layer. Each tower has its own key."""
 
     def draw(kind: str, shape: Shape) -> jax.Array:
         towers, size = shape[0], math.prod(shape[1:])
@@ -294,7 +296,7 @@ def _initial(weights: Weights, key: jax.Array) -> dict[str, jax.Array]:
             flat = jax.vmap(lambda k: jax.random.uniform(k, (size,), minval=-limit, maxval=limit))(keys)
         elif kind == "bias":
             return jnp.full(shape, weights.bias, jnp.float32)
-        else:  # drawn flat: XLA compiles draws of several dimensions ten times as long
+        else:  # drawn flat: XLA takes ten times as long to compile draws of several dimensions
             flat = weights.mean + weights.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
         return flat.reshape(shape)
 

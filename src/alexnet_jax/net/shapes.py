@@ -1,4 +1,4 @@
-"""The shapes of a network: what each layer reads, makes and learns. Nothing here imports JAX."""
+"""The shapes of a network: inputs, outputs and weights of each layer. Nothing here imports JAX."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ class LayerShapes:
       inputs: shape of its input.
       outputs: shape of its output.
       gathered: number of elements of each tower's input that the other towers read; 0 if each tower reads
-        its own. (Before the first weights all towers hold the same image, so no tower reads another.)
-      shared: whether its input is still the same in all towers, the image.
+        its own. Before the first weights all towers hold the same image, so no tower reads another.
+      shared: whether its input is the same in all towers, as before the first weights.
       weights: its weights, if it has any.
     """
 
@@ -36,7 +36,7 @@ class LayerShapes:
 
     @property
     def gathers(self) -> bool:
-        """Whether it reads other towers than its own."""
+        """Whether it reads towers other than its own."""
         return self.gathered > 0
 
     @property
@@ -54,19 +54,20 @@ def layer_shapes(layers: Iterable[Layer], towers: int, image_shape: Shape) -> li
     """Compute the shapes of a network of ``towers`` towers that all read the image.
 
     Raises:
-      UserError: something that is not in `layers.TYPES`, two layers of one name, a field with a value that
-        it may not have, a layer that does not fit its input, or a network that does not end in its only
-        classifier.
+      UserError: a layer is not in `layers.TYPES`, two layers have the same name, a field has a value that it
+        may not have, a layer does not fit its input, or the last layer is not the only classifier.
     """
     found: list[LayerShapes] = []
-    inputs, split = image_shape, False  # whether the towers hold different things
+    inputs, split = image_shape, False  # split: whether the towers hold different arrays
     for layer in layers:
         if type(layer) not in TYPES.values():
             raise UserError(f"net.layers: {layer!r} is not a layer; layers are {', '.join(TYPES)}")
         if any(layer.name == before.layer.name for before in found):
-            raise UserError(f"net.layers: two layers are named {layer.name}")
+            raise UserError(f"net.layers: two layers are named {layer.name}: rename one")
         if found and isinstance(found[-1].layer, Classifier):
-            raise UserError(f"net.layers: {layer.name} comes after the classifier")
+            raise UserError(
+                f"net.layers: {layer.name} comes after the classifier, which must be the last layer"
+            )
         layer.check()
         outputs = layer.output_shape(inputs)
         gathered = layer.gathered(inputs) if towers > 1 and split else 0
@@ -83,7 +84,7 @@ def config_shapes(config: ConfigDict) -> list[LayerShapes]:
     """Compute the shapes of the network of a config.
 
     Raises:
-      UserError: as `layer_shapes`.
+      UserError: see `layer_shapes`.
     """
     side = config.data.crop_size
     return layer_shapes(config.net.layers, config.net.towers, (side, side, 3))

@@ -1,4 +1,4 @@
-"""The parameters in the layouts of other libraries."""
+"""The parameters in the layout of PyTorch."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -21,14 +21,16 @@ from alexnet_jax.net.shapes import LayerShapes, Params, config_shapes
 
 
 def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
-    """Convert parameters to arrays for a plain PyTorch net in ``eval()`` that computes the same logits.
+    """Convert parameters to arrays for a PyTorch network that computes the same logits in ``eval()``.
 
     The towers become ``groups``: ``conv2.weight`` is (out, in / groups, height, width), with the channels
     of the first tower before those of the second. A fully-connected layer that reads only its own tower
-    becomes a block-diagonal matrix. The flattening before the first of them is channel-first. A factor
-    that dropout applies at test is folded into the weights of the next layer.
-    (PyTorch's ``LocalResponseNorm`` divides alpha by its window; apply it to each tower. Asymmetric
-    padding is an ``F.pad`` before the layer.)
+    becomes a block-diagonal matrix. The inputs of the first fully-connected layer are in the order of
+    PyTorch's flattening: channels, height, width. A factor that dropout applies at test is folded into the
+    weights of the next layer.
+
+    In PyTorch, apply ``LocalResponseNorm`` to each tower; it divides alpha by its window. For asymmetric
+    padding, put an ``F.pad`` before the layer.
 
     Args:
       params: parameters from `init` or `restore`.
@@ -38,7 +40,7 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
       ``{"conv1.weight": ..., "conv1.bias": ..., ..., "fc8.bias": ...}``, float32.
 
     Raises:
-      UserError: a layer that PyTorch does not have, or a dropout whose factor cannot be folded.
+      UserError: PyTorch does not have a layer, or the factor of a dropout cannot be folded.
     """
     towers = config.net.towers
     arrays: dict[str, np.ndarray] = {}
@@ -65,7 +67,10 @@ def _scale_after(layer: Layer, scale: float) -> float:
         case LRN() | MapNorm() | Tanh() if scale == 1:
             return scale
         case LRN() | MapNorm() | Tanh():
-            raise UserError(f"the dropout before {layer.name} can't be folded into weights")
+            raise UserError(
+                f"the factor of the dropout before {layer.name} can't be folded into weights: put"
+                f" {layer.name} before the dropout"
+            )
         case _:
             raise _not_in_torch(layer)
 

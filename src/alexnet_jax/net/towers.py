@@ -1,6 +1,6 @@
-"""Gather what a tower reads of the other towers, and of the other parts of the batch.
+"""Exchange between towers, and between the devices that split the batch.
 
-With ``tower_axis`` and ``batch_axis``, axes of a mesh, other devices hold these parts.
+``tower_axis`` and ``batch_axis`` are the axes of the mesh over which these devices lie; None: on one device.
 """
 
 import jax
@@ -46,7 +46,7 @@ def _read_all_examples(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
 
 
 def _read_all_units(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
-    """Gather all units of this device's towers, of which it holds a part each."""
+    """Gather all units of this device's towers. The device itself holds a part of each tower."""
     x_GxTxU = lax.all_gather(jnp.stack(xs, axis=1), batch_axis, axis=2, tiled=True)
     return list(jnp.unstack(x_GxTxU, axis=1))
 

@@ -1,1 +1,1 @@
-"""How the process and JAX are started."""
+"""The start of the process and of JAX, and the display of progress."""

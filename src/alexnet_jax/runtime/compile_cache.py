@@ -1,11 +1,10 @@
-"""Keep compiled programs from run to run, so that only the first run of a network waits for the compiler.
+"""A cache of compiled programs, so that only the first run of a network waits for the compiler.
 
-This is JAX's persistent compilation cache, in the user's cache directory unless ``JAX_COMPILATION_CACHE_DIR``
+It is JAX's persistent compilation cache, in the user's cache directory unless ``JAX_COMPILATION_CACHE_DIR``
 names another one; ``JAX_ENABLE_COMPILATION_CACHE=false`` disables it. Its keys contain the program, the
 versions of JAX, the devices and the processor's instructions, so that machines may share it. JAX removes the
-programs that were not used for longest, for which it needs the package filelock. A directory that the user
-names may hold other projects' programs: its size is not limited unless ``JAX_COMPILATION_CACHE_MAX_SIZE`` is
-set.
+least recently used programs; for that it needs the package filelock. A directory that the user names may
+hold other projects' programs: its size is not limited unless ``JAX_COMPILATION_CACHE_MAX_SIZE`` is set.
 """
 
 import os
@@ -19,8 +18,8 @@ _SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def use() -> None:
-    """Set up the cache, before JAX is imported. If its directory cannot be written, do without."""
-    # A full disk, or a file that a kill cut off: the program is compiled, and there is nothing to do.
+    """Set up the cache before JAX is imported. If its directory cannot be written, use no cache."""
+    # If the disk is full or a kill truncated a file, JAX compiles the program. The user need not act.
     warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache entry")
     if _DIRECTORY not in os.environ:
         directory = platformdirs.user_cache_path("alexnet-jax") / "programs"
@@ -29,5 +28,5 @@ def use() -> None:
         except OSError:
             return
         os.environ[_DIRECTORY] = str(directory)
-        os.environ.setdefault(_SIZE, str(2**30))  # bytes; some hundred networks
+        os.environ.setdefault(_SIZE, str(2**30))  # bytes; a few hundred networks
     os.environ.setdefault(_SECONDS, "0")  # a start compiles a dozen small programs too

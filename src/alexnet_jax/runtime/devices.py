@@ -1,4 +1,4 @@
-"""Initialize JAX's devices. Report in one line why that fails, or why JAX does not use a GPU."""
+"""JAX's devices, and one-line messages if they can't be used or if JAX does not use a GPU."""
 
 import contextlib
 import functools
@@ -89,7 +89,7 @@ def _install() -> str:
 
 
 class _Collector(logging.Handler):
-    """Keep log records instead of printing them."""
+    """A handler that keeps log records instead of printing them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,6 +116,6 @@ def _is_about_cuda(record: logging.LogRecord) -> bool:
 
 
 def _cuda_failure(records: list[logging.LogRecord]) -> str:
-    """The last exception that JAX logged about CUDA, in one line; empty if there is none."""
+    """Return the last exception that JAX logged about CUDA, in one line; empty if there is none."""
     errors = [r.exc_info[1] for r in records if r.exc_info and r.exc_info[1] and _is_about_cuda(r)]
     return " ".join(str(errors[-1]).split()) or type(errors[-1]).__name__ if errors else ""

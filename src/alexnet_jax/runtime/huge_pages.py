@@ -1,7 +1,7 @@
-"""Ask glibc for memory in huge pages, which only the environment can do, before a process starts.
+"""Memory in huge pages. glibc uses them only if the environment asks for them before a process starts.
 
-On a CPU, XLA allocates the memory of a step each time, and the first touch of each page of 4 kB took a
-fifth of a step of the paper's net (docs/performance.md).
+On a CPU, XLA allocates memory in every step. With pages of 4 kB, the first access to each page took a fifth
+of a step of the paper's network (docs/performance.md).
 """
 
 import os
@@ -11,9 +11,10 @@ TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 
 
 def ask() -> None:
-    """Start this program again, once, with an environment that asks for huge pages.
+    """Restart this program once, with an environment that asks for huge pages.
 
-    Set ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` to prevent both. Other C libraries ignore it.
+    ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` prevents the restart and the huge pages. C libraries other than
+    glibc ignore the variable.
     """
     tunables = os.environ.get(TUNABLES, "")
     if sys.platform != "linux" or HUGE in tunables:

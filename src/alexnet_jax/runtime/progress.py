@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from alexnet_jax.errors import PREFIX
 
-_NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # of this process, before JAX starts
+_NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # variables with this process's number
 
 
 def say(line: str) -> None:
     """Print a line on standard output, above a bar if there is one.
 
-    If the reader has ended, as ``tee`` does after Ctrl-C, discard this line and all later ones: a run must be
-    able to save what it has.
+    If the reader has ended, as ``tee`` does after Ctrl-C, discard this line and all later ones, so
+    that the run can still save.
     """
     try:
         tqdm.write(line, file=sys.stdout)
@@ -36,7 +36,7 @@ def note(line: str) -> None:
 
 
 def starting(say: Callable[[str], None]) -> None:
-    """Report that JAX is about to be imported, unless it is imported, or this is not the first process."""
+    """Report that JAX is about to be imported, unless it already is, or this is not the first process."""
     if "jax" not in sys.modules and all(os.environ.get(name, "0") == "0" for name in _NUMBERS):
         say("starting JAX")
 
@@ -53,12 +53,12 @@ def evaluating(images: int, split: str, views: int) -> str:
 
 
 def complain(line: str) -> None:
-    """Print what is left out or wrong on standard error, as the commands do."""
+    """Print a problem on standard error, with the prefix that the commands use."""
     note(f"{PREFIX}{line}")
 
 
 class Tasks:
-    """A line with a bar between tasks that print to the terminal themselves. Without a terminal it is silent.
+    """A progress line after each of several tasks that print themselves. Without a terminal it is silent.
 
     Args:
       total: number of tasks.
@@ -68,7 +68,7 @@ class Tasks:
         self._total, self._before, self._done, self._began = total, 0, 0, time.monotonic()
 
     def skip(self) -> None:
-        """Count a task that was done before. It does not count towards the time that is left."""
+        """Count a task that was done before. It does not affect the estimate of the remaining time."""
         self._before += 1
 
     def done(self) -> None:
@@ -87,10 +87,10 @@ def bar(
     """Return a progress bar on standard error that disappears at its end. Without a terminal it is silent.
 
     Args:
-      iterable: what to count; None for a bar that is updated by hand.
-      total: the count at the end.
-      unit: the word for what is counted, in the singular.
-      description: the text in front of the bar.
+      iterable: items to count; None for a bar that is updated by hand.
+      total: number of items.
+      unit: word for an item, in the singular.
+      description: text in front of the bar.
       show: whether this process shows it at all.
     """
     return tqdm(

@@ -9,11 +9,11 @@ LANES = 128
 SUBLANES = 16
 """Rows of a tile in bfloat16; in float32 there are half as many."""
 KERNEL_BYTES = 14 * 2**20
-"""Memory for the blocks of a kernel, which may use 16 MiB."""
+"""Largest memory for the blocks of a kernel. The limit for a whole kernel is 16 MiB."""
 
 
 def images_in_a_tile(channels: int) -> int:
-    """Return how many images share a tile. Channels take the lanes if they fill them, otherwise images do."""
+    """Return how many images share a tile. The lanes hold channels if these fill them, otherwise images."""
     return LANES if channels % LANES else LANES // 2
 
 
@@ -22,7 +22,7 @@ def fits(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
     batch, height, width, channels = x_BxHxWxC.shape
     row = width * channels * images_in_a_tile(channels)
     itemsize = x_BxHxWxC.dtype.itemsize
-    # Two rows each of x and its gradient; of the windows, the gradients and the positions of the maxima.
+    # Two rows of x and two of its gradient. For a row of windows: gradients and positions of the maxima.
     blocks = 4 * row * itemsize + row // 2 * (itemsize + 1)
     kept = 2 * row // 2 * 4
     return (

@@ -1,8 +1,8 @@
 """A TPU kernel for ReLU, LRN and max pooling. `block` defines the operation and chooses the kernel.
 
-A TPU's memory limits these operations. XLA writes the outputs of ReLU and LRN and reads them again, several
-times the traffic of the pool's output. Here each array is read or written once. See "Pallas" in JAX's
-documentation.
+Memory bandwidth limits these operations on a TPU. XLA writes the outputs of ReLU and LRN and reads them
+again, which is several times the traffic of the pool's output. This kernel reads or writes each array once.
+See "Pallas" in JAX's documentation.
 """
 
 import functools
@@ -24,7 +24,7 @@ from alexnet_jax.net.ops.lrn import negative_power
 def relu_lrn_max_pool(x_BxHxWxC: jax.Array, bias_C: jax.Array, norm: LRN) -> jax.Array:
     """Apply ReLU, LRN and pooling (windows of 3x3, stride 2) to x + bias, if `block_tiles.fits`.
 
-    For the gradient, x + bias and the positions of the maxima are kept. The rest is computed again.
+    For the gradient, only x + bias and the positions of the maxima are kept. The rest is recomputed.
     """
     return _forward(x_BxHxWxC, bias_C, norm)[0]
 
@@ -78,7 +78,7 @@ Best: TypeAlias = tuple[jax.Array, jax.Array]
 def _forward_kernel(
     x_ref: Any, pooled_ref: Any, positions_ref: Any, best_ref: Any, position_ref: Any, *, norm: LRN, axis: int
 ) -> None:
-    """Process two rows. The windows of the rows before end in the first row; other windows begin with it.
+    """Process two rows. Windows of the rows above end in the first row; other windows begin with it.
 
     Args:
       x_ref: the two rows.
@@ -95,7 +95,7 @@ def _forward_kernel(
         return x * scale
 
     def best_of(column: Any) -> tuple[Best, Best]:
-        """Return the best of a column's two rows for windows that end here, and for windows that begin."""
+        """Return the maxima of a column's two rows: for windows that end here, and for windows that begin."""
         first, second = normalized(0, column), normalized(1, column)
         return (first, jnp.full_like(first, 6)), _better((first, jnp.zeros_like(first)), (second, 3))
 
@@ -140,16 +140,16 @@ def _backward_kernel(
     norm: LRN,
     axis: int,
 ) -> None:
-    """Process two rows, as in the forward kernel, and the row of windows that begin with them.
+    """Process two rows, as the forward kernel does, and the row of windows that begin with them.
 
     Args:
       x_ref: the two rows.
       positions_ref: positions of the windows' maxima.
       g_ref: gradients of the maxima.
-      by_x_ref: gradients by the two rows.
+      by_x_ref: gradients with respect to the two rows.
       sums_ref: sums of these gradients over all positions.
-      above_ref: positions_ref of the call before: these windows end with the first row.
-      g_above_ref: g_ref of the call before.
+      above_ref: positions_ref of the previous call: these windows end with the first row.
+      g_above_ref: g_ref of the previous call.
       height: number of rows.
       norm: window and constants of the LRN.
       axis: axis of a tile along which the channels lie.
@@ -173,7 +173,7 @@ def _backward_kernel(
         return ending, beginning
 
     def column_of(column: Any, *around: tuple[int, tuple[Window, Window]]) -> None:
-        """Compute the gradients by a column of both rows, the n-th column of each window around it."""
+        """Compute the gradients of a column of both rows, which is column n of each window around it."""
         g_first = g_second = zeros
         for n, ((ends, g_ending), (begins, g_beginning)) in around:
             g_first += jnp.where(ends == 6 + n, g_ending, 0) + jnp.where(begins == n, g_beginning, 0)
@@ -228,7 +228,7 @@ def _in_tiles(x_BxHxWxC: jax.Array) -> tuple[jax.Array, Sequence[int], int]:
 def _blocks(
     tiles: jax.Array, axis: int
 ) -> tuple[Callable[..., pl.BlockSpec], tuple[int, int], tuple[int, int]]:
-    """Return a function that makes block specs, the shape of a tile, and the grid: images, pairs of rows."""
+    """Return a function that makes block specs, the shape of a tile, and the grid (images, pairs of rows)."""
     channels, images = tiles.shape[2 + axis], tiles.shape[3 - axis]
     together = images_in_a_tile(channels)
     tile = (together, channels) if axis else (channels, together)
@@ -243,19 +243,19 @@ def _blocks(
 
 
 def _like(tiles: jax.Array, rows: int, columns: int, dtype: jax.typing.DTypeLike) -> jax.ShapeDtypeStruct:
-    """Return the shape of an array with such tiles at each position, which varies over the same mesh axes."""
+    """Return the type of an array of rows x columns such tiles, which varies over the same mesh axes."""
     shape = rows, columns, *tiles.shape[2:]
     return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=jax.typeof(tiles).manual_axis_type)
 
 
 def _cost(tiles: jax.Array, operations: int, full: int) -> pl.CostEstimate:
-    """Return the cost for the compiler's count.
+    """Estimate the cost of a kernel for the compiler.
 
     Args:
       tiles: x.
       operations: number of operations on each element.
-      full: number of arrays of x's size that are read or written. In addition there are an array of the
-        pool's size, a quarter, and the positions in bytes.
+      full: number of arrays of x's size that are read or written. The kernel also reads or writes the maxima
+        or their gradients, a quarter of this size, and as many positions of one byte.
     """
     size_bytes = tiles.size * tiles.dtype.itemsize
     return pl.CostEstimate(

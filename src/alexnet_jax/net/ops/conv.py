@@ -14,9 +14,9 @@ from alexnet_jax.layers import Local
 from alexnet_jax.net.ops import conv_products
 
 NARROW = 8
-"""Convolutions over fewer channels than this read a row of the image as one channel (`_cpu_conv`)."""
+"""With fewer input channels than this, `_cpu_conv` reads a row of the image as one channel."""
 IMAGES = 4
-"""The most images that `_cpu_kernel_gradient` processes at a time."""
+"""Largest number of images that `_cpu_kernel_gradient` processes at a time."""
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -27,8 +27,8 @@ def conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[in
     Args:
       x: images, BxHxWxI.
       kernel_HxWxIxO: weights.
-      stride: distance of neighbouring windows, in both directions.
-      padding: zeros before and after, in both directions.
+      stride: distance between neighbouring windows, along the rows and the columns.
+      padding: number of zeros (before, after), along the rows and along the columns.
     """
     return lax.platform_dependent(
         x,
@@ -102,10 +102,10 @@ def _cpu_conv(
 ) -> jax.Array:
     """Compute `conv` on a CPU.
 
-    Few input channels, as those of an image, become additional columns. The innermost loop then runs over
-    a row of the kernel instead of the three channels of a pixel. With three, XLA's convolution into 17 to
-    39 channels is about ten times slower (docs/performance.md). In bfloat16, with stride 1 and more
-    channels, `conv_products` is faster.
+    If there are few input channels, as in an image, they become additional columns. The innermost loop then
+    runs over a row of the kernel instead of the three channels of a pixel. With three, XLA's convolution
+    into 17 to 39 channels is about ten times slower (docs/performance.md). In bfloat16, with stride 1 and
+    more channels, `conv_products` is faster.
     """
     if _by_products(x_BxHxWxI, stride):
         return conv_products.conv(x_BxHxWxI, kernel_HxWxIxO, padding)
@@ -126,7 +126,7 @@ def _cpu_input_gradient(
     stride: int,
     padding: tuple[int, int],
 ) -> jax.Array:
-    """Compute the gradient of `conv` by x from the gradient by its output."""
+    """Compute the gradient of `conv` with respect to x from the gradient of the output."""
     if _by_products(x_BxHxWxI, stride):
         return conv_products.input_gradient(g_BxPxQxO, kernel_HxWxIxO, padding)
     transposed = jax.linear_transpose(lambda x: _cpu_conv(x, kernel_HxWxIxO, stride, padding), x_BxHxWxI)
@@ -137,9 +137,9 @@ def _cpu_input_gradient(
 def _cpu_kernel_gradient(
     x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], stride: int, padding: tuple[int, int]
 ) -> jax.Array:
-    """Compute the gradient of `conv` by its kernel, ``(*size, I, O)``, from the gradient by its output.
+    """Compute the gradient of `conv` with respect to the kernel, ``(*size, I, O)``, from that of the output.
 
-    It is a convolution in which images and channels are exchanged. A few images at a time stay in the cache.
+    It is a convolution in which images and channels are exchanged. A few images at a time fit in the cache.
     """
     if _by_products(x_BxHxWxI, stride):
         return conv_products.kernel_gradient(x_BxHxWxI, g_BxPxQxO, size, padding)

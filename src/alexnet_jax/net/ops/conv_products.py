@@ -2,8 +2,8 @@
 
 XLA converts the operands of a CPU's convolutions to float32, but multiplies bfloat16 matrices directly.
 On a CPU with instructions for bfloat16 (AVX512-BF16, AMX) this is about twice as fast. On other CPUs
-prefer float32. The windows that a row of a kernel reads are laid out for the whole batch. The products
-are summed in float32, a few images at a time, so that they stay in the cache.
+prefer float32. The windows that a kernel row reads are laid out for the whole batch. The products are
+summed in float32. Only a few images are processed at a time, so that their data stays in the cache.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 IMAGES = 2
-"""The most images to process at a time."""
+"""Largest number of images to process at a time."""
 
 
 def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, int]) -> jax.Array:
@@ -40,7 +40,7 @@ def conv(x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, in
 
 
 def input_gradient(g_BxPxQxO: jax.Array, kernel_HxWxIxO: jax.Array, padding: tuple[int, int]) -> jax.Array:
-    """Compute the gradient of `conv` by x: the convolution of g with the rotated, square kernel."""
+    """Compute the gradient of `conv` with respect to x: g convolved with the rotated, square kernel."""
     rotated_HxWxOxI = kernel_HxWxIxO[::-1, ::-1].swapaxes(2, 3)
     reach = len(kernel_HxWxIxO) - 1
     return conv(g_BxPxQxO, rotated_HxWxOxI, (reach - padding[0], reach - padding[1]))
@@ -49,7 +49,10 @@ def input_gradient(g_BxPxQxO: jax.Array, kernel_HxWxIxO: jax.Array, padding: tup
 def kernel_gradient(
     x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], padding: tuple[int, int]
 ) -> jax.Array:
-    """Compute the gradient of `conv` by the kernel, ``(*size, I, O)``: one product for each kernel row."""
+    """Compute the gradient of `conv` with respect to the kernel: one product for each kernel row.
+
+    Its shape is ``(*size, I, O)``.
+    """
     rows, features = g_BxPxQxO.shape[1], g_BxPxQxO.shape[-1]
     over_positions = (((1, 2, 3), (0, 1, 2)), ((), ()))
 

@@ -13,7 +13,7 @@ from jax import lax
 
 @jax.custom_vjp
 def dense(x_BxI: jax.Array, kernel_IxO: jax.Array) -> jax.Array:
-    """Compute the product in float32. Its gradients are products of the operands' type, not of float32."""
+    """Compute the product in float32. The gradients multiply operands of x's type, not float32."""
     return jnp.matmul(x_BxI, kernel_IxO, preferred_element_type=jnp.float32)
 
 
@@ -35,7 +35,7 @@ dense.defvjp(_dense_forward, _dense_backward)
 
 
 def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
-    """Apply `dense` to each tower's flattened x, in x's type; on a TPU at once if all towers share x."""
+    """Apply `dense` to each tower's flattened x, in x's type. On a TPU, one product if all towers share x."""
 
     def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
         pairs = zip(xs, jnp.unstack(kernels_TxIxO), strict=True)
@@ -53,7 +53,7 @@ def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[j
 
 
 def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
-    """Sum each tower's flattened x times its kernel, in float32. On a TPU this is one product."""
+    """Multiply each tower's flattened x by its kernel, and sum in float32. On a TPU, in one product."""
     xs = [x.reshape(len(x), -1) for x in xs]
 
     def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
@@ -71,8 +71,8 @@ def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array
 def _tpu_dense_of_towers(x_BxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
     """Multiply x by each tower's kernel: BxTxO, in x's type.
 
-    Products in this order do not transpose the kernels, as those of autodiff would. The update is fused
-    with the product that computes the kernels' gradient.
+    The gradients of autodiff would transpose the kernels; these do not. XLA fuses the update with the product
+    that computes the kernels' gradient.
     """
     return lax.dot_general(x_BxI, kernels_TxIxO.astype(x_BxI.dtype), (((1,), (1,)), ((), ())))
 
@@ -95,7 +95,7 @@ _tpu_dense_of_towers.defvjp(_towers_forward, _towers_backward)
 
 @jax.custom_vjp
 def _tpu_sum_of_dense(x_BxTxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
-    """Sum each tower's x times its kernel: BxO, float32. Its gradients are products of x's type."""
+    """Multiply each tower's x by its kernel, and sum: BxO, float32. The gradients multiply in x's type."""
     kernels_TxIxO = kernels_TxIxO.astype(x_BxTxI.dtype)
     over = (((1, 2), (0, 1)), ((), ()))
     return lax.dot_general(x_BxTxI, kernels_TxIxO, over, preferred_element_type=jnp.float32)

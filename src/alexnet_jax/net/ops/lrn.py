@@ -62,11 +62,12 @@ def _window_sums(
 ) -> jax.Array:
     """Sum over a window around each of ``count`` channels from ``first`` on, in float32.
 
-    It is a matrix product, the fastest operation of an accelerator, and on a CPU as fast as shifted slices.
+    The sum is a matrix product. This is the fastest operation of an accelerator, and on a CPU it is as fast
+    as adding shifted slices.
 
     Args:
       x: channels in the last axis.
-      dtype: of the products.
+      dtype: type of the operands of the products.
       reach: number of channels in the window before and after its centre.
       first: the first centre; may lie outside of x.
       count: number of centres.

@@ -1,4 +1,4 @@
-"""Adding biases, and ReLU: operations with a gradient of their own."""
+"""Addition of biases, and ReLU, with custom gradients."""
 
 import jax
 import jax.numpy as jnp

@@ -66,7 +66,7 @@ def _cpu_max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tupl
 def _cpu_max_pool_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """Compute the gradient of `max_pool` by x from the gradient by its output."""
+    """Compute the gradient of `max_pool` with respect to x from the gradient of the output."""
     x, along_columns, along_both = _maxima(x, window, stride, padding)
     g = _to_positions(along_columns, along_both, g, 2, window, stride)
     g = _to_positions(x, along_columns, g, 1, window, stride)
@@ -86,9 +86,9 @@ def _maxima(
 def _to_positions(
     x: jax.Array, maxima: jax.Array, g: jax.Array, axis: int, window: int, stride: int
 ) -> jax.Array:
-    """Compute the gradient by x of the maxima along an axis.
+    """Compute the gradient with respect to x of the maxima along an axis.
 
-    Positions at the same distance from a multiple of the stride form a dense array, and these arrays are
+    Positions at the same distance from a multiple of the stride form a dense array. These arrays are
     interleaved. One array for each position of the window would be sparse.
     """
     windows, later = maxima.shape[axis], (window - 1) // stride
@@ -109,5 +109,5 @@ def _to_positions(
     by_x = jnp.stack(phases, axis + 1).reshape(shape)
     missing = x.shape[axis] - shape[axis]
     config = [(0, 0, 0)] * x.ndim
-    config[axis] = (0, missing, 0)  # negative: cut off
+    config[axis] = (0, missing, 0)  # negative: lax.pad removes positions
     return lax.pad(by_x, jnp.zeros((), g.dtype), config)
