@@ -1,4 +1,4 @@
-"""The probabilities of a trained network by their definition, in NumPy but for the network itself."""
+"""The probabilities of a trained network, computed in NumPy except for the network itself."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def softmax(logits):
 
 
 def probabilities(net, images, views):
-    """The average over the crops of the definition."""
+    """Return the average over the crops, as the paper defines it."""
     found = []
     for top, left, mirrored in fixed_views(8, 8, 7, views, flip=net.config.data.flip):
         crop = (images.astype(np.float32) - net.data.mean_image)[:, top : top + 7, left : left + 7]

@@ -1,4 +1,4 @@
-"""Eight CPU devices for the meshes; real data where it is, a failure in CI where it is not."""
+"""Fixtures. Tests run on eight CPU devices. Without real data, tests on it are skipped, or fail in CI."""
 
 import os
 import re
@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# One compilation for all tests, and for the processes they start, that run the same program.
+# All tests, and the processes that they start, share the compiled programs.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="alexnet-jax-xla-"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-# LLVM's passes are left out, which most of the time would go into. XLA's own, on which depends what is sent,
-# are not.
+# Skip LLVM's passes, which would take most of the time. XLA's own passes run: the communication depends on
+# them.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -34,18 +34,18 @@ CONFIGS = ROOT / "configs"
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what compiles for TPUs as slow: `make test` does not download the compiler."""
+    """Mark tests that compile for TPUs as slow, because `make test` does not download the compiler."""
     for item in items:
         if "libtpu" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
 
 
 def every_variant(recipe):
-    """The paths of a shipped recipe with each of its variants, and without."""
+    """Yield the paths of a shipped recipe: without a variant, and with each of its variants."""
     nets = {"quick", "lrn18", "figure1_relu", "figure1_tanh", "local13", "local11", "towers"}
     for variant in ("", *recipe.variants):
         net = ""
-        if recipe.name == "cifar10" and variant not in nets:  # the others change one of these nets
+        if recipe.name == "cifar10" and variant not in nets:  # the others change one of these networks
             net = "figure1_relu," if variant == "unit_pixels" else "towers,"
         yield f"{recipe.name}:{net}{variant}"
 
@@ -57,7 +57,7 @@ def cache_dir(tmp_path_factory):
 
 @pytest.fixture
 def tiny(cache_dir):
-    """The config of a small two-tower net on the digits, ready to run on one device."""
+    """The config of a small two-tower network on the digits, ready to run on one device."""
     from alexnet_jax import get_config
 
     config = get_config(f"{RECIPES / 'tiny.py'}")
@@ -67,11 +67,11 @@ def tiny(cache_dir):
 
 @pytest.fixture
 def cifar10_dir():
-    """Where TFDS has prepared CIFAR-10."""
+    """The folder in which TFDS has prepared CIFAR-10."""
     root = os.environ.get("TFDS_DATA_DIR")
     if root and list(Path(root).glob("cifar10/*/dataset_info.json")):
         return root
-    message = "TFDS_DATA_DIR does not hold cifar10: tests on real images are left out"
+    message = "TFDS_DATA_DIR does not hold cifar10: tests on real images are skipped"
     if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
         pytest.fail(message)
     pytest.skip(message)
@@ -92,7 +92,7 @@ def trained(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def five_classes(tmp_path):
-    """A folder with photographs of half as many classes as the digits have, all of them to train on."""
+    """The source of a folder with photographs of five classes, half as many as the digits have. All train."""
     random = np.random.default_rng(0)
     for name in "abcde":
         (tmp_path / "photographs" / "train" / name).mkdir(parents=True)
@@ -104,7 +104,7 @@ def five_classes(tmp_path):
 
 @pytest.fixture
 def libtpu():
-    """The compiler for TPUs, which needs no TPU, with all that it does for a program that is run."""
+    """The compiler for TPUs, with all its optimizations. It needs no TPU."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield _find_libtpu()
     jax.config.update("jax_disable_most_optimizations", True)
@@ -127,7 +127,7 @@ STEPS = re.compile(
 
 
 def error_lines(err):
-    """The lines on standard error that begin with the command's name. Every other one must name a step."""
+    """Return the lines that begin with the command's name, and check that every other line names a step."""
     lines = err.splitlines()
     found = [line for line in lines if line.startswith("alexnet-jax: ")]
     others = [line for line in lines if line not in found]
@@ -136,9 +136,9 @@ def error_lines(err):
 
 
 def launch(processes, *command, status=0, devices=8):
-    """Runs ``launch/local`` to its end; returns what it printed, errors included.
+    """Run ``launch/local`` to its end, and return its output, including errors.
 
-    ``devices`` are those of all processes together.
+    ``devices`` is the number of devices of all processes together.
     """
     done = subprocess.run(
         [sys.executable, ROOT / "launch" / "local", str(processes), *map(str, command)],
@@ -155,7 +155,7 @@ def launch(processes, *command, status=0, devices=8):
 
 
 def free_port():
-    """A port of this machine that nothing listens on."""
+    """Return a port of this machine that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Files with images of every kind that is found in the wild, of one scene, and files that are broken."""
+"""Image files of many kinds that all show the same scene, and broken files."""
 
 import io
 
@@ -9,7 +9,7 @@ HEIGHT, WIDTH = 60, 90
 
 
 def scene():
-    """Uint8 of shape (60, 90, 3): four quarters of other colours, and a slope of light."""
+    """Return uint8 of shape (60, 90, 3): four quarters of different colours, brighter to the right."""
     quarters = np.array([[[200, 40, 40], [40, 180, 60]], [[40, 60, 200], [190, 180, 40]]], np.float64)
     colours = quarters.repeat(HEIGHT // 2, 0).repeat(WIDTH // 2, 1)
     light = np.linspace(0.7, 1.2, WIDTH)[None, :, None]
@@ -17,40 +17,40 @@ def scene():
 
 
 def grey():
-    """The scene without its colours."""
+    """Return the scene without its colours."""
     return np.asarray(Image.fromarray(scene()).convert("L"))
 
 
 def file(image, kind, **options):
-    """An image file's bytes."""
+    """Return the bytes of an image file."""
     content = io.BytesIO()
     image.save(content, kind, **options)
     return content.getvalue()
 
 
 def rotated():
-    """A photograph of a camera that was held upright: its pixels lie on the side, and its EXIF says so."""
+    """Return a photograph from a rotated camera: its pixels are rotated, and its EXIF records that."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise
+    exif[0x0112] = 6  # rotate clockwise to display
     return file(Image.fromarray(np.rot90(scene())), "JPEG", quality=95, exif=exif)
 
 
 def transparent():
-    """The scene, its left half invisible; the pixels that are not seen are black."""
+    """Return the scene with a transparent left half, whose pixels are black."""
     alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
     alpha[:, : WIDTH // 2] = 0
     return Image.fromarray(np.concatenate([scene() * (alpha > 0), alpha], axis=-1))
 
 
 def on_white():
-    """What is seen of `transparent`."""
+    """Return `transparent` on a white background."""
     image = scene()
     image[:, : WIDTH // 2] = 255
     return image
 
 
 def good():
-    """{name: (content, the RGB that should come out)}."""
+    """Return {name: (content, expected RGB)}."""
     rgb = Image.fromarray(scene())
     grey_3 = np.repeat(grey()[..., None], 3, axis=-1)
     palette = transparent().quantize(16)
@@ -80,7 +80,7 @@ def good():
 
 
 def broken():
-    """{name: content} of what is no image, or not a whole one."""
+    """Return {name: content} of files that are not images, or not complete."""
     return {
         "empty.jpg": b"",
         "text.jpg": b"<html>404 Not Found</html>\n" * 20,

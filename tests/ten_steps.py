@@ -1,8 +1,8 @@
-"""Ten steps of the full program on several meshes; what one process or several of them compute.
+"""Run ten steps of the full program on several meshes, in one process or several, and save the results.
 
     python -m tests.ten_steps OUT.npz CACHE_DIR "(2, 1) towers" "(2, 2) one_weird_trick" ...
 
-Each mesh takes the first few devices of every process, as many of each.
+Each mesh uses the first devices of every process, the same number of each.
 """
 
 import ast
@@ -24,8 +24,8 @@ from alexnet_jax.training.state import new_state
 from tests.conftest import RECIPES
 
 
-class Taken:
-    """Images that remember which of them were asked for."""
+class Recorded:
+    """Images that record which rows were read."""
 
     def __init__(self, images):
         self.images, self.shape, self.rows = images, images.shape, []
@@ -36,9 +36,9 @@ class Taken:
 
 
 def ten_steps(config, shape, devices=None):
-    """The losses, the state after the last of them as NumPy arrays, the examples that each process loaded."""
+    """Return the losses, the final state as NumPy arrays, and the examples that each process loaded."""
     cache = open_cache(config.data, print)
-    taken = cache.images["train"] = Taken(cache.images["train"])
+    recorded = cache.images["train"] = Recorded(cache.images["train"])
     mesh = make_mesh(*shape, devices)
     model = build(config)
     state = new_state(model, config, mesh)
@@ -50,7 +50,7 @@ def ten_steps(config, shape, devices=None):
     for images, labels in training_batches(cache, config, mesh, 0, 10):
         state, metrics = update(state, images, labels, reductions, stats)
         losses.append(float(metrics["loss"]))
-    rows = multihost_utils.process_allgather(np.sort(taken.rows))
+    rows = multihost_utils.process_allgather(np.sort(recorded.rows))
     return np.array(losses), jax.device_get(multihost_utils.process_allgather(state, tiled=True)), rows
 
 

@@ -1,4 +1,4 @@
-"""The Python API: what the page says of it, how it is imported, and the example that uses it."""
+"""The Python API: its page, its imports, and the example that uses it."""
 
 import os
 import runpy
@@ -11,12 +11,12 @@ import alexnet_jax
 from tests.conftest import CONFIGS, ROOT
 
 
-def test_the_page_is_what_the_docstrings_say():
+def test_the_page_matches_the_docstrings():
     made = runpy.run_path(str(ROOT / "docs" / "make_api.py"))["page"]()
     assert (ROOT / "docs" / "api.md").read_text() == made, "run `make docs`"
 
 
-def test_every_public_name_is_there_and_has_a_home():
+def test_every_public_name_can_be_imported():
     assert sorted(alexnet_jax._HOME) == alexnet_jax.__all__
     assert all(getattr(alexnet_jax, name).__name__ == name for name in alexnet_jax.__all__)
     assert set(alexnet_jax.__all__) <= set(dir(alexnet_jax))

@@ -14,7 +14,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_to_files_are_right(page):
+def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)", page.read_text())
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not missing
@@ -24,7 +24,7 @@ MODULES = [name for _, name, _ in pkgutil.walk_packages(alexnet_jax.__path__, "a
 
 
 def exists(reference):
-    """Whether ``module.name``, ``package.module`` or ``package.module.name`` is in alexnet_jax."""
+    """Return whether ``module.name``, ``package.module`` or ``package.module.name`` is in alexnet_jax."""
     owner, _, name = reference.rpartition(".")
     owners = [importlib.import_module(module) for module in MODULES if module.endswith(f".{owner}")]
     return any(module.endswith(f".{reference}") for module in MODULES) or any(
@@ -32,7 +32,7 @@ def exists(reference):
     )
 
 
-def test_the_code_and_the_tests_that_the_papers_claims_name_exist():
+def test_code_and_tests_that_paper_md_names_exist():
     page = (ROOT / "docs" / "paper.md").read_text()
     references = set(re.findall(r"`([a-z_]\w*(?:\.\w+)+)`", page)) - {*saved.settings(base())}
     code = {name for name in references if not name.endswith(".py")}

@@ -16,12 +16,12 @@ FILES = {"A layer": 4, "A data source": 3, "An optimizer": 2, "An ablation": 2, 
 
 
 def blocks(section):
-    """Return (file, language, text) of each code block; its file is the heading above it."""
+    """Return (file, language, text) of each code block. The file is named in the heading above it."""
     return re.findall(r"^### `(.*?)`$.*?^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
 def changed(file, text, hunks):
-    """Replace each hunk's lines, which must be in the text once."""
+    """Apply each hunk to the text, which must contain the lines of the hunk once."""
     for hunk in hunks.split("@@\n"):
         lines = hunk.splitlines(keepends=True)
         before, after = ("".join(line[1:] for line in lines if line[0] != sign) for sign in "+-")
@@ -59,21 +59,21 @@ def run(copy, *args):
 
 
 @pytest.mark.parametrize("section", FILES)
-def test_each_section_ends_with_its_files(copy, section):
+def test_each_section_ends_with_a_list_of_its_files(copy, section):
     files = [file for file, _, _ in blocks(SECTIONS[section])]
     assert re.findall(r"`(.*?)`", SECTIONS[section].rpartition("\nFiles: ")[2]) == files
     assert len(files) == FILES[section] == SECTIONS[section].count("\n### ")
 
 
 @pytest.mark.slow
-def test_the_pages_own_tests(copy):
+def test_the_tests_of_the_page_pass(copy):
     files = [file for file, _, _ in blocks(PAGE) if file.startswith("tests/")]
     assert len(files) == 3
     run(copy, "pytest", "-n", 0, "-p", "no:cacheprovider", *files)
 
 
 @pytest.mark.slow
-def test_tests_that_compare_what_is_registered(copy):
+def test_tests_of_the_tables_pass(copy):
     files = [f"tests/{name}.py" for name in ("config/test_settings", "data/test_sources", "net/test_shapes")]
     run(copy, "pytest", "-n", 0, "-p", "no:cacheprovider", *files, "tests/test_variants.py")
 

@@ -1,4 +1,4 @@
-"""Paths, files that are replaced as a whole, and locks, released when their holder ends."""
+"""Paths, files that are replaced in one step, and locks that are released when their holder ends."""
 
 import errno
 import fcntl
@@ -72,14 +72,14 @@ def holder(tmp_path):
 
 def test_a_lock_excludes_other_processes_until_its_holder_dies(holder, tmp_path):
     with pytest.raises(BusyError), locked(tmp_path / "lock", busy):
-        pytest.fail("two hold it")
+        pytest.fail("two processes hold the lock")
     holder.kill()
     holder.wait()
     with locked(tmp_path / "lock", busy):
         pass
 
 
-def test_a_lock_is_waited_for_unless_busy_raises(holder, tmp_path):
+def test_locked_waits_for_the_holder_unless_busy_raises(holder, tmp_path):
     calls = []
 
     def let_go():

@@ -108,14 +108,14 @@ def test_parameters(variants, count):
     assert parameters(shapes_of(f"alexnet.py:{variants}")[0]) == count
 
 
-def test_one_tower_halves_conv1_to_conv4_alone():
+def test_one_tower_halves_only_conv1_to_conv4():
     net, config = shapes_of("alexnet.py:one_tower")
     assert config.net.towers == 1
     assert [net[f"conv{i}"].outputs[-1] for i in range(1, 6)] == [48, 128, 192, 192, 256]
     assert [net[n].outputs for n in ("fc6", "fc7")] == [(4096,), (4096,)]
 
 
-def test_source_differs_from_the_paper_where_the_code_did():
+def test_source_has_the_differences_of_the_authors_code():
     net, config = shapes_of("alexnet.py:source")
     order = list(net)
     assert order[:4] == ["conv1", "norm1", "pool1", "relu1"]
@@ -131,12 +131,12 @@ def test_source_differs_from_the_paper_where_the_code_did():
     assert (config.data.images_per_crop, config.data.reshuffle) == (32, False)
 
 
-def test_no_lrn_takes_every_normalization_out_of_source_too():
+def test_no_lrn_removes_every_normalization_from_source():
     net, _ = shapes_of("alexnet.py:source,no_lrn")
     assert not [t for t in net.values() if isinstance(t.layer, LRN | MapNorm)]
 
 
-def test_locally_connected_nets_of_section_3_3():
+def test_locally_connected_networks_of_section_3_3():
     """cuda-convnet's `layers-conv-local-13pct.cfg` and `-11pct.cfg`."""
     (net13, config13), (net11, config11) = shapes_of("cifar10.py:local13"), shapes_of("cifar10.py:local11")
     for net, features in ((net13, 32), (net11, 64)):
@@ -161,11 +161,11 @@ def test_cifar_pools_reach_over_the_edge(variant, last):
     assert net["fc10"].params["kernel"] == (1, last, 10)
 
 
-def test_digits_have_every_ingredient_of_the_big_net():
+def test_digits_has_every_layer_type_of_alexnet():
     digits, config = shapes_of("digits.py")
-    big, _ = shapes_of("alexnet.py")
+    alexnet, _ = shapes_of("alexnet.py")
     assert config.net.towers == 2
-    assert {type(t.layer) for t in digits.values()} >= {type(t.layer) for t in big.values()}
+    assert {type(t.layer) for t in digits.values()} >= {type(t.layer) for t in alexnet.values()}
     assert {t.layer.reads for t in digits.values() if isinstance(t.layer, Conv | Dense)} == {"own", "all"}
 
 
@@ -209,6 +209,6 @@ def test_layers_of_another_version_are_refused_in_one_line(changes, message):
         ((Classifier("a", 2), ReLU("b")), "comes after the classifier"),
     ],
 )
-def test_a_net_that_does_not_fit_is_refused(layers, message):
+def test_wrong_layers_are_refused(layers, message):
     with pytest.raises(UserError, match=message):
         layer_shapes(layers, 2, (8, 8, 3))

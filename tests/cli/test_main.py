@@ -1,4 +1,4 @@
-"""The command line: what a user can do wrong is one line, status 2, and nothing is overwritten."""
+"""The command line: a mistake of the user is one line and status 2, and nothing is overwritten."""
 
 import json
 import os
@@ -40,11 +40,11 @@ def refused(capfd, *args):
         ([*TRAIN, "--config.learning.rate=3"], "it is called optimizer.learning_rate now"),
         ([*TRAIN, "--config.batch_sise=3"], "batch_sise does not exist (did you mean batch_size"),
         ([*TRAIN, "--config.learning.rat=3"], "did you mean optimizer.learning_rate"),
-        ([*TRAIN, "--config.batch_size=many"], "config.batch_size takes a whole number, not 'many' (currently"),
+        ([*TRAIN, "--config.batch_size=many"], "batch_size takes a whole number, not 'many' (currently"),
         ([*TRAIN, "--config.batch_size=1.5"], "takes a whole number, not '1.5'"),
         ([*TRAIN, "--config.optimizer.learning_rate=fast"], "takes a number, not 'fast'"),
         ([*TRAIN, "--config.num_steps=abc"], "config.num_steps takes a whole number, not 'abc'"),
-        ([*TRAIN, "--config.mesh=(1,2"], "config.mesh takes numbers in parentheses, such as (1, 2), not '(1,2'"),
+        ([*TRAIN, "--config.mesh=(1,2"], "mesh takes numbers in parentheses, such as (1, 2), not '(1,2'"),
         ([*TRAIN, "--config.data.flip=7"], "takes true or false, not '7'"),
         ([*TRAIN, "--config.optimizer=7"], "optimizer does not exist"),
         ([*TRAIN, "--config.mesh=(a,b)"], "config.mesh"),
@@ -83,17 +83,17 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
     [
         (["--step=11"], "no checkpoint 11"),
         (["--split=dev"], "no split 'dev': sklearn:digits has train, test, validation"),
-        (["--config.batch_size=3"], "config.batch_size can't change after training: evaluate takes only data.source"),
+        (["--config.batch_size=3"], "batch_size can't change after training: evaluate takes only data."),
         (["--config.data.crop_size=5"], "config.data.crop_size can't change after training"),
         (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
         (["--json=/nowhere/r.json"], "can't be written"),
     ],
 )
-def test_evaluate_says_what_is_there(trained, args, message, capfd):
+def test_evaluate_refuses_what_does_not_exist_or_match(trained, args, message, capfd):
     assert message in refused(capfd, "evaluate", f"--workdir={trained}", *args)
 
 
-def test_evaluate_writes_the_contracts_json(trained, tmp_path, capfd):
+def test_evaluate_writes_json(trained, tmp_path, capfd):
     status = main(["evaluate", f"--workdir={trained}", "--views=10", f"--json={tmp_path / 'r.json'}"])
     assert status == 0
     assert "360 examples, 10 view(s), 1 net(s)" in capfd.readouterr().out
@@ -112,7 +112,7 @@ def test_evaluate_takes_several_workdirs_and_data_from_elsewhere(trained, tmp_pa
     assert list(tmp_path.glob("sklearn-digits-*/data.json"))
 
 
-def test_evaluate_refuses_data_of_other_classes(trained, tmp_path, capfd):
+def test_evaluate_refuses_data_with_other_classes(trained, tmp_path, capfd):
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(10):
@@ -120,7 +120,7 @@ def test_evaluate_refuses_data_of_other_classes(trained, tmp_path, capfd):
     args = [f"--config.data.source=folder:{tmp_path}/images", f"--config.data.cache_dir={tmp_path}"]
     assert main(["evaluate", f"--workdir={trained}", *args]) == 2
     assert "was trained on other classes than folder:" in capfd.readouterr().err
-    assert main(["train", TINY, f"--workdir={trained}", *args]) == 2  # nor does a run resume with them
+    assert main(["train", TINY, f"--workdir={trained}", *args]) == 2  # a run does not resume with them either
     assert "was trained on other data" in capfd.readouterr().err
 
 
@@ -140,7 +140,7 @@ def test_prepare_checks_a_cache_and_rebuilds_it_with_force(tmp_path, capfd):
     assert main(args) == 0
 
 
-def test_prepare_notices_images_that_came_later(tmp_path, capfd):
+def test_prepare_refuses_a_cache_whose_images_have_changed(tmp_path, capfd):
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(10):
@@ -152,7 +152,7 @@ def test_prepare_notices_images_that_came_later(tmp_path, capfd):
     assert "the cache was built from" in capfd.readouterr().err
 
 
-def test_prepare_says_where_the_cache_is(tmp_path, capfd):
+def test_prepare_prints_the_splits_of_the_cache(tmp_path, capfd):
     assert main(["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]) == 0
     out = capfd.readouterr().out
     assert "train 1,293, test 360, validation 144 images of 8x8, raw, 10 classes" in out
@@ -171,9 +171,9 @@ def test_help_does_not_wait_for_the_libraries():
     assert done.stdout.startswith("usage: alexnet-jax VERB")
 
 
-def test_a_reader_that_is_gone_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     reading, writing = os.pipe()
-    os.close(reading)  # as `| head` does when it has its lines
+    os.close(reading)  # as `| head` does after its last line
     command = [sys.executable, "-m", "alexnet_jax", "train", "--help"]
     with os.fdopen(writing, "w") as gone:
         done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True)
@@ -197,7 +197,7 @@ def test_recipes_are_listed_from_any_folder_without_jax(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_path_option_knows_the_home_folder(tmp_path, monkeypatch, cache_dir, capfd):
+def test_every_path_may_begin_with_a_tilde(tmp_path, monkeypatch, cache_dir, capfd):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.py").write_text((RECIPES / "tiny.py").read_text())
     (tmp_path / "cache").symlink_to(cache_dir)
@@ -220,16 +220,16 @@ def test_every_path_option_knows_the_home_folder(tmp_path, monkeypatch, cache_di
     assert main(predict) == 0
     written = ["result.json", "page.html", "classes.json", "drawn.png"]
     assert all((tmp_path / name).is_file() for name in written)
-    assert not list(Path.cwd().iterdir())  # a folder named ~
+    assert not list(Path.cwd().iterdir())  # no folder is named ~
 
 
-def test_no_verb_is_usage_with_status_2():
+def test_no_verb_has_status_2():
     assert main([]) == 2
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "prepare"])
 def test_help_lists_a_verbs_flags(verb, capfd):
     assert main([verb, "--help"]) == 0
-    said = capfd.readouterr().out
-    assert "--config: NAME[:VARIANT,...]" in said or verb == "evaluate"
-    assert ("--config.data.crop_size=224" in said) == (verb != "evaluate")
+    printed = capfd.readouterr().out
+    assert "--config: NAME[:VARIANT,...]" in printed or verb == "evaluate"
+    assert ("--config.data.crop_size=224" in printed) == (verb != "evaluate")

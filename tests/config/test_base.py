@@ -1,4 +1,4 @@
-"""The defaults."""
+"""The config of defaults."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from alexnet_jax.config.base import flat
 from alexnet_jax.config.settings import SETTINGS
 
 
-def test_the_biases_rate_follows_the_rate_unless_it_is_set():
+def test_the_learning_rate_of_biases_follows_that_of_kernels_unless_it_is_set():
     c = base()
     c.optimizer.learning_rate = 0.5
     assert c.optimizer.bias_learning_rate == 0.5

@@ -24,5 +24,5 @@ def test_help_has_the_defaults():
     lines = describe.text().split("\n")
     assert "  --config.batch_size=128" in lines
     assert "  --config.num_steps=" in lines
-    at = lines.index("  --config.optimizer.bias_learning_rate=")
-    assert lines[at + 1].endswith("[follows optimizer.learning_rate]")
+    index = lines.index("  --config.optimizer.bias_learning_rate=")
+    assert lines[index + 1].endswith("[follows optimizer.learning_rate]")

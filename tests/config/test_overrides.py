@@ -1,4 +1,4 @@
-"""--config.KEY=VALUE."""
+"""Overrides, --config.KEY=VALUE."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from alexnet_jax.config.overrides import override
         ("data.cropsize=3", "did you mean data.crop_size"),
     ],
 )
-def test_unknown_settings_are_refused_with_near_or_new_names(tiny, word, message):
+def test_unknown_settings_are_refused_with_similar_or_new_names(tiny, word, message):
     with pytest.raises(UserError, match=message):
         override(tiny, [f"--config.{word}"])
 

@@ -21,7 +21,7 @@ def layers_of(variants, recipe="alexnet"):
     return {layer.name: layer for layer in get_config(f"{CONFIGS}/{recipe}.py:{variants}").net.layers}
 
 
-def test_small_bias_is_a_tenth_where_the_paper_has_one():
+def test_small_bias_changes_biases_of_1_to_a_tenth():
     paper, small = layers_of(""), layers_of("small_bias")
     biases = {name: (paper[name].bias, small[name].bias) for name in paper if hasattr(paper[name], "bias")}
     ones = {"conv2", "conv4", "conv5", "fc6", "fc7"}
@@ -43,23 +43,23 @@ def test_caffe_is_bvlc_alexnet():
     assert (layers["fc6"].std, layers["fc8"].std, layers["conv2"].bias) == (0.005, 0.01, 0.1)
 
 
-def test_batch256_doubles_the_rate():
+def test_batch256_doubles_the_learning_rate():
     c = get_config(f"{CONFIGS}/alexnet.py:batch256")
     assert (c.batch_size, c.optimizer.learning_rate, c.optimizer.bias_learning_rate) == (256, 0.02, 0.02)
 
 
 @pytest.mark.parametrize(
-    ("variants", "cuts", "epochs"), [("ilsvrc2010", (), 90), ("source,ilsvrc2010", (23, 51, 78), 93)]
+    ("variants", "boundaries", "epochs"), [("ilsvrc2010", (), 90), ("source,ilsvrc2010", (23, 51, 78), 93)]
 )
-def test_ilsvrc2010_has_the_cuts_of_its_run(variants, cuts, epochs):
+def test_ilsvrc2010_has_the_boundaries_of_its_run(variants, boundaries, epochs):
     c = get_config(f"{CONFIGS}/alexnet.py:{variants}")
-    assert (c.data.source, c.schedule.boundaries, c.num_epochs) == ("folder:ILSVRC2010", cuts, epochs)
+    assert (c.data.source, c.schedule.boundaries, c.num_epochs) == ("folder:ILSVRC2010", boundaries, epochs)
     if "source" in variants:
         conv1 = c.optimizer.layers.conv1
         assert (conv1.boundaries, conv1.frozen_epochs, c.data.color_noise_epochs) == ((23, 51, 68), 72, 68)
 
 
-def test_a_folder_trains_the_papers_net_with_its_own_classes():
+def test_folder_is_the_papers_network_with_the_classes_of_the_folder():
     paper, folder = layers_of("bf16"), layers_of("bf16", "folder")
     assert {name for name in paper if paper[name] != folder[name]} == {"fc8"}
     assert folder["fc8"].classes == 0
@@ -77,19 +77,19 @@ def test_a_folder_trains_the_papers_net_with_its_own_classes():
         ("alexne.py", "no config file .*alexne.py .did you mean alexnet"),
     ],
 )
-def test_variants_and_files_that_are_not_there(path, message):
+def test_unknown_or_contradictory_variants_and_unknown_files_are_refused(path, message):
     with pytest.raises(UserError, match=message):
         get_config(f"{CONFIGS}/{path}")
 
 
-def test_a_recipe_that_breaks_is_one_line(tmp_path):
+def test_a_recipe_that_fails_is_reported_in_one_line(tmp_path):
     (tmp_path / "bad.py").write_text("def get_config(variants=''):\n    return 1 / 0\n")
     with pytest.raises(UserError, match="ZeroDivisionError: division by zero"):
         get_config(str(tmp_path / "bad.py"))
 
 
 def minimal(path, batch_size="16", head=""):
-    """Write a recipe that differs from the tiny one in its batch size alone."""
+    """Write a recipe that differs from the tiny one only in its batch size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"{head}\nfrom alexnet_jax.config import load\n"
@@ -108,7 +108,7 @@ def test_a_shipped_recipe_is_found_from_any_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("digts", "no recipe digts .did you mean digits.*: use a file, .* of the package, ablations, alexnet"),
+        ("digts", "no recipe digts .did you mean digits.*: use a file, .* package, ablations, alexnet"),
         ("alexne:no_lrn", "no recipe alexne .did you mean alexnet"),
         ("alexnet:no_lm", "no variant no_lm .did you mean no_lrn"),
         ("configs/digit.py", "no config file configs/digit.py .did you mean digits"),
@@ -116,20 +116,20 @@ def test_a_shipped_recipe_is_found_from_any_folder(tmp_path, monkeypatch):
         ("ablations", "has no get_config.*alexnet-jax sweep"),
     ],
 )
-def test_an_unknown_recipe_is_refused_with_near_names(path, message, tmp_path, monkeypatch):
+def test_an_unknown_recipe_is_refused_with_similar_names(path, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         get_config(path)
 
 
-def test_a_file_goes_before_a_shipped_recipe_of_its_name(tmp_path, monkeypatch, capfd):
+def test_a_file_takes_precedence_over_a_shipped_recipe_of_its_name(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     minimal(tmp_path / "digits", "32")
     assert get_config("digits").batch_size == 32
     assert "note: digits is a file here; it is used instead of the package's" in capfd.readouterr().err
     assert get_config("./digits:plateau").schedule.name == "plateau"
     (tmp_path / "digits").unlink()
-    (tmp_path / "digits").mkdir()  # a folder is no recipe
+    (tmp_path / "digits").mkdir()  # a folder is not a recipe
     assert get_config("digits").batch_size == 16
     assert "digits is a file" not in capfd.readouterr().err
 
@@ -147,7 +147,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert get_config("~/mine.py:plateau").batch_size == 32
 
 
-def test_each_recipe_imports_what_lies_beside_it(tmp_path, monkeypatch):
+def test_each_recipe_imports_the_modules_beside_it(tmp_path, monkeypatch):
     for number in (32, 64):
         (tmp_path / str(number) / "more").mkdir(parents=True)
         (tmp_path / str(number) / "helper.py").write_text("from more import size\n")
@@ -186,7 +186,7 @@ def test_a_recipe_that_fails_leaves_nothing_behind(tmp_path):
         ("c.batch_sise = 3", "config.batch_sise does not exist .did you mean batch_size"),
     ],
 )
-def test_a_recipe_with_an_unknown_setting_is_one_line(tmp_path, line, message):
+def test_a_recipe_with_an_unknown_setting_is_refused_in_one_line(tmp_path, line, message):
     minimal(tmp_path / "mine.py", f"16\n    {line}")
     with pytest.raises(UserError, match=message) as error:
         get_config(str(tmp_path / "mine.py"))
@@ -205,7 +205,7 @@ def test_recipes_lists_all_with_their_variants():
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes() if r.verb == "train"], ids=lambda r: r.name)
-def test_every_variant_that_is_listed_can_be_asked_for(recipe):
+def test_every_listed_variant_loads(recipe):
     for path in every_variant(recipe):
         get_config(path)
 

@@ -9,10 +9,10 @@ from alexnet_jax.config import saved
 from alexnet_jax.training.workdir import read_workdir
 from tests.conftest import CONFIGS, RECIPES
 
-RECIPES_THERE_ARE = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
+TRAINING_RECIPES = [path for path in sorted(CONFIGS.glob("*.py")) if "def get_config" in path.read_text()]
 
 
-@pytest.mark.parametrize("path", RECIPES_THERE_ARE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAINING_RECIPES, ids=lambda path: path.stem)
 def test_recipes_load_and_survive_json(path):
     loaded = get_config(str(path))
     again = saved.from_json(saved.to_json(loaded))
@@ -37,7 +37,7 @@ def changed(key, value):
         ("keep_checkpoints", 9),
     ],
 )
-def test_how_the_paper_was_trained_may_change(key, value):
+def test_settings_that_may_change_when_a_run_resumes(key, value):
     (line, *_) = changed(key, value)
     assert str(value if key != "mesh" else [2, 1]) in line
 
@@ -46,7 +46,7 @@ def test_how_the_paper_was_trained_may_change(key, value):
     ("key", "value"),
     [("batch_size", 8), ("seed", 1), ("data.flip", True), ("dtype", "bfloat16"), ("net.towers", 1)],
 )
-def test_what_makes_another_run_may_not(key, value):
+def test_settings_that_may_not_change_when_a_run_resumes(key, value):
     with pytest.raises(UserError, match=f"runs/x holds a run with {key} = "):
         changed(key, value)
 
@@ -59,7 +59,7 @@ def test_the_layer_and_field_that_changed_are_named():
         changed("net.layers", replaced(layers, "conv2", features=9))
 
 
-def test_no_optimizer_takes_the_place_of_another():
+def test_the_optimizer_may_not_change():
     with pytest.raises(UserError, match=r"runs/x holds a run with optimizer\.name = "):
         changed("optimizer.name", "other")
 

@@ -1,4 +1,4 @@
-"""The table of settings, and the old names that it knows."""
+"""The table of settings, and the new names of renamed settings."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_keys_are_unique():
     assert len(BY_KEY) == len(SETTINGS)
 
 
-def test_what_was_renamed_exists():
+def test_new_names_exist_and_old_names_do_not():
     assert {*RENAMED.values()} <= {*BY_KEY}
     assert {*RENAMED}.isdisjoint(BY_KEY)
     assert {*RENAMED_OF_A_LAYER.values()} <= {*OF_A_LAYER}
@@ -38,7 +38,7 @@ def test_what_was_renamed_exists():
         assert {*values.values()} <= {*BY_KEY[key].choices}
 
 
-def test_optimizers_are_those_that_there_are():
+def test_the_choices_of_optimizer_name_are_the_optimizers():
     assert BY_KEY["optimizer.name"].choices == tuple(OPTIMIZERS)
 
 

@@ -1,4 +1,4 @@
-"""Settings that are wrong, each refused in one line."""
+"""Wrong settings, each refused in one line."""
 
 import pytest
 from ml_collections import ConfigDict
@@ -41,7 +41,7 @@ from alexnet_jax.config.validate import validate
         ("batch_size", True),
     ],
 )
-def test_settings_that_make_no_sense(tiny, key, value):
+def test_wrong_values_are_refused(tiny, key, value):
     section, _, name = key.rpartition(".")
     (tiny[section] if section else tiny)[name] = value
     with pytest.raises(UserError, match=f"config.{key}"):
@@ -51,7 +51,7 @@ def test_settings_that_make_no_sense(tiny, key, value):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ({"conv9": {"learning_rate": 0.1}}, "conv9 is not a layer with weights .*: there are conv1, conv2, fc6, fc8"),
+        ({"conv9": {"learning_rate": 0.1}}, "conv9 is not a layer .*: there are conv1, conv2, fc6, fc8"),
         ({"fc8": {"decay": 0.1}}, "fc8.decay does not exist.*: there are learning_rate"),
         ({"fc8": {"learning_rate": -0.1}}, "fc8.learning_rate is -0.1"),
         ({"fc8": {"boundaries": (2, 1)}}, "fc8.boundaries is .2, 1., but must be positive epochs in"),
@@ -83,7 +83,7 @@ def test_a_recipe_with_an_unknown_setting_is_refused(tiny, key, message):
         validate(tiny)
 
 
-def test_a_value_with_a_new_name_is_refused_with_it(tiny):
+def test_a_renamed_value_is_refused_with_its_new_name(tiny):
     tiny.data.color_noise_reading = "deviation"
     with pytest.raises(UserError, match="is 'deviation', which is called 'standard_deviation' now"):
         validate(tiny)

@@ -1,4 +1,4 @@
-"""One program for a tower: the same results on any mesh."""
+"""The network: the same results on any mesh, dropout, types, and initial values."""
 
 from functools import partial
 
@@ -48,7 +48,7 @@ def test_parameters_are_named_and_have_a_tower_axis(net):
     assert not np.array_equal(params["conv1"]["kernel"][0], params["conv1"]["kernel"][1])
 
 
-def test_initial_values_are_the_configs(tiny):
+def test_initial_values_follow_the_config(tiny):
     tiny.net.layers = replaced(replaced(tiny.net.layers, "fc6", bias=1.0), "conv2", std="fan_in")
     params = init(build(tiny), KEY)
     assert np.all(params["fc6"]["bias"] == 1)
@@ -58,15 +58,15 @@ def test_initial_values_are_the_configs(tiny):
     assert 0 < np.abs(params["conv2"]["bias"]).max() <= limit
 
 
-def test_taking_a_layer_out_leaves_the_others_initial_values_alone(tiny):
+def test_removing_a_layer_does_not_change_the_other_initial_values(tiny):
     whole = init(build(tiny), KEY)
     tiny.net.layers = without(tiny.net.layers, "fc6", "relu6", "drop6")
     rest = init(build(tiny), KEY)
     assert np.array_equal(whole["conv2"]["kernel"], rest["conv2"]["kernel"])
 
 
-def test_an_lrn_across_the_towers_is_that_of_all_channels_on_any_mesh(tiny):
-    """Its gradient too: as if the channels of all towers were in one row, as in Caffe."""
+def test_lrn_across_towers_equals_lrn_over_all_channels_on_any_mesh(tiny):
+    """The reference has the channels of all towers in one array, as in Caffe. Gradients are compared too."""
     tiny.net.layers = replaced(tiny.net.layers, "norm1", reads="all", alpha=1.0)
     model = build(tiny)
     params, images = init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
@@ -136,13 +136,13 @@ def test_dropout_of_2012_scales_at_test(tiny):
         params = init(model, KEY)
         params["fc8"]["bias"] = jnp.zeros((1, 10))
         at[kind] = apply(model, params, images), apply(model, params, images, dropout_key=KEY)
-    # the same masks, but for where the factor of 2 stands
+    # The masks are the same; the factor of 2 is applied at test or in training.
     np.testing.assert_allclose(at["training"][1], 2 * at["test"][1], rtol=1e-5)
     np.testing.assert_allclose(at["training"][0], 2 * at["test"][0], rtol=1e-5)
 
 
 def test_dropout_draws_a_mask_for_each_example_and_tower(tiny):
-    """With weights that copy, the logits show the mask itself."""
+    """With identity matrices as weights, the logits are the mask itself."""
     tiny.net.layers = (
         *without(tiny.net.layers, "fc8", "drop6"),
         Dropout("drop6", rate=0.5),
@@ -160,7 +160,7 @@ def test_dropout_draws_a_mask_for_each_example_and_tower(tiny):
     assert len(np.unique(first, axis=0)) > 190
 
 
-def test_bfloat16_computes_near_float32_with_float32_parameters(tiny, net):
+def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters(tiny, net):
     _, params, images = net
     tiny.dtype = "bfloat16"
     model = build(tiny)
@@ -172,13 +172,13 @@ def test_bfloat16_computes_near_float32_with_float32_parameters(tiny, net):
     assert 0 < difference < 0.03
 
 
-def test_the_classifiers_bias_counts_once_on_any_mesh(net):
+def test_the_bias_of_the_classifier_is_added_once(net):
     model, params, images = net
     shifted = {**params, "fc8": {**params["fc8"], "bias": params["fc8"]["bias"] + 1}}
     np.testing.assert_allclose(apply(model, shifted, images), apply(model, params, images) + 1, rtol=1e-5)
 
 
-def test_any_number_of_towers(tiny):
+def test_four_towers_on_two_devices_equal_one_device(tiny):
     tiny.net.towers = 4
     model = build(tiny)
     params = init(model, KEY)
@@ -208,8 +208,8 @@ def test_the_hidden_units_are_what_the_classifier_reads(tiny, towers):
 
 
 @pytest.mark.slow
-def test_a_step_on_a_tpu_is_the_same(tiny, monkeypatch):
-    """The whole step with what it would choose on a TPU, against what it chooses here."""
+def test_gradients_with_the_versions_for_tpus_are_the_same(tiny, monkeypatch):
+    """Crops, network and gradients with the versions for TPUs, against the versions for this platform."""
     tiny.batch_size, tiny.data.color_noise = 128, 0.1
     tiny.net.layers = (
         Conv("conv1", features=16, kernel=3, bias=0.1),

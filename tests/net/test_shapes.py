@@ -35,7 +35,7 @@ from alexnet_jax.training.schedule import learning_rates
 
 @dataclasses.dataclass(frozen=True)
 class Scale(LayerBase):
-    """Multiplies each channel, or each unit, by a factor, and has neither a kernel nor a bias."""
+    """A layer that multiplies each channel, or each unit, by a factor. It has neither kernel nor bias."""
 
     std: Std = 0.0
 
@@ -59,7 +59,7 @@ def scaled(tiny):
 
 @pytest.fixture
 def known(monkeypatch):
-    """The new layer is among those of `layers`, but nothing else knows it."""
+    """Add the new layer to `layers.TYPES` and nowhere else."""
     monkeypatch.setitem(TYPES, "Scale", Scale)
 
 
@@ -73,12 +73,12 @@ REFUSE = {
 }
 
 
-@pytest.mark.parametrize("place", REFUSE)
-def test_an_unknown_layer_is_refused(scaled, place):
+@pytest.mark.parametrize("function", REFUSE)
+def test_an_unknown_layer_is_refused(scaled, function):
     with pytest.raises(
         UserError, match=r"^net.layers: Scale\(name='scale1'.* is not a layer; layers are Conv, "
     ):
-        REFUSE[place](scaled)
+        REFUSE[function](scaled)
 
 
 def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
@@ -96,8 +96,8 @@ def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
     assert from_json(to_json(tiny.net.layers)) == tiny.net.layers
 
 
-def test_a_layer_of_units_that_reads_only_its_own_gathers_nothing(tiny, known):
-    """With one_weird_trick fc6's units are split; a factor for each of them is split in the same way."""
+def test_a_layer_that_needs_only_its_own_units_gathers_nothing(tiny, known):
+    """one_weird_trick splits the units of fc6. The factors of these units are split in the same way."""
     tiny.batch_size, tiny.parallelism = 32, "one_weird_trick"
     before = expected(tiny, 2, 2)
     tiny.net.layers = after(tiny.net.layers, "relu6", Scale("scale6"))
@@ -114,7 +114,7 @@ def test_initial_values_have_a_mean(tiny, known):
     assert np.std(params["scale6"]["factor"]) == pytest.approx(0.5, abs=0.2)
 
 
-def test_arrays_but_the_bias_have_the_settings_of_kernels(tiny, known):
+def test_arrays_other_than_the_bias_use_the_settings_of_kernels(tiny, known):
     tiny.net.layers = after(tiny.net.layers, "pool1", Scale("scale1"))
     tiny.optimizer.learning_rate, tiny.optimizer.bias_learning_rate = 0.5, 0.25
     rates = learning_rates(tiny, abstract_params(build(tiny)), 10, 0, 0)
@@ -127,13 +127,13 @@ class Unchecked(LayerBase):
     factor: float = 1.0
 
 
-def test_a_field_without_a_rule_names_itself(monkeypatch):
+def test_a_field_without_a_rule_is_named(monkeypatch):
     monkeypatch.setitem(TYPES, "Unchecked", Unchecked)
     with pytest.raises(TypeError, match=r"^Unchecked.factor has the type <class 'float'>, which has no Rule"):
         layer_shapes((Unchecked("a"), Classifier("b", 2)), 2, (7, 7, 3))
 
 
-def test_what_cannot_run_or_export_a_new_layer_refuses_it(scaled, known):
+def test_apply_and_torch_layout_refuse_a_new_layer(scaled, known):
     model = build(scaled)
     params = init(model, jax.random.key(0))
     with pytest.raises(AssertionError, match="Scale"):
@@ -144,7 +144,7 @@ def test_what_cannot_run_or_export_a_new_layer_refuses_it(scaled, known):
 
 @pytest.mark.parametrize("kind", TYPES.values())
 def test_every_field_of_a_layer_has_a_rule(kind):
-    """So that a new layer's fields are checked, too."""
+    """The rules check the fields of new layers, too."""
     for field in dataclasses.fields(kind):
         assert field.name == "name" or isinstance(typing.get_args(field.type)[-1], Rule)
 
@@ -158,12 +158,12 @@ def test_every_field_of_a_layer_has_a_rule(kind):
         ({"bias": float("inf")}, "conv1.bias is inf, but must be finite"),
     ],
 )
-def test_a_field_of_a_wrong_value_is_refused(tiny, changes, message):
+def test_a_field_with_a_wrong_value_is_refused(tiny, changes, message):
     with pytest.raises(UserError, match=message):
         layer_shapes(replaced(tiny.net.layers, "conv1", **changes), 2, (7, 7, 3))
 
 
-def test_an_lrn_across_towers_gathers_only_the_channels_beside_a_tower(tiny):
+def test_lrn_across_towers_gathers_only_the_neighbouring_channels(tiny):
     def gathered(**changes):
         layers = replaced(tiny.net.layers, "norm1", **changes)
         return layer_shapes(layers, 2, (7, 7, 3))[2].gathered
@@ -174,7 +174,7 @@ def test_an_lrn_across_towers_gathers_only_the_channels_beside_a_tower(tiny):
         gathered(reads="all", window=15)
 
 
-def test_weights_that_read_all_towers():
+def test_shapes_of_weights_that_read_all_towers():
     shapes = layer_shapes((Conv("a", 4, 3), Conv("b", 5, 3, reads="all"), Classifier("c", 2)), 3, (7, 7, 1))
     assert [s.gathered for s in shapes] == [0, 5 * 5 * 4, 0]
     assert shapes[1].weights.shapes == {"kernel": (3, 3, 3, 12, 5), "bias": (3, 5)}

@@ -1,4 +1,4 @@
-"""torch_layout against a plain grouped net in PyTorch's conventions, written in NumPy."""
+"""torch_layout against a network with PyTorch's groups and layouts, written in NumPy."""
 
 import jax
 import numpy as np
@@ -36,17 +36,17 @@ def max_pool2d(x):
 
 
 def lrn_per_tower(x, towers, window=5, alpha=1e-4, beta=0.75, k=2.0):
-    maps = x.shape[1] // towers
+    channels = x.shape[1] // towers
     y = np.empty_like(x)
     for c in range(x.shape[1]):
-        first = c // maps * maps
-        low, high = max(first, c - window // 2), min(first + maps, c + window // 2 + 1)
+        first = c // channels * channels
+        low, high = max(first, c - window // 2), min(first + channels, c + window // 2 + 1)
         y[:, c] = x[:, c] / (k + alpha * (x[:, low:high] ** 2).sum(1)) ** beta
     return y
 
 
 def forward(arrays, images_BxHxWx3, towers, conv2_reads_all):
-    """The tiny recipe, as one would write it in PyTorch."""
+    """Compute the logits of the tiny recipe as a PyTorch network would."""
     x = np.pad(images_BxHxWx3.transpose(0, 3, 1, 2), [(0, 0), (0, 0), (0, 1), (0, 1)])
     x = np.maximum(conv2d(x, arrays["conv1.weight"], arrays["conv1.bias"], 1), 0)
     x = max_pool2d(lrn_per_tower(x, towers))
@@ -60,7 +60,7 @@ def forward(arrays, images_BxHxWx3, towers, conv2_reads_all):
 @pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize("conv2", ["own", "all"])
 @pytest.mark.parametrize("fc6", ["own", "all"])
-def test_a_plain_grouped_net_computes_the_same_logits(tiny, towers, conv2, fc6):
+def test_a_network_with_groups_computes_the_same_logits(tiny, towers, conv2, fc6):
     tiny.net.towers = towers
     tiny.net.layers = replaced(replaced(tiny.net.layers, "conv2", reads=conv2), "fc6", reads=fc6)
     model = build(tiny)
@@ -74,7 +74,7 @@ def test_a_plain_grouped_net_computes_the_same_logits(tiny, towers, conv2, fc6):
     )
 
 
-def test_the_factor_of_2012s_dropout_is_in_the_next_layers_weights(tiny):
+def test_the_factor_of_dropout_at_test_is_folded_into_the_next_weights(tiny):
     params = init(build(tiny), KEY)
     arrays = torch_layout(params, tiny)
     kernel = np.asarray(params["fc8"]["kernel"])

@@ -1,4 +1,4 @@
-"""Compiled programs are found again; if they cannot be kept, a run does without."""
+"""Compiled programs are reused. If they cannot be stored, a run compiles them."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def run(tmp_path, cache_dir, **environment):
     return subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
 
 
-def test_a_run_keeps_its_programs_and_has_one_step(tmp_path, cache_dir):
+def test_a_run_stores_its_programs_and_compiles_one_update(tmp_path, cache_dir):
     run(tmp_path, cache_dir, XDG_CACHE_HOME=str(tmp_path))
     names = [file.name.partition("-")[0] for file in (tmp_path / "alexnet-jax" / "programs").glob("*-cache")]
     # One update: the state that it begins with has the types of the state that it returns.
@@ -69,7 +69,7 @@ def test_a_directory_that_cannot_be_written_is_not_reported(tmp_path, cache_dir)
     assert run(tmp_path, cache_dir, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "file")).stderr == ""
 
 
-def test_no_home_to_write_in(tmp_path, monkeypatch):
+def test_a_cache_directory_that_cannot_be_made_is_not_used(tmp_path, monkeypatch):
     (tmp_path / "alexnet-jax").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
@@ -77,7 +77,7 @@ def test_no_home_to_write_in(tmp_path, monkeypatch):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
-def test_the_users_own_directory_keeps_small_programs_too_and_has_no_limit(monkeypatch):
+def test_a_directory_that_the_user_names_stores_small_programs_and_has_no_limit(monkeypatch):
     monkeypatch.setattr(os, "environ", {"JAX_COMPILATION_CACHE_DIR": "/elsewhere"})
     compile_cache.use()
     assert os.environ == {
@@ -87,7 +87,7 @@ def test_the_users_own_directory_keeps_small_programs_too_and_has_no_limit(monke
 
 
 def test_jax_limits_the_size(tmp_path, cache_dir):
-    """With room for a few programs the others go: JAX has the package that it needs for that."""
+    """JAX removes programs beyond the limit. This also shows that filelock, which it needs, is installed."""
     run(tmp_path, cache_dir, XDG_CACHE_HOME=str(tmp_path))
     size = directory_size(tmp_path)
     shutil.rmtree(tmp_path / "alexnet-jax")

@@ -1,4 +1,4 @@
-"""Without the devices that were asked for, a command ends in one line; with an unused GPU, it says so."""
+"""Without the requested devices, a command ends with one line. An unused GPU is reported in a note."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ HAVE_CUDA = "import alexnet_jax.runtime.devices as devices; devices._PLUGINS = (
 
 
 def run(script, **environment):
-    """Run a dry run in a process of its own, after the lines of ``script``."""
+    """Run a dry run in a new process, after the lines of ``script``."""
     script += "import sys; from alexnet_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
     kept = {n: v for n, v in os.environ.items() if n not in ("JAX_PLATFORMS", "TPU_LIBRARY_PATH")}
     command = [sys.executable, "-c", script, *DRY_RUN]
@@ -37,7 +37,7 @@ def run(script, **environment):
         ("coda", "JAX_PLATFORMS=coda: Unable to initialize backend 'coda'"),
     ],
 )
-def test_devices_that_are_not_there_are_refused_in_one_line(platforms, message):
+def test_missing_devices_are_refused_in_one_line(platforms, message):
     done = run(HIDE_CUDA, JAX_PLATFORMS=platforms)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
@@ -45,7 +45,7 @@ def test_devices_that_are_not_there_are_refused_in_one_line(platforms, message):
 
 
 @pytest.mark.slow
-def test_several_processes_are_refused_alike():
+def test_each_process_reports_missing_devices():
     command = ("env", "JAX_PLATFORMS=coda", sys.executable, "-m", "alexnet_jax", *DRY_RUN)
     printed = launch(2, *command, status=2)
     assert printed.count("JAX_PLATFORMS=coda: Unable to initialize backend 'coda'") == 2
@@ -59,7 +59,7 @@ def test_the_first_of_several_platforms_that_works_is_used():
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """Make this look like a machine with or without NVIDIA's device files and JAX's CUDA plugin."""
+    """A function that simulates a machine with or without NVIDIA's device files and JAX's CUDA plugin."""
     jax.devices()  # on the CPU, before JAX_PLATFORMS looks unset
 
     def build(gpu, plugin, platforms=None):
@@ -99,19 +99,19 @@ def test_an_unused_gpu_is_reported_once(gpu, plugin, message, platforms, machine
     assert error.count("\n") == 1
 
 
-def test_a_machine_without_a_gpu_needs_no_note(machine, capfd):
+def test_there_is_no_note_on_a_machine_without_a_gpu(machine, capfd):
     machine(gpu=False, plugin=False)
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("platforms", ["cpu", "tpu,cpu"])
-def test_who_asks_for_no_gpu_gets_no_note(platforms, machine, capfd):
+def test_there_is_no_note_if_jax_platforms_excludes_gpus(platforms, machine, capfd):
     machine(gpu=True, plugin=True, platforms=platforms)
     assert capfd.readouterr().err == ""
 
 
 def broken_plugin(tmp_path, name, error):
-    """A plugin that JAX finds and that fails, as the CUDA plugin does without a driver."""
+    """Write a plugin that fails, as the CUDA plugin does without a driver, and return a PYTHONPATH for it."""
     (tmp_path / "jax_plugins" / name).mkdir(parents=True)
     (tmp_path / "jax_plugins" / name / "__init__.py").write_text(f"def initialize(): raise {error}\n")
     return os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
@@ -137,7 +137,7 @@ def test_the_traceback_of_a_plugin_without_a_driver_becomes_one_line(tmp_path, e
     assert f"JAX_PLATFORMS=cuda, but JAX cannot use a GPU ({reason}): check that" in refused.stderr
 
 
-def test_what_jax_logs_about_other_plugins_is_printed(tmp_path):
+def test_logs_about_other_plugins_are_printed(tmp_path):
     path = broken_plugin(tmp_path, "another", "RuntimeError('boom')")
     done = run(HAVE_CUDA, PYTHONPATH=path)
     assert f"alexnet-jax: note: {PLUGIN} (there is no NVIDIA driver)" in done.stderr

@@ -1,4 +1,4 @@
-"""A program that asks for huge pages has them, whatever else its environment says."""
+"""A program that asks for huge pages restarts once and keeps its other tunables."""
 
 import os
 import subprocess
@@ -31,5 +31,5 @@ def test_the_program_starts_again_once(before, starts, after):
     if before is not None:
         environment[TUNABLES] = before
     command = [sys.executable, "-c", PROGRAM, "--flag", "a value"]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == ["started"] * starts + [f"{after} ['--flag', 'a value']"]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == ["started"] * starts + [f"{after} ['--flag', 'a value']"]

@@ -1,4 +1,4 @@
-"""The supported JAX releases, and the one private API."""
+"""The supported JAX releases, and the private API that the project uses."""
 
 import ast
 import importlib.metadata
@@ -40,7 +40,7 @@ def test_later_releases_are_accepted(monkeypatch, version):
     jax_compat.check_release()
 
 
-def test_the_range_is_that_of_the_packages():
+def test_the_supported_range_matches_the_requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (jax,) = (r for r in map(Requirement, project["dependencies"]) if r.name == "jax")
     assert str(jax.specifier) == f">={jax_compat.OLDEST}"
@@ -66,7 +66,7 @@ def test_no_other_module_uses_a_private_api():
 
 
 def test_the_request_reaches_the_preemption_service():
-    """If this fails with a new JAX release, find out what its preemption service calls its key."""
+    """If this fails with a new JAX release, look up the key of its preemption service."""
     script = """if True:
         import itertools, socket, time
         import jax
@@ -81,7 +81,7 @@ def test_the_request_reaches_the_preemption_service():
         for step in itertools.count(2):
             if reached_preemption_sync_point(step):
                 break
-            time.sleep(0.001)  # the service answers from a thread of its own
+            time.sleep(0.001)  # the service answers from another thread
     """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""What a user sees while waiting: a line before JAX is imported, the steps, and a bar on a terminal."""
+"""The output while a user waits: a line before JAX is imported, a line for each step, and a bar."""
 
 import os
 import pty
@@ -26,7 +26,7 @@ def sweep(variants=""):
 
 @pytest.fixture
 def commands(trained, cache_dir, tmp_path):
-    """The words of each verb that makes a user wait."""
+    """The command line of each verb that makes a user wait."""
     image = open_cache(restore(trained).config.data, print).images["test"][:1][0]
     (tmp_path / "images").mkdir()
     for i in range(20):
@@ -61,17 +61,17 @@ WITHOUT_JAX = """if True:
 def test_the_first_line_comes_before_jax_is_imported(commands, verb):
     command = [sys.executable, "-c", WITHOUT_JAX, *commands[verb]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    said = done.stdout or done.stderr
+    printed = done.stdout or done.stderr
     expected = {"prepare": "reading the list of images of", "verify": "verifying every byte of"}
-    assert said.startswith(expected.get(verb, "starting JAX\n")), done.stderr
+    assert printed.startswith(expected.get(verb, "starting JAX\n")), done.stderr
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])
 def test_each_step_has_a_line_without_a_terminal(commands, verb):
     command = [sys.executable, "-m", "alexnet_jax", *commands[verb]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    said = done.stdout if verb == "evaluate" else done.stderr
-    steps = [line for line in said.splitlines() if STEPS.fullmatch(line)]
+    printed = done.stdout if verb == "evaluate" else done.stderr
+    steps = [line for line in printed.splitlines() if STEPS.fullmatch(line)]
     assert steps[0] == "starting JAX"
     assert steps[1].startswith("reading the last checkpoint of ")
     if verb != "predict":
@@ -129,7 +129,7 @@ def test_a_terminal_shows_a_bar_with_counts(commands, verb, bar):
     assert "%|" not in out
 
 
-def test_a_line_that_nobody_reads_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     """The reader has ended, as `tee` does after Ctrl-C."""
     read, write = os.pipe()
     os.close(read)
@@ -149,7 +149,7 @@ def test_lines_name_the_checkpoint_and_the_images():
 
 
 @pytest.mark.parametrize(("number", "printed"), [("0", ["starting JAX"]), ("1", [])])
-def test_of_several_processes_the_first_one_prints(number, printed, monkeypatch):
+def test_only_the_first_process_prints(number, printed, monkeypatch):
     monkeypatch.setenv("JAX_PROCESS_ID", number)
     monkeypatch.delitem(sys.modules, "jax")
     lines = []

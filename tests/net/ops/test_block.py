@@ -1,4 +1,4 @@
-"""The kernel for TPUs against the definition, in value and gradient; it runs anywhere."""
+"""The kernel for TPUs against the definition, in value and gradient. An interpreter runs it without a TPU."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_relu_lrn_max_pool(batch, channels, norm):
 
 
 def test_of_equal_maxima_one_gets_the_gradient():
-    """In bfloat16 many are equal; what is not passed on to one is passed on to another."""
+    """In bfloat16 many maxima are equal. The gradient of a window goes to exactly one of them."""
     x = jnp.round(4 * draws(128, 7, 7, 16)).astype(jnp.bfloat16)
     norm, nothing = LRN("n", alpha=0.0, k=1.0), jnp.zeros(16, jnp.bfloat16)
     with pltpu.force_tpu_interpret_mode():
@@ -84,7 +84,7 @@ def test_nan_is_passed_on_from_any_position_of_a_window():
     ],
 )
 def test_the_kernels_compile_for_a_tpu(libtpu, size, channels, dtype):
-    """The paper's two stages, and the second one of a net of one tower."""
+    """The sizes of the paper's two stages, and of the second stage with one tower."""
     x, norm = jax.ShapeDtypeStruct((128, size, size, channels), dtype), LRN("n")
     assert fits(x, norm, MaxPool("p"))
     device = devices_of("v5e:2x4")[0]

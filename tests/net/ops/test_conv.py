@@ -23,7 +23,7 @@ X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
         (17, (9, 9), 2, 3, (1, 0)),  # a stride larger than the kernel, a batch of odd size
     ],
 )
-def test_the_gradient_by_the_kernel(batch, size, kernel, stride, padding, dtype):
+def test_the_kernel_gradient_on_a_cpu(batch, size, kernel, stride, padding, dtype):
     draws = np.random.default_rng(0)
     x = jnp.asarray(draws.normal(size=(batch, *size, 3)), dtype)
     w = jnp.asarray(draws.normal(size=(kernel, kernel, 3, 4)), dtype)
@@ -45,7 +45,7 @@ def test_convolution(channels, stride, padding):
     np.testing.assert_allclose(conv._cpu_conv(x, w, stride, padding), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_convolutions_gradients_are_the_librarys():
+def test_gradients_of_a_convolution_equal_those_of_autodiff():
     draws = np.random.default_rng(0)
     x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(8, 12, 12, 3), (5, 5, 3, 4)])
 
@@ -59,7 +59,7 @@ def test_a_convolutions_gradients_are_the_librarys():
 
 @pytest.mark.parametrize(("window", "padding"), [(3, (1, 1)), (2, (0, 1)), (3, (0, 0))])
 def test_local(window, padding):
-    """Each position has a kernel of its own; rows, columns and channels of its window, in this order."""
+    """Each position has its own kernel over the rows, columns and channels of its window, in this order."""
     random = np.random.default_rng(2)
     padded = np.pad(X, [(0, 0), padding, padding, (0, 0)])
     height, width = (size - window + 1 for size in padded.shape[1:3])
@@ -80,7 +80,7 @@ def test_local(window, padding):
 
 
 def test_local_gradient_in_bfloat16():
-    """The parts of all windows that a position is in are added up in float32."""
+    """The gradients of all windows that contain a position are summed in float32."""
     layer = Local("l", features=8, kernel=3, padding=(1, 1))
     random = np.random.default_rng(4)
     x, g = (random.normal(size=(2, 6, 6, channels)).astype(jnp.bfloat16) for channels in (16, 8))
@@ -92,4 +92,4 @@ def test_local_gradient_in_bfloat16():
 
     found, expected = gradient(jnp.bfloat16), gradient(jnp.float32)
     error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
-    assert error < 0.003  # rounding each product and the sum to 8 bits; sums in bfloat16 have 0.004
+    assert error < 0.003  # each product and the sum are rounded to 8 bits; sums in bfloat16 would give 0.004

@@ -40,7 +40,7 @@ def test_lrn_of_a_tower_between_others(window):
 @pytest.mark.parametrize("layer", [LRN("n", alpha=1e-2), LRN("n", window=4, alpha=1e-2, beta=0.5)])
 @pytest.mark.parametrize("beside", [False, True])
 def test_lrn_gradient(layer, beside):
-    """By x and by the channels beside it, against small steps through the definition."""
+    """With respect to x and the channels beside it, against finite differences of the definition."""
     before, after = layer.reach if beside else (0, 0)
     everything = X[0, 0].astype(np.float64)
     own = slice(before, everything.shape[-1] - after)

@@ -10,7 +10,7 @@ from alexnet_jax.net.ops import pointwise
 X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
 
 
-def test_a_bias_gets_the_sum_in_float32():
+def test_the_gradient_of_a_bias_is_summed_in_float32():
     x, bias = jnp.zeros((5, 20, 10, 3), jnp.bfloat16), jnp.zeros(3, jnp.bfloat16)
     gradient = jax.grad(lambda bias: jnp.sum(pointwise.add_bias(x, bias), dtype=jnp.float32))(bias)
     assert gradient.dtype == jnp.bfloat16

@@ -29,7 +29,7 @@ def test_pools(kind, op, reduce, window, stride, ceil):
     np.testing.assert_allclose(op(X, layer), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_max_pool_gradient_goes_to_the_largest():
+def test_max_pool_gradient_goes_to_the_largest_element():
     layer = MaxPool("p", 3, 2)
 
     def library(x):
@@ -48,25 +48,25 @@ def test_max_pool_gradient_goes_to_the_largest():
     ("size", "window", "stride", "padding"),
     [
         ((55, 55), 3, 2, [(0, 0)] * 2),  # pool1
-        ((8, 7), 3, 2, [(0, 1), (0, 0)]),  # the last window over the edge, as cuda-convnet's
+        ((8, 7), 3, 2, [(0, 1), (0, 0)]),  # the last window reaches over the edge, as in cuda-convnet
         ((8, 9), 2, 2, [(0, 0)] * 2),  # a position that no window reaches
         ((7, 5), 4, 1, [(1, 2), (0, 0)]),
         ((9, 8), 2, 3, [(0, 0), (0, 1)]),  # positions between the windows
     ],
 )
-def test_max_pooling(size, window, stride, padding, dtype):
+def test_max_pool_on_a_cpu(size, window, stride, padding, dtype):
     draws = np.random.default_rng(0)
     x = jnp.asarray(draws.permutation(3 * 5 * np.prod(size)).reshape(3, *size, 5) / 64, dtype)
     y, by_library = jax.vjp(lambda x: pool._max_pool(x, window, stride, padding), x)
     np.testing.assert_array_equal(pool._cpu_max_pool(x, window, stride, padding), y)
     g = jnp.asarray(draws.integers(-8, 9, y.shape), dtype)  # their sums are exact
-    if dtype == "float32":  # bfloat16 has equals among so many numbers
+    if dtype == "float32":  # in bfloat16 some of so many numbers are equal
         np.testing.assert_array_equal(
             pool._cpu_max_pool_gradient(x, g, window, stride, padding), by_library(g)[0]
         )
 
 
-def test_of_equals_one_gets_the_gradient():
+def test_of_equal_elements_one_gets_the_gradient():
     x, g = jnp.zeros((2, 7, 7, 3)), jnp.arange(2 * 3 * 3 * 3.0).reshape(2, 3, 3, 3)
     by_x = np.asarray(pool._cpu_max_pool_gradient(x, g, 3, 2, [(0, 0)] * 2))
     np.testing.assert_array_equal(by_x[:, :6:2, :6:2], g)
