@@ -108,7 +108,7 @@ def test_a_shipped_recipe_is_found_from_any_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("digts", "no recipe digts .did you mean digits.*: use a file, .* package, ablations, alexnet"),
+        ("digts", "no recipe digts .did you mean digits.*: use a file, .* package .ablations, alexnet"),
         ("alexne:no_lrn", "no recipe alexne .did you mean alexnet"),
         ("alexnet:no_lm", "no variant no_lm .did you mean no_lrn"),
         ("configs/digit.py", "no config file configs/digit.py .did you mean digits"),

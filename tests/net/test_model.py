@@ -70,8 +70,8 @@ def test_lrn_across_towers_equals_lrn_over_all_channels_on_any_mesh(tiny):
     tiny.net.layers = replaced(tiny.net.layers, "norm1", reads="all", alpha=1.0)
     model = build(tiny)
     params, images = init(model, KEY), jax.random.normal(KEY, (6, 7, 7, 3))
-    beside = jnp.concatenate(jnp.unstack(params["conv1"]["kernel"]), axis=-1)
-    row = jax.nn.relu(conv.conv(images, beside, 1, (0, 1)))  # the biases are zero
+    kernel = jnp.concatenate(jnp.unstack(params["conv1"]["kernel"]), axis=-1)
+    all_channels = jax.nn.relu(conv.conv(images, kernel, 1, (0, 1)))  # the biases are zero
     seen = []
 
     def spy(x, layer, *edges, plain=lrn.lrn):
@@ -81,7 +81,9 @@ def test_lrn_across_towers_equals_lrn_over_all_channels_on_any_mesh(tiny):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lrn, "lrn", spy)
         apply(model, params, images)
-    np.testing.assert_allclose(jnp.concatenate(seen, axis=-1), lrn.lrn(row, LRN("n", alpha=1.0)), atol=1e-6)
+    np.testing.assert_allclose(
+        jnp.concatenate(seen, axis=-1), lrn.lrn(all_channels, LRN("n", alpha=1.0)), atol=1e-6
+    )
 
     def loss(params, **axes):
         return jnp.sum(jnp.sin(apply(model, params, images, **axes)))

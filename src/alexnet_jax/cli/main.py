@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(args)
     except SystemExit as done:  # --help
         return int(done.code or 0)
-    except Interrupted as error:  # on all processes alike, at the same step
+    except Interrupted as error:  # in all processes, at the same step
         if _is_first():
             print(f"{PREFIX}{error}{RESUME}alexnet-jax {shlex.join(args)}", file=sys.stderr)
         return error.status

@@ -42,7 +42,7 @@ usage: alexnet-jax VERB [--flag=value ...]
   prepare   --config=RECIPE[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
             builds the cache that training reads, or checks every byte of an existing one
   sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
-            trains, tests and compares the networks of the recipe's sweep(), or runs one of them
+            trains, tests and compares the networks of the recipe's sweep(); --index runs only one
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
             [--config.data.cache_dir=DIR ...] [--figure=1|3|4 --save=FILE.png] [--tables]
             writes a page about a run or a sweep, or one of the paper's figures; --tables prints

@@ -100,8 +100,8 @@ def find(path: str) -> tuple[Path, str]:
     is_path = "/" in asked or asked.endswith(".py")
     raise UserError(
         f"no {'config file' if is_path else 'recipe'} {asked}{near(Path(asked).stem, known)}:"
-        f" use {'another file' if is_path else 'a file, FILE.py,'} or a recipe of the package,"
-        f" {', '.join(known)}"
+        f" use {'another file' if is_path else 'a file, FILE.py,'} or a recipe of the package"
+        f" ({', '.join(known)})"
     )
 
 

@@ -45,7 +45,7 @@ def process_index() -> int:
 def preemption_request() -> Callable[[], None]:
     """Return a function that asks JAX's preemption service to stop all processes at the same step.
 
-    The service listens to SIGTERM alone. Ctrl-C, and a SIGTERM that Python has handled, must be reported to
+    The service listens only to SIGTERM. Ctrl-C, and a SIGTERM that Python has handled, must be reported to
     it. JAX 0.10.2 to 0.12.0.1 have no public function for that, so this function sets the key that the
     service's own signal handler sets.
 
