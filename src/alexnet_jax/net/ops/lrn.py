@@ -62,7 +62,7 @@ def _window_sums(
 ) -> jax.Array:
     """Sum over a window around each of ``count`` channels from ``first`` on, in float32.
 
-    It is a matrix product, the fastest operation of an accelerator, and on a CPU as fast as shifted slices.
+    It is a matrix product, the fastest operation of an accelerator.
 
     Args:
       x: channels in the last axis.
