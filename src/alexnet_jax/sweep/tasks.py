@@ -184,7 +184,7 @@ def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
         for key, old, new in saved.changes(trained, task.config)
         if key not in NEUTRAL
         and not (key.endswith(".classes") and not new)
-        and not (key == "init_from" and saved.same_workdir(old, new))
+        and not (key == "init_from" and old and new and Path(old).name == Path(new).name)  # copied or moved
     ]
 
 

@@ -62,8 +62,7 @@ def _window_sums(
 ) -> jax.Array:
     """Sum over a window around each of ``count`` channels from ``first`` on, in float32.
 
-    The sum is a matrix product. This is the fastest operation of an accelerator, and on a CPU it is as fast
-    as adding shifted slices.
+    The sum is a matrix product, the fastest operation of an accelerator.
 
     Args:
       x: channels in the last axis.
