@@ -206,7 +206,7 @@ def test_sigterm_and_ctrl_c_save_and_say_how_to_resume(cache_dir, trained, tmp_p
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
     first, last = err.splitlines()
-    assert first == f"{signum.name}: saving; again to stop at once"
+    assert first == f"{signum.name}: saving; a second signal stops at once"
     assert last.startswith(f"alexnet-jax: {signum.name}: saved at step ")
     assert f"resume with: alexnet-jax train --config={RECIPES / 'tiny.py'}" in err
     step = restore(tmp_path).step
