@@ -116,7 +116,7 @@ def test_other_meshes_resume_and_damage_that_one_process_sees_makes_all_skip_a_c
     shutil.rmtree(tmp_path / "checkpoints" / "20" / "opt_state" / "ocdbt.process_1")
     elsewhere = ["--config.mesh=(4, 2)", "--config.parallelism=one_weird_trick"]
     printed = launch(2, *run, *elsewhere, "--config.num_steps=21")
-    assert "checkpoint 20 is damaged and passed over" in printed
+    assert "checkpoint 20 is damaged and skipped" in printed
     assert "resuming at step 10 of 21" in printed
     # One device of one process finishes the run. The checksums of its parameters are those that were written.
     train(tiny, str(tmp_path))
@@ -165,7 +165,7 @@ def test_two_processes_start_from_another_network_with_one_new_layer(
     for name, processes in (("one", 1), ("two", 2)):
         command = (*TRAIN, f"--workdir={tmp_path / name}", f"--config.mesh=(1, {processes})", *settings)
         printed = launch(processes, *command, devices=processes)
-        assert printed.count("fc8 is re-initialised (5 classes, there 10)") == 1
+        assert printed.count("fc8 is re-initialised (5 classes instead of 10)") == 1
     one, two = (restore(tmp_path / name).params for name in ("one", "two"))
     for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(ours, theirs)

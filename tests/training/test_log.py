@@ -35,7 +35,7 @@ def test_lines_are_printed_and_can_be_read_back(log, tmp_path, capsys):
         assert line.keys() == {"kind", *kind.__annotations__}
 
 
-def test_a_resumed_run_deletes_later_lines_and_one_that_was_cut_off(tmp_path):
+def test_a_resumed_run_deletes_later_lines_and_a_truncated_one(tmp_path):
     path = epath.Path(tmp_path)
     written = [json.dumps({"kind": "layers", "step": step, "layers": {}}) for step in (10, 20, 30)]
     (path / "metrics.jsonl").write_text("\n".join(written) + '\n{"kind": "tra')
