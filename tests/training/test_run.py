@@ -75,7 +75,9 @@ def test_a_finished_run_keeps_the_settings_that_it_was_trained_with(tiny, traine
     train(tiny, str(tmp_path / "w"))
     assert "is trained to its end, step 40" in capsys.readouterr().out
     tiny.num_steps = 20
-    with pytest.raises(UserError, match=r"is at step 40, past the end that is asked for, 20: take a later"):
+    with pytest.raises(
+        UserError, match=r"is at step 40, but the config ends at step 20: raise --config.num_steps"
+    ):
         train(tiny, str(tmp_path / "w"))
     assert (tmp_path / "w" / "config.json").read_bytes() == before
 
