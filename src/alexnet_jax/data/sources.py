@@ -178,7 +178,10 @@ def _held_out(kind: Kind, validation: float | None, examples: int) -> int:
 
 
 def _with_test(source: Source, test: float) -> Source:
-    """Split off the first rows of a shuffle that never changes as test, if there is only a training split."""
+    """Split off a test split if a source has only a training split.
+
+    Its examples are the first rows of a shuffle that never changes.
+    """
     if list(source.splits) != ["train"]:
         return source
     train = source.splits["train"]

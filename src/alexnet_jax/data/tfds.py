@@ -221,7 +221,7 @@ def _missing(name: str) -> str:
     known = tfds.list_builders(with_community_datasets=False)
     if data_set not in known:
         return f"TFDS has no data set {data_set}{near(data_set, known)}"
-    here = f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to its folder, or"
+    here = f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to the folder that holds it, or"
     by_hand = root / "downloads" / "manual"
     missing = [archive for archive in _BY_HAND.get(data_set, ()) if not (by_hand / archive).exists()]
     install = "pip install -e '.[tensorflow]'"

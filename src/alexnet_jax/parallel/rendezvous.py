@@ -1,8 +1,8 @@
 """A check that all processes of a run have started, before JAX connects them.
 
 If a process is missing, `jax.distributed.initialize` aborts without naming it (JAX 0.10.2 to 0.12.0.1). So
-process 0 first listens at the coordinator's port. Each other process sends it a line with its number, and
-receives a line about whether all have started.
+process 0 first listens at the coordinator's port. Each other process sends it a line with its number. The
+answer is a line that reports whether all have started.
 """
 
 import contextlib

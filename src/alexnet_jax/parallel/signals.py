@@ -26,9 +26,7 @@ class Signals:
         self._stop_all = jax_compat.preemption_request() if jax.process_count() > 1 else None
 
     def __enter__(self) -> "Signals":
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # only this thread receives signals in Python
+        if threading.current_thread() is threading.main_thread():  # Python sends signals to no other thread
             for signum in (signal.SIGTERM, signal.SIGINT):
                 self._before[signum] = signal.signal(signum, self._note)
         return self

@@ -38,8 +38,8 @@ class Checkpoints:
     """A reader of the checkpoints of a workdir.
 
     Each process reads without waiting for the others, and they compare their results afterwards. In Orbax's
-    own restore all processes wait at the end for one another, also for one that has found its part damaged
-    and never gets there.
+    own restore all processes wait for one another at the end. They would wait in vain for a process that
+    finds its part damaged.
     """
 
     def __init__(self, workdir: epath.Path) -> None:

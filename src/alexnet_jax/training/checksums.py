@@ -21,8 +21,9 @@ def checksums(tree: Any) -> tuple[Any, bool]:
       tree: any tree of arrays.
 
     Returns:
-      The checksum of each array, and whether every element is finite. The checksum is the sum of the bits of
-      the elements, modulo 2^32. It does not depend on their order, and so not on the mesh.
+      The checksum of each array, and whether every element is finite. The checksum is the sum of the
+      elements, with their bits read as uint32, modulo 2^32. It depends neither on their order nor on the
+      mesh.
     """
     arrays, structure = jax.tree.flatten(tree)
     if jax.process_count() == 1 and jax.default_backend() == "cpu":

@@ -56,7 +56,7 @@ class Log:
         self._append("train", record)
         self._plot("train", record)
         text = (
-            f"loss {loss:.4f}, error {top1_error:.2%}, rate {learning_rate:.2g},"
+            f"loss {loss:.4f}, error {top1_error:.2%}, learning rate {learning_rate:.2g},"
             f" {images_per_second:,.0f} images/s"
         )
         self._bar.set_postfix_str(text, refresh=False)

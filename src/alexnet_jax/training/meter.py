@@ -11,7 +11,7 @@ from alexnet_jax.parallel import hosts
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.watch import Watch
 
-_QUEUED = 2  # updates that wait on the device when the host adds another
+_QUEUED = 2  # updates in the queue of the device when the host adds another
 
 
 class Meter:

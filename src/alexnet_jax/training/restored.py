@@ -115,7 +115,7 @@ class Restored:
 
 
 def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mesh | None = None) -> Restored:
-    """Read a trained network from the checkpoints of a workdir, for any devices.
+    """Read a trained network from the checkpoints of a workdir, onto any devices.
 
     Only the parameters are read, not the state of the optimizer.
 

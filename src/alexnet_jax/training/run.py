@@ -194,7 +194,7 @@ def _check_data(config: ConfigDict, info: DataInfo) -> None:
     if classes > classifier.classes:
         raise UserError(
             f"{info.source} has {classes} classes, but {classifier.name} has only {classifier.classes}"
-            " outputs: set its classes to 0, which means as many as the data has"
+            " outputs: set its classes to 0 in the recipe, which means as many as the data has"
         )
     if config.schedule.name == "plateau" and "validation" not in info.splits:
         raise UserError(
