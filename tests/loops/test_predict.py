@@ -30,7 +30,7 @@ def digits(trained, tmp_path):
 
 
 @pytest.mark.parametrize("views", [1, 10])
-def test_guesses_are_the_nets_five_most_probable_classes(trained, digits, views, tmp_path, capfd):
+def test_guesses_are_the_five_most_probable_classes(trained, digits, views, tmp_path, capfd):
     folder, images = digits
     out = tmp_path / "out.json"
     assert main(["predict", f"--workdir={trained}", f"--views={views}", f"--json={out}", str(folder)]) == 0
@@ -124,7 +124,7 @@ def test_a_picture_shows_the_first_images_if_there_are_too_many(trained, digits,
         (["--workdir=W", "x.jpg", "--config.seed=1"], "predict takes no --config.KEY=VALUE"),
     ],
 )
-def test_mistakes_are_one_line(args, message, capfd):
+def test_mistakes_are_reported_in_one_line(args, message, capfd):
     assert main(["predict", *args]) == 2
     assert message in capfd.readouterr().err
 

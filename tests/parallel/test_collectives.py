@@ -144,7 +144,7 @@ def test_an_lrn_across_the_towers_gathers_only_their_edges(shape):
     assert found[Collective("reduce-scatter", ("tower",), ("norm1",), "backward", edges)] == 1
 
 
-def test_silent_towers_do_not_talk_before_the_classifier():
+def test_separate_towers_communicate_only_in_the_classifier():
     layers = replaced(replaced(small().net.layers, "conv2", reads="own"), "fc6", reads="own")
     found = sent(small(layers=layers), make_mesh(4, 2))
     over_tower = {c for c in found if "tower" in c.axes}

@@ -108,7 +108,7 @@ def test_processes_that_evaluate_different_views_are_refused(trained, cache_dir)
     assert "process 1 has --views = 10, process 0 has 1: start all processes alike" in printed
 
 
-def test_other_meshes_resume_and_damage_that_one_process_sees_makes_all_skip_a_checkpoint(
+def test_all_processes_skip_a_checkpoint_that_one_finds_damaged_and_resume_on_other_meshes(
     tiny, trained, cache_dir, tmp_path
 ):
     run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}")

@@ -22,7 +22,7 @@ def test_lines_are_printed_and_can_be_read_back(log, tmp_path, capsys):
     log.evaluation(20, Result("test", 1, 100, 1.5, 0.5, 0.25))
     log.magnitudes(20, {"conv1": {"steps": 0.001, "weights": 0.08}})
     assert capsys.readouterr().out.splitlines() == [
-        "step 10 (epoch 0.50): loss 2.0000, error 75.00%, rate 0.01, 1,234 images/s",
+        "step 10 (epoch 0.50): loss 2.0000, error 75.00%, learning rate 0.01, 1,234 images/s",
         "step 20 (epoch 1.00): test loss 1.5000, error 50.00% (top 5 25.00%)",
         "  mean |w|, mean |step|: conv1 8.0e-02 1.0e-03",
     ]
