@@ -107,7 +107,7 @@ def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.L
 def log_probabilities(
     model: Net, data: ConfigDict, mesh: Mesh, split_units: bool = False
 ) -> jax.stages.Wrapped:
-    """Compile ``(params, images, statistics, views) -> log of the softmax, averaged over the views``.
+    """Compile ``(params, images, statistics, views) -> log of the mean probabilities over the views``.
 
     Images are uint8 of shape (batch, height, width, 3). The result is float32 of shape (batch, classes).
     ``views`` is 1 (the centre) or 10, see `fixed_views`. ``split_units`` is described in `param_specs`.
