@@ -96,7 +96,7 @@ def test_evaluate_refuses_what_does_not_exist_or_match(trained, args, message, c
 def test_evaluate_writes_json(trained, tmp_path, capfd):
     status = main(["evaluate", f"--workdir={trained}", "--views=10", f"--json={tmp_path / 'r.json'}"])
     assert status == 0
-    assert "360 examples, 10 view(s), 1 net(s)" in capfd.readouterr().out
+    assert "360 examples, 10 view(s), 1 network(s)" in capfd.readouterr().out
     record = json.loads((tmp_path / "r.json").read_text())
     assert list(record) == ["split", "views", "examples", "loss", "top1_error", "top5_error", "checkpoints"]
     assert record["checkpoints"] == [{"workdir": str(trained), "step": 40}]
@@ -108,7 +108,7 @@ def test_evaluate_takes_several_workdirs_and_data_from_elsewhere(trained, tmp_pa
          f"--config.data.cache_dir={tmp_path}"]
     )  # fmt: skip
     assert status == 0
-    assert "validation: 144 examples, 1 view(s), 2 net(s)" in capfd.readouterr().out
+    assert "validation: 144 examples, 1 view(s), 2 network(s)" in capfd.readouterr().out
     assert list(tmp_path.glob("sklearn-digits-*/data.json"))
 
 
@@ -128,7 +128,7 @@ def test_prepare_checks_a_cache_and_rebuilds_it_with_force(tmp_path, capfd):
     args = ["prepare", TINY, f"--config.data.cache_dir={tmp_path}"]
     assert main(args) == 0
     assert main(args) == 0
-    assert "nothing to prepare: it is there, and every checksum holds" in capfd.readouterr().out
+    assert "nothing to prepare: the cache exists, and every checksum is right" in capfd.readouterr().out
     (cut,) = tmp_path.glob("*/train-00000.images")
     cut.write_bytes(b"")
     assert main(args) == 2

@@ -49,14 +49,14 @@ def test_nothing_is_mirrored_without_flip(data):
     assert not corners_and_mirrors(views(data))[2].any()
 
 
-def test_the_centre_alone_without_random_crops(data):
+def test_without_random_crops_only_the_centre_is_used(data):
     data.random_crops = False
     top, left, mirrored = corners_and_mirrors(views(data))
     assert (set(top), set(left)) == ({1}, {1})
     assert not mirrored.any()
 
 
-def test_draws_depend_on_the_position_and_the_step_alone(data):
+def test_draws_depend_only_on_the_position_and_the_step(data):
     data.color_noise = 0.1
     stats = Statistics(ZERO.mean_HxWx3, np.eye(3, dtype=np.float32))
     whole = views(data, stats, noise=0.1)
@@ -73,7 +73,7 @@ def test_32_images_share_a_crop_as_in_the_authors_code(data):
     assert len(set(draws)) > 1
 
 
-def test_crops_of_a_random_area_and_shape_as_torchvisions(data):
+def test_crops_of_random_area_and_shape_are_like_those_of_torchvision(data):
     data.crop_scale, data.image_size = (0.08, 1.0), 64
     positions = np.stack(
         np.broadcast_arrays(*np.meshgrid(np.arange(64), np.arange(64), indexing="ij"), 7), -1
@@ -83,7 +83,7 @@ def test_crops_of_a_random_area_and_shape_as_torchvisions(data):
     found = views(data, stats, images=images)
     assert found.shape == (B, 8, 8, 3)
     np.testing.assert_allclose(found[..., 2], 7, atol=1e-3)  # nothing is lost or added
-    # The slopes say how large each box is: eight pixels of the view are its height, and its width.
+    # The slopes give the size of each box: its height and width are those of eight pixels of the view.
     height, width = (
         8 * np.abs(np.diff(found[..., i], axis=i + 1)[:, 2:-2, 2:-2]).mean((1, 2)) for i in (0, 1)
     )
@@ -118,7 +118,7 @@ def test_colour_shifts_an_image_by_the_components_times_alpha(data):
     np.testing.assert_allclose(np.cov(many.T), 0.01 * covariance, rtol=0.15)
 
 
-def test_the_papers_reading_scales_by_the_variance():
+def test_the_literal_reading_of_the_paper_scales_by_the_variance():
     covariance = np.diag([4.0, 9.0, 16.0])
     lengths = {
         reading: np.linalg.norm(statistics(np.zeros((1, 1, 3)), covariance, reading).color_3x3, axis=1)

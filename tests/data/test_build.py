@@ -1,4 +1,4 @@
-"""Building a cache: the same bytes whatever interrupts it, and never a part of them."""
+"""A build gives the same bytes after any interruption, and never an incomplete cache."""
 
 import itertools
 import os
@@ -24,7 +24,7 @@ from tests.conftest import CONFIGS
 
 @pytest.fixture
 def folder(tmp_path):
-    """120 images of two classes, of noise, which does not compress."""
+    """A folder of 120 images in two classes. They show noise, which does not compress."""
     draws = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def data(tiny, tmp_path, folder, monkeypatch):
-    """About twelve shards of ten images each, for two processes."""
+    """Settings for about twelve shards of ten images each, which two processes would share."""
     monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 10 * 3 * 32**2)
     monkeypatch.setattr(workers, "_WORTH_A_PROCESS", 10 * 3 * 32**2)
     tiny.data.source = f"folder:{folder}"
@@ -49,17 +49,17 @@ def contents(path):
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
-def made(data, name):
-    """The files of a cache that one process builds elsewhere without interruption."""
+def built_elsewhere(data, name):
+    """Return the files of a cache that one process builds in another directory without interruption."""
     elsewhere = data.copy_and_resolve_references()
     elsewhere.cache_dir = str(Path(data.cache_dir).with_name(name))
     return contents(open_cache(elsewhere, print).directory)
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_many_processes_write_the_bytes_of_one(data, encoding, monkeypatch):
+def test_several_processes_write_the_same_bytes_as_one(data, encoding, monkeypatch):
     data.encoding = encoding
-    expected = made(data, "undisturbed")
+    expected = built_elsewhere(data, "undisturbed")
     assert len([name for name in expected if name.endswith(".images")]) >= 12
     monkeypatch.setattr(workers, "cores", lambda: 3)
     assert contents(open_cache(data, print).directory) == expected
@@ -79,8 +79,8 @@ def test_images_and_labels_belong_together(data, folder):
     assert [int(found.labels[split][row]) for split, row in positions] == [1]
 
 
-def cut_off_after(monkeypatch, shards, error):
-    """Make the build raise an error in the middle of the shard after so many."""
+def interrupt_after(monkeypatch, shards, error):
+    """Make the build raise an error in the middle of a shard, after ``shards`` complete ones."""
     write, written = workers.Work.write, []
 
     def dies(self, part, check):
@@ -101,23 +101,23 @@ def cut_off_after(monkeypatch, shards, error):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_it_resumes_after_an_interruption(data, error, monkeypatch):
-    expected = made(data, "undisturbed")
+def test_a_build_resumes_after_an_interruption(data, error, monkeypatch):
+    expected = built_elsewhere(data, "undisturbed")
     path = cache_path(data)
     with monkeypatch.context() as patch:
-        first = cut_off_after(patch, 5, error)
+        first = interrupt_after(patch, 5, error)
         kind = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError
         with pytest.raises(kind) as raised:
             open_cache(data, print)
     if isinstance(error, OSError):
-        advice = "No space left on device): make room there and run the same command again to continue"
+        advice = "No space left on device): free some space there and run the same command again to continue"
         assert advice in str(raised.value)
     assert not path.exists()
     building = path.with_name(f"{path.name}.building")
     assert sorted(file.name for file in building.iterdir()) == sorted(part.images_name for part in first)
     said = []
     with monkeypatch.context() as patch:
-        second = cut_off_after(patch, 1000, error)
+        second = interrupt_after(patch, 1000, error)
         open_cache(data, said.append)
     assert len(first) == 5
     assert not set(first) & set(second)
@@ -128,7 +128,7 @@ def test_it_resumes_after_an_interruption(data, error, monkeypatch):
 
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, part, monkeypatch):
-    """Of the small files, the one that comes after that part of the others is truncated."""
+    """The disk is full after the fraction ``part`` of the small files: the next one is truncated."""
     kind = type(epath.Path("/"))
     write_bytes, written, number = kind.write_bytes, [], None
 
@@ -142,7 +142,7 @@ def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, part, monkeyp
     monkeypatch.setattr(workers, "cores", lambda: 1)
     with monkeypatch.context() as patch:
         patch.setattr(kind, "write_bytes", may_be_full)
-        expected = made(data, "undisturbed")
+        expected = built_elsewhere(data, "undisturbed")
         number = round(part * (len(written) - 1))
         written.clear()
         with pytest.raises(UserError, match="No space left on device"):
@@ -153,10 +153,10 @@ def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, part, monkeyp
 
 
 def test_files_damaged_by_a_power_cut_are_written_again(data, monkeypatch):
-    expected = made(data, "undisturbed")
+    expected = built_elsewhere(data, "undisturbed")
     path = cache_path(data)
     with monkeypatch.context() as patch:
-        cut_off_after(patch, 5, KeyboardInterrupt())
+        interrupt_after(patch, 5, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             open_cache(data, print)
     results = sorted(path.with_name(f"{path.name}.parts").glob("*.npz"))
@@ -166,9 +166,9 @@ def test_files_damaged_by_a_power_cut_are_written_again(data, monkeypatch):
     assert contents(open_cache(data, print).directory) == expected
 
 
-def test_it_starts_from_scratch_when_the_images_have_changed(data, folder, monkeypatch):
+def test_a_build_starts_from_scratch_when_the_images_have_changed(data, folder, monkeypatch):
     with monkeypatch.context() as patch:
-        cut_off_after(patch, 5, KeyboardInterrupt())
+        interrupt_after(patch, 5, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             open_cache(data, print)
     (folder / "cat" / "00.png").unlink()
@@ -177,9 +177,9 @@ def test_it_starts_from_scratch_when_the_images_have_changed(data, folder, monke
     assert not any(line.startswith("resuming") for line in said)
 
 
-def test_images_that_were_replaced_by_others_of_their_size_are_read_again(data, folder, monkeypatch):
+def test_images_that_were_replaced_by_others_of_the_same_size_are_read_again(data, folder, monkeypatch):
     with monkeypatch.context() as patch:
-        cut_off_after(patch, 5, KeyboardInterrupt())
+        interrupt_after(patch, 5, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             open_cache(data, print)
     path = folder / "cat" / "00.png"
@@ -210,7 +210,7 @@ def many(data, folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_resumes_and_no_process_stays(many, tmp_path):
+def test_a_killed_build_resumes_and_leaves_no_process(many, tmp_path):
     """SIGKILL to the command and its workers, a little later each time."""
     killed = 0
     while True:
@@ -222,7 +222,7 @@ def test_killed_at_any_moment_it_resumes_and_no_process_stays(many, tmp_path):
             process.communicate(timeout=0.2 + 0.5 * killed)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()  # to the end of its output: until no process holds it
+            process.communicate()  # reads to the end of the output, when no process holds it
             killed += 1
         assert process.returncode in (0, -signal.SIGKILL)
         if process.returncode == 0:
@@ -239,7 +239,7 @@ def wait_for_line(stream, start):
 
 @pytest.mark.slow
 def test_ctrl_c_prints_one_line(many, tmp_path):
-    """It reaches all processes of the terminal, while they start and while they work."""
+    """Ctrl-C reaches all processes of the terminal, while they start and while they work."""
     for seconds in (0.0, 0.3, 1.0):
         process = subprocess.Popen(
             command(many, tmp_path / str(seconds)),
@@ -272,7 +272,7 @@ def test_a_script_without_a_guard_may_prepare(many, tmp_path):
 
 @pytest.fixture
 def odd_folder(tmp_path):
-    """Every kind of image: one class of good ones, one of broken ones."""
+    """A folder with every kind of image: a class of good ones, and a class of broken ones."""
     for name, (content, _) in odd_images.good().items():
         for i in range(8):
             path = tmp_path / "odd" / "good" / f"{i}_{name}"
@@ -300,12 +300,12 @@ def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
         assert set(labels) == {1}  # good, the second of the classes
 
 
-def test_too_many_broken_images_stop_it_and_a_higher_limit_resumes(data, odd_folder):
+def test_too_many_broken_images_stop_a_build_and_a_higher_limit_resumes_it(data, odd_folder):
     data.source, data.max_broken = f"folder:{odd_folder}", 0.001
     with pytest.raises(UserError, match=r"can't be read, more than config.data.max_broken = 0.001") as error:
         open_cache(data, print)
-    named = Path(str(error.value).split("; ")[1].split(" names")[0])
-    assert named.read_text().startswith(f"{odd_folder}/broken/")
+    listed = Path(str(error.value).split("the images that ")[1].split(" lists")[0])
+    assert listed.read_text().startswith(f"{odd_folder}/broken/")
     assert not cache_path(data).exists()
     data.max_broken = 0.1
     said = []
@@ -349,7 +349,7 @@ def test_only_force_rebuilds_a_damaged_cache(data):
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_force_that_is_killed_between_its_renames(data, renames, monkeypatch):
+def test_a_forced_build_that_is_killed_between_its_renames_can_be_repeated(data, renames, monkeypatch):
     path = open_cache(data, print).directory
     expected, rename, count = contents(path), Path.rename, itertools.count()
 
@@ -367,16 +367,16 @@ def test_force_that_is_killed_between_its_renames(data, renames, monkeypatch):
     assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
 
 
-def test_a_directory_that_cannot_be_written(data, tmp_path):
+def test_a_directory_that_cannot_be_written_is_refused(data, tmp_path):
     (tmp_path / "file").write_text("")
     data.cache_dir = str(tmp_path / "file")
-    with pytest.raises(UserError, match=r"can't be made \(.*\): take another"):
+    with pytest.raises(UserError, match=r"can't be written \(.*\): take another"):
         open_cache(data, print)
 
 
-def test_room_is_checked_before_it_begins(data, monkeypatch):
+def test_disk_space_is_checked_before_a_build_begins(data, monkeypatch):
     monkeypatch.setattr(workers.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100 * 3 * 32**2}))
-    with pytest.raises(UserError, match=r"needs 369 kB, but .* has 307 kB free: make room"):
+    with pytest.raises(UserError, match=r"needs 369 kB, but .* has 307 kB free: free some space"):
         open_cache(data, print)
     assert not list(Path(data.cache_dir).rglob("*.images"))
 
@@ -389,11 +389,11 @@ def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
         folder, "_read", lambda names, labels, i: read(names, [label + 1 for label in labels], i)
     )
     monkeypatch.setattr(workers, "cores", lambda: 1)
-    with pytest.raises(UserError, match="has the label 2, of 2 classes"):
+    with pytest.raises(UserError, match="has the label 2, but labels must be from 0 to 1"):
         open_cache(data, print)
 
 
-def test_a_cache_that_was_removed_beside_results_that_a_kill_left(data):
+def test_a_removed_cache_is_built_again_despite_the_remains_of_a_killed_build(data):
     path = open_cache(data, print).directory
     expected = contents(path)
     with pytest.MonkeyPatch.context() as patch:

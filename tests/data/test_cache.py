@@ -33,7 +33,7 @@ def test_digits_hold_out_a_stratified_fifth_and_a_tenth(data):
     )
 
 
-def test_no_validation_gives_all_to_training(data):
+def test_without_validation_all_examples_are_for_training(data):
     data.validation = 0.0
     assert open_cache(data, print).info.splits == {"train": 1437, "test": 360}
 
@@ -52,7 +52,7 @@ def test_a_second_run_reads_what_the_first_one_wrote(data, monkeypatch):
     assert open_cache(data, print).info.fingerprint == first.info.fingerprint
 
 
-def test_a_jpeg_cache_holds_nearly_the_raw_one(data):
+def test_a_jpeg_cache_is_close_to_the_raw_one(data):
     data.image_size = 32
     raw = open_cache(data, print)
     data.encoding = "jpeg"
@@ -67,7 +67,7 @@ def test_a_jpeg_cache_holds_nearly_the_raw_one(data):
     "name", ["data.json", "manifest.json", "train-00000.images", "test.labels.npy", "mean_image.npy"]
 )
 @pytest.mark.parametrize("damage", ["cut", "changed", "removed"])
-def test_damage_is_reported_and_not_changed(data, name, damage):
+def test_damage_is_reported_and_the_file_is_not_changed(data, name, damage):
     path = open_cache(data, print).directory / name
     content = bytearray(path.read_bytes())
     if damage == "removed":
@@ -81,21 +81,21 @@ def test_damage_is_reported_and_not_changed(data, name, damage):
     assert (path.read_bytes() if path.exists() else None) == before
 
 
-def test_a_large_caches_images_are_checked_when_prepare_looks(data, monkeypatch):
+def test_the_images_of_a_large_cache_are_verified_only_by_prepare(data, monkeypatch):
     monkeypatch.setattr(cache_lib, "_QUICK", 1000)
     path = open_cache(data, print).directory / "train-00000.images"
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
     open_cache(data, print)
-    with pytest.raises(UserError, match=r"train-00000.images holds other bytes"):
+    with pytest.raises(UserError, match=r"train-00000.images has a wrong checksum"):
         load(cache_path(data), whole=True)
-    os.truncate(path, 5000)  # a copy that was cut off is found at once, at any size
+    os.truncate(path, 5000)  # a truncated file is found at each opening, at any size
     with pytest.raises(UserError, match=r"train-00000.images has 5,000 of 248,256 bytes"):
         open_cache(data, print)
 
 
-def test_info_survives_a_workdir(data, tmp_path):
+def test_info_is_read_as_it_was_saved(data, tmp_path):
     info = open_cache(data, print).info
     info.save(tmp_path)
     again = DataInfo.load(tmp_path)
@@ -117,7 +117,7 @@ def test_the_split_to_test_on_is_test_or_validation_or_the_one_named(data):
         without_test.test_split("test")
     only_train = dataclasses.replace(info, splits={"train": 9})
     assert only_train.test_split("train") == "train"
-    with pytest.raises(NoTestSplit, match=r"config\.data\.validation sets some apart"):
+    with pytest.raises(NoTestSplit, match=r"set config\.data\.validation to hold some out"):
         only_train.test_split()
 
 

@@ -12,6 +12,6 @@ def test_wordnet_ids_have_words():
 
 
 @pytest.mark.parametrize("name", ["words.txt", "synset_words.txt", "LOC_synset_mapping.txt"])
-def test_a_data_sets_own_words_come_first(name, tmp_path):
+def test_words_in_the_folder_take_precedence(name, tmp_path):
     (tmp_path / name).write_text("n00000001\ta thing, an object\nn00000002 another\n")
     assert words_of(("n00000001", "n00000002"), tmp_path) == ("a thing, an object", "another")

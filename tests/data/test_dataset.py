@@ -1,4 +1,4 @@
-"""From the settings to a cache: which one they name, and what is known without opening it."""
+"""The cache that belongs to the settings, and what is known without opening it."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_other_settings_make_another_cache(data, key, value):
     assert first.info.fingerprint != second.info.fingerprint
 
 
-def test_a_relative_folder_is_another_one_elsewhere(data, tmp_path, monkeypatch):
+def test_a_relative_folder_depends_on_the_working_directory(data, tmp_path, monkeypatch):
     data.source = "folder:mine"
     paths = set()
     for name in ("a", "b"):

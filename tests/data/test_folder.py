@@ -1,4 +1,4 @@
-"""Folders of images in any layout. A folder that is not complete is refused in one line."""
+"""Folders of images in any layout. An incomplete folder is refused in one line."""
 
 import os
 import shutil
@@ -82,7 +82,7 @@ def test_test_images_without_labels_are_left_out(tmp_path):
     assert list(open_source(f"folder:{tmp_path}", 0.1, 0.1).splits) == ["train", "validation"]
 
 
-def test_links_and_names_of_all_kinds(tmp_path):
+def test_links_and_names_that_are_not_utf8(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 5)
     (tmp_path / "cat" / "up").symlink_to(tmp_path)
@@ -106,7 +106,7 @@ def test_files_without_an_image_suffix_are_ignored(tmp_path):
     assert sum(map(len, source.splits.values())) == 10
 
 
-def test_the_version_follows_the_files(tmp_path):
+def test_the_version_changes_with_the_files(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "here" / name, 5)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
@@ -156,13 +156,13 @@ def strange_class(root):
         (no_folder, "nothing is not a folder"),
         (no_classes, "has no images: put a folder of images for each class"),
         (no_images, "has no images"),
-        (one_class, "has images of one class, cat: two are needed"),
-        (no_train, "has validation, but no train"),
-        (flat_val, "val has no folders of images, one for each class"),
-        (strange_class, "has fish, but train does not"),
+        (one_class, "has images of only one class, cat: add another one"),
+        (no_train, "has a folder for validation, but none for training: add .*/train"),
+        (flat_val, "val has no folders of images: put one for each class into it"),
+        (strange_class, "has the class fish, but train does not"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
-def test_a_folder_that_cannot_be_learned_from(make, message, tmp_path):
+def test_unsuitable_folders_are_refused(make, message, tmp_path):
     with pytest.raises(UserError, match=message):
         open_source(f"folder:{make(tmp_path)}", 0.1, 0.1)

@@ -1,4 +1,4 @@
-"""From any image file to a square of RGB: every kind against the scene it shows."""
+"""Image files of every kind become the right square of RGB."""
 
 import io
 import os
@@ -26,7 +26,7 @@ def originals():
 
 
 def two_steps(image, size):
-    """Section 2 to the letter: rescale the whole image, then cut whole pixels out."""
+    """Follow section 2 literally: rescale the whole image, then cut out whole pixels."""
     short = min(image.size)
     scaled = image.resize([round(side * size / short) for side in image.size], Image.Resampling.BOX)
     left, top = (scaled.width - size) // 2, (scaled.height - size) // 2
@@ -34,24 +34,24 @@ def two_steps(image, size):
 
 
 @pytest.mark.parametrize("name", odd_images.good())
-def test_any_kind_of_image_comes_out_as_right_rgb(name):
+def test_every_kind_of_image_becomes_the_right_rgb(name):
     content, expected = odd_images.good()[name]
     found, enlarged = images.square(content, 20)
     assert (found.shape, found.dtype, enlarged) == ((20, 20, 3), np.uint8, False)
-    # The edges of the quarters and JPEG's halved colours apart, the same but for rounding.
+    # Equal up to rounding, except at the edges of the quarters and where JPEG halves the colours.
     difference = np.abs(found.astype(int) - two_steps(Image.fromarray(expected), 20))
     assert np.median(difference) <= 3
     assert difference.mean() < 6
 
 
 @pytest.mark.parametrize("name", odd_images.broken())
-def test_what_is_no_whole_image_is_said_to_be_broken(name):
+def test_broken_images_are_reported(name):
     with pytest.raises(images.BadImage, match=r"."):
         images.square(odd_images.broken()[name], 20)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_every_turn_of_exif_is_undone(turn):
+def test_every_exif_orientation_is_undone(turn):
     stored = {
         1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
         5: lambda x: x.swapaxes(0, 1), 6: lambda x: np.rot90(x), 7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
@@ -64,7 +64,7 @@ def test_every_turn_of_exif_is_undone(turn):
     np.testing.assert_array_equal(images.square(content, 20)[0], expected)
 
 
-def test_a_small_image_grows_smoothly():
+def test_a_small_image_is_enlarged_smoothly():
     slope = np.broadcast_to(np.linspace(0, 255, 8)[None, :, None], (8, 8, 3)).astype(np.uint8)
     found, enlarged = images.square(slope, 32)
     assert enlarged
@@ -91,7 +91,7 @@ def test_a_square_of_the_size_is_untouched():
 def test_shrinking_is_antialiased():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
-    assert images.square(stripes, 32)[0].std() < 1  # grey, no stripes of its own
+    assert images.square(stripes, 32)[0].std() < 1  # uniform grey without stripes
 
 
 def test_imagenets_photographs_agree_with_pillows_own_resize_and_crop(originals):
@@ -106,7 +106,7 @@ def test_imagenets_photographs_agree_with_pillows_own_resize_and_crop(originals)
     assert max(differences) < 2
 
 
-def test_large_photographs_are_decoded_at_half_the_size_without_a_trace(originals):
+def test_decoding_large_photographs_at_half_the_size_changes_little(originals):
     with Image.open(originals[0]) as image:
         large = image.convert("RGB").resize((1999, 1501), Image.Resampling.BICUBIC)
     content = io.BytesIO()
@@ -116,7 +116,7 @@ def test_large_photographs_are_decoded_at_half_the_size_without_a_trace(original
         assert np.abs(found - two_steps(whole, 256)).mean() < 1
 
 
-def test_the_caches_jpegs_are_near_their_images(originals):
+def test_jpegs_of_the_cache_are_close_to_their_images(originals):
     image = images.square(originals[0].read_bytes(), 256)[0]
     decoded = np.empty_like(image)
     images.decode_into(decoded, images.encode(image))

@@ -40,7 +40,7 @@ def test_every_example_once_and_in_order(cache, batch_size, shards):
     assert sum(map(len, batches)) - 144 < len(batches[0])
 
 
-def test_an_abandoned_loader_ends(tiny, cache):
+def test_closing_a_loader_ends_its_threads(tiny, cache):
     def loading():
         return [thread.name for thread in threading.enumerate() if thread.name.startswith("loader")]
 

@@ -5,7 +5,7 @@ import numpy as np
 from alexnet_jax.data.sampler import batch_rows, permutation
 
 
-def test_never_changes():
+def test_the_permutation_never_changes():
     # If this fails, runs can't be resumed: they would see the examples in another order.
     assert permutation(10, seed=1, epoch=2).tolist() == GOLDEN
 

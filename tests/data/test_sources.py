@@ -1,4 +1,4 @@
-"""The registry of sources, and the splits that a data set does not have itself."""
+"""The registry of sources, and the splits that a data set lacks."""
 
 import inspect
 import re
@@ -21,7 +21,7 @@ FORMS = f"{', '.join(_others)} or {_last}"
 
 
 @pytest.mark.parametrize("name", ["tfds:", "folder:", "sklearn:iris", "sklearn:", "digits", ""])
-def test_a_source_that_does_not_exist(name, tmp_path):
+def test_a_source_that_does_not_exist_is_refused(name, tmp_path):
     message = f"config.data.source is {name!r}, but must be {FORMS}"
     with pytest.raises(UserError, match=re.escape(message)):
         open_source(name, 0.0, 0.1)
@@ -30,7 +30,7 @@ def test_a_source_that_does_not_exist(name, tmp_path):
     assert not list(tmp_path.iterdir())
     assert not sources.may_change(name)
     assert sources.known_examples(name, 0.1) is None
-    assert sources.identity(name) == sources.short_name(name) == name  # to name a cache raises nothing
+    assert sources.identity(name) == sources.short_name(name) == name  # so naming a cache raises nothing
 
 
 def test_a_folder_is_the_same_from_any_directory(tmp_path, monkeypatch):
@@ -66,12 +66,12 @@ def test_a_folder_may_change_under_the_same_name():
         ("folder:mine", 0.1, None),
     ],
 )
-def test_sizes_that_are_known_without_the_data(name, validation, examples):
+def test_sizes_of_data_sets_that_are_not_prepared(name, validation, examples):
     assert sources.known_examples(name, validation) == examples
 
 
 def squares(name, validation, test):
-    """A source of 40 images of one colour each."""
+    """Return a source of 40 images of one colour each."""
 
     def read(i):
         return Example(str(i), i % 2, lambda: np.full((8, 8, 3), i, np.uint8))
@@ -80,7 +80,7 @@ def squares(name, validation, test):
     return Source(f"squares:{name}", "1", ("even", "odd"), splits)
 
 
-def test_a_new_kind_of_source_needs_an_entry_alone(tiny, tmp_path, monkeypatch):
+def test_a_new_kind_of_source_needs_only_an_entry(tiny, tmp_path, monkeypatch):
     calls = []
 
     def download(name, say):
@@ -113,7 +113,7 @@ def test_no_other_module_knows_the_prefixes():
     assert named == {'config/settings.py: "tfds:imagenet2012",'}  # the default of config.data.source
 
 
-def test_half_of_what_tfds_has_for_training_alone_for_testing(tmp_path, monkeypatch):
+def test_a_tfds_data_set_that_has_only_a_training_split_is_split(tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         fill(tmp_path / "train" / name, 50)
     everything_of = open_source(f"folder:{tmp_path}", 0.0, 0.1)
@@ -124,6 +124,6 @@ def test_half_of_what_tfds_has_for_training_alone_for_testing(tmp_path, monkeypa
     assert all(everything(splits[name]) == everything(again[name]) for name in splits)
 
 
-def test_more_validation_than_there_is():
+def test_more_validation_examples_than_the_data_has_are_refused():
     with pytest.raises(UserError, match="only 1437 training examples"):
         open_source("sklearn:digits", 1437.0, 0.1)

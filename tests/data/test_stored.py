@@ -27,7 +27,7 @@ def test_any_rows_in_any_order_from_many_files(data, monkeypatch):
         found.images["train"][[1293]]
 
 
-def test_damage_while_it_is_read_is_an_error(data):
+def test_damage_that_is_found_while_reading_is_an_error(data):
     data.encoding, data.image_size = "jpeg", 16
     found = open_cache(data, print)
     path = found.directory / "train-00000.images"

@@ -1,4 +1,4 @@
-"""Data sets of TFDS in both formats. One that is not complete is refused in one line."""
+"""Data sets of TFDS in both formats. An incomplete one is refused in one line."""
 
 import shutil
 import struct
@@ -32,7 +32,7 @@ def record(content):
 
 @pytest.fixture
 def tfrecords(cifar10_dir, tmp_path):
-    """The first few images of CIFAR-10, over and over, as TFDS writes them by default."""
+    """A folder of TFRecords, TFDS's default format, that repeat the first 50 images of CIFAR-10."""
     there = Path(cifar10_dir) / "cifar10" / "3.0.2"
     source = tfds.builder_from_directory(there).as_data_source(split="test").data_source
     here = tmp_path / "cifar10" / "3.0.2"
@@ -60,11 +60,11 @@ def test_tfrecords_are_read_without_tensorflow(tfrecords, cifar10_dir, monkeypat
         assert (found[i].label, found[i].content()) == (expected[i].label, expected[i].content())
 
 
-def test_truncated_tfrecords(tfrecords, monkeypatch):
+def test_truncated_tfrecords_are_refused(tfrecords, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfrecords))
     path = next(tfrecords.rglob("*-test.tfrecord*"))
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(UserError, match="was cut off"):
+    with pytest.raises(UserError, match="is truncated"):
         open_source("tfds:cifar10", 0.0, 0.1)
 
 
@@ -97,7 +97,7 @@ def test_a_version_in_the_name(cifar10_dir, monkeypatch):
         ),
     ],
 )
-def test_a_data_set_that_is_not_prepared(name, message, monkeypatch, tmp_path):
+def test_a_data_set_that_is_not_prepared_is_refused(name, message, monkeypatch, tmp_path):
     monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match=message):

@@ -53,10 +53,10 @@ def test_an_ensemble_averages_probabilities(trained, cache):
     assert result.loss == pytest.approx(-np.log(right).mean(), rel=1e-5)
 
 
-def test_a_diverged_net_has_no_error_rate(trained, cache):
+def test_a_diverged_network_has_no_error_rate(trained, cache):
     net = restore(trained)
     broken = dataclasses.replace(net, params=jax.tree.map(lambda x: x * np.nan, net.params))
-    with pytest.raises(RunError, match="the loss on test is nan: the net has diverged"):
+    with pytest.raises(RunError, match="the loss on test is nan, so the network has diverged"):
         error_rates([partial(broken.log_probabilities, views=1)], cache, "test", 1, 64, net.mesh)
 
 
@@ -79,7 +79,7 @@ def test_evaluate_takes_workdirs_and_networks(trained):
     ]
 
 
-def test_evaluate_refuses_what_makes_no_sense(trained, tmp_path):
+def test_evaluate_refuses_wrong_arguments(trained, tmp_path):
     net = alexnet_jax.restore(trained)
     with pytest.raises(ValueError, match="views must be 1 or 10, not 5"):
         alexnet_jax.evaluate(net, views=5)

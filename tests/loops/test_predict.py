@@ -1,4 +1,4 @@
-"""Names for photographs: what the net says of them, in text, JSON and a picture."""
+"""Predictions for photographs, as text, as JSON and as a picture."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests import odd_images
 
 @pytest.fixture
 def digits(trained, tmp_path):
-    """Twenty of the test split's images as files, in two folders."""
+    """Save twenty images of the test split as files in two folders."""
     images = open_cache(restore(trained).config.data, print).images["test"][:20]
     for i, image in enumerate(images):
         path = tmp_path / "digits" / str(i % 2) / f"{i:02}.png"
@@ -30,7 +30,7 @@ def digits(trained, tmp_path):
 
 
 @pytest.mark.parametrize("views", [1, 10])
-def test_guesses_are_the_nets_five_most_probable_classes(trained, digits, views, tmp_path, capfd):
+def test_guesses_are_the_five_most_probable_classes(trained, digits, views, tmp_path, capfd):
     folder, images = digits
     out = tmp_path / "out.json"
     assert main(["predict", f"--workdir={trained}", f"--views={views}", f"--json={out}", str(folder)]) == 0
@@ -48,7 +48,7 @@ def test_guesses_are_the_nets_five_most_probable_classes(trained, digits, views,
     assert lines[1].split() == [f"{found[0]['top5'][0]['probability']:.2%}", found[0]["top5"][0]["name"]]
 
 
-def test_what_is_no_image_is_named_and_the_others_are_done(trained, digits, tmp_path, capfd):
+def test_files_that_are_no_images_are_named_and_the_others_are_classified(trained, digits, tmp_path, capfd):
     folder, _ = digits
     (tmp_path / "empty").mkdir()
     for name, content in odd_images.broken().items():
@@ -68,7 +68,7 @@ def test_what_is_no_image_is_named_and_the_others_are_done(trained, digits, tmp_
     assert "nothing.jpg is left out: No such file" in err
 
 
-def test_any_kind_of_image_has_a_name(trained, tmp_path, capfd):
+def test_every_kind_of_image_is_classified(trained, tmp_path, capfd):
     for name, (content, _) in odd_images.good().items():
         (tmp_path / name).write_bytes(content)
     assert main(["predict", f"--workdir={trained}", str(tmp_path)]) == 0
@@ -124,7 +124,7 @@ def test_a_picture_shows_the_first_images_if_there_are_too_many(trained, digits,
         (["--workdir=W", "x.jpg", "--config.seed=1"], "predict takes no --config.KEY=VALUE"),
     ],
 )
-def test_mistakes_are_one_line(args, message, capfd):
+def test_mistakes_are_reported_in_one_line(args, message, capfd):
     assert main(["predict", *args]) == 2
     assert message in capfd.readouterr().err
 

@@ -14,5 +14,5 @@ def test_prepare_returns_the_cache_and_verifies_it(tiny, tmp_path):
     assert again.info.fingerprint == cache.info.fingerprint
     assert lines[-2:] == [
         f"verifying every byte of {cache.directory}",
-        "nothing to prepare: it is there, and every checksum holds",
+        "nothing to prepare: the cache exists, and every checksum is right",
     ]

@@ -1,4 +1,4 @@
-"""A run from beginning to end: what it writes, how it stops, and that a resumed run is the same run."""
+"""A run from beginning to end: its files, how it stops, and that a resumed run gives the same result."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def same_bits(a, b):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_workdir_holds_what_the_contract_says(trained):
+def test_a_workdir_holds_the_documented_files(trained):
     names = {path.name.partition(".tfevents")[0] for path in trained.iterdir()}
     assert names == {
         "config.json",
@@ -57,7 +57,7 @@ def test_a_workdir_holds_what_the_contract_says(trained):
     }  # fmt: skip
     assert [record["step"] for record in lines(trained, "train")] == [10, 20, 30, 40]
     assert last["epoch"] == pytest.approx(40 / 80)
-    # the cut at epoch 0.3 is step 24, in the middle of an interval; a line tells the last rate
+    # the boundary at epoch 0.3 is step 24, in the middle of an interval; a line has the last learning rate
     assert [r["learning_rate"] for r in lines(trained, "train")] == pytest.approx([0.02, 0.02, 0.002, 0.002])
     evals = lines(trained, "eval")
     assert [record["step"] for record in evals] == [20, 40]
@@ -70,7 +70,7 @@ def test_a_workdir_holds_what_the_contract_says(trained):
     assert json.loads((trained / "config.json").read_text())["net"]["layers"][0]["type"] == "Conv"
 
 
-def test_it_learns(tiny, tmp_path):
+def test_a_run_learns(tiny, tmp_path):
     tiny.num_steps = tiny.eval_every = 600
     tiny.schedule.boundaries = (6.0,)
     tiny.checkpoint_every = 600
@@ -93,7 +93,7 @@ def test_stopped_and_resumed_is_the_same_run(tiny, trained, tmp_path, capsys):
     assert "is trained to its end, step 40" in capsys.readouterr().out
 
 
-def test_what_is_done_again_is_written_once(tiny, trained, tmp_path):
+def test_repeated_steps_are_logged_once(tiny, trained, tmp_path):
     tiny.checkpoint_every = 25
     tiny.eval_every = 35
     tiny.num_steps = 25
@@ -119,19 +119,20 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(restore(tmp_path).params)))
 
 
-def test_plateau_resumes_with_what_it_had_seen(tiny, tmp_path, capsys):
-    """Its memory is in the checkpoint: cuts come where they would have come."""
+def test_plateau_resumes_with_its_state(tiny, tmp_path, capsys):
+    """Its state is in the checkpoint, so the learning rate is reduced at the same steps."""
     tiny.schedule.name, tiny.schedule.patience, tiny.schedule.min_improvement = "plateau", 1, 0.9
     tiny.eval_every = tiny.checkpoint_every = 10
     for steps in (20, 90):
         tiny.num_steps = steps
         train(tiny, str(tmp_path))
-    # the first evaluation is no improvement of 0.9, and none after it is
+    # no evaluation is an improvement of 0.9
     found = [record["learning_rate"] for record in lines(tmp_path, "train")]
     assert found == pytest.approx([0.02, 0.002, 0.0002, 0.00002])
     train(tiny, str(tmp_path))
     assert (
-        "trained to its plateaus' end, step 40; other --config.schedule.* resume" in capsys.readouterr().out
+        "trained to its last plateau, step 40; to train for longer, change --config.schedule.*"
+        in capsys.readouterr().out
     )
     tiny.schedule.max_reductions, tiny.num_steps = 9, 50
     train(tiny, str(tmp_path))
@@ -140,7 +141,7 @@ def test_plateau_resumes_with_what_it_had_seen(tiny, tmp_path, capsys):
 
 @pytest.mark.parametrize("left", [[], ["data.json"], ["data.json", "mean_image.npy"], ["checkpoints"]])
 def test_a_start_that_was_killed_can_be_started_again(tiny, trained, tmp_path, left):
-    """Whatever a kill before the first checkpoint leaves; config.json is written last."""
+    """A kill before the first checkpoint may leave any of these files; config.json is written last."""
     for name in left:
         (shutil.copytree if (trained / name).is_dir() else shutil.copy)(trained / name, tmp_path / name)
     if "checkpoints" in left:
@@ -164,7 +165,7 @@ def test_the_last_change_is_logged_for_an_optimizer_without_state(tiny, tmp_path
     )
 
 
-def test_layers_may_be_cut_by_hand(tiny, tmp_path, capsys):
+def test_the_learning_rate_of_a_layer_may_change_when_a_run_resumes(tiny, tmp_path, capsys):
     tiny.num_steps = 10
     train(tiny, str(tmp_path))
     before = restore(tmp_path).params
@@ -190,7 +191,7 @@ def start(*args):
 
 
 def wait_for_step(workdir, step, process):
-    """Until the run has written a line of at least this step."""
+    """Wait until the run has written a line of this step, or has ended."""
     while process.poll() is None:
         metrics = workdir / "metrics.jsonl"
         if metrics.exists() and f'"step": {step}' in metrics.read_text():
@@ -199,14 +200,14 @@ def wait_for_step(workdir, step, process):
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_sigterm_and_ctrl_c_save_and_say_how_to_resume(cache_dir, trained, tmp_path, signum, status):
+def test_sigterm_and_ctrl_c_save_and_print_how_to_resume(cache_dir, trained, tmp_path, signum, status):
     process = start(tmp_path, cache_dir, "--config.num_steps=100000", "--config.checkpoint_every=100000")
     wait_for_step(tmp_path, 20, process)
     process.send_signal(signum)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
     first, last = err.splitlines()
-    assert first == f"{signum.name}: saving; again to stop at once"
+    assert first == f"{signum.name}: saving; a second signal stops at once"
     assert last.startswith(f"alexnet-jax: {signum.name}: saved at step ")
     assert f"resume with: alexnet-jax train --config={RECIPES / 'tiny.py'}" in err
     step = restore(tmp_path).step
@@ -215,9 +216,9 @@ def test_sigterm_and_ctrl_c_save_and_say_how_to_resume(cache_dir, trained, tmp_p
 
 
 @pytest.mark.slow
-def test_ten_kills_and_the_same_bits(cache_dir, tiny, tmp_path, monkeypatch):
+def test_a_run_that_is_killed_ten_times_gives_the_same_bits(cache_dir, tiny, tmp_path, monkeypatch):
     """SIGKILL at ten random moments, in the middle of whatever the run was doing."""
-    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # it runs for longer than it compiles
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # the run takes longer than the compilation
     more = ["--config.num_steps=3000", "--config.checkpoint_every=20", "--config.eval_every=250"]
     moments = random.Random(0)
     reached = []
@@ -257,8 +258,8 @@ def lines_of_a_killed_run(workdir):
     return records
 
 
-def test_a_reader_that_is_gone_does_not_stop_a_run(tmp_path, cache_dir):
-    """As `tee` is after Ctrl-C, which comes to both."""
+def test_a_closed_standard_output_does_not_stop_a_run(tmp_path, cache_dir):
+    """Ctrl-C also ends a `tee` that reads the output."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
@@ -267,12 +268,12 @@ def test_a_reader_that_is_gone_does_not_stop_a_run(tmp_path, cache_dir):
     assert restore(tmp_path).step == 40
 
 
-def test_a_workdir_names_the_config_it_was_made_with(trained, tiny):
+def test_the_config_of_a_workdir_is_that_of_the_run(trained, tiny):
     before = saved.from_json((trained / "config.json").read_text())
     assert saved.changes(before, tiny) == []
 
 
-def test_training_returns_its_end_and_says_when_it_is_there(trained, tiny, tmp_path):
+def test_training_returns_the_last_step_and_result(trained, tiny, tmp_path):
     tiny.num_steps = 2
     done = alexnet_jax.train(tiny, tmp_path / "w")
     assert (done.workdir, done.step) == (str(tmp_path / "w"), 2)

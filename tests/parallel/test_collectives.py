@@ -1,4 +1,4 @@
-"""The proof: a compiled step sends what `expected` allows, and nothing else."""
+"""A compiled step communicates what `expected` lists, and nothing else."""
 
 import dataclasses
 import re
@@ -36,7 +36,7 @@ def sent(config, mesh):
 
 
 def paper(parallelism="towers"):
-    """The paper's net at 224 with 128 images a shard of the data, on 4 x 2 devices."""
+    """Return the paper's network at 224 with 128 images in each shard of the data, for 4 x 2 devices."""
     config = get_config(str(CONFIGS / "alexnet.py"))
     config.batch_size, config.parallelism = 4 * 128, parallelism
     return config
@@ -50,7 +50,7 @@ def small(parallelism="towers", layers=None):
 
 
 def between_towers(gathered, scattered):
-    """The paper's own exchanges, each once, for 128 images a shard of the data, written out."""
+    """List the exchanges between the paper's towers, each once, for 128 images in each shard of the data."""
     into = {"conv3": 128 * 13 * 13 * 256, "fc6": 128 * 6 * 6 * 256, "fc7": 128 * 4096}
     return [
         Collective("all-reduce", ("tower",), ("fc8",), "forward", 128 * 1000 * 4),
@@ -59,7 +59,7 @@ def between_towers(gathered, scattered):
     ]
 
 
-# Half of the kernels and biases, but fc8's bias, which is whole; the loss and the error.
+# Half of the kernels and biases, except fc8's bias, which is whole; and the loss and the error.
 GRADIENTS = Collective("all-reduce", ("data",), PARAMS, "backward", 4 * ((60_965_224 - 1000) // 2 + 1000 + 2))
 
 
@@ -70,14 +70,14 @@ def test_the_papers_net_on_eight_cpu_devices():
 
 
 def test_the_papers_net_on_a_tpu_v5e(libtpu):
-    """Which gathers float32 in bfloat16: its products take no more."""
+    """A TPU gathers float32 as bfloat16, because its products take no more."""
     found = sent(paper(), make_mesh(4, 2, devices_of("v5e:2x4")))
     assert found == Counter([*between_towers(2, 4), GRADIENTS])
     assert found == Counter(expected(paper(), 4, 2, gathered_itemsize=2))
 
 
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
-def test_locally_connected_between_towers_like_others(parallelism):
+def test_a_locally_connected_layer_communicates_like_a_convolution(parallelism):
     layers = get_config(f"{RECIPES / 'tiny.py'}").net.layers
     local = Local("local2", features=4, kernel=3, padding=(1, 1), reads="all")
     config = small(parallelism, after(without(layers, "conv2", "relu2"), "pool1", local))
@@ -120,8 +120,8 @@ def test_one_weird_trick_on_a_tpu_v5e(libtpu):
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 1), (1, 2), (2, 2), (4, 2)])
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
-def test_a_small_net_on_any_mesh(shape, parallelism):
-    """An axis of one member sends nothing."""
+def test_a_small_network_on_any_mesh(shape, parallelism):
+    """An axis with one member communicates nothing."""
     config = small(parallelism)
     assert sent(config, make_mesh(*shape)) == Counter(expected(config, *shape))
 
@@ -133,8 +133,8 @@ def test_towers_that_share_a_device(tiny):
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (2, 2)])
-def test_an_lrn_across_the_towers_gathers_their_edges_alone(shape):
-    """Caffe's: of each tower the two first and the two last maps, and their gradient back."""
+def test_an_lrn_across_the_towers_gathers_only_their_edges(shape):
+    """As in Caffe: the first two and the last two channels of each tower, and back their gradients."""
     config = small(layers=replaced(small().net.layers, "norm1", reads="all"))
     config.net.towers = 4 if shape == (2, 2) else 2
     found = sent(config, make_mesh(*shape))
@@ -144,20 +144,20 @@ def test_an_lrn_across_the_towers_gathers_their_edges_alone(shape):
     assert found[Collective("reduce-scatter", ("tower",), ("norm1",), "backward", edges)] == 1
 
 
-def test_silent_towers_do_not_talk_before_the_classifier():
+def test_separate_towers_communicate_only_in_the_classifier():
     layers = replaced(replaced(small().net.layers, "conv2", reads="own"), "fc6", reads="own")
     found = sent(small(layers=layers), make_mesh(4, 2))
     over_tower = {c for c in found if "tower" in c.axes}
     assert over_tower == {Collective("all-reduce", ("tower",), ("fc8",), "forward", 8 * 10 * 4)}
 
 
-def test_a_layer_that_gathers_behind_our_back_is_found(monkeypatch):
-    """An LRN that gathers all maps of all towers, where its window is to stay in its own."""
+def test_a_gather_that_a_layer_does_not_declare_is_found(monkeypatch):
+    """An LRN gathers all channels of all towers, although its window should stay in one tower."""
 
     def lrn_across(x, layer, plain=lrn.lrn):
-        maps = x.shape[-1]
+        channels = x.shape[-1]
         everything = plain(lax.all_gather(x, TOWER, axis=3, tiled=True), layer)
-        return lax.dynamic_slice_in_dim(everything, lax.axis_index(TOWER) * maps, maps, 3)
+        return lax.dynamic_slice_in_dim(everything, lax.axis_index(TOWER) * channels, channels, 3)
 
     monkeypatch.setattr(lrn, "lrn", lrn_across)
     extra = sent(small(), make_mesh(4, 2)) - Counter(expected(small(), 4, 2))
@@ -167,24 +167,24 @@ def test_a_layer_that_gathers_behind_our_back_is_found(monkeypatch):
     }
 
 
-def test_what_xla_gathers_by_itself_is_found(monkeypatch):
-    """A layer's kernel that lies on the devices otherwise than the step reads it: XLA brings it together."""
+def test_a_gather_that_xla_adds_is_found(monkeypatch):
+    """A kernel is split in another way than the step reads it, so XLA gathers it."""
     plain = step.abstract_state
 
-    def elsewhere(model, config, mesh):
+    def differently_split(model, config, mesh):
         state = plain(model, config, mesh)
         kernel = state.params["conv2"]["kernel"]
-        place = shardings(mesh, jax.P("tower", None, None, None, "data"))
-        moved = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype, sharding=place)
+        sharding = shardings(mesh, jax.P("tower", None, None, None, "data"))
+        moved = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype, sharding=sharding)
         params = state.params | {"conv2": state.params["conv2"] | {"kernel": moved}}
         return dataclasses.replace(state, params=params)
 
-    monkeypatch.setattr(step, "abstract_state", elsewhere)
+    monkeypatch.setattr(step, "abstract_state", differently_split)
     extra = sent(small(), make_mesh(4, 2)) - Counter(expected(small(), 4, 2))
     assert {(c.kind, c.axes, c.layers) for c in extra} == {("all-gather", ("data",), ("conv2",))}
 
 
-def test_what_is_sent_twice_is_found(monkeypatch):
+def test_an_array_that_is_sent_twice_is_found(monkeypatch):
     plain = towers._read_all_towers
     monkeypatch.setattr(
         towers,
@@ -197,19 +197,19 @@ def test_what_is_sent_twice_is_found(monkeypatch):
     assert {(c.kind, c.layers) for c in extra} >= {("all-gather", ("conv2",)), ("all-gather", ("fc6",))}
 
 
-def test_gradients_are_summed_in_float32_whatever_the_net_computes_in():
+def test_gradients_are_summed_in_float32_for_any_dtype():
     config = small()
     config.dtype = "bfloat16"
     lowered = step.lower_train_step(build(config), config, make_mesh(4, 2)).as_text()
     sums = re.findall(r'"stablehlo.all_reduce".*?\) : \((.*?)\) ->', lowered, re.DOTALL)
     assert len(sums) > 8
     assert not [types for types in sums if "bf16" in types]
-    # (XLA's CPU compiler makes float32 of what it gathers and scatters.)
+    # XLA's CPU compiler gathers and scatters in float32.
     wide = Counter(expected(config, 4, 2, gathered_itemsize=4, scattered_itemsize=4))
     assert sent(config, make_mesh(4, 2)) == wide
 
 
-def test_what_belongs_to_no_layer_is_refused():
+def test_a_collective_that_belongs_to_no_layer_is_refused():
     mesh = make_mesh(4, 2)
     x = jax.ShapeDtypeStruct((8, 4, 3), jnp.float32, sharding=shardings(mesh, jax.P("data", "tower")))
     gather = jax.jit(lambda x: x * 2, out_shardings=shardings(mesh, jax.P()))

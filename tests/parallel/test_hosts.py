@@ -1,4 +1,4 @@
-"""Several processes are one run: the same numbers, one log, one end."""
+"""Several processes act as one run: they compute the same, write one log, and end together."""
 
 import json
 import os
@@ -50,8 +50,8 @@ def start_training(processes, workdir, cache_dir, *flags):
     return started, pids
 
 
-def test_sigterm_ends_what_has_nothing_to_save(tmp_path):
-    """Outside the training loop SIGTERM has its usual effect."""
+def test_sigterm_ends_processes_outside_the_training_loop(tmp_path):
+    """They have nothing to save, so SIGTERM has its usual effect."""
     script = (
         "import time; from alexnet_jax.parallel import hosts\n"
         "hosts.start(); print('up', flush=True); time.sleep(60)"
@@ -68,7 +68,7 @@ def test_sigterm_ends_what_has_nothing_to_save(tmp_path):
 
 
 def test_a_directory_that_is_not_shared_is_refused(monkeypatch, tmp_path):
-    """On the first of two processes, of which the other one does not see the mark."""
+    """This is the first of two processes. The other one does not see its mark."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(hosts.multihost_utils, "process_allgather", lambda x: np.array([x, x & 0]))
     with pytest.raises(UserError, match="is not the same directory for all processes"):
@@ -98,17 +98,17 @@ def test_evaluation_by_two_processes_counts_every_example_once(trained, cache_di
     assert (two["top1_error"], two["top5_error"]) == (one["top1_error"], one["top5_error"])
 
 
-def test_processes_that_evaluate_different_things_are_refused(trained, cache_dir):
+def test_processes_that_evaluate_different_views_are_refused(trained, cache_dir):
     views = (
         f"{sys.executable} -m alexnet_jax evaluate --workdir={trained} --config.data.cache_dir={cache_dir}"
     )
     printed = launch(
         2, "bash", "-c", f"exec {views} --views=$((1 + 9 * JAX_PROCESS_ID))", devices=2, status=2
     )
-    assert "process 1 has --views = 10, process 0 has 1: start all of them alike" in printed
+    assert "process 1 has --views = 10, process 0 has 1: start all processes alike" in printed
 
 
-def test_other_meshes_resume_and_damage_that_one_process_sees_makes_all_skip_a_checkpoint(
+def test_all_processes_skip_a_checkpoint_that_one_finds_damaged_and_resume_on_other_meshes(
     tiny, trained, cache_dir, tmp_path
 ):
     run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}")
@@ -116,9 +116,9 @@ def test_other_meshes_resume_and_damage_that_one_process_sees_makes_all_skip_a_c
     shutil.rmtree(tmp_path / "checkpoints" / "20" / "opt_state" / "ocdbt.process_1")
     elsewhere = ["--config.mesh=(4, 2)", "--config.parallelism=one_weird_trick"]
     printed = launch(2, *run, *elsewhere, "--config.num_steps=21")
-    assert "checkpoint 20 is damaged and passed over" in printed
+    assert "checkpoint 20 is damaged and skipped" in printed
     assert "resuming at step 10 of 21" in printed
-    # One device of one process does the rest. (What is read has the checksums of what was written.)
+    # One device of one process finishes the run. The checksums of its parameters are those that were written.
     train(tiny, str(tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines if x["kind"] == "train"] == [10, 20, 21, 30, 40]
@@ -128,7 +128,7 @@ def test_other_meshes_resume_and_damage_that_one_process_sees_makes_all_skip_a_c
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)  # the same images in the same order
 
 
-def test_other_configs_are_refused_by_name(cache_dir, tmp_path):
+def test_different_configs_are_refused_by_name(cache_dir, tmp_path):
     def command(number):
         environment = os.environ | {
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
@@ -150,12 +150,14 @@ def test_other_configs_are_refused_by_name(cache_dir, tmp_path):
     for process in both:
         _, printed = process.communicate(timeout=60)
         assert process.returncode == 2
-        assert "process 1 has seed = 1, process 0 has 0: start all of them alike" in printed
+        assert "process 1 has seed = 1, process 0 has 0: start all processes alike" in printed
     assert not (tmp_path / "w").exists()
 
 
-def test_two_processes_begin_with_another_net_and_one_new_layer(trained, five_classes, cache_dir, tmp_path):
-    """Each has a tower. The new layer has the same values as in one process."""
+def test_two_processes_start_from_another_network_with_one_new_layer(
+    trained, five_classes, cache_dir, tmp_path
+):
+    """Each process has a tower. The new layer has the same values as with one process."""
     settings = (
         *(f"--config.data.cache_dir={cache_dir}", f"--config.init_from={trained}", "--config.num_steps=1"),
         *(f"--config.data.source={five_classes}", "--config.optimizer.learning_rate=0.0"),
@@ -163,7 +165,7 @@ def test_two_processes_begin_with_another_net_and_one_new_layer(trained, five_cl
     for name, processes in (("one", 1), ("two", 2)):
         command = (*TRAIN, f"--workdir={tmp_path / name}", f"--config.mesh=(1, {processes})", *settings)
         printed = launch(processes, *command, devices=processes)
-        assert printed.count("fc8 is re-initialised (5 classes, there 10)") == 1
+        assert printed.count("fc8 is re-initialised (5 classes instead of 10)") == 1
     one, two = (restore(tmp_path / name).params for name in ("one", "two"))
     for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(ours, theirs)

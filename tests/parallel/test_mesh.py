@@ -31,8 +31,8 @@ def test_meshes_of_four_devices(tiny, shape, towers, expected):
 @pytest.mark.parametrize(
     ("shape", "towers", "batch", "message"),
     [
-        ((8, 1), 2, 16, "needs 8 devices, but there are 4"),
-        ((-1, 8), 8, 16, "needs 8 devices, but there are 4"),
+        ((8, 1), 2, 16, "needs 8 devices, but 4 exist"),
+        ((-1, 8), 8, 16, "needs 8 devices, but 4 exist"),
         ((1, 2), 3, 16, "3 towers can't be split over 2 devices"),
         ((-1, 1), 2, 6, r"batch_size = 6 can't be split over 4 devices.*mesh='\(3, 1\)'"),
     ],
@@ -46,7 +46,7 @@ def test_meshes_that_are_refused(tiny, shape, towers, batch, message):
 def test_the_default_is_the_mesh_that_sends_least_and_is_explained():
     config = get_config(str(CONFIGS / "alexnet.py"))
     mesh, why = mesh_for(config, FOUR)
-    # 61 million gradients are more bytes than two towers exchange for 64 images
+    # two towers exchange fewer bytes for 64 images than 61 million gradients have
     assert tuple(mesh.shape.values()) == (2, 2)
     assert "data 2 x tower 2" in why
     assert "4 x 1 366 MB" in why  # 1.5 times 60,965,224 float32
@@ -56,12 +56,12 @@ def test_the_default_is_the_mesh_that_sends_least_and_is_explained():
     assert "2 x 2" in why
 
 
-def test_a_batch_that_one_mesh_cannot_hold_takes_the_other(tiny):
+def test_a_mesh_that_cannot_split_the_batch_is_not_chosen(tiny):
     tiny.mesh, tiny.batch_size = (-1, -1), 6
     assert tuple(mesh_for(tiny, FOUR)[0].shape.values()) == (2, 2)
 
 
-def test_units_that_the_devices_cannot_share(tiny):
+def test_units_that_cannot_be_split_are_refused(tiny):
     tiny.mesh, tiny.batch_size, tiny.parallelism = (3, 1), 15, "one_weird_trick"
     with pytest.raises(UserError, match="can't split fc6's 16 units over 3 devices"):
         mesh_for(tiny, FOUR)

@@ -12,7 +12,7 @@ from tests.parallel.test_hosts import start_training
 pytestmark = pytest.mark.slow
 
 
-def test_sigterm_to_any_one_saves_on_all(cache_dir, tmp_path):
+def test_sigterm_to_one_process_saves_on_all(cache_dir, tmp_path):
     started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(1, 2)")
     os.kill(pids[1], signal.SIGTERM)
     printed, _ = started.communicate(timeout=60)

@@ -17,7 +17,7 @@ from tests.conftest import RECIPES
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
-    """Seven checkpoints, the second and the fifth with the lowest error; the last two and the best stay."""
+    """Save seven checkpoints, of which the second and the fifth have the lowest error. Three are kept."""
     config = get_config(f"{RECIPES / 'tiny.py'}")
     workdir = absolute(tmp_path_factory.mktemp("saved"))
     model = build(config)
@@ -41,7 +41,7 @@ def copy(saved, tmp_path):
 
 
 def damage(checkpoint, how):
-    """Flips a bit among the numbers of the parameters, cuts a file, or takes one away."""
+    """Damage a checkpoint: flip a bit of the parameters, truncate a file, empty one, or remove one."""
     checkpoint = Path(checkpoint)
     if how == "flip":
         file = max((checkpoint / "params").rglob("d/*"), key=lambda f: f.stat().st_size)

@@ -19,14 +19,14 @@ def test_of_equal_errors_the_later_is_the_best(saved):
         assert checkpoints.best() == (5, 0.3)
 
 
-def test_a_torn_checkpoint_has_no_error_but_the_others_have(copy):
+def test_only_a_torn_checkpoint_has_no_error(copy):
     damage(copy[0] / "checkpoints" / "7", "host")
     with Checkpoints(copy[0]) as checkpoints:
         assert checkpoints.errors() == {5: 0.3, 6: None}
 
 
 @pytest.mark.parametrize("how", ["flip", "cut"])
-def test_evaluation_names_a_damaged_one(trained, tmp_path, how):
+def test_evaluation_names_a_damaged_checkpoint(trained, tmp_path, how):
     shutil.copytree(trained, tmp_path / "w")
     damage(tmp_path / "w" / "checkpoints" / "40", how)
     with pytest.raises(UserError, match=r"checkpoint 40 in .* is damaged"):
@@ -38,12 +38,12 @@ def test_evaluation_names_a_damaged_one(trained, tmp_path, how):
     ("step", "message"),
     [(35, "no checkpoint 35 in .*there are 20, 30, 40"), ("first", "must be last, best or a number")],
 )
-def test_a_step_that_is_not_there(trained, step, message):
+def test_a_step_without_a_checkpoint_is_refused(trained, step, message):
     with pytest.raises(UserError, match=message):
         restore(trained, step=step)
 
 
-def test_no_checkpoint_and_no_workdir(trained, tmp_path):
+def test_no_checkpoint_and_no_workdir_are_refused(trained, tmp_path):
     with pytest.raises(UserError, match="is no workdir"):
         restore(tmp_path)
     for name in ("config.json", "data.json", "mean_image.npy"):
@@ -60,7 +60,7 @@ def test_parameters_are_the_same_bits_on_any_mesh(trained, shape):
 
 
 def test_another_format_is_refused_in_one_line(saved, monkeypatch):
-    """As a checkpoint of an older version is."""
+    """The checkpoint is of an older version."""
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
     message = r"checkpoint 7 in .* has format 3, but this alexnet-jax reads format 4: use the version"
     with Checkpoints(saved[0]) as checkpoints, pytest.raises(UserError, match=message):

@@ -24,7 +24,7 @@ def test_the_last_few_and_the_best_are_kept(saved):
         assert checkpoints.steps() == [5, 6, 7]
 
 
-def test_restored_is_what_was_saved(copy):
+def test_the_restored_state_is_the_saved_one(copy):
     workdir, state = copy
     with CheckpointWriter(workdir, keep=2) as checkpoints:
         step, restored, plateau = checkpoints.restore_last(state, pytest.fail)
@@ -40,7 +40,7 @@ def test_a_new_workdir_has_no_checkpoint(tmp_path, saved):
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "remove", "host"])
-def test_training_takes_the_one_before_a_damaged_one(copy, how, capfd):
+def test_training_resumes_from_the_checkpoint_before_a_damaged_one(copy, how, capfd):
     workdir, state = copy
     damage(workdir / "checkpoints" / "7", how)
     said = []
@@ -52,11 +52,11 @@ def test_training_takes_the_one_before_a_damaged_one(copy, how, capfd):
     assert step == 6
     np.testing.assert_array_equal(restored.params["fc8"]["bias"], state.params["fc8"]["bias"] + 6)
     assert len(said) == 1
-    assert said[0].startswith("checkpoint 7 is damaged and passed over (")
+    assert said[0].startswith("checkpoint 7 is damaged and skipped (")
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_training_ends_where_every_checkpoint_is_damaged(copy):
+def test_training_ends_if_every_checkpoint_is_damaged(copy):
     workdir, state = copy
     for step in (5, 6, 7):
         damage(workdir / "checkpoints" / str(step), "cut")
@@ -77,7 +77,7 @@ def test_another_optimizers_state_is_refused_and_nothing_is_set_aside(copy, tiny
     monkeypatch.setitem(OPTIMIZERS, "adam", adam)
     tiny.optimizer.name = "adam"
     state = abstract_state(build(tiny), tiny, make_mesh(1, 1))
-    message = "checkpoint 7 in .* was written by another optimizer .*: train with that optimizer"
+    message = "checkpoint 7 in .* was written with another optimizer .*: train with that optimizer"
     refused(copy[0], state, message)
 
 
@@ -88,7 +88,7 @@ def refused(workdir, state, message):
         assert checkpoints.steps() == [5, 6, 7]
 
 
-def test_other_decays_resume(copy, tiny):
+def test_a_run_resumes_with_another_weight_decay(copy, tiny):
     tiny.optimizer.weight_decay = 0.0
     with CheckpointWriter(copy[0], keep=2) as checkpoints:
         step, *_ = checkpoints.restore_last(abstract_state(build(tiny), tiny, make_mesh(1, 1)), pytest.fail)
@@ -96,7 +96,7 @@ def test_other_decays_resume(copy, tiny):
 
 
 def test_the_processes_compare_the_errors_that_they_read(copy, monkeypatch):
-    """Otherwise they would disagree on the best one, and so on which to delete and when to save."""
+    """If they differed, the processes would disagree on the best one, on which to delete and when to save."""
     compared = {}
     monkeypatch.setattr(hosts, "same", compared.update)
     with CheckpointWriter(copy[0], keep=2) as checkpoints:

@@ -1,4 +1,4 @@
-"""The same sums from NumPy and from XLA, on any mesh; a number that is none is noticed."""
+"""NumPy and XLA compute the same checksums on any mesh, and find elements that are not finite."""
 
 import jax
 import numpy as np
@@ -13,20 +13,20 @@ from alexnet_jax.training.checksums import checksums
 
 @pytest.fixture(params=[1, 2], ids=["numpy", "xla"])
 def processes(request, monkeypatch):
-    """With several, XLA sums over what each of them has."""
+    """Pretend that there are so many processes: for one NumPy computes the sums, for several XLA."""
     monkeypatch.setattr(jax, "process_count", lambda: request.param)
 
 
 @pytest.mark.parametrize("spec", [P(), P("tower"), P("data", "tower")])
 def test_the_sum_of_all_bits_on_any_mesh(processes, monkeypatch, spec):
     monkeypatch.setattr(checksums_lib, "_BLOCK", 7)
-    numbers = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    elements = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     sharding = NamedSharding(make_mesh(2, 2), spec)
-    expected = sum(numbers.view(np.uint32).ravel().tolist()) % 2**32
-    assert checksums({"a": {"b": jax.device_put(numbers, sharding)}}) == ({"a": {"b": expected}}, True)
+    expected = sum(elements.view(np.uint32).ravel().tolist()) % 2**32
+    assert checksums({"a": {"b": jax.device_put(elements, sharding)}}) == ({"a": {"b": expected}}, True)
 
 
 @pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
-def test_a_number_that_is_not_finite(processes, number):
+def test_an_element_that_is_not_finite_is_found(processes, number):
     tree = {"a": jax.numpy.ones(3), "b": jax.numpy.ones((2, 5)).at[1, 3].set(number)}
     assert not checksums(tree)[1]

@@ -1,4 +1,4 @@
-"""The table of layers, against what is really on the devices."""
+"""The table of layers, compared with the arrays on the devices."""
 
 import re
 
@@ -36,7 +36,7 @@ def test_one_weird_trick_splits_the_units_and_gathers_the_batch():
     assert row(table, "fc8")[1] == "32x1000"
 
 
-def test_its_bytes_are_those_on_a_device(tiny):
+def test_the_bytes_are_those_on_a_device(tiny):
     for parallelism in ("towers", "one_weird_trick"):
         tiny.parallelism = parallelism
         mesh, model = make_mesh(4, 2), build(tiny)

@@ -22,7 +22,7 @@ def test_lines_are_printed_and_can_be_read_back(log, tmp_path, capsys):
     log.evaluation(20, Result("test", 1, 100, 1.5, 0.5, 0.25))
     log.magnitudes(20, {"conv1": {"steps": 0.001, "weights": 0.08}})
     assert capsys.readouterr().out.splitlines() == [
-        "step 10 (epoch 0.50): loss 2.0000, error 75.00%, rate 0.01, 1,234 images/s",
+        "step 10 (epoch 0.50): loss 2.0000, error 75.00%, learning rate 0.01, 1,234 images/s",
         "step 20 (epoch 1.00): test loss 1.5000, error 50.00% (top 5 25.00%)",
         "  mean |w|, mean |step|: conv1 8.0e-02 1.0e-03",
     ]
@@ -35,7 +35,7 @@ def test_lines_are_printed_and_can_be_read_back(log, tmp_path, capsys):
         assert line.keys() == {"kind", *kind.__annotations__}
 
 
-def test_a_resumed_run_deletes_later_lines_and_one_that_was_cut_off(tmp_path):
+def test_a_resumed_run_deletes_later_lines_and_a_truncated_one(tmp_path):
     path = epath.Path(tmp_path)
     written = [json.dumps({"kind": "layers", "step": step, "layers": {}}) for step in (10, 20, 30)]
     (path / "metrics.jsonl").write_text("\n".join(written) + '\n{"kind": "tra')

@@ -22,7 +22,7 @@ class Clock:
 
 
 class Later:
-    """A number that the device has computed at a time, and that the host waits for."""
+    """A number that the device has computed at a given time, and for which the host waits."""
 
     def __init__(self, value, clock, done):
         self.value, self.clock, self.done = value, clock, done
@@ -70,7 +70,7 @@ def test_images_per_second_are_those_of_the_updates_without_compilation():
     assert [line["images_per_second"] for line in run.log.lines] == pytest.approx([8 / UPDATE] * 3)
 
 
-def test_images_per_second_leave_out_what_lies_between_fetch_and_restart():
+def test_images_per_second_leave_out_the_time_between_fetch_and_restart():
     run = Run(log_every=4, last_step=8)
     for step in range(1, 9):
         run.update(step)
@@ -88,7 +88,7 @@ def test_a_run_of_one_update_counts_its_compilation():
     assert run.log.lines[0]["images_per_second"] == pytest.approx(8 / (COMPILING + UPDATE))
 
 
-def test_a_line_has_the_means_since_the_line_before_and_the_last_rate():
+def test_a_line_has_the_means_since_the_previous_line_and_the_last_learning_rate():
     run = Run(log_every=2, last_step=4)
     for step, (loss, rate) in enumerate([(4, 0.1), (2, 0.1), (1, 0.1), (2, 0.01)], start=1):
         run.update(step, loss, rate)

@@ -1,4 +1,4 @@
-"""A run's log, read back."""
+"""Reading the log of a run."""
 
 import json
 
@@ -17,7 +17,7 @@ def write_lines(workdir, ends, errors):
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_an_epochs_error_is_the_mean_of_what_lies_in_it(tmp_path):
+def test_the_error_of_an_epoch_is_the_mean_over_the_epoch(tmp_path):
     # Intervals of 0.4 epochs: the third one is half in the first epoch and half in the second.
     write_lines(tmp_path, [0.4, 0.8, 1.2, 1.6, 2.0, 2.3], [0.9, 0.8, 0.7, 0.6, 0.5, 0.1])
     wanted = [0.4 * 0.9 + 0.4 * 0.8 + 0.2 * 0.7, 0.2 * 0.7 + 0.4 * 0.6 + 0.4 * 0.5]
@@ -25,7 +25,7 @@ def test_an_epochs_error_is_the_mean_of_what_lies_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("ends", [[], [0.9]])
-def test_before_an_epoch_is_over_it_has_no_error(tmp_path, ends):
+def test_an_unfinished_epoch_has_no_error(tmp_path, ends):
     write_lines(tmp_path, ends, [0.5] * len(ends))
     assert len(metrics.read(epath.Path(tmp_path)).epoch_errors()) == 0
 
@@ -39,7 +39,7 @@ def test_the_last_step_is_that_of_any_line(tmp_path):
     assert (found.last, found.steps_per_epoch) == ((25, 2.5), 10)
 
 
-def test_reading_ends_at_a_line_that_is_cut_off(tmp_path):
+def test_reading_ends_at_a_truncated_line(tmp_path):
     write_lines(tmp_path, [1.0, 2.0], [0.9, 0.8])
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')

@@ -1,4 +1,4 @@
-"""Section 5's update against the formula; other optimizers, and every recipe."""
+"""The update of section 5 compared with its formula; other optimizers, and every recipe."""
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ def test_update_is_the_papers_over_a_change_of_the_learning_rate(config):
     draws = np.random.default_rng(0)
     v = {n: {k: np.zeros_like(w, np.float64) for k, w in ws.items()} for n, ws in PARAMS.items()}
     w = {n: {k: w.astype(np.float64) for k, w in ws.items()} for n, ws in PARAMS.items()}
-    # The learning rate sits inside the velocity: the old one fades away.
+    # The learning rate is part of the velocity, so the old one fades away.
     for step, factor in enumerate((1.0, 1.0, 0.1, 0.1)):
         gradients = {n: {k: draws.normal(size=x.shape) for k, x in ws.items()} for n, ws in w.items()}
         g32 = {n: {k: jnp.float32(g) for k, g in gs.items()} for n, gs in gradients.items()}
@@ -61,7 +61,7 @@ def test_update_is_the_papers_over_a_change_of_the_learning_rate(config):
 
 
 def test_another_optimizer_is_one_function(config, monkeypatch):
-    """Adam, written as docs/extending.md would: decay and learning rates of each array are applied to it."""
+    """Adam as in docs/extending.md, with the decay and the learning rate of each array."""
 
     def adam(config, decay, by_rates):
         return optax.chain(optax.scale_by_adam(), decay, by_rates)

@@ -53,7 +53,7 @@ def test_features_are_those_of_the_centre_on_any_mesh(trained, net, cache, shape
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_no_images_have_no_rows(net):
+def test_an_empty_batch_gives_an_empty_result(net):
     none = np.zeros((0, 8, 8, 3), np.uint8)
     assert net.predict_proba(none).shape == (0, 10)
     assert net.features(none).shape == (0, 32)
@@ -72,7 +72,7 @@ def test_wrong_images_are_refused(net, images, views, message):
         net.predict_proba(images, views=views)
 
 
-def test_restored_knows_what_it_is(net):
+def test_a_restored_network_has_its_step_data_and_config(net):
     assert net.step == 40
     assert net.data.class_names == tuple("0123456789")
     assert net.config.net.towers == 2
@@ -80,14 +80,14 @@ def test_restored_knows_what_it_is(net):
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(net.params))
 
 
-def test_the_best_is_the_lowest_validation_error(trained):
+def test_the_best_checkpoint_has_the_lowest_validation_error(trained):
     lines = map(json.loads, (trained / "metrics.jsonl").read_text().splitlines())
     errors = {r["step"]: r["top1_error"] for r in lines if r["kind"] == "eval"}
     assert errors[20] != errors[40]
     assert restore(trained, step="best").step == min(errors, key=errors.get)
 
 
-def test_a_missing_workdir_is_a_line(tmp_path):
+def test_a_missing_workdir_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="is no workdir"):
         restore(tmp_path / "nowhere")
 

@@ -1,4 +1,4 @@
-"""Opening a run: what is refused before anything is written, and what stays as the caller made it."""
+"""Opening a run: what is refused before anything is written, and what is not changed."""
 
 import shutil
 
@@ -48,7 +48,7 @@ def test_the_mesh_is_checked_before_the_data_is_prepared(tiny, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_config_at_the_end_leaves_the_one_before_as_it_was(tiny, trained, tmp_path):
+def test_the_config_at_the_end_does_not_change_the_one_before(tiny, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "w")
     tiny.num_steps, tiny.optimizer.learning_rate = 50, 0.5
     with open_run(tiny, tmp_path / "w") as run:
@@ -68,27 +68,29 @@ def test_a_second_training_in_a_workdir_is_refused_and_writes_nothing(tiny, tmp_
     assert (tmp_path / "config.json").exists()
 
 
-def test_a_run_at_its_end_takes_no_settings_that_it_was_not_trained_with(tiny, trained, tmp_path, capsys):
+def test_a_finished_run_keeps_the_settings_that_it_was_trained_with(tiny, trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "w")
     before = (tmp_path / "w" / "config.json").read_bytes()
     tiny.optimizer.learning_rate = 0.5
     train(tiny, str(tmp_path / "w"))
     assert "is trained to its end, step 40" in capsys.readouterr().out
     tiny.num_steps = 20
-    with pytest.raises(UserError, match=r"is at step 40, past the end that is asked for, 20: take a later"):
+    with pytest.raises(
+        UserError, match=r"is at step 40, but the config ends at step 20: raise --config.num_steps"
+    ):
         train(tiny, str(tmp_path / "w"))
     assert (tmp_path / "w" / "config.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("beginning", ["another", None])
-def test_a_resumed_run_has_the_same_init_from(tiny, trained, tmp_path, beginning):
+@pytest.mark.parametrize("init_from", ["another", None])
+def test_a_resumed_run_has_the_same_init_from(tiny, trained, tmp_path, init_from):
     shutil.copytree(trained, tmp_path / "w")
     shutil.copytree(trained, tmp_path / "another")
     tiny.num_steps, tiny.init_from = 41, str(trained)
     with pytest.raises(UserError, match="holds a run with init_from = None"):
         train(tiny, str(tmp_path / "w"))
     train(tiny, str(tmp_path / "tuned"))
-    tiny.num_steps, tiny.init_from = 42, beginning and str(tmp_path / "another")
+    tiny.num_steps, tiny.init_from = 42, init_from and str(tmp_path / "another")
     with pytest.raises(UserError, match=f"holds a run with init_from = {trained}, but the config has"):
         train(tiny, str(tmp_path / "tuned"))
 
@@ -112,7 +114,7 @@ def test_another_run_is_refused_before_anything_is_overwritten(tiny, trained, ke
         ({"init_from": "/nowhere"}, "/nowhere is no workdir"),
     ],
 )
-def test_what_cannot_be_is_refused_and_leaves_no_run(tiny, tmp_path, change, message):
+def test_settings_that_do_not_fit_are_refused_and_leave_no_workdir(tiny, tmp_path, change, message):
     tiny.update(change)
     with pytest.raises(UserError, match=message):
         train(tiny, str(tmp_path / "w"))
@@ -126,7 +128,7 @@ def test_plateau_without_validation_is_refused(tiny, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def test_a_workdir_that_cannot_be_written(tiny, tmp_path):
+def test_a_workdir_that_cannot_be_written_is_refused(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="can't be written"):
         train(tiny, str(tmp_path / "file" / "w"))

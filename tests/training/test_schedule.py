@@ -1,4 +1,4 @@
-"""The learning rate of each array, step by step, and what the plateau schedule does to it."""
+"""The learning rate of each array, step by step, and its reduction by the plateau schedule."""
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ def test_steps_reduce_at_their_boundaries(config):
     np.testing.assert_array_equal(found, np.float32([0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]))
 
 
-def test_biases_and_layers_may_have_schedules_of_their_own(config):
+def test_biases_and_layers_may_have_their_own_schedules(config):
     config.schedule.name, config.schedule.boundaries, config.schedule.scale_biases = "steps", (1.0,), False
     config.optimizer.layers = ConfigDict({"conv": {"boundaries": (1.0, 2.0), "frozen_epochs": 3.0}})
     assert rate(config, 250, kind="bias") == np.float32(0.02)
@@ -50,11 +50,11 @@ def test_plateau_reduces_three_times_and_then_ends(config):
     assert reductions == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
     assert state.ended(schedule)
     np.testing.assert_allclose(rate(config, 0, state.reductions), 1e-5)
-    schedule.max_reductions = 4  # by hand: the run resumes
+    schedule.max_reductions = 4  # changed by hand: the run can resume
     assert not state.ended(schedule)
 
 
-def test_plateau_needs_more_than_noise(config):
+def test_plateau_ignores_an_improvement_below_the_minimum(config):
     schedule = config.schedule
     schedule.name, schedule.patience, schedule.min_improvement = "plateau", 1, 0.01
     state = Plateau().after(0.5, schedule)

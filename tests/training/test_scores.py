@@ -1,11 +1,11 @@
-"""Scores of log-probabilities, against what they must be by hand."""
+"""Scores of log-probabilities, compared with values computed by hand."""
 
 import numpy as np
 
 from alexnet_jax.training import scores
 
 
-def test_score_gives_a_constant_net_no_credit():
+def test_score_gives_a_constant_network_no_credit():
     log_probs = np.full((20, 10), np.log(0.1), np.float32)
     found = scores.score([log_probs], np.arange(20) % 10)
     assert np.asarray(found["top1_error"]).mean() == 0.9
@@ -13,7 +13,7 @@ def test_score_gives_a_constant_net_no_credit():
     np.testing.assert_allclose(found["loss"], np.log(10), rtol=1e-6)
 
 
-def test_score_gives_what_is_no_number_no_credit():
+def test_score_counts_nan_as_wrong():
     log_probs = np.full((3, 10), np.nan, np.float32)
     log_probs[1] = -2.3
     log_probs[1, 0] = np.nan
@@ -21,7 +21,7 @@ def test_score_gives_what_is_no_number_no_credit():
     assert np.asarray(found["top1_error"]).all()
 
 
-def test_the_mean_of_probabilities_not_of_logarithms():
+def test_the_mean_is_that_of_probabilities_not_of_logarithms():
     probs = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 5)).astype(np.float32)
     mean = np.exp(scores.mean_log_probabilities(np.log(probs)))
     np.testing.assert_allclose(mean, probs.mean(0), rtol=1e-5)

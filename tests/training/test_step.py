@@ -30,22 +30,22 @@ def test_same_numbers_on_every_mesh(tiny, one_device, shape, parallelism):
     tiny.parallelism = parallelism
     losses, state, _ = ten_steps(tiny, shape)
     expected_losses, expected, _ = one_device
-    same_but_for_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+    equal_up_to_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
 
 
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
-def test_locally_connected_towers_that_talk_on_a_mesh(tiny, parallelism):
+def test_locally_connected_towers_that_communicate_on_a_mesh(tiny, parallelism):
     local = Local("local2", features=4, kernel=3, padding=(1, 1), reads="all", std=0.1)
     tiny.net.layers = after(without(tiny.net.layers, "conv2", "relu2"), "pool1", local, Tanh("tanh2"))
     expected_losses, expected, _ = ten_steps(tiny, (1, 1))
     tiny.parallelism = parallelism
     losses, state, _ = ten_steps(tiny, (2, 2))
-    same_but_for_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+    equal_up_to_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
 
 
 @pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
 def test_bfloat16_on_a_mesh(tiny, parallelism):
-    """Each product and sum is rounded to 8 bits, but not always of the same parts."""
+    """bfloat16 has 8 bits, and a mesh rounds other partial sums."""
     tiny.dtype = "bfloat16"
     expected, _, _ = ten_steps(tiny, (1, 1))
     tiny.parallelism = parallelism
@@ -53,11 +53,11 @@ def test_bfloat16_on_a_mesh(tiny, parallelism):
     np.testing.assert_allclose(found, expected, rtol=2e-2)
 
 
-def same_but_for_rounding(ours, theirs):
-    """Losses, then the state's arrays.
+def equal_up_to_rounding(ours, theirs):
+    """Compare the losses, then the arrays of the state.
 
-    float32 rounds to 6e-8 of a number; other orders of summing, over ten steps, stay within some hundred
-    of that in the loss, and in a weight (of about 0.1) that ten small changes were added to.
+    float32 has a relative error of 6e-8. Another order of summation changes the loss, and the weights (of
+    about 0.1), by at most some hundred times as much over ten steps.
     """
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
     for mine, other in zip(ours[1:], theirs[1:], strict=True):
@@ -78,12 +78,12 @@ def test_same_numbers_with_the_devices_spread_over_processes(one_device, cache_d
     expected = [one_device[0], *jax.tree.leaves(one_device[1])]
     with np.load(tmp_path / "out.npz") as found:
         for name in wanted:
-            same_but_for_rounding([found[f"{name}/{i}"] for i in range(len(expected))], expected)
-            each_loaded_its_own(found[f"{name}/rows"], shards=int(name[1]))
+            equal_up_to_rounding([found[f"{name}/{i}"] for i in range(len(expected))], expected)
+            each_loaded_its_part(found[f"{name}/rows"], shards=int(name[1]))
 
 
-def each_loaded_its_own(rows_PxN, shards):
-    """Of ten batches of 16 a process loads what its shards hold; those that share a shard, the same."""
+def each_loaded_its_part(rows_PxN, shards):
+    """Check that a process loads its part of ten batches of 16. Those that share a shard load the same."""
     processes = len(rows_PxN)
     groups = min(processes, shards)  # of processes that load the same
     by_group = rows_PxN.reshape(groups, processes // groups, -1)
@@ -92,10 +92,10 @@ def each_loaded_its_own(rows_PxN, shards):
     assert len(np.unique(by_group[:, 0])) == 160
 
 
-def test_the_first_steps_are_what_they_were(one_device):
-    """If this fails, runs can't be gone on with: something draws, or computes, other numbers than before.
+def test_the_first_steps_never_change(one_device):
+    """If this fails, runs can't be resumed: something draws or computes other numbers than before.
 
-    Where that was meant, write it into the CHANGELOG and the new numbers here.
+    If that is intended, write it into the CHANGELOG, and the new numbers here.
     """
     np.testing.assert_allclose(one_device[0][:3], GOLDEN, rtol=1e-4)
 

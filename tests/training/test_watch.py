@@ -1,4 +1,4 @@
-"""The diagnosis from the losses."""
+"""Warnings and errors about the losses of a run."""
 
 import math
 
@@ -18,7 +18,7 @@ def test_a_stuck_loss_is_reported_once():
     assert "the variants std03 and small_bias" in found[0]
 
 
-def test_a_net_that_learns_is_not_called_stuck():
+def test_a_network_that_learns_is_not_called_stuck():
     watch = Watch(classes=10, steps_per_epoch=20)
     assert not any(watch.see(step, 2.3 - 0.001 * step) for step in range(300))
 

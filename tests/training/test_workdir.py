@@ -34,7 +34,7 @@ def test_a_folder_without_a_config_is_no_workdir(workdir):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_cut_off_is_damage(workdir, name):
+def test_a_truncated_file_is_damage(workdir, name):
     content = (workdir / name).read_bytes()
     (workdir / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=f"{workdir} is damaged"):

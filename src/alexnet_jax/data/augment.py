@@ -23,7 +23,7 @@ class Statistics:
 
     Attributes:
       mean_HxWx3: the mean image, in grey levels.
-      color_3x3: row i is the i-th principal component of RGB over all pixels, times its standard
+      color_3x3: array whose row i is the i-th principal component of RGB over all pixels, times its standard
         deviation (or its variance, see ``data.color_noise_reading``).
     """
 
@@ -36,7 +36,7 @@ def statistics(mean_HxWx3: np.ndarray, covariance_3x3: np.ndarray, reading: str)
 
     Args:
       mean_HxWx3: the mean image, in grey levels.
-      covariance_3x3: of RGB over all pixels, in squared grey levels.
+      covariance_3x3: covariance of RGB over all pixels, in squared grey levels.
       reading: ``config.data.color_noise_reading``.
     """
     variances, vectors = np.linalg.eigh(covariance_3x3)
@@ -64,17 +64,17 @@ def random_views(
 ) -> jax.Array:
     """Crop each image at random, mirror half of them, subtract the mean and shift the colours.
 
-    The draws are few, so every device makes them for the global batch.
+    Every device draws the random numbers for the global batch, because they are few.
 
     Args:
-      images_BxHxWx3: uint8, from the cache: this device's part of the batch.
+      images_BxHxWx3: this device's part of the batch, uint8 as in the cache.
       first: position of the first of these images in the global batch.
       batch_size: size of the global batch.
-      key: of this step.
+      key: random key of this step.
       color_noise: standard deviation of the alphas; 0 for none.
-      statistics: of the training set.
+      statistics: statistics of the training set.
       data: ``config.data``.
-      dtype: of the views.
+      dtype: type of the views.
 
     Returns:
       Views of shape (part of the batch, crop_size, crop_size, 3), in grey levels divided by ``pixel_std``.
@@ -127,7 +127,7 @@ def _random_boxes(
     """Draw boxes (top, left, height, width), of shape (count, 4), as torchvision's `RandomResizedCrop` does.
 
     The area is uniform between the fractions ``scale`` of the image's area, and the aspect ratio is between
-    3:4 and 4:3. The first of ten tries that fits is taken, or else the whole image.
+    3:4 and 4:3. The box is the first of ten tries that fits, or else the whole image.
     """
     area_key, shape_key, corner_key = jax.random.split(key, 3)
     area_BxT = jax.random.uniform(area_key, (count, tries), minval=scale[0], maxval=scale[1]) * height * width
@@ -155,7 +155,7 @@ def fixed_views(height: int, width: int, size: int, views: int, flip: bool) -> n
 def test_view(
     images_BxHxWx3: jax.Array, view_3: jax.Array, statistics: Statistics, data: ConfigDict
 ) -> jax.Array:
-    """Take one of the `fixed_views` of every image, with the mean subtracted."""
+    """Take one of the `fixed_views` of every image, subtract the mean and divide by ``pixel_std``."""
     views = jax.vmap(partial(_view, statistics=statistics, size=data.crop_size), (0, None, None))(
         images_BxHxWx3, view_3[:2], view_3[2] > 0
     )
@@ -189,10 +189,11 @@ def _resized_view(
 def crops_by_products(
     images_BxHxWxC: jax.Array, corners_Bx2: jax.Array, mirrored_B: jax.Array, size: int
 ) -> jax.Array:
-    """Crop each image, and mirror some, by matrix products with zeros and ones: the version for TPUs.
+    """Crop each image, and mirror some, by matrix products with zeros and ones. This version is for TPUs.
 
-    A row with a single one makes the product exact. Slices with a start for each image would run as a loop
-    over the images on a TPU, and leave an array whose layout convolutions can't read.
+    The products are exact, because each row has a single one. On a TPU, slices with a different start for
+    each image would run as a loop over the images, and give an array in a layout that convolutions can't
+    read.
     """
     _, height, width, _ = images_BxHxWxC.shape
     positions = jnp.arange(size)

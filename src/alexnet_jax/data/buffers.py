@@ -2,8 +2,8 @@
 
 A batch has tens of megabytes. Without reuse the system would allocate and clear new pages for each batch.
 
-JAX on a CPU uses an array that is aligned to 64 bytes without a copy, and releases it when the last program
-that reads it is done. On other devices JAX releases it once it is copied.
+On a CPU, JAX uses an array that is aligned to 64 bytes without copying it, and releases it when the last
+program that reads it has ended. On other devices JAX releases the array once it is copied.
 """
 
 import math
@@ -41,7 +41,7 @@ class Buffers:
 
 
 class _Lease:
-    """The base of an array from `Buffers`. It is not an array itself, so every view keeps it as its base."""
+    """The base of an array from `Buffers`. It is no array, so NumPy keeps it as the base of every view."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.__array_interface__ = memory.__array_interface__

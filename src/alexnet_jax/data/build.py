@@ -32,9 +32,9 @@ def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool 
     """Build the cache at ``path`` unless it exists.
 
     Args:
-      path: from `dataset.cache_path`.
+      path: directory from `dataset.cache_path`.
       data: ``config.data``.
-      say: takes a line for the user.
+      say: function that takes a line for the user.
       force: whether to rebuild a cache that exists.
 
     Raises:
@@ -56,9 +56,9 @@ def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool 
                 shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room there and run the same command again to continue, or " if full else ""
+        advice = "free some space there and run the same command again to continue, or " if full else ""
         raise UserError(
-            f"the cache {path} can't be made ({error.strerror or error}):"
+            f"the cache {path} can't be written ({error.strerror or error}):"
             f" {advice}take another --config.data.cache_dir"
         ) from error
 
@@ -72,7 +72,7 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     source = open_source(data.source, data.validation, data.test)
     building, parts = _beside(path, "building"), _beside(path, "parts")
     identity = _identity(source, data)
-    if _read_identity(parts) != [identity, source.stamp]:  # nothing, or the images have changed
+    if _read_identity(parts) != [identity, source.stamp]:  # there are none, or the images have changed
         for directory in (building, parts):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
@@ -122,7 +122,9 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     for part in work.parts():
         shard = work.written(part)
         if shard is None:
-            raise RunError(f"something changed {part.images_name}: run the same command again to continue")
+            raise RunError(
+                f"{part.images_name} was changed during the build: run the same command again to continue"
+            )
         found[part.split].append(shard)
         manifest[part.images_name] = (int(shard.sizes.sum()), shard.checksum)
     everything = [shard for of_split in found.values() for shard in of_split]
@@ -130,7 +132,7 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         labels = np.concatenate([shard.labels for shard in of_split])
         if not len(labels):
             raise UserError(
-                f"none of the images of {split} can be read: {building / 'broken.txt'} names them"
+                f"none of the images of {split} can be read: see {building / 'broken.txt'} for the reasons"
             )
         _save(building / f"{split}.labels.npy", labels)
         sizes = np.concatenate([shard.sizes for shard in of_split])
@@ -158,7 +160,7 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     broken = [line for shard in everything for line in shard.broken]
     enlarged = sum(shard.enlarged for shard in everything)
     if broken:
-        say(f"{len(broken)} images can't be read and are left out: broken.txt in the cache names them")
+        say(f"{len(broken)} images can't be read and are left out: broken.txt in the cache lists them")
     if enlarged:
         say(f"{enlarged:,} images are smaller than {size}x{size}, and were enlarged")
     write_manifest(building, manifest)

@@ -33,12 +33,12 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
     """Write the shards that are missing.
 
     Args:
-      work: what to write.
+      work: shards to write.
       max_broken: ``config.data.max_broken``.
-      say: takes a line for the user.
+      say: function that takes a line for the user.
 
     Raises:
-      UserError: more images are broken than that, or the disk has too little room.
+      UserError: more images are broken than ``max_broken`` allows, or the disk has too little space.
       RunError: a worker process was killed.
     """
     parts = work.parts()
@@ -94,7 +94,7 @@ def _results(
 
 @contextlib.contextmanager
 def _start_workers() -> Iterator[None]:
-    """Let processes that are started inside ignore Ctrl-C, and not import the user's script.
+    """Make processes that are started inside ignore Ctrl-C, and not import the user's script.
 
     Ctrl-C reaches all processes of a terminal, but only the parent decides what to do. The workers need
     nothing from ``__main__``, which may be a script without ``if __name__ == "__main__"``.
@@ -121,7 +121,7 @@ def _begin(work: Work, stop: Event, counter: Synchronized) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent is killed. Otherwise it would always wait for work."""
+    """End this worker when its parent is killed. Otherwise it would wait for work indefinitely."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -153,14 +153,14 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
     files.write(path, os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
     if len(broken) > limit:
         raise UserError(
-            f"{len(broken)} of the images can't be read, more than config.data.max_broken = {max_broken:g} of"
-            f" all ({sorted(broken)[0]}); {path} names them: repair or remove them, or allow more with"
-            " --config.data.max_broken=0.1, and run the same command again to continue"
+            f"{len(broken)} images can't be read, more than config.data.max_broken = {max_broken:g} allows"
+            f" (for example {sorted(broken)[0]}): repair or remove the images that {path} lists, or allow"
+            " more with --config.data.max_broken=0.1, and run the same command again to continue"
         )
 
 
 def _check_room(work: Work, images: int) -> None:
-    """Check that the disk has room for more images.
+    """Check that the disk has space for more images.
 
     Raises:
       UserError: it has too little.
@@ -170,12 +170,12 @@ def _check_room(work: Work, images: int) -> None:
     if needed > free:
         raise UserError(
             f"the cache needs {size_in_words(needed)}, but {work.building.parent} has {size_in_words(free)}"
-            " free: make room, or take another --config.data.cache_dir"
+            " free: free some space, or take another --config.data.cache_dir"
         )
 
 
 class _Bar:
-    """Show images, images/s and the time left: as a bar on a terminal, elsewhere as a line every 30 s."""
+    """A display of images, images/s and the time left: a bar on a terminal, elsewhere a line every 30 s."""
 
     def __init__(self, done: int, total: int, say: Callable[[str], None]) -> None:
         self._done, self._done_before, self._total, self._say = done, done, total, say

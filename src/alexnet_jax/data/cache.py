@@ -3,14 +3,14 @@
     <cache_dir>/<source>-<settings>/
         data.json, mean_image.npy        the data set, and the statistics of its training split
         train-00000.images ...           the images, see `stored`
-        train.offsets.npy                the same
+        train.offsets.npy                the position of each image, see `stored`
         train.labels.npy                 (examples,) int32
         manifest.json                    the size and checksum of each file; it is written last
         broken.txt                       images that could not be read, if there are any
 
-Opening takes the same short time for a data set of any size. The sizes of all files and the checksums of the
-small ones are always compared. Those of the images are compared if the images are few, or if
-``alexnet-jax prepare`` checks the whole cache.
+Opening takes the same short time for a data set of any size. It always compares the sizes of all files and
+the checksums of the small ones. It compares the checksums of the images only if they have few bytes, or if
+``alexnet-jax prepare`` verifies the whole cache.
 """
 
 import contextlib
@@ -32,12 +32,12 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import progress
 
 FORMAT = 3
-"""Of the files, and of the way from an image to its pixels. A cache of another format is never opened."""
+"""Version of the files and of the conversion of images to pixels. Caches of other versions are not opened."""
 
-REBUILD = "rebuild it with alexnet-jax prepare --force and the same --config and --config.data.*"
+REBUILD = "rebuild it with alexnet-jax prepare --force and the same --config and --config.data.* flags"
 """The advice at the end of a message about a cache that can't be used."""
 
-_QUICK = 2**30  # bytes of images whose checksums are compared whenever a cache is opened, in half a second
+_QUICK = 2**30  # bytes of images that are verified whenever a cache is opened, in half a second
 
 
 class NoTestSplit(UserError):
@@ -46,19 +46,20 @@ class NoTestSplit(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
-    """What a run and a workdir need to know about a data set.
+    """A description of a data set, for runs and workdirs.
 
     Attributes:
       source: ``config.data.source``.
-      version: of the data set.
-      fingerprint: of the data set, its version, the settings and every byte of the images and labels.
-      encoding: of the cache's images, ``raw`` or ``jpeg``.
+      version: version of the data set.
+      fingerprint: hash of the data set, its version, the settings and every byte of the images and labels.
+      encoding: encoding of the images in the cache, ``raw`` or ``jpeg``.
       image_size: (height, width) in pixels.
-      class_names: by label, as the data set names the classes.
-      class_words: by label, for people: the meaning of a WordNet id such as n01440764.
+      class_names: names of the classes in the data set, by label.
+      class_words: names of the classes for people, by label: words instead of a WordNet id such as n01440764.
       splits: number of examples in ``train``, ``validation`` (if it exists) and ``test`` (if it exists).
-      color_covariance: 3x3, of RGB over all pixels of the training split, in squared grey levels.
-      mean_image: float32 of shape (height, width, 3), in grey levels.
+      color_covariance: covariance of RGB over all pixels of the training split, of shape (3, 3), in squared
+        grey levels.
+      mean_image: mean of the training split, float32 of shape (height, width, 3), in grey levels.
     """
 
     source: str
@@ -73,7 +74,7 @@ class DataInfo:
     mean_image: np.ndarray
 
     def test_split(self, split: str | None = None) -> str:
-        """Return the split to test on: by default test, or validation for data without test.
+        """Return the split to test on: the one named, or else test, or else validation.
 
         Raises:
           NoTestSplit: the data has neither, and no other split is named.
@@ -83,7 +84,7 @@ class DataInfo:
             split = next((name for name in ("test", "validation") if name in self.splits), None)
         if split is None:
             raise NoTestSplit(
-                f"{self.source} has only images for training: config.data.validation sets some apart, or"
+                f"{self.source} has only images for training: set config.data.validation to hold some out, or"
                 " evaluate the split train"
             )
         if split not in self.splits:
@@ -133,7 +134,7 @@ def load(path: Path, whole: bool = False) -> Cache:
     """Open a cache.
 
     Args:
-      path: from `dataset.cache_path`.
+      path: directory from `dataset.cache_path`.
       whole: whether to read all files and compare every checksum.
 
     Raises:
@@ -155,10 +156,10 @@ def load(path: Path, whole: bool = False) -> Cache:
 
 
 def read_info(path: Path) -> DataInfo | None:
-    """Return what a cache holds, without opening and checking its images, or None if there is no cache.
+    """Return the description in a cache without opening its images; None if there is no cache.
 
     Args:
-      path: from `dataset.cache_path`.
+      path: directory from `dataset.cache_path`.
 
     Raises:
       UserError: the cache is damaged.
@@ -173,8 +174,8 @@ def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
     """Write the size and the CRC-32 of every file of a cache.
 
     Args:
-      path: of the cache.
-      images: the size and CRC-32 of each file of images, which are known already.
+      path: directory of the cache.
+      images: size and CRC-32 of each file of images, by name.
     """
     others = [*path.glob("*.npy"), path / "data.json", *path.glob("broken.txt")]
     small = {file.name: (file.stat().st_size, _checksum(file)) for file in others}
@@ -202,9 +203,9 @@ def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> Non
       ValueError: names the first file that differs.
     """
     for name, (size, _) in manifest.items():
-        there = (path / name).stat().st_size
-        if there != size:
-            raise ValueError(f"{name} has {there:,} of {size:,} bytes")
+        actual = (path / name).stat().st_size
+        if actual != size:
+            raise ValueError(f"{name} has {actual:,} of {size:,} bytes")
     few = sum(size for name, (size, _) in manifest.items() if _is_images(name)) <= _QUICK
     names = [name for name in manifest if whole or few or not _is_images(name)]
     with ThreadPoolExecutor(8) as threads:
@@ -212,7 +213,7 @@ def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> Non
         with progress.bar(found, total=len(names), unit="file", description="verifying", show=whole) as bar:
             for name, checksum in zip(names, bar, strict=True):
                 if checksum != manifest[name][1]:
-                    raise ValueError(f"{name} holds other bytes than were written")
+                    raise ValueError(f"{name} has a wrong checksum")
 
 
 def _checksum(path: Path) -> int:

@@ -12,9 +12,9 @@ def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[st
     """Return words for each class. A class that is not named by a known id keeps its name.
 
     Args:
-      class_names: by label.
-      folder: of the data set. It may hold a list in which each line has an id and its words, as ImageNet's
-        lists do. TFDS knows the words for the thousand classes of ILSVRC-2012.
+      class_names: names of the classes, by label.
+      folder: folder of the data set. It may hold a list with an id and its words on each line, as ImageNet's
+        lists have. The words for the thousand classes of ILSVRC-2012 come from TFDS.
     """
     if not any(_ID.fullmatch(name) for name in class_names):
         return tuple(class_names)

@@ -1,4 +1,4 @@
-"""From ``config.data`` to an open cache, which is built first if it is missing."""
+"""Functions that find, build and open the cache of ``config.data``."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load, read_info
 from alexnet_jax.errors import UserError
 
-_FEW_FILES = 100_000  # compared with their cache whenever it is opened, in half a second
+_FEW_FILES = 100_000  # up to so many are compared with their cache at each opening, in half a second
 
 
 def cache_path(data: ConfigDict) -> Path:
@@ -33,7 +33,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
 
     Args:
       data: ``config.data``.
-      say: takes a line for the user.
+      say: function that takes a line for the user.
 
     Raises:
       UserError: the source does not exist, too many images are broken, the cache is damaged, or it can't be
@@ -49,7 +49,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
 
 
 def check_source(info: DataInfo, data: ConfigDict) -> None:
-    """Check that a cache holds the current version of its source. A source that is not here is not checked.
+    """Check that a cache holds the current version of its source. Skip a source that can't be opened.
 
     Raises:
       UserError: the cache holds another version.
@@ -59,7 +59,9 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
     except UserError:
         return
     if version != info.version:
-        raise UserError(f"{data.source} is now {version}, the cache was built from {info.version}: {REBUILD}")
+        raise UserError(
+            f"{data.source} is now {version}, but the cache was built from {info.version}: {REBUILD}"
+        )
 
 
 def class_count(data: ConfigDict) -> int:

@@ -21,7 +21,7 @@ ImageFile: TypeAlias = tuple[str, int, int]
 
 _SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 _NO_FILE = frozenset([errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG])
-"""Errors of a file that does not exist or may not be read. All others may pass, as when a disk comes back."""
+"""Errors of a file that is missing or unreadable. Other errors may be temporary, as while a disk is away."""
 
 
 def identity(path: str) -> str:
@@ -41,9 +41,9 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
     classes lie in the folder itself, and their images are split by a fixed seed.
 
     Args:
-      path: of the folder.
+      path: path of the folder.
       validation: ``config.data.validation``. If it is None, a tenth of a folder without splits becomes the
-        validation split. A number is left to the caller.
+        validation split. If it is a number, the caller splits off the validation split.
       test: ``config.data.test``: fraction of a folder without splits that becomes the test split.
 
     Raises:
@@ -52,13 +52,16 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
     root = Path(files.absolute(path))
     if not root.is_dir():
         raise UserError(
-            f"{root} is not a folder: name the images' folder with --config.data.source=folder:DIR"
+            f"{root} is not a folder: set --config.data.source=folder:DIR to the folder of the images"
         )
     try:
         inside = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
         found = {split: inside[name] for split, names in _SPLITS.items() for name in names if name in inside}
         if found and "train" not in found:
-            raise UserError(f"config.data.source: {root} has {', '.join(found)}, but no train")
+            raise UserError(
+                f"config.data.source: {root} has a folder for {', '.join(found)}, but none for training:"
+                f" add {root}/train"
+            )
         listed = {split: _images_by_class(directory) for split, directory in found.items()}
         if not listed.get("test", True):  # ImageNet's test images have no labels
             del listed["test"]
@@ -70,19 +73,22 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
     if not by_class:
         raise UserError(
             f"config.data.source: {root} has no images: put a folder of images for each class into DIR/train,"
-            f" DIR/val and DIR/test, or into DIR; a name ends in {', '.join(sorted(SUFFIXES))}"
+            f" DIR/val and DIR/test, or into DIR; image files end in {', '.join(sorted(SUFFIXES))}"
         )
     if len(class_names) < 2:
         raise UserError(
-            f"config.data.source: {root} has images of one class, {class_names[0]}: two are needed"
+            f"config.data.source: {root} has images of only one class, {class_names[0]}: add another one"
         )
     for split, others in listed.items():
         if not others:
             raise UserError(
-                f"config.data.source: {found[split]} has no folders of images, one for each class"
+                f"config.data.source: {found[split]} has no folders of images: put one for each class into it"
             )
         if strange := sorted(set(others) - set(class_names)):
-            raise UserError(f"config.data.source: {found[split]} has {strange[0]}, but train does not")
+            raise UserError(
+                f"config.data.source: {found[split]} has the class {strange[0]}, but train does not:"
+                " add images of it to train, or remove it"
+            )
     version, stamp = hashlib.sha256(), hashlib.sha256()
 
     def split_of(images_by_class: dict[str, list[ImageFile]]) -> Split:
@@ -108,7 +114,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
 
 
 def image_files(directory: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ImageFile]:
-    """Yield the files below a folder whose names are those of images, in no order, without hidden ones.
+    """Yield the files below a folder that have the suffix of an image, in any order, without hidden ones.
 
     Args:
       directory: the folder.
@@ -125,13 +131,13 @@ def image_files(directory: str, above: frozenset[tuple[int, int]] = frozenset())
             if entry.is_dir():
                 yield from image_files(entry.path, above | {here})
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
-                # A link to nothing counts as an image that can't be read, and is reported with the others.
+                # A broken link counts as an image that can't be read, and is reported with the others.
                 file = entry.stat() if entry.is_file() else None
                 yield entry.path, file.st_size if file else 0, file.st_mtime_ns if file else 0
 
 
 def _images_by_class(directory: Path) -> dict[str, list[ImageFile]]:
-    """Return the sorted image files below each folder in a folder. A folder without any is left out."""
+    """Return the sorted image files of each class, which is a folder in ``directory``. Omit empty classes."""
     with os.scandir(directory) as entries:
         classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     found = {name: sorted(image_files(str(directory / name))) for name in classes}

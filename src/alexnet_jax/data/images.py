@@ -1,4 +1,4 @@
-"""From the file of an image to a square of RGB, as in section 2 of the paper, and JPEG for the cache.
+"""Conversion of image files to squares of RGB, as in section 2 of the paper, and JPEG for the cache.
 
 "We first rescaled the image such that the shorter side was of length 256, and then cropped out the central
 256x256 patch from the resulting image." The authors' make-data (``make-data/pyext/src/pyext.cpp`` in
@@ -80,7 +80,7 @@ _UPPER_BITS = np.uint32(0xFEFEFEFE)
 
 
 def _means(pixels_HxW: np.ndarray, first: np.ndarray, last: np.ndarray, axis: int) -> np.ndarray:
-    """Return the rounded mean of each first and last pixel, in half of Pillow's time.
+    """Return the rounded mean of each first and last pixel, in half the time that Pillow takes.
 
     It computes (a + b + 1) // 2 as (a | b) - (a ^ b) // 2, for four bytes at once.
     """
@@ -112,8 +112,8 @@ def _read(content: bytes, size: int) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 whole = image.size
-                # The decoder itself halves a photograph of more than four times the size, as long as at least
-                # twice the size remains.
+                # The JPEG decoder divides the size of a photograph by 2, 4 or 8, as long as at least twice
+                # ``size`` remains.
                 image.draft(None, (2 * size, 2 * size))
                 turn = _turn(image)
                 if image.format == "JPEG" and image.mode in ("RGB", "L") and image.size == whole and not turn:
@@ -140,7 +140,7 @@ _ORIENTATION = 0x0112
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return the turn that the EXIF data asks for. Unlike `ImageOps.exif_transpose`, read no other field."""
+    """Return the turn that the EXIF data requires. Unlike `ImageOps.exif_transpose`, read no other field."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 0))
     except Exception:  # the image may still be good
@@ -153,7 +153,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         grey = np.asarray(image).astype(np.uint32)  # Pillow would clip it at 255
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise BadImage("its pixels have 32 bits, and the value of white is unknown")
+        raise BadImage("its pixels have 32 bits, and which value is white is unknown")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -174,4 +174,4 @@ def decode_into(image_HxWx3: np.ndarray, content: bytes) -> None:
     """
     decoded = simplejpeg.decode_jpeg(content, "RGB", buffer=image_HxWx3)  # raises for a larger image
     if decoded.shape != image_HxWx3.shape:
-        raise ValueError(f"an image of {decoded.shape[0]}x{decoded.shape[1]}")
+        raise ValueError(f"its size is {decoded.shape[0]}x{decoded.shape[1]}")

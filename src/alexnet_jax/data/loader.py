@@ -1,7 +1,7 @@
-"""The loader: reads batches from the cache and puts them on the devices before a step needs them.
+"""The loader, which reads batches from the cache and puts them on the devices before a step needs them.
 
-Each process loads only the examples that its own devices hold. They follow from the step and the mesh, so
-that no process waits for the data of another.
+Each process loads only the examples that its own devices hold. The step and the mesh determine these
+examples, so no process waits for the data of another.
 """
 
 import math
@@ -23,10 +23,10 @@ from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.runtime.cores import cores
 
 THREADS = min(8, cores())
-_AHEAD = THREADS  # turns in memory, besides the one in use and the next one
-# Bytes. One turn loads several smaller batches, because each step evicts the interpreter from the processor's
-# caches, and the same few lines then take several times as long (docs/performance.md).
-_TURN = 2**18
+_AHEAD = THREADS  # groups of batches in memory, besides the one in use and the next one
+# Bytes that one call loads. Small batches are loaded in groups, because each step evicts the interpreter from
+# the processor's caches, and the same few lines then take several times as long (docs/performance.md).
+_GROUP = 2**18
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -56,7 +56,7 @@ def test_batches(
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
     """Yield every example of a split once and in order, in batches as from `training_batches`.
 
-    Copies of the last example fill the last batch.
+    The last batch is filled with copies of the last example.
     """
     examples = len(cache.labels[split])
     batch_size += -batch_size % mesh.shape[DATA]
@@ -77,15 +77,15 @@ def _batches(
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
     images, labels = cache.images[split], cache.labels[split]
     sharding = NamedSharding(mesh, P(DATA))
-    # Devices that hold different towers of the same examples have the same positions: they are loaded once.
+    # Devices that hold different towers of the same examples have the same positions, which are loaded once.
     indices = sharding.addressable_devices_indices_map((batch_size,)).values()
     mine = {_positions(index, batch_size) for index in indices}
 
     buffers = Buffers((batch_size // mesh.shape[DATA], *images.shape[1:]))
 
-    def load(turn: range) -> list[Parts]:
+    def load(group: range) -> list[Parts]:
         loaded = []
-        for number in turn:
+        for number in group:
             chosen, parts = rows(number), {}
             for a, b in sorted(mine):
                 parts[a, b] = buffers.take(), labels[chosen[a:b]]
@@ -101,9 +101,9 @@ def _batches(
 
         return array((batch_size, *images.shape[1:]), 0), array((batch_size,), 1)
 
-    at_once = max(1, _TURN // (batch_size * math.prod(images.shape[1:])))
-    turns = (numbers[i : i + at_once] for i in range(0, len(numbers), at_once))
-    for loaded in _ahead(load, turns):
+    at_once = max(1, _GROUP // (batch_size * math.prod(images.shape[1:])))
+    groups = (numbers[i : i + at_once] for i in range(0, len(numbers), at_once))
+    for loaded in _ahead(load, groups):
         yield from [on_devices(parts) for parts in loaded]
 
 

@@ -1,4 +1,4 @@
-"""The sampler: a pure function of (seed, step), so that the step is all the state it has.
+"""The sampler, a pure function of (seed, step). The step is its only state.
 
 An epoch has ``examples // batch_size`` steps. The examples left over are not seen in that epoch.
 """
@@ -26,10 +26,10 @@ def batch_rows(examples: int, batch_size: int, seed: int, step: int, reshuffle: 
 
     Args:
       examples: number of examples in the training set.
-      batch_size: of all hosts together.
-      seed: of the run.
+      batch_size: number of examples in a batch, over all hosts.
+      seed: seed of the run.
       step: number of updates done.
-      reshuffle: whether to shuffle every epoch differently, or always as the first.
+      reshuffle: whether to shuffle each epoch differently; if false, every epoch has the order of the first.
     """
     epoch, batch = divmod(step, examples // batch_size)
     rows = permutation(examples, seed, epoch if reshuffle else 0)

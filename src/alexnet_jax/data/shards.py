@@ -32,11 +32,11 @@ class Shard:
     """The result of writing a shard.
 
     Attributes:
-      labels: (images,) int32.
-      sizes: (images,) int64, in bytes.
+      labels: labels of the images, int32 of shape (images,).
+      sizes: sizes of the images in bytes, int64 of shape (images,).
       checksum: CRC-32 of the file of images.
-      sum_image: int64 of shape (height, width, 3), the sum of the images.
-      products: int64 of shape (3, 3), the sum of RGB times RGB over all pixels.
+      sum_image: sum of the images, int64 of shape (height, width, 3).
+      products: sum of RGB times RGB over all pixels, int64 of shape (3, 3).
       enlarged: number of images that were smaller than the cache's size.
       broken: names of images that can't be read, with the reasons.
     """
@@ -100,7 +100,7 @@ class Work:
     Attributes:
       source: the data set.
       building: directory of the files of images.
-      results: directory of the ``.npz``.
+      results: directory of the ``.npz`` files.
       image_size: side of the square images in pixels.
       encoding: ``raw`` or ``jpeg``.
     """
@@ -130,7 +130,7 @@ class Work:
 
         Args:
           part: the examples of the shard.
-          check: called before each image. If it raises, nothing is left of the shard.
+          check: function that is called before each image. If it raises, the unfinished shard is deleted.
 
         Raises:
           UserError: the label of an example is not a class.
@@ -138,18 +138,21 @@ class Work:
         """
         split, size, classes = self.source.splits[part.split], self.image_size, len(self.source.class_names)
         path = self.building / part.images_name
-        beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.writing")
         labels, sizes, broken = [], [], []
         sum_planes = np.zeros((3, size, size), np.uint32)  # enough for 16 million images
         products = np.zeros((3, 3), np.int64)
         checksum = enlarged = 0
         try:
-            with beside.open("wb") as file:
+            with unfinished.open("wb") as file:
                 for i in part.examples:
                     check()
                     example = split[i]
                     if not 0 <= example.label < classes:
-                        raise UserError(f"{example.name} has the label {example.label}, of {classes} classes")
+                        raise UserError(
+                            f"{example.name} has the label {example.label}, but labels must be from 0 to"
+                            f" {classes - 1}: correct the data set"
+                        )
                     try:
                         image, is_enlarged = images.square(example.content(), size)
                     except BadImage as error:
@@ -166,9 +169,9 @@ class Work:
                     enlarged += is_enlarged
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            unfinished.replace(path)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
         shard = Shard(
             np.array(labels, np.int32),
@@ -184,9 +187,10 @@ class Work:
 
 
 def _products(planes_3xHxW: np.ndarray) -> np.ndarray:
-    """Sum RGB times RGB over an image of uint32, in which the sum of a row is exact up to 66,000 pixels.
+    """Sum RGB times RGB over an image of uint32.
 
-    A matrix product would take three times as long, and use BLAS threads in every process.
+    The sum over a row is exact for up to 66,000 pixels. A matrix product would take three times as long, and
+    use BLAS threads in every process.
     """
     products = np.empty((3, 3), np.int64)
     for i in range(3):

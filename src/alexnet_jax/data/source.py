@@ -12,10 +12,10 @@ class Example:
     """One labelled image.
 
     Attributes:
-      name: for people.
-      label: the index of its class.
-      content: reads the image, as the bytes of an image file or as uint8 of shape (height, width, 3). Raises
-        `images.BadImage` if it can't be read.
+      name: name of the image, for messages.
+      label: index of its class.
+      content: function that reads the image, as the bytes of an image file or as uint8 of shape
+        (height, width, 3). It raises `images.BadImage` if the image can't be read.
     """
 
     name: str
@@ -28,8 +28,8 @@ class Split:
     """The examples of a split.
 
     Attributes:
-      read: returns an example by its number in the data set.
-      rows: the numbers of the split's examples, in order.
+      read: function that returns an example by its number in the data set.
+      rows: numbers of the examples in the split, in order.
     """
 
     read: Callable[[int], Example]
@@ -51,12 +51,12 @@ class Source:
     """A data set.
 
     Attributes:
-      name: of the data set, without its location and its version; part of a cache's fingerprint.
-      version: changes when the images change.
-      class_names: by label.
-      splits: by name: ``train``, and ``validation`` and ``test`` if they exist.
-      folder: the folder of the data set, if it has one, for files such as the words of its classes.
-      stamp: changes whenever the images may have changed, even if the version does not show it.
+      name: name of the data set without its location and version; part of the fingerprint of a cache.
+      version: text that changes when the images change.
+      class_names: names of the classes, by label.
+      splits: splits by name: ``train``, and ``validation`` and ``test`` if they exist.
+      folder: folder of the data set, which may hold a list of words for its classes; None for other sources.
+      stamp: text that changes whenever the images may have changed, even if the version stays the same.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The registry of sources: everything that depends on the prefix of ``config.data.source``.
 
-To add a kind of source, write a module beside `folder` and add an entry to `KINDS`. No other module tests
+To add a kind of source, write a module next to `folder` and add an entry to `KINDS`. No other module tests
 the prefix.
 """
 
@@ -16,7 +16,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.files import locked
 
 Say: TypeAlias = Callable[[str], None]
-"""Takes a line for the user."""
+"""A function that takes a line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +24,19 @@ class Kind:
     """One kind of source. Its functions take the name without the prefix.
 
     Attributes:
-      form: how a user writes such a source, for messages.
-      open: opens the source. The other arguments are ``config.data.validation``, which most kinds leave to
-        `open_source`, and ``config.data.test``.
-      identity: returns the name that identifies the source from any working directory.
-      short_name: returns a name for people, used in the name of the cache.
-      download: does what must precede `open`. None if nothing must.
-      known_sizes: returns the number of training examples and whether there is a validation split, for data
-        sets that need not be prepared to know it; None for others.
+      form: text for messages that shows how to write such a source.
+      open: function that opens the source. Its other arguments are ``config.data.validation``, which most
+        kinds leave to `open_source`, and ``config.data.test``.
+      identity: function that returns the name that identifies the source from any working directory.
+      short_name: function that returns a short name, which becomes part of the name of the cache.
+      download: function that does everything that must precede `open`; None if nothing must.
+      known_sizes: function that returns the number of training examples and whether a validation split
+        exists, or None if this is unknown before the data set is prepared.
       held_out: fraction of the training split that becomes the validation split if the data set has none and
         ``config.data.validation`` is not set.
-      may_change: whether the images may change under the same name. Then they are compared with the cache
+      may_change: whether the images may change under the same name. If so, they are compared with the cache
         whenever it is opened.
-      names: the only names that exist, or None if there is no list.
+      names: the only names that exist; None if any name may exist.
     """
 
     form: str
@@ -70,14 +70,15 @@ KINDS = {
 
 
 def open_source(name: str, validation: float | None, test: float) -> Source:
-    """Open a source, and split off what it has no split for.
+    """Open a source, and split off a validation or a test split if it lacks one.
 
-    A source is opened only to build the cache. It can be pickled, because several processes read it.
+    The images are read only to build the cache. A source can be pickled, because several processes read it.
 
     Args:
       name: ``config.data.source``.
-      validation: ``config.data.validation``: how many training examples become the validation split if the
-        data set has none; a fraction if below 1. None: a tenth of a folder's, none of other data sets.
+      validation: ``config.data.validation``: number of training examples that become the validation split if
+        the data set has none; a fraction if below 1. None means a tenth for folders, and no examples for
+        other data sets.
       test: ``config.data.test``: fraction of the examples that becomes the test split if the data set has no
         splits (a folder) or only a training split (TFDS).
 
@@ -92,20 +93,21 @@ def open_source(name: str, validation: float | None, test: float) -> Source:
         return source
     if count >= len(train):
         raise UserError(
-            f"config.data.validation = {validation}: {name} has only {len(train)} training examples"
+            f"config.data.validation is {validation}, but {name} has only {len(train)} training examples:"
+            " set a smaller number"
         )
-    rows = permutation(len(train), seed=0)  # the last of a shuffle that never changes
+    rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
     held_out = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
     return dataclasses.replace(source, splits=source.splits | held_out)
 
 
 def download(name: str, directory: Path, say: Say) -> None:
-    """Download a source, or do what else must be done once before it can be opened.
+    """Download a source, or do whatever else must be done once before it can be opened.
 
     Args:
       name: ``config.data.source``.
-      directory: for the lock that lets only one process do it.
-      say: takes a line for the user.
+      directory: directory of the lock, which lets only one process do this.
+      say: function that takes a line for the user.
 
     Raises:
       UserError: the source does not exist, or can't be downloaded.
@@ -126,7 +128,7 @@ def identity(name: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """Return a name of a source for people."""
+    """Return a short name of a source, for people to read."""
     if (found := _find(name)) is None:
         return name
     prefix, kind, rest = found
@@ -140,7 +142,7 @@ def may_change(name: str) -> bool:
 
 
 def known_examples(name: str, validation: float | None) -> int | None:
-    """Return the size of the training split of a source that is not opened, or None if that is unknown.
+    """Return the size of a source's training split without opening the source; None if it is unknown.
 
     Args:
       name: ``config.data.source``.
@@ -170,13 +172,16 @@ def _parse(name: str) -> tuple[str, Kind, str]:
 
 
 def _held_out(kind: Kind, validation: float | None, examples: int) -> int:
-    """Return how many of the training examples ``config.data.validation`` takes."""
+    """Return how many training examples become the validation split."""
     part = kind.held_out if validation is None else validation
     return round(part * examples) if part < 1 else int(part)
 
 
 def _with_test(source: Source, test: float) -> Source:
-    """Split the test examples off if there is no other split: the first of a shuffle that never changes."""
+    """Split off a test split if a source has only a training split.
+
+    Its examples are the first rows of a shuffle that never changes.
+    """
     if list(source.splits) != ["train"]:
         return source
     train = source.splits["train"]

@@ -3,8 +3,8 @@
     train-00007.images    images one after the other, raw: uint8 of shape (height, width, 3), or as JPEG files
     train.offsets.npy     (examples + 1,) int64: the first byte of each image in the split's joined files
 
-Files are read, not mapped into memory: memory use does not grow with what was read, and a truncated file
-raises an exception instead of ending the process.
+Files are read, not mapped into memory. So memory use does not grow with the amount that was read, and a
+truncated file raises an exception instead of killing the process.
 """
 
 import math
@@ -17,6 +17,8 @@ import numpy as np
 
 from alexnet_jax.data.images import decode_into
 from alexnet_jax.errors import RunError
+
+_REBUILD = "rebuild the cache with alexnet-jax prepare --force"
 
 
 class Images:
@@ -47,7 +49,7 @@ class Images:
         """Read images into an array.
 
         Args:
-          rows: the images, of shape (rows,).
+          rows: positions of the images in the split, of shape (rows,).
           out: contiguous uint8 of shape (rows, height, width, 3).
 
         Raises:
@@ -57,7 +59,7 @@ class Images:
         if not len(rows):
             return
         if not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"a row is out of range: there are {len(self)}")
+            raise IndexError(f"a row is out of range: the split has {len(self)} images")
         begins, ends = self._offsets[rows], self._offsets[rows + 1]
         numbers = np.searchsorted(self._begins, begins, side="right") - 1
         starts = begins - self._begins[numbers]
@@ -72,9 +74,11 @@ class Images:
                     read = len(content)
                     decode_into(out[i], content)
             except (OSError, ValueError) as error:
-                raise RunError(f"{self._paths[number]} is damaged ({error}) at byte {start}") from error
+                raise RunError(
+                    f"{self._paths[number]} is damaged at byte {start} ({error}): {_REBUILD}"
+                ) from error
             if read != length:
-                raise RunError(f"{self._paths[number]} is damaged: it was cut off")
+                raise RunError(f"{self._paths[number]} is damaged (it is truncated): {_REBUILD}")
 
 
 def _close(descriptors: list[int]) -> None:

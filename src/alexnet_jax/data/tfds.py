@@ -1,6 +1,6 @@
-"""The source ``tfds:NAME[/CONFIG][:VERSION]``: data sets of TFDS, as ``array_record`` or TFRecords.
+"""The source ``tfds:NAME[/CONFIG][:VERSION]``: a data set of TFDS in ``array_record`` or TFRecord files.
 
-They are read without TensorFlow, which only their preparation needs. TFDS itself is imported on first use.
+Preparing a data set needs TensorFlow, reading it does not. TFDS is imported on first use.
 """
 
 import bisect
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 SIZES = {"imagenet2012": (1_281_167, True), "cifar10": (50_000, False)}
-"""Training examples, and whether there is a validation split, from tensorflow.org/datasets."""
+"""Number of training examples, and whether a validation split exists, from tensorflow.org/datasets."""
 
 _BY_HAND = {
     "imagenet2012": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
 }
-"""Archives that TFDS can't download, because their owners ask for an account."""
+"""Archives that TFDS can't download, because their owners require an account."""
 
 
 def open_tfds(name: str) -> Source:
@@ -52,13 +52,15 @@ def open_tfds(name: str) -> Source:
     info = tfds.builder_from_directory(directory).info
     image, label = _keys(info, name)
     if "train" not in info.splits:
-        raise UserError(f"tfds:{name} has no train split, only {', '.join(info.splits)}")
+        raise UserError(
+            f"tfds:{name} has no train split, only {', '.join(info.splits)}: take another data set"
+        )
     splits = {}
     for split_name in ("train", "validation", "test"):
         if split_name in info.splits:
             count = info.splits[split_name].num_examples
             split = Split(_Examples(str(directory), split_name, image, label), np.arange(count))
-            if split[0].label >= 0:  # ImageNet's test images have none: its label is -1
+            if split[0].label >= 0:  # TFDS gives ImageNet's test images, which are unlabelled, -1
                 splits[split_name] = split
     return Source(f"tfds:{path}", str(info.version), tuple(info.features[label].names), splits)
 
@@ -72,12 +74,15 @@ def _keys(info: "tfds.core.DatasetInfo", name: str) -> tuple[str, str]:
         image, label = (info.features[key] for key in keys)
         if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
             return keys
-    raise UserError(f"tfds:{name} has {', '.join(info.features)}, but an image and a class label are needed")
+    raise UserError(
+        f"tfds:{name} has the features {', '.join(info.features)}:"
+        " take a data set with an image and a class label"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Examples:
-    """Read the examples of a split by number. Each process opens the files for itself."""
+    """A reader of the examples of a split by number. Each process opens the files itself."""
 
     directory: str
     split: str
@@ -95,7 +100,7 @@ class _Examples:
 
 @functools.cache
 def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, Any]]:
-    """Return a function that reads an example by number, its image as the bytes of an image file."""
+    """Return a function that reads an example by number. Its image is the bytes of an image file."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(directory)
@@ -112,12 +117,15 @@ def _open(directory: str, split: str, image: str) -> Callable[[int], dict[str, A
         features = builder.info.features
         return lambda i: features.deserialize_example_np(records[i], decoders=encoded)
     raise UserError(
-        f"{directory} holds {builder.info.file_format.value} files; array_record or tfrecord is needed"
+        f"{directory} holds {builder.info.file_format.value} files: prepare it as array_record or tfrecord"
     )
 
 
 class _TFRecords:
-    """Read records by number. A record is a length (8 bytes), a checksum (4), the content, a checksum (4)."""
+    """A reader of records by number.
+
+    A record is a length (8 bytes), a checksum (4), the content, and a checksum (4).
+    """
 
     def __init__(self, split: "tfds.core.SplitInfo") -> None:
         self._paths = [os.fspath(path) for path in split.filepaths]
@@ -140,7 +148,7 @@ def _offsets(file: int, path: str) -> list[int]:
         offsets.append(offset)
         offset += _length(file, offset) + 16
     if offset > end:
-        raise UserError(f"{path} was cut off: prepare it again with TFDS")
+        raise UserError(f"{path} is truncated: prepare it again with TFDS")
     return offsets
 
 
@@ -163,17 +171,17 @@ def _prepared(directory: Path, version: str) -> Path | None:
 
 
 def download(name: str, say: Callable[[str], None]) -> None:
-    """Let TFDS download and prepare a data set, unless it has done so before.
+    """Download and prepare a data set with TFDS, unless it is prepared already.
 
-    This runs in a separate process, because it imports TensorFlow. (It does not use the command
-    ``tfds build``, which in TFDS 4.9.10 needs Apache Beam even when nothing else does.)
+    TFDS runs in a separate process, because it imports TensorFlow. The command ``tfds build`` is not used: in
+    TFDS 4.9.10 it needs Apache Beam even for data sets that do not.
 
     Args:
       name: as in `open_tfds`.
-      say: takes a line for the user.
+      say: function that takes a line for the user.
 
     Raises:
-      UserError: TFDS lacks something (found before it writes anything), or it failed.
+      UserError: something that TFDS needs is missing (checked before it writes anything), or TFDS failed.
     """
     _, root, directory = _find(name)
     if directory is not None:
@@ -205,7 +213,7 @@ def _find(name: str) -> tuple[str, Path, Path | None]:
 
 
 def _missing(name: str) -> str:
-    """Return what TFDS lacks to prepare a data set, or "" if it lacks nothing. Write no files."""
+    """Return the reason why TFDS can't prepare a data set, or "" if it can. Write no files."""
     import tensorflow_datasets as tfds
 
     path, root, _ = _find(name)
@@ -213,7 +221,7 @@ def _missing(name: str) -> str:
     known = tfds.list_builders(with_community_datasets=False)
     if data_set not in known:
         return f"TFDS has no data set {data_set}{near(data_set, known)}"
-    here = f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to where it is, or"
+    here = f"TFDS has not prepared {name} in {root}: set TFDS_DATA_DIR to the folder that holds it, or"
     by_hand = root / "downloads" / "manual"
     missing = [archive for archive in _BY_HAND.get(data_set, ()) if not (by_hand / archive).exists()]
     install = "pip install -e '.[tensorflow]'"

@@ -1,1 +1,1 @@
-"""Training, evaluation and prediction, each from top to bottom."""
+"""Training, evaluation, prediction and preparation. Read each module from top to bottom."""

@@ -56,8 +56,9 @@ class Evaluation(Result):
 
     def __str__(self) -> str:
         return (
-            f"{self.split}: {self.examples} examples, {self.views} view(s), {len(self.checkpoints)} net(s):"
-            f" loss {self.loss:.4f}, top-1 error {self.top1_error:.2%}, top-5 error {self.top5_error:.2%}"
+            f"{self.split}: {self.examples} examples, {self.views} view(s),"
+            f" {len(self.checkpoints)} network(s): loss {self.loss:.4f},"
+            f" top-1 error {self.top1_error:.2%}, top-5 error {self.top5_error:.2%}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -91,8 +92,8 @@ def evaluate(
       The error rates, as fractions from 0 to 1, and the checkpoints that they belong to.
 
     Raises:
-      UserError: a directory is no workdir or lacks the checkpoint; the data has no such split, or other
-        classes or another size than the networks; the processes differ.
+      UserError: a directory is no workdir or lacks the checkpoint; the data lacks the split, or its classes
+        or its image size are not those of the networks; or the processes differ.
       RunError: the loss is not finite.
       ValueError: ``views`` is neither 1 nor 10, there is no network, or the networks lie on different meshes.
     """
@@ -148,7 +149,7 @@ def error_rates(
     Args:
       members: functions from uint8 images to log-probabilities, as `step.log_probabilities` returns.
       cache: the images.
-      split: which of them.
+      split: name of the split.
       views: number of crops that the members read, for the record.
       batch_size: number of images at a time; the result does not depend on it.
       mesh: the devices that the members run on.
@@ -165,7 +166,7 @@ def error_rates(
             scores = score([member(images) for member in members], labels)
             shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
             for loss, *errors in zip(*shards, strict=True):
-                real = max(0, left - (loss.index[0].start or 0))  # the last batch is filled up
+                real = max(0, left - (loss.index[0].start or 0))  # the last batch is padded
                 columns = [np.asarray(shard.data)[:real] for shard in (loss, *errors)]
                 sums += [len(columns[0]), *(column.sum(dtype=np.float64) for column in columns)]
             bar.set_description_str(split, refresh=False)
@@ -173,6 +174,8 @@ def error_rates(
             left -= len(labels)
     counted, *totals = hosts.total(sums)
     if not math.isfinite(totals[0]):
-        raise RunError(f"the loss on {split} is {totals[0]}: the net has diverged")
+        raise RunError(
+            f"the loss on {split} is {totals[0]}, so the network has diverged: take an earlier --step"
+        )
     means = {name: float(total / counted) for name, total in zip(_COUNTED, totals, strict=True)}
     return Result(split, views, int(counted), **means)

@@ -74,8 +74,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """Classify image files, and all images in folders.
 
-    Files are read and classified in batches while the caller iterates. Each image is reduced to the size in
-    ``net.data.image_size``, as `prepare` does it.
+    Files are read and classified in batches while the caller iterates. Each image is rescaled to the size in
+    ``net.data.image_size``, as `prepare` does.
 
     Args:
       net: a network from `restore`.
@@ -117,7 +117,7 @@ def _predictions(
                 bar.update()
             if not seen:
                 continue
-            # Batches of one size are compiled once.
+            # All batches have the same size, so the program is compiled once.
             batch = np.zeros((min(_AT_ONCE, len(files)), size, size, 3), np.uint8)
             batch[: len(seen)] = [image for _, image in seen]
             probabilities_BxC = net.predict_proba(batch, views)
@@ -151,7 +151,7 @@ def predict_examples(
 
 
 def _best(info: DataInfo, probabilities_C: np.ndarray) -> tuple[Guess, ...]:
-    known = probabilities_C[: len(info.class_names)]  # a net may have more outputs than its data
+    known = probabilities_C[: len(info.class_names)]  # a network may have more outputs than classes
     return tuple(
         _guess(info, probabilities_C, label) for label in np.argsort(-known, kind="stable")[:TOP].tolist()
     )
@@ -162,7 +162,7 @@ def _guess(info: DataInfo, probabilities_C: np.ndarray, label: int) -> Guess:
 
 
 def _files(paths: Iterable[str | os.PathLike[str]], complain: Callable[[str], None]) -> Iterator[str]:
-    """Yield files as they are named, and the files in folders whose names are those of images."""
+    """Yield the files that ``paths`` names, and the image files in the folders that it names."""
     for path in (os.fspath(path) for path in paths):
         if not os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
             yield path

@@ -14,8 +14,8 @@ from alexnet_jax.runtime import progress
 def prepare(config: ConfigDict, force: bool = False, say: Callable[[str], None] = progress.say) -> Cache:
     """Build the cache of ``config.data``. If it exists, verify every byte of it instead.
 
-    `train` and `evaluate` build a missing cache themselves. Call this to do it beforehand. A build that was
-    interrupted continues.
+    `train` and `evaluate` build a missing cache themselves. Call this function to build it beforehand. A
+    build that was interrupted continues.
 
     Args:
       config: the config of a run, from `get_config`.
@@ -42,5 +42,5 @@ def prepare(config: ConfigDict, force: bool = False, say: Callable[[str], None] 
     cache = load(path, whole=exists)
     if exists:
         check_source(cache.info, config.data)
-        say("nothing to prepare: it is there, and every checksum holds")
+        say("nothing to prepare: the cache exists, and every checksum is right")
     return cache

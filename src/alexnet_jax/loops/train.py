@@ -1,4 +1,4 @@
-"""Training, from config to checkpoint, read top to bottom."""
+"""Training, from the config to the last checkpoint. Read it from top to bottom."""
 
 import contextlib
 import dataclasses
@@ -49,7 +49,7 @@ class Trained:
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
-    """Train a network to the config's end, or resume from the last checkpoint in the workdir.
+    """Train a network for as long as the config sets, or resume from the last checkpoint in the workdir.
 
     The run prints its log, and writes its checkpoints, its metrics and everything that `restore` needs into
     the workdir. A missing cache is built first.
@@ -64,7 +64,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
     Raises:
       UserError: a setting is wrong, or the workdir holds another run. Nothing is overwritten.
       RunError: the loss or a parameter is not finite. Earlier checkpoints stay.
-      Interrupted: SIGTERM or Ctrl-C came, and the run has saved. The same call resumes it.
+      Interrupted: SIGTERM or Ctrl-C arrived, and the run has saved a checkpoint. The same call resumes it.
     """
     workdir, result = os.fspath(workdir), None
 
@@ -80,10 +80,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         cache, info, total_steps = run.cache, run.cache.info, run.total_steps
         classifier = config.net.layers[-1]
         if (classes := len(info.class_names)) < classifier.classes:
-            hosts.say(f"note: {classifier.name} has {classifier.classes} outputs, the data {classes} classes")
+            hosts.say(
+                f"note: {classifier.name} has {classifier.classes} outputs, but the data {classes} classes"
+            )
         reading = config.data.color_noise_reading
         stats = on_devices(statistics(info.mean_image, info.color_covariance, reading), mesh)
-        # Without a validation split the test split shows the curve only: nothing is chosen by it.
+        # Without a validation split the test split is used for the curve, and no choice depends on it.
         split = next(name for name in ("validation", "test", "train") if name in info.splits)
 
         # ---- Step -------------------------------------------------------------------------------
@@ -100,16 +102,16 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
             step, plateau = 0, Plateau()
         if step > total_steps:
             raise UserError(
-                f"{workdir} is at step {step}, past the end that is asked for, {total_steps}: take a later"
-                f" {_end(config)}, or another --workdir"
+                f"{workdir} is at step {step}, but the config ends at step {total_steps}: raise"
+                f" {_end(config)}, or take another --workdir"
             )
         ended = plateau.ended(config.schedule) or step == total_steps
         if hosts.is_first():
             write_workdir(run.path, run.config_at_end() if ended else config, info)
         if ended:
-            end, later = "end", f"a later end resumes: {_end(config)}"
+            end, later = "end", f"to train for longer, raise {_end(config)}"
             if step < total_steps:
-                end, later = "plateaus' end", "other --config.schedule.* resume"
+                end, later = "last plateau", "to train for longer, change --config.schedule.*"
             hosts.say(f"{workdir} is trained to its {end}, step {step}; {later}")
             return Trained(workdir, step, None)
         if restored is not None:
@@ -120,7 +122,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         lowest = math.inf if best is None else best[1]
 
         # ---- Loop -------------------------------------------------------------------------------
-        hosts.say(f"{run.steps_per_epoch:,} steps an epoch, {total_steps:,} in all; compiling the first")
+        hosts.say(f"{run.steps_per_epoch:,} steps in an epoch, {total_steps:,} in total; compiling the first")
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
         log = Log(run.path, step, total_steps, run.steps_per_epoch)
         watch = Watch(classes, run.steps_per_epoch)
@@ -161,7 +163,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     if stop and step < total_steps:
         raise Interrupted(stop, f"saved at step {step} of {total_steps}")
-    hosts.say(f"done: {step} steps; alexnet-jax evaluate --workdir={workdir}")
+    hosts.say(f"done: {step} steps; evaluate with: alexnet-jax evaluate --workdir={workdir}")
     return Trained(workdir, step, result)
 
 

@@ -1,1 +1,1 @@
-"""The mesh, how arrays are placed on it, what the devices communicate, and several processes as one run."""
+"""The mesh, the placement of arrays, the communication of devices, and runs of several processes."""

@@ -6,5 +6,5 @@ DATA, TOWER = "data", "tower"
 
 
 def splits_units(config: ConfigDict) -> bool:
-    """Return whether the units of dense layers are split over ``data``, as ``one_weird_trick`` does it."""
+    """Return whether a config splits the units of dense layers over ``data``, as ``one_weird_trick`` does."""
     return config.parallelism == "one_weird_trick"

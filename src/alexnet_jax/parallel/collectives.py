@@ -1,7 +1,7 @@
-"""The collectives of one training step: what the devices communicate, as a list.
+"""The list of collectives in one training step: everything that the devices communicate.
 
-`expected` derives it from the layers alone. `plan.hlo.collectives` reads it from a compiled program, and the
-tests compare the two. Nothing here imports JAX.
+`expected` derives the list from the layers alone. `plan.hlo.collectives` reads the list from a compiled
+program, and the tests compare the two. Nothing here imports JAX.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ class Collective:
     """One exchange between devices.
 
     Attributes:
-      kind: its name in HLO: ``all-gather``, ``reduce-scatter``, ``all-reduce`` ...
+      kind: name of the operation in HLO: ``all-gather``, ``reduce-scatter``, ``all-reduce`` ...
       axes: mesh axes over which it runs.
-      layers: layers whose elements it communicates; none if these are only metrics.
-      direction: the pass it belongs to: ``forward``, ``backward`` or ``update``.
+      layers: layers whose elements it communicates; empty if it communicates only metrics.
+      direction: pass that it belongs to: ``forward``, ``backward`` or ``update``.
       bytes: size of the whole array: the output of an all-gather, the input of a reduce-scatter or an
         all-reduce.
     """
@@ -38,7 +38,11 @@ class Collective:
     bytes: int
 
     def sent(self, sizes: dict[str, int]) -> float:
-        """Return the bytes that each device sends, and receives, around a ring (axis sizes by name)."""
+        """Return the bytes that each device sends, and also receives, around a ring.
+
+        Args:
+          sizes: sizes of the mesh axes, by name.
+        """
         members = math.prod(sizes[axis] for axis in self.axes)
         rounds = 2 if self.kind == "all-reduce" else 1
         return rounds * self.bytes * (members - 1) / members
@@ -54,10 +58,11 @@ def expected(
     """List everything that one training step may communicate on a mesh of ``data`` x ``tower`` devices.
 
     Over ``tower``: an all-gather into each layer that reads all towers, whose gradient is a reduce-scatter,
-    and one sum of the partial logits. (An LRN across towers gathers only their first and last channels.)
-    Over ``data``: one sum of the gradients, together with the two metrics. ``one_weird_trick`` gathers each
-    dense layer's input over ``data``, scatters the sum of the logits, and leaves the split weights out of
-    the sum of gradients.
+    and one sum of the partial logits. An LRN across towers gathers only their first and last channels.
+
+    Over ``data``: one sum of the gradients, together with the two metrics. ``one_weird_trick`` also gathers
+    the input of each dense layer and scatters the sum of the logits. The sum of the gradients then leaves out
+    the weights that are split.
 
     Args:
       config: the recipe.
@@ -65,7 +70,7 @@ def expected(
       tower: number of groups of towers.
       gathered_itemsize: bytes of an element in an all-gather, if the compiler chose another type than
         ``config.dtype``.
-      scattered_itemsize: the same for reduce-scatters.
+      scattered_itemsize: bytes of an element in a reduce-scatter, likewise.
     """
     computed = {"float32": 4, "bfloat16": 2}[config.dtype]
     gathered, scattered = gathered_itemsize or computed, scattered_itemsize or computed
@@ -86,7 +91,7 @@ def expected(
         inputs = math.prod(shapes.inputs)
         own = inputs * (1 if shapes.shared else towers // tower)
         everything = inputs * towers if shapes.gathers else own
-        # If the input is units that are split over the data axis, they are those of all examples.
+        # An input of units that are split over the data axis has the units of all examples.
         split_inputs = split_units and len(shapes.inputs) == 1
         examples = config.batch_size if split_inputs else batch
         split_outputs = split_units and weights is not None and weights.reads_all_units

@@ -47,7 +47,8 @@ def start() -> None:
         except ValueError:
             found = ", ".join(f"{name}={os.environ.get(name)}" for name in _VARIABLES)
             raise UserError(
-                f"several processes need all of HOST:PORT, a count, and a number from 0 to count - 1; {found}"
+                f"the processes can't connect with {found}: set these to HOST:PORT, the number of processes,"
+                " and the number of this process, from 0"
             ) from None
         meet(host, int(port), count, number, timeout)
         jax.distributed.initialize(
@@ -62,7 +63,7 @@ def start() -> None:
 
 
 def is_first() -> bool:
-    """Return whether this is the process that prints, and that writes the files of which there is one."""
+    """Return whether this is process 0, which prints and writes the files that all processes share."""
     return jax.process_index() == 0
 
 
@@ -76,13 +77,14 @@ def same(settings: dict[str, Any]) -> None:
     """Wait for the other processes, and check that all have the same settings.
 
     Raises:
-      UserError: two processes differ. Every process raises it, with the first setting that differs.
+      UserError: two processes differ. Every process raises it, and it names the first setting that differs.
     """
     if jax.process_count() == 1:
         return
     if not jax.distributed.is_initialized():
         raise UserError(
-            f"this is one of {jax.process_count()} processes: set {', '.join(_VARIABLES)} for each"
+            f"this is one of {jax.process_count()} processes, which are not connected:"
+            f" set {', '.join(_VARIABLES)} for each"
         )
     mine = np.frombuffer(json.dumps(settings, sort_keys=True, default=str).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(mine)))
@@ -94,7 +96,7 @@ def same(settings: dict[str, Any]) -> None:
             if first.get(key) != other.get(key):
                 raise UserError(
                     f"process {number} has {key} = {other.get(key)},"
-                    f" process 0 has {first.get(key)}: start all of them alike"
+                    f" process 0 has {first.get(key)}: start all processes alike"
                 )
 
 

@@ -16,11 +16,11 @@ from alexnet_jax.runtime.devices import all_devices
 
 
 def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Make a mesh of the first ``data * tower`` devices. Neighbours hold the towers of the same examples."""
+    """Make a mesh of the first ``data * tower`` devices. Neighbours hold towers of the same examples."""
     available = list(all_devices() if devices is None else devices)
     chosen = available[: data * tower]
     if len(chosen) == len(available):
-        # On a TPU's torus an axis of two may have to be half of a physical one.
+        # On the torus of a TPU, an axis of two may have to be half of a physical axis.
         grid = mesh_utils.create_device_mesh((data, tower), chosen, allow_split_physical_axes=True)
     else:  # a part of a torus has no topology
         grid = np.array(chosen).reshape(data, tower)
@@ -28,13 +28,13 @@ def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None
 
 
 def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> tuple[Mesh, str]:
-    """Make the mesh of a config, and a line that describes and explains it.
+    """Return the mesh of a config, and a line of text that describes it and explains the choice.
 
-    If ``config.mesh`` leaves a choice (-1), take the mesh of all devices on which each device sends the
+    If ``config.mesh`` leaves a choice (-1), choose the mesh of all devices on which each device sends the
     fewest bytes in a step, as `collectives.expected` counts them.
 
     Raises:
-      UserError: the mesh needs more devices, or does not divide the batch, the towers or, with
+      UserError: there are too few devices for the mesh; or it does not divide the batch, the towers or, with
         ``one_weird_trick``, the units of the dense layers.
     """
     devices = list(all_devices() if devices is None else devices)
@@ -45,7 +45,7 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     idle = {d.process_index for d in devices} - {d.process_index for d in mesh.devices.flat}
     if idle and jax.process_count() > 1:
         raise UserError(
-            f"config.mesh = {best} leaves no device to process {min(idle)}:"
+            f"config.mesh = {best} uses no device of process {min(idle)}:"
             f" take all {len(devices)} devices, or start fewer processes"
         )
     line = (
@@ -55,7 +55,7 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     )
     others = [f"{d} x {t} {_megabytes(sent[d, t])}" for d, t in shapes if (d, t) != best]
     if others:
-        line += f"; chosen because each sends {_megabytes(sent[best])} in a step ({', '.join(others)})"
+        line += f"; chosen because each device sends {_megabytes(sent[best])} in a step ({', '.join(others)})"
     return mesh, line
 
 
@@ -68,9 +68,13 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
     data, tower = config.mesh
     batch, towers = config.batch_size, config.net.towers
     if tower != -1 and towers % tower:
-        raise UserError(f"config.mesh: {towers} towers can't be split over {tower} devices")
+        raise UserError(
+            f"config.mesh: {towers} towers can't be split over {tower} devices: take a divisor of {towers}"
+        )
     if (needed := max(data, 1) * max(tower, 1)) > count:
-        raise UserError(f"config.mesh = {(data, tower)} needs {needed} devices, but there are {count}")
+        raise UserError(
+            f"config.mesh = {(data, tower)} needs {needed} devices, but {count} exist: take a smaller mesh"
+        )
     splits = [n for n in range(1, towers + 1) if towers % n == 0] if tower == -1 else [tower]
     if data != -1:
         shapes = [(data, t) for t in splits if data * t <= count]
@@ -94,7 +98,7 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
             if not any(units % d == 0 for d, _ in fitting):
                 raise UserError(
                     f"config.parallelism = one_weird_trick can't split {layer.layer.name}'s {units} units"
-                    f" over {fitting[0][0]} devices: take a mesh whose data divides them"
+                    f" over {fitting[0][0]} devices: take a mesh whose data axis divides them"
                 )
             fitting = [(d, t) for d, t in fitting if units % d == 0]
     return fitting

@@ -1,4 +1,4 @@
-"""Place arrays on the mesh: their specs, their shardings, and the transfer to the devices."""
+"""Placement of arrays on the mesh: their specs, their shardings, and the transfer to the devices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from alexnet_jax.parallel.axes import DATA, TOWER
 
 
 def param_specs(layers: Sequence[LayerShapes], split_units: bool = False) -> Params:
-    """Return how each array of a network is split over the mesh, as `layers.Weights.axes` describes it.
+    """Return the spec of each array of a network: its split over the mesh, by `layers.Weights.axes`.
 
-    Towers are split over ``tower``. Every part of the batch has all units of the dense layers, unless
-    they are split over ``data``.
+    Towers are split over ``tower``. The units of dense layers are split over ``data`` if ``split_units`` is
+    true; otherwise every part of the batch has all of them.
 
     Args:
       layers: shapes of the layers.
@@ -57,9 +57,9 @@ def shardings(mesh: Mesh, specs: Any) -> Any:
 
 
 def on_devices(tree: Any, mesh: Mesh, *axes: str) -> Any:
-    """Put arrays that every process has on every device, or split them over ``axes``.
+    """Put arrays on every device, or split them over ``axes``. Every process must have the whole arrays.
 
-    (`jax.device_put` would first compare them between the processes.)
+    `jax.device_put` would first compare the arrays between the processes.
     """
     sharding = NamedSharding(mesh, P(*axes))
 

@@ -1,8 +1,8 @@
 """A check that all processes of a run have started, before JAX connects them.
 
-If a process is missing, `jax.distributed.initialize` aborts without naming it (JAX 0.10.2 to 0.12.0.1). Here
-process 0 listens at the coordinator's port. Each other process sends it a line with its number, and receives
-a line that says whether all have started.
+If a process is missing, `jax.distributed.initialize` aborts without naming it (JAX 0.10.2 to 0.12.0.1). So
+process 0 first listens at the coordinator's port. Each other process sends it a line with its number. The
+answer is a line that reports whether all have started.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ def meet(host: str, port: int, count: int, number: int, timeout: int) -> None:
 
     Args:
       host: host name of process 0.
-      port: its port.
+      port: port at which process 0 listens.
       count: number of processes.
       number: number of this process, from 0.
       timeout: seconds to wait.
@@ -37,9 +37,11 @@ def meet(host: str, port: int, count: int, number: int, timeout: int) -> None:
             _listen(port, count, deadline) if number == 0 else _report(host, port, count, number, deadline)
         )
     except socket.gaierror as error:
-        raise UserError(f"the coordinator's host {host} is not known: {error.strerror}") from error
+        raise UserError(
+            f"the coordinator's host {host} is unknown ({error.strerror}): set JAX_COORDINATOR_ADDRESS"
+        ) from error
     except OSError as error:
-        what = f"port {port} can't be listened on" if number == 0 else f"no process 0 at {host}:{port}"
+        what = f"can't listen at port {port}" if number == 0 else f"no process 0 at {host}:{port}"
         raise UserError(f"{what}: {error.strerror or error} ({TIMEOUT}={timeout} seconds)") from error
     if answer != _ALL_STARTED:
         raise UserError(f"{answer} ({TIMEOUT}={timeout} seconds)")
@@ -54,7 +56,7 @@ def _listen(port: int, count: int, deadline: float) -> str:
         connections = []
         while len(started) < count - 1 and not problem and time.monotonic() < deadline:
             server.settimeout(max(0.01, deadline - time.monotonic()))
-            # The deadline passes, or another program connects.
+            # Errors mean that the deadline has passed, or that another program has connected.
             with contextlib.suppress(OSError, ValueError):
                 connection = opened.enter_context(server.accept()[0])
                 connection.settimeout(5)
@@ -64,9 +66,9 @@ def _listen(port: int, count: int, deadline: float) -> str:
                     continue
                 connections.append(connection)
                 if int(of) != count:
-                    problem = f"process {number} was started as one of {of}, process 0 as one of {count}"
+                    problem = f"process {number} was started as one of {of}, but process 0 as one of {count}"
                 elif int(number) in started:
-                    problem = f"two processes have the number {number}"
+                    problem = f"two processes have JAX_PROCESS_ID={number}"
                 started.add(int(number))
         missing = sorted({*range(1, count)} - started)
         if missing and not problem:
@@ -79,12 +81,12 @@ def _listen(port: int, count: int, deadline: float) -> str:
 
 
 def _report(host: str, port: int, count: int, number: int, deadline: float) -> str:
-    """Send process 0 this process's number, and return its answer."""
+    """Send the number of this process to process 0, and return the answer."""
     problem: OSError = TimeoutError("no answer")
     while time.monotonic() < deadline:
         try:
             with socket.create_connection((host, port), timeout=deadline - time.monotonic()) as connection:
-                # Process 0 may have started later than this one, and then waits longer.
+                # Process 0 may have started after this one, and then waits longer.
                 connection.settimeout(deadline - time.monotonic() + 10)
                 connection.sendall(f"alexnet-jax {number} {count}\n".encode())
                 with connection.makefile(errors="replace") as lines:

@@ -14,10 +14,10 @@ from alexnet_jax.runtime import jax_compat
 
 
 class Signals:
-    """Record SIGTERM and Ctrl-C for a loop to act on. A second one ends the process at once.
+    """A record of SIGTERM and Ctrl-C, on which a loop can act. A second signal ends the process at once.
 
-    With several processes, a signal to any of them stops all at the same step, which JAX's preemption service
-    chooses.
+    With several processes, a signal to one of them stops all of them at the same step, which JAX's preemption
+    service chooses.
     """
 
     def __init__(self) -> None:
@@ -26,15 +26,15 @@ class Signals:
         self._stop_all = jax_compat.preemption_request() if jax.process_count() > 1 else None
 
     def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other one
+        if threading.current_thread() is threading.main_thread():  # Python sends signals to no other thread
             for signum in (signal.SIGTERM, signal.SIGINT):
                 self._before[signum] = signal.signal(signum, self._note)
         return self
 
     def stop_after(self, step: int) -> int | None:
-        """Return the signal that asks to stop after this step, on all processes alike, or None to continue.
+        """Return the signal that asks the run to stop after this step; None to continue.
 
-        Call it once before the first step, and after every step.
+        All processes stop at the same step. Call this once before the first step, and after every step.
         """
         if jax.process_count() > 1:
             reached = multihost_utils.reached_preemption_sync_point(step)
@@ -44,9 +44,9 @@ class Signals:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._received = signum
         signal.signal(signum, signal.SIG_DFL)
-        # Not with print, which the signal may have interrupted. A closed stream is no error here.
+        # The signal may have interrupted a `print`, so this must not print. A closed stream is no error here.
         with contextlib.suppress(OSError):
-            os.write(2, f"{signal.Signals(signum).name}: saving; again to stop at once\n".encode())
+            os.write(2, f"{signal.Signals(signum).name}: saving; a second signal stops at once\n".encode())
         if self._stop_all is not None:
             self._stop_all()
 

@@ -1,1 +1,1 @@
-"""What a training run is made of: step, optimizer, checkpoints, log, workdir."""
+"""The parts of a training run: step, optimizer, checkpoints, log, workdir."""

@@ -1,7 +1,7 @@
-"""Checkpoints through Orbax, in ``WORKDIR/checkpoints/STEP``: what they hold, and how they are read.
+"""Checkpoints of Orbax in ``WORKDIR/checkpoints/STEP``: their content, and a class that reads them.
 
-A checkpoint has three items. The parameters are one of them, so that evaluation reads nothing else. The
-optimizer's state is the second. The third, "host", is JSON: the format, the plateau schedule, the validation
+A checkpoint has three items. "params" has the parameters, so that evaluation need not read more. "opt_state"
+has the state of the optimizer. "host" is JSON: the format, the state of the plateau schedule, the validation
 error if it is known at this step, and the checksum of each array by its name. (Orbax detects torn files, but
 not a flipped bit in a kernel.)
 """
@@ -35,10 +35,11 @@ FORMAT = 3
 
 
 class Checkpoints:
-    """The checkpoints of a workdir, for reading.
+    """A reader of the checkpoints of a workdir.
 
-    Each process reads by itself: in Orbax's own restore they wait for one another at the end, which one that
-    finds its part damaged never reaches. What they found is compared afterwards.
+    Each process reads without waiting for the others, and they compare their results afterwards. In Orbax's
+    own restore all processes wait for one another at the end. They would wait in vain for a process that
+    finds its part damaged.
     """
 
     def __init__(self, workdir: epath.Path) -> None:
@@ -58,7 +59,7 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """End the reader's threads."""
+        """End the threads of the reader."""
         self._manager.close()
 
     def steps(self) -> list[int]:
@@ -82,7 +83,7 @@ class Checkpoints:
 
         Args:
           step: one of `steps`.
-          **abstract: for each item the shapes, types and shardings of its arrays.
+          **abstract: shapes, types and shardings of the arrays of each item.
 
         Raises:
           UserError: the checkpoint has another format, or an item has other arrays.
@@ -112,11 +113,11 @@ class Checkpoints:
 
         Args:
           step: ``last``, ``best`` (lowest validation error) or a number.
-          model: the network that they belong to.
-          mesh: where to put them.
+          model: network that the parameters belong to.
+          mesh: devices to put them on.
 
         Raises:
-          UserError: there is no checkpoint, not that step or no best one, or the checkpoint is damaged.
+          UserError: there is no checkpoint, none of that step, or no best one; or the checkpoint is damaged.
         """
         number = self._number(step)
         params = abstract_params(model)
@@ -151,14 +152,14 @@ class Checkpoints:
             if differ := sorted(by_path(tree).keys() ^ host[name].keys()):
                 whose = {"params": "network", "opt_state": "optimizer"}[name]
                 raise UserError(
-                    f"checkpoint {step} in {self.directory} was written by another {whose} (only one of the"
+                    f"checkpoint {step} in {self.directory} was written with another {whose} (only one of the"
                     f" two has {differ[0]}): train with that {whose}, or from scratch in another --workdir"
                 )
 
     def _number(self, step: str | int) -> int:
         steps = self.steps()
         if not steps:
-            raise UserError(f"there is no checkpoint in {self.directory}")
+            raise UserError(f"there is no checkpoint in {self.directory}: run alexnet-jax train first")
         if step == "last":
             return steps[-1]
         if step == "best":
@@ -183,14 +184,14 @@ def manager(
     """Return Orbax's manager for the three items.
 
     Args:
-      directory: of the checkpoints.
-      processes: which processes take part.
+      directory: directory of the checkpoints.
+      processes: processes that take part.
       **options: further ``CheckpointManagerOptions``.
     """
-    # Weights hardly compress: compression would cost the steps time and save no space on the disk.
+    # Weights hardly compress. Compression would slow the steps down and save no space on the disk.
     arrays = partial(ocp.PyTreeCheckpointHandler, multiprocessing_options=processes, use_compression=False)
     verbosity = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(min(verbosity, absl_logging.ERROR))  # or a reader is warned that it reads
+    absl_logging.set_verbosity(min(verbosity, absl_logging.ERROR))  # no warning about read-only managers
     try:
         return ocp.CheckpointManager(
             directory,
@@ -206,13 +207,13 @@ def manager(
 
 
 def lowest(errors: Mapping[int, float | None]) -> tuple[int, float] | None:
-    """Return (step, error) of the lowest error, of equal ones the last; None if none is known."""
+    """Return (step, error) of the lowest error, the last one of several equal ones; None if none is known."""
     known = [(step, error) for step, error in errors.items() if error is not None]
     return min(known, key=lambda item: (item[1], -item[0]), default=None)
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """Return the leaves of a tree by their names, ``conv1/kernel``."""
+    """Return the leaves of a tree by their names, such as ``conv1/kernel``."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)

@@ -22,11 +22,11 @@ from alexnet_jax.training.state import TrainState
 
 
 class CheckpointWriter:
-    """The checkpoints of the run that trains in a workdir. The last few and the best are kept.
+    """A writer of the checkpoints of a run. It keeps the last few and the best.
 
     Args:
-      workdir: its directory ``checkpoints`` is created if it does not exist.
-      keep: how many of the last checkpoints are kept.
+      workdir: workdir of the run. Its directory ``checkpoints`` is created if it does not exist.
+      keep: number of the last checkpoints to keep.
 
     Raises:
       UserError: the directory can't be written, or the processes do not share it.
@@ -54,37 +54,40 @@ class CheckpointWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and jax.process_count() > 1:
-            return  # a process that is gone would be waited for
+            return  # closing would wait for a process that has ended
         self._reader.close()
         with self._writing():
-            self._manager.close()  # waits for what is being written
+            self._manager.close()  # waits for a checkpoint that is being written
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, rising."""
         return sorted(self._manager.all_steps())
 
     def best(self) -> tuple[int, float] | None:
-        """Return what `Checkpoints.best` does."""
+        """Return the same as `Checkpoints.best`."""
         return lowest({step: self._errors.get(step) for step in self.steps()})
 
     def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None) -> None:
-        """Begin to write a checkpoint.
+        """Start to write a checkpoint in the background.
 
         Args:
-          step: updates done.
-          state: the state after them.
-          plateau: the state of the schedule.
-          error: the validation error, a fraction, if it is known at this step.
+          step: number of updates done.
+          state: state after these updates.
+          plateau: state of the schedule.
+          error: validation error, a fraction; None if it is not known at this step.
 
         Raises:
-          RunError: an element of the state is not finite, or this checkpoint or the one before can't be
+          RunError: an element of the state is not finite, or this checkpoint or the previous one can't be
             written.
         """
         sums, finite = checksums({"params": state.params, "opt_state": state.opt_state})
         if not finite:
-            raise RunError(f"the parameters are no longer finite at step {step}")
+            raise RunError(
+                f"the parameters or the optimizer's state are not finite at step {step}: resume with a"
+                " smaller --config.optimizer.learning_rate"
+            )
         host = {"format": FORMAT, "plateau": dataclasses.asdict(plateau), "top1_error": error}
-        errors = self._errors  # read before this checkpoint is there
+        errors = self._errors  # read before this checkpoint exists
         with self._writing():
             self._manager.save(
                 step,
@@ -98,26 +101,26 @@ class CheckpointWriter:
         errors[step] = error
 
     def wait(self) -> None:
-        """Wait until everything is on disk."""
+        """Wait until all checkpoints are on disk."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def restore_last(
         self, state: TrainState, say: Callable[[str], None]
     ) -> tuple[int, TrainState, Plateau] | None:
-        """Return (step, state, schedule) of the last intact checkpoint; None without checkpoints.
+        """Return (step, state, schedule) of the last intact checkpoint; None if there is no checkpoint.
 
-        Damaged ones are reported, and renamed to ``STEP.damaged``.
+        Damaged checkpoints are reported, and renamed to ``STEP.damaged``.
 
         Args:
-          state: shapes, types and shardings.
-          say: takes a line for the user.
+          state: shapes, types and shardings of the arrays.
+          say: function that takes a line for the user.
 
         Raises:
           UserError: the last intact checkpoint has another format or another optimizer's state.
           RunError: there are checkpoints, but none is intact.
         """
-        # What differs here would make the processes decide differently later, and wait for one another.
+        # If these differed, the processes would decide differently later, and wait for one another.
         hosts.same({"the checkpoints' steps": self.steps(), "the checkpoints' errors": self._errors})
         damaged = []
         for step in reversed(self.steps()):
@@ -127,7 +130,7 @@ class CheckpointWriter:
             except UserError:
                 raise
             except Exception as error:  # whatever a torn file makes Orbax raise
-                say(f"checkpoint {step} is damaged and passed over ({first_line(error)})")
+                say(f"checkpoint {step} is damaged and skipped ({first_line(error)})")
                 damaged.append(step)
                 continue
             for later in damaged:
@@ -135,7 +138,7 @@ class CheckpointWriter:
             number = on_devices(np.int32(step), state.step.sharding.mesh)
             return step, TrainState(number, restored["params"], restored["opt_state"]), plateau
         if damaged:
-            raise RunError(f"no checkpoint in {self.directory} can be read")
+            raise RunError(f"no checkpoint in {self.directory} can be read: train again in another --workdir")
         return None
 
     @functools.cached_property
@@ -150,27 +153,27 @@ class CheckpointWriter:
             if aside.exists():
                 aside.rmtree()
             (self.directory / str(step)).rename(aside)
-        hosts.all_true(True)  # once it is gone
+        hosts.all_true(True)  # wait until it is renamed
         self._manager.reload()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """End the run with one line if the disk is full or gone."""
+        """Raise a `RunError` of one line if the disk is full or missing."""
         try:
             yield
         except Exception as error:
             raise RunError(
-                f"a checkpoint can't be written in {self.directory} ({first_line(error)});"
-                " those before it are whole"
+                f"a checkpoint can't be written in {self.directory} ({first_line(error)}); earlier ones are"
+                " intact: run the same command again to resume"
             ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class _LastAndBest:
-    """Preserve the last few checkpoints and the best.
+    """A policy that preserves the last few checkpoints and the best.
 
     Orbax's own ``BestN`` reads a metrics file of each checkpoint when the manager is opened. In orbax 0.12.8
-    one torn file then keeps the manager from opening.
+    the manager can't be opened if one of these files is torn.
     """
 
     last: int

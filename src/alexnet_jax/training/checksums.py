@@ -1,7 +1,7 @@
-"""What a checkpoint knows of its numbers: the sum of each array's bits, and that all are finite.
+"""Checksums of the arrays in a checkpoint, and a check that all elements are finite.
 
-XLA's CPU compiler first copies what it sums the bits of, half a gigabyte for the paper's net; there NumPy
-reads the arrays where they are, while training stands still.
+On a CPU, a program of XLA would first copy the arrays, which are half a gigabyte for the paper's network.
+There NumPy reads the arrays without a copy, while training waits.
 """
 
 from typing import Any
@@ -11,15 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_BLOCK = 2**17  # numbers, which are still in the cache when they are looked at again
+_BLOCK = 2**17  # elements, which stay in the processor's cache between the two passes
 
 
 def checksums(tree: Any) -> tuple[Any, bool]:
-    """Of float32 arrays, in one reading.
+    """Compute checksums of float32 arrays, and whether all elements are finite, in one pass.
+
+    Args:
+      tree: any tree of arrays.
 
     Returns:
-      The sum of each one's bits, modulo 2^32: the same in any order, and so on any mesh. And whether every
-      number is finite.
+      The checksum of each array, and whether every element is finite. The checksum is the sum of the
+      elements, with their bits read as uint32, modulo 2^32. It depends neither on their order nor on the
+      mesh.
     """
     arrays, structure = jax.tree.flatten(tree)
     if jax.process_count() == 1 and jax.default_backend() == "cpu":
@@ -34,9 +38,9 @@ def _by_numpy(array: jax.Array) -> tuple[int, bool]:
     total, finite = 0, True
     for shard in array.addressable_shards:
         if shard.replica_id == 0:
-            numbers = np.from_dlpack(shard.data).ravel()  # `np.asarray` would leave a view with the array
-            for start in range(0, numbers.size, _BLOCK):
-                block = numbers[start : start + _BLOCK]
+            elements = np.from_dlpack(shard.data).ravel()  # `np.asarray` would store a view in the array
+            for start in range(0, elements.size, _BLOCK):
+                block = elements[start : start + _BLOCK]
                 total += int(block.view(np.uint32).sum(dtype=np.uint32))
                 finite = finite and bool(np.isfinite(block).all())
     return total, finite

@@ -19,8 +19,8 @@ from alexnet_jax.training.state import TrainState, abstract_state
 def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     """Make a table with a row for each layer, as one device holds it.
 
-    ``output`` is examples x towers x shape. ``weights`` are the bytes of the parameters and of what the
-    optimizer keeps for them, ``outputs`` those of the activations of one forward pass, both on each device.
+    ``output`` is examples x towers x shape. ``weights`` is the size of the parameters and of the optimizer's
+    state for them. ``outputs`` is the size of the activations of one forward pass.
     """
     state = abstract_state(model, config, mesh)
     specs = param_specs(model.shapes, splits_units(config))
@@ -63,7 +63,7 @@ def _bytes_by_layer(state: TrainState) -> collections.Counter[str]:
     found: collections.Counter[str] = collections.Counter()
     for path, x in jax.tree.leaves_with_path((state.params, state.opt_state)):
         names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
-        if names:  # an optimizer's counters belong to no layer
+        if names:  # counters of the optimizer belong to no layer
             found[names[-2]] += math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
     return found
 

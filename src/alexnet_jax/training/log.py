@@ -1,4 +1,4 @@
-"""The log of a run: a bar on a terminal and lines elsewhere, ``metrics.jsonl``, TensorBoard."""
+"""The log of a run: a bar on a terminal or lines elsewhere, ``metrics.jsonl``, and TensorBoard."""
 
 import json
 import sys
@@ -17,13 +17,13 @@ from alexnet_jax.training.scores import Result
 
 
 class Log:
-    """The log of one run in a workdir. Of several processes the first one keeps it.
+    """The log of one run in a workdir. If there are several processes, the first one writes it.
 
     Args:
-      workdir: where ``metrics.jsonl`` and TensorBoard's file lie.
-      step: updates done; lines of later steps, which are repeated, are deleted.
-      total_steps: updates in the whole run.
-      steps_per_epoch: updates in an epoch.
+      workdir: directory of ``metrics.jsonl`` and of the file for TensorBoard.
+      step: number of updates done. Lines of later steps are deleted, because the run repeats these steps.
+      total_steps: number of updates in the whole run.
+      steps_per_epoch: number of updates in an epoch.
     """
 
     def __init__(self, workdir: epath.Path, step: int, total_steps: int, steps_per_epoch: int) -> None:
@@ -56,7 +56,7 @@ class Log:
         self._append("train", record)
         self._plot("train", record)
         text = (
-            f"loss {loss:.4f}, error {top1_error:.2%}, rate {learning_rate:.2g},"
+            f"loss {loss:.4f}, error {top1_error:.2%}, learning rate {learning_rate:.2g},"
             f" {images_per_second:,.0f} images/s"
         )
         self._bar.set_postfix_str(text, refresh=False)
@@ -65,7 +65,7 @@ class Log:
             hosts.say(f"step {step} (epoch {record['epoch']:.2f}): {text}")
 
     def evaluation(self, step: int, result: Result) -> None:
-        """Log the errors at a step."""
+        """Log the result of an evaluation at a step."""
         record = Evaluation(
             step=step,
             epoch=step / self._steps_per_epoch,
@@ -84,11 +84,11 @@ class Log:
         )
 
     def magnitudes(self, step: int, means: Any) -> None:
-        """Log mean |w| and mean |step| of each layer's kernel: cuda-convnet's health check.
+        """Log mean |w| and mean |step| of the kernel of each layer, which cuda-convnet prints as well.
 
         Args:
-          step: updates done.
-          means: from `step.mean_magnitudes`.
+          step: number of updates done.
+          means: result of `step.mean_magnitudes`.
         """
         layers = jax.tree.map(float, jax.device_get(means))
         self._append("layers", Layers(step=step, layers=layers))
@@ -116,7 +116,7 @@ class Log:
 
 
 def _delete_after(metrics: epath.Path, step: int) -> None:
-    """Delete the lines of later steps, and a last line that was cut off."""
+    """Delete the lines of later steps, and a truncated last line."""
     if not metrics.exists():
         return
     kept = []

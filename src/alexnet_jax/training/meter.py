@@ -11,22 +11,22 @@ from alexnet_jax.parallel import hosts
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.watch import Watch
 
-_UNDER_WAY = 2  # updates that are queued on the device when the host adds another
+_QUEUED = 2  # updates in the queue of the device when the host adds another
 
 
 class Meter:
-    """Collect the metrics of updates, and fetch them while the next update is computed.
+    """A collector of the metrics of updates, which fetches them while the next update is computed.
 
-    So the device never waits for the host. The images per second are those of the updates alone: neither
-    the first one, which is compiled, nor evaluation counts.
+    So the device never waits for the host. The images per second are those of the updates. The first update,
+    which is compiled, and evaluations do not count.
 
     Args:
-      log: where the lines go.
-      watch: sees every loss.
-      batch_size: images in an update.
-      log_every: updates between two lines.
-      last_step: the run's last step, which has a line too.
-      clock: returns the time in seconds.
+      log: log that receives the lines.
+      watch: check that receives every loss.
+      batch_size: number of images in an update.
+      log_every: number of updates between two lines.
+      last_step: last step of the run, which also has a line.
+      clock: function that returns the time in seconds.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Meter:
         if self._since is None:
             jax.block_until_ready(metrics)
             self._since, self._timed = self._clock(), -1
-        if len(self._pending) > _UNDER_WAY:  # or batches would pile up on the device
-            jax.block_until_ready(self._pending[-_UNDER_WAY][1])
+        if len(self._pending) > _QUEUED:  # or batches would pile up on the device
+            jax.block_until_ready(self._pending[-_QUEUED][1])
 
     def fetch(self) -> None:
-        """Wait for every update that was added, and log a line where an interval is full.
+        """Wait for every update that was added, and log a line at the end of each interval.
 
         Raises:
           RunError: a loss is not finite.
         """
         if not self._pending:
-            return  # the time since then went into something else
+            return  # the time since the last call was not spent on updates
         values = jax.device_get([metrics for _, metrics in self._pending])
         now = self._clock()
         assert self._since is not None, "`add` sets it"

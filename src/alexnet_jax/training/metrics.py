@@ -1,4 +1,4 @@
-"""The lines of ``metrics.jsonl``, and reading them back, also while a run still writes them.
+"""The lines of ``metrics.jsonl``, and a function that reads them, even while a run still writes them.
 
 Each line is a JSON object with a ``kind``: ``train`` (`Train`), ``eval`` (`Evaluation`) or ``layers``
 (`Layers`).
@@ -14,9 +14,10 @@ from etils import epath
 
 
 class Train(TypedDict):
-    """Means over the updates since the line before; ``learning_rate`` is that of the last update.
+    """A line of training: the means over the updates since the previous such line.
 
-    The loss is in nats, the error a fraction. ``images_per_second`` counts the updates alone.
+    ``learning_rate`` is that of the last update. The loss is in nats, the error is a fraction.
+    ``images_per_second`` counts only the time of the updates.
     """
 
     step: int
@@ -28,7 +29,7 @@ class Train(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """The fields of `scores.Result` at a step."""
+    """A line of an evaluation: the fields of `scores.Result` at a step."""
 
     step: int
     epoch: float
@@ -41,7 +42,10 @@ class Evaluation(TypedDict):
 
 
 class Layers(TypedDict):
-    """For each layer its mean |w|, ``weights``, and the mean |change of w| in the last update, ``steps``."""
+    """A line about the layers.
+
+    For each layer, ``weights`` is the mean |w|, and ``steps`` the mean |change of w| in the last update.
+    """
 
     step: int
     layers: dict[str, dict[str, float]]
@@ -55,7 +59,7 @@ class Metrics:
       train: the lines of training.
       evaluations: the lines of evaluations.
       layers: the lines of the layers' magnitudes, one for each evaluation.
-      cut: number of the first line that is damaged, where reading ended; None if all are intact.
+      cut: number of the first damaged line, at which reading ended; None if all lines are intact.
     """
 
     train: tuple[Train, ...]
@@ -81,7 +85,7 @@ class Metrics:
         return _epoch_means(ends, means)
 
     def reductions(self) -> list[tuple[float, float]]:
-        """Return (epoch, new learning rate) of each change: the end of the last line with the rate before."""
+        """Return (epoch, new learning rate) of each change. The epoch is that of the last line before it."""
         return [
             (before["epoch"], line["learning_rate"])
             for before, line in itertools.pairwise(self.train)
@@ -90,7 +94,7 @@ class Metrics:
 
 
 def read(workdir: epath.Path) -> Metrics:
-    """Read the lines of a workdir, up to the first that is damaged. Without a file there are none."""
+    """Read the lines of a workdir up to the first damaged one. A missing file has no lines."""
     path = workdir / "metrics.jsonl"
     found: dict[str, list[Any]] = {"train": [], "eval": [], "layers": []}
     cut = None
@@ -105,11 +109,11 @@ def read(workdir: epath.Path) -> Metrics:
 
 
 def _epoch_means(ends: list[float], means: list[float]) -> np.ndarray:
-    """Return the mean of each whole epoch, from means over intervals that may lie across two epochs.
+    """Return the mean of each whole epoch, from means over intervals that may span two epochs.
 
     Args:
-      ends: of the intervals, in epochs, rising; the first one begins at 0.
-      means: of each interval.
+      ends: ends of the intervals in epochs, rising. The first interval begins at 0.
+      means: mean of each interval.
     """
     edges = np.array([0.0, *ends])
     area = np.cumsum([0.0, *np.diff(edges) * means])

@@ -1,12 +1,14 @@
-"""Section 5's update, made of optax's parts.
+"""The update of section 5, built from optax transformations.
 
     v <- 0.9 v - decay * rate * w - rate * gradient,    w <- w + v
 
-The learning rate sits inside the velocity, which matters when it changes. Each array has a learning rate and
-a weight decay of its own, as in cuda-convnet's ``layer-params.cfg``: ``optimizer.learning_rate`` and
-``.weight_decay`` for kernels, ``.bias_learning_rate`` and ``.bias_weight_decay`` for biases.
-``optimizer.layers`` overrides them for single layers: ``{"conv1": {"learning_rate", "bias_learning_rate",
-"weight_decay", "bias_weight_decay", "boundaries", "frozen_epochs"}}``. `schedule` describes the last two.
+The learning rate is part of the velocity. This matters when the learning rate changes.
+
+Each array has its own learning rate and weight decay, as in the file ``layer-params.cfg`` of cuda-convnet:
+``optimizer.learning_rate`` and ``.weight_decay`` for kernels, ``.bias_learning_rate`` and
+``.bias_weight_decay`` for biases. ``optimizer.layers`` overrides them for single layers: ``{"conv1":
+{"learning_rate", "bias_learning_rate", "weight_decay", "bias_weight_decay", "boundaries",
+"frozen_epochs"}}``. `schedule` describes the last two.
 """
 
 from collections.abc import Callable
@@ -48,19 +50,19 @@ def _momentum(config: ConfigDict, decay: Transform, by_rates: Transform) -> Tran
 
 
 OPTIMIZERS: dict[str, Callable[[ConfigDict, Transform, Transform], Transform]] = {"momentum": _momentum}
-"""By name: a function of the config, the weight decay of each array, and the scaling by its learning rate."""
+"""By name: functions of the config, a transform that adds weight decay, and one that scales by the rates."""
 
 
 def for_each_array(
     config: ConfigDict, params: Params, for_kernel: str, for_bias: str
 ) -> dict[str, dict[str, float]]:
-    """Return a setting of each array: its layer's own, or the common one.
+    """Return a setting for each array: that of its layer, or else the common one.
 
     Args:
       config: the whole config.
       params: the parameters, or any tree of their structure.
       for_kernel: name of the setting for kernels, in ``config.optimizer``.
-      for_bias: the same for biases.
+      for_bias: name of the setting for biases.
     """
     settings = config.optimizer
 

@@ -82,7 +82,7 @@ class Restored:
         return self._on_mesh(compute, images_uint8)
 
     def _on_mesh(self, compute: Callable[[jax.Array], jax.Array], images_uint8: np.ndarray) -> np.ndarray:
-        """Compute a function of any number of images, padded to a multiple of what the mesh can split."""
+        """Compute a function of any number of images, which are padded so that the mesh can split them."""
         images_uint8 = np.asarray(images_uint8)
         expected = (*self.data.image_size, 3)
         if images_uint8.dtype != np.uint8 or images_uint8.shape[1:] != expected:
@@ -115,7 +115,7 @@ class Restored:
 
 
 def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mesh | None = None) -> Restored:
-    """Read a trained network from the checkpoints of a workdir. Any devices will do.
+    """Read a trained network from the checkpoints of a workdir, onto any devices.
 
     Only the parameters are read, not the state of the optimizer.
 

@@ -1,4 +1,4 @@
-"""Open a training run: check its settings and its data before anything is written, and hold its workdir."""
+"""Open a training run: check its settings and its data before anything is written, and lock its workdir."""
 
 import contextlib
 import dataclasses
@@ -27,17 +27,17 @@ from alexnet_jax.training.workdir import is_workdir, read_workdir
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run whose workdir this process, or the first of several, holds.
+    """A run whose workdir is locked by this process, or by the first of several.
 
     Attributes:
       path: the workdir.
-      config: the config of the run, settled.
+      config: config of the run, from `settled`.
       mesh: the devices that it runs on.
       model: the network.
       description: text about the mesh and the network.
-      before: the config that the workdir's run had; None for a new run.
-      cache: the data.
-      changed: what the config changes, a line for each setting.
+      before: config that the run had before; None for a new run.
+      cache: open cache of the data.
+      changed: settings that differ from ``before``, a line for each.
     """
 
     path: epath.Path
@@ -79,7 +79,7 @@ def total_steps(config: ConfigDict, steps_per_epoch: float) -> int:
 
 
 def settled(config: ConfigDict) -> ConfigDict:
-    """Check a config, and return a copy that names full paths and the number of classes.
+    """Check a config, and return a copy with full paths and the number of classes.
 
     Raises:
       UserError: a setting is wrong, or the source of the data does not exist.
@@ -98,10 +98,12 @@ def settled(config: ConfigDict) -> ConfigDict:
 
 
 def describe(config: ConfigDict) -> tuple[Mesh, Net, str]:
-    """Return the mesh, the network, and a text about both: the head of the log, and all of ``--dry_run``.
+    """Return the mesh, the network, and a text about both.
+
+    The text is the beginning of the log, and all that ``--dry_run`` prints.
 
     Args:
-      config: settled.
+      config: config from `settled`.
 
     Raises:
       UserError: the mesh does not fit the devices, the batch or the towers.
@@ -113,21 +115,21 @@ def describe(config: ConfigDict) -> tuple[Mesh, Net, str]:
 
 @contextlib.contextmanager
 def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Run]:
-    """Check a run and hold its workdir until the end of the ``with`` block. Missing data is prepared.
+    """Check a run, prepare missing data, and lock the workdir until the end of the ``with`` block.
 
     A workdir that did not exist is removed again if the run is refused.
 
     Args:
-      config: of the run; it is not changed.
+      config: config of the run; it is not changed.
       workdir: any path that ``etils.epath`` takes; created if it does not exist.
 
     Raises:
-      UserError: a setting is wrong; the mesh does not fit; the processes differ; another process trains
-        there; the settings or the data are not those of the workdir's run, or the data does not fit the
+      UserError: a setting is wrong; the mesh does not fit; the processes differ; another process trains in
+        the workdir; the workdir holds a run with other settings or other data; or the data does not fit the
         config.
     """
     config, path = settled(config), absolute(workdir)
-    # Before anything that could refuse one process alone.
+    # This comes first, because later checks may fail in one process only.
     hosts.same(saved.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
     mesh, model, description = describe(config)
     with _held(path):
@@ -150,13 +152,13 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
 
 @contextlib.contextmanager
 def _held(path: epath.Path) -> Iterator[None]:
-    """Hold the lock of a workdir, by the first process for all. Buckets have no locks."""
+    """Hold the lock of a workdir. The first process holds it for all. Buckets have no locks."""
     if is_remote(path):
         yield
         return
-    there = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise UserError(f"the workdir {path} can't be written: {there} is no folder that can be written")
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UserError(f"the workdir {path} can't be written: {nearest} is not a writable folder")
     busy = UserError(f"another process trains in {path}: take another --workdir, or wait for it")
 
     def complain() -> None:
@@ -170,7 +172,7 @@ def _held(path: epath.Path) -> Iterator[None]:
                 held.enter_context(locked(path / "lock", complain))
             except UserError:
                 free = False
-        if not hosts.all_true(free):  # refused by all alike
+        if not hosts.all_true(free):  # all processes refuse the run
             raise busy
         try:
             yield
@@ -191,7 +193,8 @@ def _check_data(config: ConfigDict, info: DataInfo) -> None:
     classes, classifier = len(info.class_names), config.net.layers[-1]
     if classes > classifier.classes:
         raise UserError(
-            f"{info.source} has {classes} classes, but {classifier.name} only {classifier.classes}"
+            f"{info.source} has {classes} classes, but {classifier.name} has only {classifier.classes}"
+            " outputs: set its classes to 0 in the recipe, which means as many as the data has"
         )
     if config.schedule.name == "plateau" and "validation" not in info.splits:
         raise UserError(

@@ -1,7 +1,7 @@
-"""The learning rates: of each array in each update, and how the validation error reduces them.
+"""The learning rate of each array in each update, and its reduction by the validation error.
 
-In ``optimizer.layers`` the ``boundaries`` (epochs) of a layer replace the schedule's. From ``frozen_epochs``
-on, a layer's learning rates are zero.
+In ``optimizer.layers``, the ``boundaries`` of a layer (in epochs) replace those of the schedule. From
+``frozen_epochs`` on, the learning rates of a layer are zero.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ class Plateau:
 
     Attributes:
       best: the lowest top-1 error on the validation split so far, a fraction.
-      waited: evaluations since then, or since the last reduction.
-      reductions: how often the learning rates were reduced.
+      waited: number of evaluations since ``best`` was reached, or since the last reduction.
+      reductions: number of reductions of the learning rates so far.
     """
 
     best: float = 1.0
@@ -52,8 +52,8 @@ def learning_rates(
     Args:
       config: the whole config.
       params: the parameters, or any tree of their structure.
-      steps_per_epoch: updates in an epoch.
-      step: updates done, a scalar array.
+      steps_per_epoch: number of updates in an epoch.
+      step: number of updates done, a scalar array.
       reductions: `Plateau.reductions`, a scalar array; other schedules ignore it.
     """
     schedule = config.schedule

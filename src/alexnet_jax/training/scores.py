@@ -35,10 +35,11 @@ def mean_log_probabilities(log_probs_NxBxC: jax.Array) -> jax.Array:
 
 @jax.jit
 def score(members: Sequence[jax.Array], labels_B: jax.Array) -> dict[str, jax.Array]:
-    """Compute each example's loss in nats, and whether it is wrong: top 1 and top 5.
+    """Compute the loss of each example in nats, and whether its top 1 and its top 5 are wrong.
 
-    Of equal probabilities the class with the lower number comes first, so that a network that has
-    learned nothing is not right by a tie. The host adds up: in float64 the sums are the same on any mesh.
+    If probabilities are equal, the class with the lower number comes first. So a network that has learned
+    nothing is not right by a tie. The host adds up the scores in float64, so the sums are the same on any
+    mesh.
 
     Args:
       members: log-probabilities of shape (batch, classes), of one network or of several whose

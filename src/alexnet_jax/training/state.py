@@ -1,4 +1,4 @@
-"""The state of a training: what an update reads and writes, and how it lies on the mesh."""
+"""The state of a training run, and its placement on the mesh."""
 
 import dataclasses
 from functools import partial
@@ -22,7 +22,7 @@ from alexnet_jax.training.optimizer import optimizer
 @partial(jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """What an update reads and writes: updates done, parameters, and the optimizer's state."""
+    """The updates done, the parameters and the optimizer's state, which an update reads and writes."""
 
     step: Any
     params: Params
@@ -30,7 +30,7 @@ class TrainState:
 
 
 def state_specs(model: Net, config: ConfigDict) -> TrainState:
-    """Return how each array lies on the mesh: an optimizer's as its parameter, scalars on all devices."""
+    """Return the spec of each array: in the optimizer, that of its parameter. Scalars are not split."""
     params = abstract_params(model)
     specs = param_specs(model.shapes, splits_units(config))
     tx = optimizer(config, params)

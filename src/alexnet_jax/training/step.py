@@ -1,7 +1,7 @@
-"""The compiled programs: one update, and the test of a batch, each from uint8 images on.
+"""The compiled programs: one update, and the evaluation of a batch. Both start from uint8 images.
 
-Both run under ``jax.shard_map`` on the mesh ('data', 'tower'): a batch is split over ``data``,
-parameters and activations of a tower live on that tower's devices.
+Both run under ``jax.shard_map`` on the mesh ('data', 'tower'). A batch is split over ``data``. The parameters
+and activations of a tower are on the devices of that tower.
 """
 
 from collections.abc import Callable
@@ -33,10 +33,10 @@ Metrics: TypeAlias = dict[str, jax.Array]
 def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int) -> jax.stages.Wrapped:
     """Compile ``(state, images, labels, reductions, statistics) -> (state, metrics)``.
 
-    Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,); ``reductions`` is
+    Images are uint8 of shape (batch, height, width, 3), labels int32 of shape (batch,). ``reductions`` is
     `schedule.Plateau.reductions`. The metrics are those of the batch before the update: ``loss``
     (cross-entropy in nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest
-    of the kernels'; layers may have smaller ones). The state is donated.
+    of any kernel). The state is donated.
     """
     tx = optimizer(config, abstract_params(model))
     specs = state_specs(model, config)
@@ -63,8 +63,8 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
         )
 
         def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            # Each shard of the data has a copy from here on: their gradients are summed as float32, whatever
-            # type the net computes in.
+            # From here on each shard of the data has a copy. So the gradients are summed in float32, whatever
+            # type the network computes in.
             params = jax.tree.map(_vary_over_data, params, specs.params)
             logits = apply(model, params, views, dropout_key=named_key(key, "dropout"), first=first, **axes)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels_B)
@@ -88,7 +88,7 @@ def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
 
 
 def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
-    """Lower the update for a mesh whose devices need not be there."""
+    """Lower the update for a mesh whose devices need not exist."""
 
     def array(shape: tuple[int, ...], dtype: jax.typing.DTypeLike, *axes: str) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=shardings(mesh, P(*axes)))
@@ -107,10 +107,10 @@ def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.L
 def log_probabilities(
     model: Net, data: ConfigDict, mesh: Mesh, split_units: bool = False
 ) -> jax.stages.Wrapped:
-    """Compiles ``(params, images, statistics, views) -> log of the softmax, averaged over the views``.
+    """Compile ``(params, images, statistics, views) -> log of the mean probabilities over the views``.
 
-    Images are uint8 of shape (batch, height, width, 3), the result float32 of shape (batch, classes);
-    views is 1, the centre, or 10: see `fixed_views`. For ``split_units`` see `param_specs`.
+    Images are uint8 of shape (batch, height, width, 3). The result is float32 of shape (batch, classes).
+    ``views`` is 1 (the centre) or 10, see `fixed_views`. ``split_units`` is described in `param_specs`.
     """
 
     def averaged(logits_NxBxC: jax.Array) -> jax.Array:
@@ -120,10 +120,10 @@ def log_probabilities(
 
 
 def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array]:
-    """Compiles ``(params, images, statistics) -> the last hidden layer``, of the images' centres.
+    """Compile ``(params, images, statistics) -> last hidden layer`` for the centre crop of each image.
 
-    Images are as in `log_probabilities`, the result is what the classifier reads: float32 of shape
-    (batch, towers x units), a tower's units after the other's.
+    Images are as in `log_probabilities`. The result is the input of the classifier: float32 of shape
+    (batch, towers x units), with the units of the first tower before those of the second.
     """
 
     def only(features_1xBxU: jax.Array) -> jax.Array:
@@ -133,15 +133,15 @@ def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Arra
 
 
 def _of_views(
-    joined: Callable[[jax.Array], jax.Array],
-    places: P,
+    combine: Callable[[jax.Array], jax.Array],
+    out_specs: P,
     model: Net,
     data: ConfigDict,
     mesh: Mesh,
     split_units: bool,
     run: Callable[..., jax.Array] = apply,
 ) -> jax.stages.Wrapped:
-    """Compile ``run`` on test views, and ``joined`` on its results, an array with a leading axis of views."""
+    """Compile ``run`` for the test views, then ``combine``, whose input has a leading axis of views."""
 
     @partial(jax.jit, static_argnames="views")
     def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
@@ -152,14 +152,14 @@ def _of_views(
             jax.shard_map,
             mesh=mesh,
             in_specs=(param_specs(model.shapes, split_units), P(DATA), P()),
-            out_specs=places,
+            out_specs=out_specs,
         )
         def on_each_device(params: Params, images: jax.Array, statistics: Statistics) -> jax.Array:
             def one_view(view_3: jax.Array) -> jax.Array:
                 view = test_view(images, view_3, statistics, data)
                 return run(model, params, view, **net_axes(split_units))
 
-            return joined(lax.map(one_view, jnp.asarray(table)))
+            return combine(lax.map(one_view, jnp.asarray(table)))
 
         return on_each_device(params, images_BxHxWx3, statistics)
 
@@ -172,7 +172,7 @@ def mean_magnitudes(before: Params, params: Params) -> dict[str, dict[str, jax.A
 
     Args:
       before: the parameters before an update.
-      params: those after it.
+      params: the parameters after the update.
     """
     changes = jax.tree.map(jnp.subtract, params, before)
 

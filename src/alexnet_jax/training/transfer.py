@@ -1,6 +1,6 @@
-"""Start from the parameters of another network: ``config.init_from``, section 6's pre-training.
+"""Start from the parameters of another network: ``config.init_from``, the pre-training of section 6.
 
-All layers are taken from the other network, except that the classifier is re-initialised for other classes.
+All layers are taken from the other network. Only the classifier is re-initialised, if the classes differ.
 """
 
 import dataclasses
@@ -39,8 +39,9 @@ def check(config: ConfigDict, other: ConfigDict) -> None:
     """
     if other.data.pixel_std != config.data.pixel_std:
         raise UserError(
-            f"config.init_from = {config.init_from}: it has data.pixel_std = {other.data.pixel_std}, here"
-            f" {config.data.pixel_std}: its first layer was trained on differently scaled pixels"
+            f"config.init_from = {config.init_from}: it has data.pixel_std = {other.data.pixel_std}, so its"
+            " first layer was trained on differently scaled pixels: set config.data.pixel_std to the same,"
+            f" not {config.data.pixel_std}"
         )
     ours, theirs = (abstract_params(build(c)) for c in (config, other))
     classifier = config.net.layers[-1].name
@@ -53,7 +54,7 @@ def check(config: ConfigDict, other: ConfigDict) -> None:
                 for name, values in (its, mine)
             )
             raise UserError(
-                f"config.init_from = {config.init_from}: it has {its_words}, here {words};"
+                f"config.init_from = {config.init_from}: it has {its_words}, this run has {words};"
                 f" only {classifier} may differ"
             )
     for name in (name for name in ours if name != classifier):
@@ -61,8 +62,8 @@ def check(config: ConfigDict, other: ConfigDict) -> None:
             shape, found = array.shape, theirs[name][kind].shape
             if found != shape:  # of images of another size
                 raise UserError(
-                    f"config.init_from = {config.init_from}: its {name} is {found}, here {shape};"
-                    f" only {classifier} may differ"
+                    f"config.init_from = {config.init_from}: its {name} has the shape {found}, this run has"
+                    f" {shape}; only {classifier} may differ"
                 )
 
 
@@ -73,16 +74,16 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
 
     Args:
       model: our network.
-      config: our config, which names the other network's workdir.
+      config: our config, which names the workdir of the other network.
       info: description of our data.
-      mesh: the devices that hold the parameters.
+      mesh: devices that hold the parameters.
       workdir: our workdir.
 
     Raises:
       UserError: the other network does not fit, as in `check`, or has no checkpoint.
     """
     net = restore(config.init_from, mesh=mesh)
-    check(config, net.config)  # a run that was killed before its first checkpoint is not new to `open_run`
+    check(config, net.config)  # `open_run` skips it for a run that was killed before its first checkpoint
     ours, theirs, classifier = abstract_params(model), abstract_params(net.model), config.net.layers[-1].name
     there, here = net.data.class_names, info.class_names
     is_new = there != here or theirs.get(classifier) != ours[classifier]
@@ -91,7 +92,9 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
     if is_new:
         sharding = shardings(mesh, param_specs(model.shapes))[classifier]
         params[classifier] = _classifier(model, config, sharding)
-        why = "other classes" if len(there) == len(here) else f"{len(here):,} classes, there {len(there):,}"
+        why = (
+            "other classes" if len(there) == len(here) else f"{len(here):,} classes instead of {len(there):,}"
+        )
         line += f"; {classifier} is re-initialised ({why})"
     hosts.say(line)
     if hosts.is_first():
@@ -100,9 +103,9 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
 
 
 def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
-    """Return the name and the fields of each layer but the classifier, as far as they matter at test time.
+    """Return the name and the fields of each layer except the classifier, as far as they matter at test time.
 
-    Dropout is a factor at test time. Initial values do not matter.
+    Dropout is at most a factor at test time. Initial values do not matter.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for layer in layers[:-1]:
@@ -110,7 +113,7 @@ def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
         name = fields.pop("name")
         if isinstance(layer, Dropout):
             if layer.scale_at == "test" and layer.rate:
-                found.append((f"{name}'s factor at test", {"factor": 1 - layer.rate}))
+                found.append((f"{name}'s factor at test time", {"factor": 1 - layer.rate}))
         else:
             of = {key: value for key, value in fields.items() if key not in ("std", "bias")}
             found.append((f"{type(layer).__name__} {name}", of))
@@ -118,7 +121,7 @@ def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _classifier(model: Net, config: ConfigDict, sharding: Any) -> dict[str, jax.Array]:
-    """Return initial parameters of the classifier, those of a network without ``init_from`` and this seed."""
+    """Return the initial parameters of the classifier, which are the same as without ``init_from``."""
     name = config.net.layers[-1].name
 
     @partial(jax.jit, out_shardings=sharding)

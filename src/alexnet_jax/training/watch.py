@@ -1,4 +1,4 @@
-"""A diagnosis from the losses: is each a number, and does it ever leave that of guessing?"""
+"""A check that the loss of a run is finite, and that it leaves the loss of guessing."""
 
 import math
 from collections import deque
@@ -7,11 +7,11 @@ from alexnet_jax.errors import RunError
 
 
 class Watch:
-    """Look at every loss of a run.
+    """A check of every loss of a run.
 
     Args:
       classes: number of classes in the data.
-      steps_per_epoch: updates in an epoch.
+      steps_per_epoch: number of updates in an epoch.
     """
 
     def __init__(self, classes: int, steps_per_epoch: int) -> None:
@@ -20,15 +20,15 @@ class Watch:
         self._warned = False
 
     def see(self, step: int, loss: float) -> str | None:
-        """Return a warning for the user, once in a run, or None.
+        """Check a loss, and return a warning for the user, once in a run, or None.
 
         Raises:
           RunError: the loss of the update to ``step`` is not finite.
         """
         if not math.isfinite(loss):
             raise RunError(
-                f"the loss is {loss} at step {step}; checkpoints, if there are, are from before:"
-                " resume with a smaller --config.optimizer.learning_rate"
+                f"the loss is {loss} at step {step}; earlier checkpoints are kept: resume with a smaller"
+                " --config.optimizer.learning_rate"
             )
         self._recent.append(loss)
         guessing = math.log(self._classes)
@@ -37,8 +37,8 @@ class Watch:
             return None
         self._warned = True
         return (
-            f"the loss has sat at ln({self._classes}) = {guessing:.3f}, what guessing gives, for"
-            f" {len(self._recent)} steps: the net is not learning yet. It may still begin to; if it does not,"
-            " start from scratch with other initial values (of the recipes alexnet and folder the variants"
-            " std03 and small_bias), or with another --config.optimizer.learning_rate"
+            f"the loss has stayed at ln({self._classes}) = {guessing:.3f}, the loss of guessing, for"
+            f" {len(self._recent)} steps: the network is not learning yet. If this continues, train from"
+            " scratch with other initial values (the recipes alexnet and folder have the variants std03 and"
+            " small_bias), or with another --config.optimizer.learning_rate"
         )

@@ -1,4 +1,4 @@
-"""The files that a run writes beside its checkpoints: its config and the description of its data.
+"""The files that a run writes besides its checkpoints: its config and the description of its data.
 
 Nothing here imports JAX, so that a command can check a workdir before it waits for JAX.
 """
@@ -33,7 +33,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     """
     path = absolute(workdir)
     if not is_workdir(path):
-        raise UserError(f"{workdir} is no workdir: it has no config.json; train makes one")
+        raise UserError(f"{workdir} is no workdir: it has no config.json, which alexnet-jax train writes")
     try:
         return saved.from_json((path / "config.json").read_text()), DataInfo.load(path)
     except UserError as error:
@@ -43,7 +43,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
 
 
 def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: DataInfo) -> None:
-    """Write what evaluation needs beside the parameters.
+    """Write everything that evaluation needs besides the parameters.
 
     Raises:
       UserError: the directory can't be written.
@@ -52,7 +52,7 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
     try:
         path.mkdir(parents=True, exist_ok=True)
         info.save(path)
-        # The last file: a directory without it is no workdir.
+        # This file is last, because a directory without it is no workdir.
         files.write(path / "config.json", saved.to_json(config).encode())
     except OSError as error:
         raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
