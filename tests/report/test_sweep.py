@@ -179,10 +179,10 @@ def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
     assert tanh.runs[0].reached is None
     assert facts.ratio == (pytest.approx(4), "tanh", "ReLU")
     assert facts.text().splitlines() == [
-        "ReLU reaches 25 % training error after 1.5 epochs (learning rate 0.002, the largest tried, of 2)",
-        "tanh reaches 25 % training error after 6.0 epochs (learning rate 0.002, the largest tried, of 2)",
+        "ReLU reaches 25 % training error after 1.5 epochs (learning rate 0.002, the largest of 2 tried)",
+        "tanh reaches 25 % training error after 6.0 epochs (learning rate 0.002, the largest of 2 tried)",
         "tanh takes 4.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
-        "runs that never reach it: tanh 0.001 (3 epochs)",
+        "runs that never reach 25 % training error: tanh 0.001 (3 epochs)",
     ]
 
 
@@ -200,7 +200,7 @@ def test_the_quickest_rate_is_that_of_the_mean_over_its_seeds(tmp_path):
             rate = float(name[-5:])
             write_run(tmp_path / f"{name}-seed{seed}", halves, rate, tested=0.5 if errors else None)
     assert figure1.gather(epath.Path(tmp_path), sweep).text().splitlines() == [
-        "ReLU reaches 25 % training error after 2.0 epochs (learning rate 0.001, the smallest tried, of 2)",
+        "ReLU reaches 25 % training error after 2.0 epochs (learning rate 0.001, the smallest of 2 tried)",
         "tanh reaches 25 % training error after 4.0 epochs (learning rate 0.001, the only one tried)",
         "tanh takes 2.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
         "not complete, so these results may change: tanh 0.002",
@@ -250,10 +250,10 @@ def test_where_a_curve_comes_down_to_a_level(errors, at):
 
 def test_mistakes_are_one_line(ablations, tmp_path, capfd):
     write_sweep(tmp_path / "new", ABLATIONS)
-    with pytest.raises(UserError, match="figure 1 shows training errors, and no net in"):
+    with pytest.raises(UserError, match="has trained for an epoch, which figure 1 needs"):
         figure1.gather(epath.Path(tmp_path / "new"), FIGURE1)
     for args, message in (
-        (["--figure=1", "--save=1.png"], "holds a sweep that is not of figure 1"),
+        (["--figure=1", "--save=1.png"], "holds a sweep that does not reproduce figure 1"),
         (["--figure=3", "--save=3.png"], "holds a sweep: figure 3 takes the workdir of one of its nets"),
         (["--config.data.cache_dir=x"], "the report of a sweep takes no --config"),
     ):

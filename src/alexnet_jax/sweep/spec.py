@@ -145,7 +145,7 @@ def load(path: str) -> Sweep:
     slugs += [name for member in sweep.members for name in directories(member, sweep)]
     if double := {name for name in slugs if slugs.count(name) > 1}:
         raise UserError(
-            f"{path}: two rows or networks of the sweep are named {min(double)}: change a name or a seed"
+            f"{path}: two rows or networks of the sweep are named {min(double)}: change a name or seed"
         )
     if sweep.figure == 1 and not all(member.curve for member in sweep.members):
         raise UserError(f"{path}: each member of a sweep with figure=1 needs a curve")
