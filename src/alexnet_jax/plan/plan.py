@@ -243,7 +243,7 @@ def products(config: ConfigDict) -> float:
 
 
 def best_of(plans: list[Plan]) -> Plan | None:
-    """Return the fastest plan that fits; of equals, the one that communicates least; None if there is none."""
+    """Return the fastest plan that fits, or None; of equals, the one that communicates least."""
     possible = [p for p in plans if p.fits and p.step_seconds is not None]
     return min(
         possible, key=lambda p: (p.step_seconds, sum(c.sent(p.mesh) for c in p.collectives)), default=None
