@@ -68,7 +68,7 @@ def test_the_nearest_images_match_numpy(net, cache):
     assert (found.split, found.searched) == ("test", len(train))
 
 
-def test_a_training_image_is_its_own_nearest(net, cache):
+def test_a_training_image_is_nearest_to_itself(net, cache):
     rows = np.array([0, 700, 1292])
     found = nearest(net, cache, "train", rows, near=2)
     np.testing.assert_array_equal(found.near_rows[:, 0], rows)

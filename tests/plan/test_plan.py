@@ -201,7 +201,7 @@ def test_topologies_have_the_right_number_of_devices(libtpu):
     assert len(devices_of("tpu7x:2x2x1")) == 8  # two devices a chip
 
 
-def test_the_figures_of_a_topology():
+def test_a_topology_has_the_figures_of_its_chip():
     assert chip_of("v5p:4x4x8") is CHIPS["v5p"]
     assert chip_of("cpu:8") is None
     with pytest.raises(UserError, match="does not exist"):

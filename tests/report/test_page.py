@@ -262,7 +262,7 @@ def test_the_tint_of_a_cell_grows_with_its_share_of_the_row(trained):
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_figure_3_alone(trained, kind, tmp_path, capfd):
+def test_figure_3_as_a_picture(trained, kind, tmp_path, capfd):
     files = [tmp_path / f"{name}.{kind}" for name in "ab"]
     for file in files:
         assert main(["report", f"--workdir={trained}", "--figure=3", f"--save={file}"]) == 0
@@ -272,7 +272,7 @@ def test_figure_3_alone(trained, kind, tmp_path, capfd):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_figure_4_alone_in_two_halves(trained, tmp_path, capfd):
+def test_figure_4_as_two_pictures(trained, tmp_path, capfd):
     assert main(["report", f"--workdir={trained}", "--figure=4", f"--save={tmp_path}/4.png"]) == 0
     searched, *files = capfd.readouterr().out.splitlines()
     count = restore(trained).data.splits["train"]
@@ -283,7 +283,7 @@ def test_figure_4_alone_in_two_halves(trained, tmp_path, capfd):
             assert len(np.unique(np.asarray(picture.convert("L")))) > 50
 
 
-def test_the_papers_tables(tmp_path, capfd):
+def test_report_tables_prints_the_tables_of_the_paper(tmp_path, capfd):
     assert main(["report", "--tables", f"--workdir={tmp_path}"]) == 0
     assert capfd.readouterr().out == paper_tables.text(absolute(tmp_path)) + "\n"
 
@@ -357,7 +357,7 @@ def test_data_without_a_test_split_has_a_page_without_a_test(tiny, five_classes,
     assert "Mistakes with the least probable right class" in (tmp_path / "w" / "report.html").read_text()
 
 
-def test_names_of_classes_are_text_in_the_page(copy):
+def test_class_names_are_escaped_in_the_page(copy):
     info = json.loads((copy / "data.json").read_text())
     info["class_words"] = ['"><img src=x onerror=alert(1)>'] * 10
     (copy / "data.json").write_text(json.dumps(info))

@@ -107,7 +107,7 @@ def test_init_from_takes_the_parameters_of_the_same_seed(swept):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_finished_tasks_are_not_repeated_and_failed_ones_are(swept):
+def test_finished_tasks_are_skipped_and_failed_tasks_run_again(swept):
     before = bytes_of(swept.workdir)
     again = run(swept.args)
     assert again.status == 1

@@ -66,7 +66,7 @@ def test_a_sweep_that_was_moved_is_still_done(moved, tmp_path, cache_dir, capfd)
     assert listed(args, capfd) == ["done", "done", "to do", "done", "done", "done"]
 
 
-def test_a_longer_training_is_to_do_again(moved, tmp_path, cache_dir, capfd):
+def test_a_task_is_to_do_again_if_its_training_is_made_longer(moved, tmp_path, cache_dir, capfd):
     args = words(moved, tmp_path / "sweep", cache_dir)
     assert listed(args, capfd) == ["done", "done", "to do", "done", "done", "done"]
     moved.write_text(moved.read_text().replace('"num_steps": 10', '"num_steps": 20'))
