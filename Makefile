@@ -1,6 +1,6 @@
-# `make demo` and `make test` do all their own set-up: an environment in .venv with the pinned packages.
+# `make demo` and `make test` first create .venv, an environment with the pinned packages.
 
-# The newest supported Python that can make an environment. PYENV_VERSION lets pyenv find its own versions.
+# The newest supported Python that can create an environment. PYENV_VERSION lets pyenv find the versions it has.
 PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11 3; do PYENV_VERSION=$$v python$$v -c \
   'import ensurepip, sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
 VENV ?= .venv
@@ -16,17 +16,17 @@ demo: $(VENV)/installed
 	@echo
 	@echo 'runs/demo holds the run. What to try next:'
 	@echo '  $(BIN)/alexnet-jax train --config=digits --workdir=runs/demo --config.num_epochs=60   # resumes'
-	@echo '  $(BIN)/alexnet-jax train --config=cifar10:quick --workdir=runs/quick                  # see README'
+	@echo '  $(BIN)/alexnet-jax train --config=cifar10:quick --workdir=runs/quick                  # docs/data.md'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m 'not slow'
 
-# All tests, the slow ones too. Without Chromium the browser tests are skipped.
+# Run all tests, including the slow ones. Without Chromium the browser tests are skipped.
 test-all: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
-# Needs neither CUDA nor a GPU. Downloads 250 MB: XLA's compiler and NVIDIA's assembler.
+# Compile for H100s. This needs neither CUDA nor a GPU. It downloads 250 MB: XLA's compiler and NVIDIA's assembler.
 test-h100: $(VENV)/installed $(VENV)/plan-h100
 	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/plan/test_plan.py -k h100s
 
@@ -36,13 +36,13 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Rewrite the pages that are generated from the code. Tests compare them with it.
+# Rewrite the pages that are generated from the code. Tests check that they are up to date.
 docs: $(VENV)/installed
 	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 	$(BIN)/python docs/make_api.py
 
-# Those that need nothing else installed. benchmarks/against_*.py have a peer beside them.
+# Run the benchmarks that need no other framework. benchmarks/against_*.py need one.
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py
 	JAX_NUM_CPU_DEVICES=2 $(BIN)/python benchmarks/step.py --mesh=2,1
@@ -57,16 +57,16 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py
 
-# Rewrite requirements.txt, the newest packages for each supported Python, and requirements-oldest.txt, the oldest that
-# pyproject.toml allows, for Python 3.11.
+# Rewrite requirements.txt and requirements-oldest.txt. The first has the newest packages for each supported Python. The
+# second has the oldest that pyproject.toml allows, for Python 3.11.
 PIN = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --extra dev \
 	--custom-compile-command 'make requirements' pyproject.toml
 requirements: $(VENV)/installed
 	$(PIN) --universal --output-file requirements.txt
 	$(PIN) --resolution lowest-direct --output-file requirements-oldest.txt
 
-# The compilers for TPUs and GPUs, in the versions that belong to the installed JAX. They lie beside the environment,
-# not in it: with libtpu in it, JAX would look for a TPU at every start and complain that there is none.
+# The compilers for TPUs and GPUs, in the versions that match the installed JAX. They are kept out of the environment's
+# packages: with libtpu installed, JAX would look for a TPU at every start and warn that there is none.
 $(VENV)/libtpu: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ "$$($(BIN)/python -c \
 	  'import importlib.metadata as m; print(*(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))')"

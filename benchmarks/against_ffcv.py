@@ -1,14 +1,14 @@
-"""Compare our loader with FFCV's: 256x256 images in random order from the page cache.
+"""Compare our loader with FFCV: 256x256 images in random order from the page cache.
 
     apt-get install pkg-config libopencv-dev libturbojpeg0-dev
     pip install torch ffcv
     python benchmarks/against_ffcv.py [--photos=DIR] [--images=10000] [--rounds=3] [--workers=2]
 
-Both read the same pixels: ours from the cache of benchmarks/loader.py, FFCV from a .beton. They are raw, or
-JPEGs of quality 95, which FFCV encodes itself. Batches have 128 images. Both use the same number of threads;
-ours ends on JAX's device. Each measurement is a process with several epochs. The first ten batches are
-not timed; of FFCV, which restarts its threads, the first ten of each epoch. The ratio is ours over FFCV's:
-above 1 ours is faster.
+Both read the same pixels: ours from the cache of benchmarks/loader.py, FFCV from a .beton file. The pixels
+are raw, or JPEGs of quality 95, which FFCV encodes itself. Batches have 128 images. Both use the same number
+of threads. Ours puts the batches on JAX's device. Each measurement is a process with several epochs. Of
+ours, the first ten batches are not timed; of FFCV, which restarts its threads, the first ten of each epoch.
+The ratio is our images/s divided by FFCV's: above 1, ours is faster.
 """
 
 import argparse
@@ -102,14 +102,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--photos", type=Path, help="a folder of photographs; otherwise smooth noise")
+    parser.add_argument("--photos", type=Path, help="folder of photographs; without it, smooth noise")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8, help="epochs in a round")
+    parser.add_argument("--epochs", type=int, default=8, help="number of epochs in a round")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--time", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.images < (WARM + 1) * BATCH:
-        parser.error(f"--images must be {(WARM + 1) * BATCH} or more")
+        parser.error(f"--images is {args.images}, but must be {(WARM + 1) * BATCH} or more")
     if args.time:
         time_one(args.time[0], Path(args.time[1]), args.workers, args.epochs)
         return
@@ -127,13 +127,13 @@ def main() -> None:
             command = [sys.executable, __file__, *settings, "--time"]
             for _ in range(args.rounds):
                 for which, measured in rates.items():
-                    told = subprocess.check_output([*command, which, str(path)], text=True)
-                    measured.append(float(told.split()[-1]))
+                    output = subprocess.check_output([*command, which, str(path)], text=True)
+                    measured.append(float(output.split()[-1]))
         sizes = (f"{size / args.images:,.0f}" for size in (stored, beton))
         print("{}: {} bytes an image in ours, {} in FFCV's".format(encoding, *sizes))
         for which, measured in rates.items():
             print(f"  {which}: images/s {', '.join(f'{rate:,.0f}' for rate in measured)}")
-        print(f"  ours / FFCV, the fastest of each: {max(rates['ours']) / max(rates['FFCV']):.2f}")
+        print(f"  ours / FFCV, the fastest round of each: {max(rates['ours']) / max(rates['FFCV']):.2f}")
 
 
 if __name__ == "__main__":

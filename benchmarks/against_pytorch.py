@@ -1,14 +1,15 @@
-"""Compare with PyTorch: training and ten views of the paper's network, training of two CIFAR-10 networks.
+"""Compare with PyTorch: training and ten views of the paper's network, and training of two CIFAR-10 networks.
 
     pip install torch
     python benchmarks/against_pytorch.py [--what=train|evaluate|quick|lrn18] [--dtype=TYPE] [--peer=PEER]
 
-Each mode runs in its own process, in turn, for several rounds. After the first round only the modes within a
-tenth of the best one continue. A row is a mode's fastest step. A ratio is the best time of a peer at the same
-precision over ours: above 1 ours is faster. The peer's networks are in benchmarks/peers/pytorch.py.
+The modes take turns for several rounds, each in its own process. After the first round only the modes whose
+time is within 10 % of the best continue. A row has the fastest step of a mode. A ratio is the best time of a
+peer at the same precision divided by ours: above 1, ours is faster. The networks of the peers are in
+benchmarks/peers/pytorch.py.
 
-Ours runs as the command line does. "PyTorch" is PyTorch without changes. "expert" has LRN with a gradient
-written by hand, and an environment that makes glibc use huge pages and keep freed memory.
+Ours runs as the command line does. "PyTorch" is PyTorch without changes. "expert" is PyTorch with
+a hand-written gradient of LRN, in an environment that makes glibc use huge pages and keep freed memory.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def ours(what: str) -> list[Mode]:
     return modes
 
 
-def theirs(what: str, peers: Sequence[str]) -> list[Mode]:
+def of_peers(what: str, peers: Sequence[str]) -> list[Mode]:
     program = str(HERE / "peers" / "pytorch.py")
     modes = []
     for whose, dtype, compiled, order in itertools.product(
@@ -84,24 +85,24 @@ def fastest_step(mode: Mode, batch_size: int, steps: int) -> float:
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(mode.devices)}
     environment |= {"GLIBC_TUNABLES": TUNED} if mode.whose == "expert" else {}
     command = [sys.executable, *mode.command, f"--batch_size={batch_size}", f"--steps={steps}"]
-    told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-    found = re.search(r"fastest ([\d.]+)", told)
-    assert found, told
+    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = re.search(r"fastest ([\d.]+)", output)
+    assert found, output
     return float(found[1])
 
 
 def compare(
     what: str, peers: Sequence[str], dtypes: Sequence[str], rounds: int, batch_size: int, steps: int
 ) -> None:
-    """Run the modes and print their table."""
-    modes = [mode for mode in (*ours(what), *theirs(what, peers)) if mode.dtype in dtypes]
+    """Run the modes and print a table of them."""
+    modes = [mode for mode in (*ours(what), *of_peers(what, peers)) if mode.dtype in dtypes]
     fastest: dict[Mode, float] = {}
     for number in range(rounds):
         for mode in modes:
             alike = [t for m, t in fastest.items() if (m.whose, m.dtype) == (mode.whose, mode.dtype)]
             if number and fastest[mode] > 1.1 * min(alike):
                 continue
-            # Their steps take milliseconds: time many more.
+            # The steps of the CIFAR-10 networks take milliseconds: time many more.
             seconds = fastest_step(mode, batch_size, steps * (1 if NETS[what] == "alexnet.py" else 20))
             fastest[mode] = min(seconds, fastest.get(mode, seconds))
     unit, count = ("patches", 10 * batch_size) if what == "evaluate" else ("images", batch_size)
@@ -121,15 +122,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--what", choices=tuple(NETS), help="by default all")
+    parser.add_argument("--what", choices=tuple(NETS), help="all by default")
     parser.add_argument("--peer", choices=PEERS, help="both by default")
     parser.add_argument(
-        "--dtype", choices=TYPES, help="by default both; the small networks have only float32"
+        "--dtype", choices=TYPES, help="both by default; the CIFAR-10 networks have only float32"
     )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument(
-        "--steps", type=int, default=3, help="timed steps in each process, after an untimed one"
+        "--steps", type=int, default=3, help="number of timed steps in each process, after an untimed one"
     )
     args = parser.parse_args()
     versions = (f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "torch"))

@@ -1,12 +1,12 @@
-"""Compare our preparation with tf.data, which only decodes, shrinks and crops, on all cores.
+"""Compare our preparation of images with tf.data, which only decodes, shrinks and crops, on all cores.
 
     pip install tensorflow
     python benchmarks/against_tfdata.py PHOTOS [--copies=120] [--rounds=3]
 
-PHOTOS as in benchmarks/prepare.py. tf.data shrinks by the mean over areas, as ours does, and by bilinear
-interpolation, as most pipelines do. It discards its batches. Ours writes a cache with statistics and
-checksums, and its time includes the start of its processes. Each runs in its own process, in turn; tf.data
-runs an untimed epoch first. The fastest counts. Above 1 ours is faster.
+PHOTOS is the same as for benchmarks/prepare.py. tf.data shrinks by the mean over areas, as ours does, or by
+bilinear interpolation, as most pipelines do. It discards its batches. Ours writes a cache with statistics and
+checksums, and its time includes the start of its processes. They take turns, each in its own process. tf.data
+runs an untimed epoch first. The fastest round of each counts. A ratio above 1 means that ours is faster.
 """
 
 import argparse

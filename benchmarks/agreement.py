@@ -2,15 +2,17 @@
 
     pip install torch && python benchmarks/agreement.py
 
-PyTorch computes in float64, from the sentences of the paper, with its own layout. It shares only the initial
-values. Ours is the compiled training step in float32; the learning rate is reduced before the third update.
-Nothing is random: no dropout (but its factor at test is in the logits), and images of the crop's size.
+The PyTorch network follows the text of the paper, in float64 and in its own layout. It shares only the
+initial values. Ours is the compiled training step in float32; the learning rate is reduced before the third
+update. Nothing is random: dropout is off (but the logits of the test include its factor), and the images
+have the size of the crop.
 
-If a ReLU's input, or the lead of a window's maximum, is within float32 rounding of zero, the gradient depends
-on the rounding, in PyTorch's float32 too. So each step takes, of some images, those that stay farthest from
-such a kink.
+Near a kink the gradient depends on rounding in float32, also in PyTorch. At a kink, the input of a ReLU is
+zero, or the two largest values of a pooling window are equal. So each step takes the images that stay
+farthest from kinks.
 
-Prints the largest difference over the largest value of each array, and fails above 1e-4.
+For each group of arrays it prints the largest relative difference: the largest difference in an array divided
+by the largest value of this array. It fails if one is above 1e-4.
 """
 
 import sys
@@ -37,7 +39,7 @@ Weights = dict[str, torch.Tensor]
 
 
 class Reference:
-    """Section 3.5 in PyTorch. It records how near its last input came to a kink."""
+    """The network of section 3.5 in PyTorch. It records how close its last input came to a kink."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.weights = {
@@ -64,7 +66,7 @@ class Reference:
         )
 
     def lrn(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute section 3.3 in each tower. PyTorch divides alpha by its window, the paper does not."""
+        """Compute section 3.3 in each tower. PyTorch divides alpha by the window, the paper does not."""
         return torch.cat(
             [F.local_response_norm(t, 5, alpha=5e-4, beta=0.75, k=2.0) for t in x.chunk(2, 1)], 1
         )
@@ -83,7 +85,7 @@ class Reference:
 
 
 def far_from_kinks(reference: Reference, images: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return the images whose gradient depends least on rounding."""
+    """Return the indices of the images that stay farthest from kinks."""
     distances = []
     with torch.no_grad():
         for image in images:
@@ -97,7 +99,7 @@ def channels_first(images_BxHxWx3: np.ndarray) -> torch.Tensor:
 
 
 def report(what: str, ours: dict[str, np.ndarray], theirs: Weights) -> bool:
-    """Print the worst of some arrays, and return whether it is within the limit."""
+    """Print the largest relative difference of some arrays, and return whether it is within the limit."""
 
     def difference(name: str) -> float:
         reference = theirs[name].detach().numpy()

@@ -1,9 +1,9 @@
-"""Measure what a checkpoint costs training: how much longer the steps around it take.
+"""Measure the cost of a checkpoint: the time that it adds to the training steps after it.
 
     python benchmarks/checkpoints.py [--config=configs/alexnet.py] [--batch_size=32] [--steps=12] [--times=6]
 
-Times the same number of steps with and without a checkpoint before them, in turns. The steps are long enough
-for the writing in the background.
+Times the same number of steps with and without a checkpoint before them, in turns. The steps must take long
+enough for the checkpoint to be written in the background.
 """
 
 import statistics
@@ -55,7 +55,7 @@ def main() -> None:
     cost = statistics.median(lost)
     hosts.say(
         f"a checkpoint takes {cost:.2f} s from training ({min(lost):.2f} to {max(lost):.2f}), of which the"
-        f" loop stands still for {statistics.median(held[1:]):.2f}; one a minute is {cost / 60:.2%};"
+        f" loop waits for {statistics.median(held[1:]):.2f}; one a minute is {cost / 60:.2%};"
         f" {statistics.median(seconds[False][1:]) / args.steps:.3f} s a step"
     )
 

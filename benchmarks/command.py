@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """Run ``alexnet-jax`` with these arguments. If it fails, and was not killed here, the benchmark ends."""
+    """Run ``alexnet-jax`` with these arguments. End the benchmark if it fails, unless it was killed."""
     command = [sys.executable, "-m", "alexnet_jax", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process
     if process.returncode not in (0, -signal.SIGKILL):
-        raise SystemExit(f"alexnet-jax {' '.join(words)} failed")
+        raise SystemExit(f"alexnet-jax {' '.join(words)} failed with status {process.returncode}")

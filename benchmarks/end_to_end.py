@@ -3,7 +3,7 @@
     python benchmarks/end_to_end.py [--config=configs/digits.py] [--steps=400] [--times=5]
     python benchmarks/end_to_end.py --config=configs/alexnet.py --images=1000 --encoding=jpeg --steps=4
 
-Times the real command from its first line of training to its second, and the step alone, in turns. The first
+Times the real command from its first training line to its second, and the step alone, in turns. The first
 turn is not counted. ``--images`` makes an artificial cache, as `loader` does, with the image size and the
 number of classes of ImageNet.
 """
@@ -31,12 +31,12 @@ FAR = 10**9  # steps
 
 def main() -> None:
     options = parser(__doc__, "digits.py")
-    options.add_argument("--images", type=int, help="size of an artificial cache")
+    options.add_argument("--images", type=int, help="number of images of an artificial cache")
     options.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
     options.add_argument(
-        "--photos", type=Path, help="a folder of photographs, for jpeg; otherwise smooth noise"
+        "--photos", type=Path, help="folder of photographs, for jpeg; without it, smooth noise"
     )
-    options.add_argument("--steps", type=int, default=400, help="steps in a turn")
+    options.add_argument("--steps", type=int, default=400, help="number of steps in a turn")
     options.add_argument("--times", type=int, default=5)
     args = options.parse_args()
     config = get_config(args.config)
@@ -75,9 +75,9 @@ def main() -> None:
 
 
 def images_per_second(workdir: Path, words: list[str]) -> float:
-    """Measure a new run from its first line to its second."""
+    """Measure the images/s of a new run from its first training line to its second."""
     with running("train", *words, f"--workdir={workdir}") as process:
-        steps = (said for said in process.stdout or () if said.startswith("step "))
+        steps = (line for line in process.stdout or () if line.startswith("step "))
         list(itertools.islice(steps, 2))
         process.kill()
     second = (workdir / "metrics.jsonl").read_text().splitlines()[1]

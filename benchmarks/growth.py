@@ -2,13 +2,14 @@
 
     python benchmarks/growth.py [--config=configs/alexnet.py] [--panels=batch] [--json=runs/growth.json]
 
-Each number comes from its own process, with its own number of cores and CPU devices (on Linux). What the JSON
-file holds is not measured again, so panels may be measured one at a time and drawn together. Use another file
-on another machine.
+Each number comes from a separate process with a given number of cores and CPU devices (on Linux). Numbers
+that the JSON file holds are not measured again, so panels can be measured one at a time and drawn together.
+Use another file on another machine.
 
-A point of training is the fastest step on a batch that stays on the device. A line through the seconds of all
-batches separates what any step costs (the update, reading the weights, sums over devices) from what an image
-adds. Towers either have the recipe's channels each, or share them. For the loader see `loader`.
+A point of training is the fastest step on a batch that stays on the device. A line is fitted to the seconds
+of a step over the batch size. Its constant is the cost of any step (the update, reading the weights, sums
+over devices), and its slope the cost of an image. Each tower has as many channels as in the recipe, or
+the total is constant. For the loader see `loader`.
 """
 
 import dataclasses
@@ -41,15 +42,22 @@ CORES = tuple(2**i for i in range(cores().bit_length()))
 AXES = {"batch": "images a batch", "images": "images in the cache", "towers": "towers", "devices": "cores"}
 Numbers: TypeAlias = dict[str, float]
 Curves: TypeAlias = dict[str, dict[int, Numbers]]
-"""By name, and place on the axis."""
+"""Numbers by name of the curve and position on the axis."""
 
 
 def train(
     path: str, batch: int, steps: int, data: int, tower: int, towers: int = 0, scale: float = 1
 ) -> Numbers:
-    """Run a recipe's step on a mesh (data, tower).
+    """Measure the step of a recipe on a mesh (data, tower).
 
-    Other towers, if any, have ``scale`` times as many features.
+    Args:
+      path: recipe.
+      batch: number of images in a batch.
+      steps: number of timed steps.
+      data: size of the data axis.
+      tower: size of the tower axis.
+      towers: number of towers; 0 for that of the recipe.
+      scale: factor for the number of features and units of each layer.
     """
     config = get_config(path)
     config.batch_size, config.mesh = batch, (data, tower)
@@ -103,8 +111,12 @@ def curves(panel: str, args: Any, measure: Callable[..., Numbers]) -> Curves:
             return {x: {n: measure(most, 1, read, x, n, *cache) for n in IMAGES} for x in ("raw", "jpeg")}
         case "towers":
             return {
-                "the recipe's maps each": {n: measure(most, 1, train, *net, 1, 1, n) for n in TOWERS},
-                "sharing them": {n: measure(most, 1, train, *net, 1, 1, n, own / n) for n in TOWERS},
+                "the recipe's channels per tower": {
+                    n: measure(most, 1, train, *net, 1, 1, n) for n in TOWERS
+                },
+                "the recipe's channels in total": {
+                    n: measure(most, 1, train, *net, 1, 1, n, own / n) for n in TOWERS
+                },
             }
     split = [n for n in CORES if own % n == 0]
     return {
@@ -117,7 +129,7 @@ def curves(panel: str, args: Any, measure: Callable[..., Numbers]) -> Curves:
 def measured(
     known: dict[str, Numbers], file: Path | None, cores: int, devices: int, what: Any, *arguments: Any
 ) -> Numbers:
-    """Return a known measurement, or measure in a process with these cores and CPU devices."""
+    """Return a known measurement, or measure it in a process with these numbers of cores and CPU devices."""
     key = f"{what.__name__} {' '.join(map(str, arguments))}: {devices} device(s), {cores} core(s)"
     if key not in known:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(devices)
@@ -141,10 +153,10 @@ def line(points: dict[int, Numbers]) -> str:
 def main() -> None:
     options = parser(__doc__, "alexnet.py")
     options.add_argument("--batch_size", type=int, default=128)
-    options.add_argument("--steps", type=int, default=3, help="timed steps, after an untimed one")
+    options.add_argument("--steps", type=int, default=3, help="number of timed steps, after an untimed one")
     options.add_argument("--batches", type=int, default=200, help="batches of 128 images, for the loader")
     options.add_argument(
-        "--photos", type=Path, help="a folder of photographs, for jpeg; otherwise smooth noise"
+        "--photos", type=Path, help="folder of photographs, for jpeg; without it, smooth noise"
     )
     options.add_argument("--panels", default=",".join(AXES))
     options.add_argument("--plot", type=Path, default=Path("runs/growth.png"))
@@ -156,14 +168,14 @@ def main() -> None:
     print(f"{args.config}, jax {jax.__version__}, {cores()} cores")
     panels = args.panels.split(",")
     figure = Figure(figsize=(11, 4 * -(-len(panels) // 2)), layout="constrained")
-    for place, panel in enumerate(panels, start=1):
-        cell = figure.add_subplot(-(-len(panels) // 2), min(2, len(panels)), place)
+    for position, panel in enumerate(panels, start=1):
+        cell = figure.add_subplot(-(-len(panels) // 2), min(2, len(panels)), position)
         for name, points in curves(panel, args, measure).items():
             name += line(points) if panel == "batch" else ""
             print(name)
             for at, numbers in points.items():
-                told = ", ".join(f"{value:,.4g} {unit}" for unit, value in numbers.items())
-                print(f"{at:12,} {AXES[panel]}: {told}", flush=True)
+                text = ", ".join(f"{value:,.4g} {unit}" for unit, value in numbers.items())
+                print(f"{at:12,} {AXES[panel]}: {text}", flush=True)
             cell.plot(list(points), [numbers["images/s"] for numbers in points.values()], "o-", label=name)
             cell.set_xscale("log", base=2)
             cell.set_xticks(list(points), [f"{at:,}" for at in points], minor=False)

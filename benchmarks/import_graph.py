@@ -2,8 +2,8 @@
 
     python benchmarks/import_graph.py [--source=src] [--list]
 
-A module that imports no other one is on level 1; any other is one level above the highest that it imports.
-Modules of a cycle share a level. Imports inside functions count, those for type checkers do not. ``--source``
+A module that imports no other module is on level 1. Others are one level above the highest that they import.
+Modules of a cycle share a level. Imports inside functions count; those for type checkers do not. ``--source``
 measures another version: ``git worktree add /tmp/old COMMIT``, then ``--source=/tmp/old/src``.
 """
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def cycles(imports: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
-    """Return the modules that each module reaches and is reached by: itself alone outside of a cycle."""
+    """Return the cycle of each module: the modules that it imports and that import it, and itself."""
     reached: dict[str, set[str]] = {}
     for start in imports:
         found: set[str] = set()

@@ -1,8 +1,8 @@
-"""Measure where the time of a step goes: each layer, forward and backward, from JAX's profiler on a CPU.
+"""Measure the time of each layer in a step, forward and backward, with JAX's profiler on a CPU.
 
     python benchmarks/layers.py [--config=configs/alexnet.py] [--batch_size=128] [--mesh=1,1]
 
-An instruction that the compiler fused from several layers counts for the one that it names.
+An instruction that the compiler fused from several layers counts for the layer in its name.
 """
 
 import re
@@ -26,7 +26,7 @@ def main() -> None:
     config = recipe(args)
     lowered, (state, *rest), which = resident_step(config)
     compiled = lowered.compile()
-    for _ in range(2):  # the first one touches its memory for the first time
+    for _ in range(2):  # the first step touches new memory
         state, _ = jax.block_until_ready(compiled(state, *rest))
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         with jax.profiler.trace(directory):
@@ -39,7 +39,7 @@ def main() -> None:
     hlo = compiled.as_text() or ""
     calls = set(
         re.findall(r"%([\w.\-]+) = [^=]* (?:call|conditional|while)\(", hlo)
-    )  # their parts count instead
+    )  # the instructions inside them count instead
     for name, scope in scopes(hlo).items():
         found = LAYER.search(scope)
         layer = found[2] if found else REST
@@ -59,7 +59,7 @@ def scopes(hlo: str) -> dict[str, str]:
 
 
 def seconds_of_instructions(trace: Path) -> dict[str, float]:
-    """Sum over all devices and calls."""
+    """Return the seconds of each instruction, summed over all devices and calls."""
     seconds: dict[str, float] = defaultdict(float)
     for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
         for line in plane.lines:

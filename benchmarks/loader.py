@@ -2,9 +2,10 @@
 
     python benchmarks/loader.py [--encoding=raw|jpeg] [--images=10000] [--photos=DIR] [--batches=200]
 
-Prints its limit too, from the same run with as many threads: `numpy.take` on a memory map, or the decoder
-alone. ``--images=1000000`` is a cache of ImageNet's size, and shows how long it takes to open and what it
-keeps in memory. Files beyond 2 GB are links to the first ones, so all of it stays in the page cache.
+Also prints an upper limit, measured in the same run with as many threads: `numpy.take` on a memory map for
+raw images, or the decoder alone for JPEGs. ``--images=1000000`` makes a cache of ImageNet's size, and shows
+how long it takes to open and how much memory it keeps. Files beyond 2 GB are links to the first ones, so the
+whole cache stays in the page cache.
 """
 
 import argparse
@@ -31,8 +32,8 @@ from alexnet_jax.data.shards import parts
 from alexnet_jax.parallel.mesh import local_mesh
 
 SIZE = 256
-OWN = 2**31  # real bytes of a cache; much more than a processor's caches
-ROUNDS = 3  # turns of the loader and its limit; the fastest counts
+OWN = 2**31  # bytes of a cache before its files are links; much more than the caches of a processor
+ROUNDS = 3  # of the loader and its limit, in turns; the fastest counts
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument(
-        "--photos", type=Path, help="a folder of photographs, for jpeg; otherwise smooth noise"
+        "--photos", type=Path, help="folder of photographs, for jpeg; without it, smooth noise"
     )
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--batches", type=int, default=200, help="timed batches, after ten untimed ones")
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def warm_batches(cache: Cache, batch_size: int, count: int) -> Iterator[Any]:
-    """Load batches of a cache, after ten untimed ones, which touch new memory."""
+    """Return batches of a cache, after loading ten untimed ones, which touch new memory."""
     config = base()
     config.batch_size = batch_size
     batches = training_batches(cache, config, local_mesh(), 0, 10 + count)
@@ -85,7 +86,7 @@ def warm_batches(cache: Cache, batch_size: int, count: int) -> Iterator[Any]:
 
 
 def images_per_second(batches: Iterable[Any], batch_size: int) -> float:
-    """Measure the rate of all batches, on JAX's device."""
+    """Measure the images/s of all batches, loaded onto JAX's device."""
     count, began = 0, time.perf_counter()
     for batch in batches:
         jax.block_until_ready(batch)
@@ -100,7 +101,7 @@ def memory() -> float:
 
 def make_cache(path: Path, count: int, encoding: str, photos: Path | None) -> None:
     """Write an artificial cache."""
-    files: list[tuple[Path, list[int], int]] = []  # each with its images' sizes and its checksum
+    files: list[tuple[Path, list[int], int]] = []  # with the sizes of its images and its checksum
     written, contents = 0, cycle(encoding, photos)
     for part in parts("train", count, SIZE):
         file, sizes, checksum = path / part.images_name, list[int](), 0
@@ -130,7 +131,7 @@ def make_cache(path: Path, count: int, encoding: str, photos: Path | None) -> No
 
 
 def cycle(encoding: str, photos: Path | None) -> Iterator[bytes]:
-    """Yield the photographs' files, or noise, repeatedly."""
+    """Yield stored images repeatedly, from the photographs or from noise."""
     draws = np.random.default_rng(0)
     if photos is not None:
         squares = [images_lib.square(file.read_bytes(), SIZE)[0] for file in sorted(photos.rglob("*.JPEG"))]
@@ -143,7 +144,7 @@ def cycle(encoding: str, photos: Path | None) -> Iterator[bytes]:
 
 
 def take_limit(path: Path, batch_size: int, batches: int) -> float:
-    """Measure images/s of only copying the same bytes, always to the same memory."""
+    """Measure the images/s of copying the same bytes alone, always to the same memory."""
     maps = [np.memmap(file, np.uint8, "r") for file in sorted(path.glob("train-*.images"))]
     images = [file.reshape(-1, SIZE, SIZE, 3) for file in maps]
     draws = np.random.default_rng(0)
@@ -160,7 +161,7 @@ def take_limit(path: Path, batch_size: int, batches: int) -> float:
 
 
 def decode_limit(path: Path, batch_size: int, batches: int) -> float:
-    """Measure images/s of only decoding, from memory to memory."""
+    """Measure the images/s of decoding alone, from memory to memory."""
     offsets = np.load(path / "train.offsets.npy")[:1001].tolist()
     content = next(iter(sorted(path.glob("train-*.images")))).read_bytes()
     contents = [content[a:b] for a, b in itertools.pairwise(offsets) if b <= len(content)]
@@ -176,7 +177,7 @@ def decode_limit(path: Path, batch_size: int, batches: int) -> float:
 
 
 def seconds_of(work: Callable[..., None], *arguments: Iterable[Any]) -> float:
-    """Measure the seconds that the loader's number of threads takes."""
+    """Measure the seconds that as many threads as the loader has take for some work."""
     with ThreadPoolExecutor(THREADS) as threads:
         began = time.perf_counter()
         list(threads.map(work, *arguments))

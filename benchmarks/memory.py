@@ -1,4 +1,4 @@
-"""Measure the memory of a run, from its first hundreds of steps to its last.
+"""Measure the growth of the memory of a run, from its first hundreds of steps to its last.
 
     python benchmarks/memory.py [--config=configs/digits.py] [--steps=10000] [-- --config.KEY=VALUE ...]
 

@@ -1,4 +1,4 @@
-"""The options that all benchmarks have."""
+"""The options that all benchmarks share."""
 
 import argparse
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Measure the preparation of ImageNet's photographs, and the difference from Pillow's own resize and crop.
+"""Measure the speed of preparing photographs, and the difference from Pillow's resize and crop.
 
     python benchmarks/prepare.py PHOTOS [--copies=60]
 
-PHOTOS has a folder for each class. Each photograph counts ``--copies`` times, by links.
+PHOTOS has a folder for each class. Each photograph is prepared ``--copies`` times, through links.
 """
 
 import argparse
@@ -58,11 +58,11 @@ def link_copies(originals: Path, folder: Path, copies: int) -> list[Path]:
 
 
 def differences(path: Path, photos: list[Path], folder: Path) -> str:
-    """Compute the differences of the cache's images from Pillow's versions."""
+    """Describe the differences between the images of a cache and those that Pillow makes."""
     from alexnet_jax.data.sources import open_source
 
     cache, source = load(path), open_source(f"folder:{folder}", None, 0.1)
-    first: dict[tuple[str, str], tuple[str, int]] = {}  # one copy of each
+    first: dict[tuple[str, str], tuple[str, int]] = {}  # one copy of each photograph
     for split, images in cache.images.items():
         for row in range(len(images)):
             copy = Path(source.splits[split][row].name)

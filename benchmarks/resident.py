@@ -20,7 +20,7 @@ from alexnet_jax.training.state import TrainState, new_state
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
-    """Parse the options that determine what is on the devices."""
+    """Make a parser with the options that determine what is on the devices."""
     made = parser(doc, "alexnet.py")
     made.add_argument("--batch_size", type=int, default=128)
     made.add_argument("--mesh", default="-1,-1", help="data,tower")
@@ -36,7 +36,7 @@ def recipe(args: argparse.Namespace) -> ConfigDict:
 
 
 class Resident(NamedTuple):
-    """What is on the devices; ``which`` is a line that describes the mesh."""
+    """A network, its state and a batch on the devices. ``which`` is a line that describes the mesh."""
 
     model: Net
     mesh: Mesh

@@ -1,9 +1,9 @@
-"""Measure the time from the command to the first step: of a first run, and of later ones.
+"""Measure the time from the command to the first step, for a first run and for later ones.
 
     python benchmarks/startup.py [--config=configs/digits.py] [--starts=5] [-- --config.KEY=VALUE ...]
 
-Later runs find the compiled programs and the data in their caches. A step counts when its loss is printed.
-Caches and workdirs are temporary; after the first start the libraries' files are in memory.
+Later runs find the compiled programs and the data in their caches. The first step ends when its loss is
+printed. Caches and workdirs are temporary. After the first start the files of the libraries are in memory.
 """
 
 import os
@@ -21,7 +21,7 @@ def main() -> None:
     options.add_argument("overrides", nargs="*")
     args = options.parse_args()
     for verb in ([], ["train"]):
-        tell(
+        report(
             " ".join(["alexnet-jax", *verb, "--help"]),
             [until("", *verb, "--help") for _ in range(args.starts)],
         )
@@ -35,19 +35,19 @@ def main() -> None:
             )
             for i in range(1 + args.starts)
         ]  # fmt: skip
-    print(f"{args.config}, to the first step: {seconds[0]:.2f} s where nothing is cached")
-    tell(f"{args.config}, to the first step", seconds[1:])
+    print(f"{args.config}, to the first step: {seconds[0]:.2f} s with empty caches")
+    report(f"{args.config}, to the first step", seconds[1:])
 
 
 def until(line: str, *words: str) -> float:
-    """Measure the seconds from the start of a command to its first line with this beginning."""
+    """Measure the seconds from the start of a command to its first output line that begins with ``line``."""
     began = time.perf_counter()
     with running(*words) as process:
-        found = [time.perf_counter() - began for said in process.stdout or () if said.startswith(line)]
+        found = [time.perf_counter() - began for text in process.stdout or () if text.startswith(line)]
     return found[0]
 
 
-def tell(what: str, seconds: list[float]) -> None:
+def report(what: str, seconds: list[float]) -> None:
     print(f"{what}: {statistics.median(seconds):.2f} s (fastest {min(seconds):.2f}, of {len(seconds)})")
 
 

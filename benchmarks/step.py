@@ -3,7 +3,7 @@
     python benchmarks/step.py [--config=configs/alexnet.py] [--batch_size=128] [--steps=5] [--mesh=1,2]
     launch/local 2 python benchmarks/step.py --mesh=1,2
 
-The loss is that of the first step, on random images: near ln(classes) if the initial values are sound.
+The loss is that of the first step, on random images. It is near ln(classes) if the initial values are right.
 """
 
 import math
@@ -20,7 +20,7 @@ from alexnet_jax.runtime import huge_pages
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--steps", type=int, default=5, help="timed steps, after an untimed one")
+    parser.add_argument("--steps", type=int, default=5, help="number of timed steps, after an untimed one")
     args = parser.parse_args()
     hosts.start()
     config = recipe(args)

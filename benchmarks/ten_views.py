@@ -17,19 +17,19 @@ from alexnet_jax.training import step
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--steps", type=int, default=2, help="timed steps, after an untimed one")
+    parser.add_argument("--steps", type=int, default=2, help="number of timed steps, after an untimed one")
     args = parser.parse_args()
     hosts.start()
     config = recipe(args)
-    there = resident(config)
-    predict = step.log_probabilities(there.model, config.data, there.mesh, splits_units(config))
+    on_device = resident(config)
+    predict = step.log_probabilities(on_device.model, config.data, on_device.mesh, splits_units(config))
     seconds = []
     for _ in range(1 + args.steps):
         began = time.perf_counter()
-        jax.block_until_ready(predict(there.state.params, there.images, there.stats, views=10))
+        jax.block_until_ready(predict(on_device.state.params, on_device.images, on_device.stats, views=10))
         seconds.append(time.perf_counter() - began)
     fastest = min(seconds[1:])
-    hosts.say(f"{args.config}, batch {args.batch_size}, jax {jax.__version__}; {there.which}")
+    hosts.say(f"{args.config}, batch {args.batch_size}, jax {jax.__version__}; {on_device.which}")
     hosts.say(
         f"{np.median(seconds[1:]):.3f} s for ten views (fastest {fastest:.3f}),"
         f" {10 * args.batch_size / fastest:.1f} patches/s"

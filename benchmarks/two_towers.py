@@ -1,4 +1,4 @@
-"""Compare the paper's setup, two processes with a tower each, with one process that has both towers.
+"""Compare the setup of the paper, two processes with one tower each, with one process that has both towers.
 
     python benchmarks/two_towers.py [--config=configs/alexnet.py] [--batch_size=128] [--steps=3] [--rounds=2]
 
@@ -28,7 +28,7 @@ SETUPS = [
 def main() -> None:
     options = parser(__doc__, "alexnet.py")
     options.add_argument("--batch_size", type=int, default=128)
-    options.add_argument("--steps", type=int, default=3, help="steps of each setup in a round")
+    options.add_argument("--steps", type=int, default=3, help="number of steps of each setup in a round")
     options.add_argument("--rounds", type=int, default=2)
     args = options.parse_args()
     fastest = {name: float("inf") for name, *_ in SETUPS}
@@ -39,9 +39,9 @@ def main() -> None:
             if processes > 1:
                 step = [sys.executable, str(ROOT / "launch" / "local"), str(processes), *step]
             environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-            told = subprocess.run(step, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-            found = re.search(r"fastest ([\d.]+)", told)
-            assert found, told
+            done = subprocess.run(step, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            found = re.search(r"fastest ([\d.]+)", done.stdout)
+            assert found, done.stdout
             fastest[name] = min(fastest[name], float(found[1]))
     first = next(iter(fastest.values()))
     for name, seconds in fastest.items():

@@ -1,19 +1,19 @@
-"""The ablations of the paper: what each of its ideas is worth, beside the paper's own results.
+"""The ablations of the paper: the effect of each of its ideas, beside the published results.
 
     alexnet-jax sweep --config=ablations:cifar10 --workdir=runs/ablations
     alexnet-jax sweep --config=ablations --workdir=runs/imagenet_ablations
 
-``--index=N`` trains one net, for array jobs; ``--dry_run`` lists them. A published result is the increase of
-the error in points, top-1 and top-5, for the paper's net on the set that is named beside it. CIFAR-10's
-results can be compared with it only roughly.
+``--dry_run`` lists the networks; ``--index=N`` trains one of them, for array jobs. A published result is the
+increase of the top-1 and of the top-5 error in percentage points, for the paper's network, on the data set
+that is named beside it. Results on CIFAR-10 can be compared with it only roughly.
 
 imagenet (the default): configs/alexnet.py with each ablation that has a published result, ten views. Not
-    run; 10 trainings of 90 epochs.
-cifar10: the small AlexNet of configs/cifar10.py, ten views, three seeds for each ablation, five for the
-    whole net, and the average of these five. 44 trainings of 8 to 10 minutes on one core (Zen 4), or four
-    hours on 2 cores; on Zen 3 16 to 18 minutes each, more than six hours. Reached on 2026-11-24 and 25: the
-    whole net 28.24 ± 0.30 % test error, five of them averaged 26.36 %; docs/results.md has the other
-    results.
+    run yet. 10 trainings of 90 epochs.
+cifar10: the small AlexNet of configs/cifar10.py, ten views. Three seeds for each ablation, five for the
+    whole network, and an ensemble of these five. Each of the 44 trainings takes 8 to 10 minutes on one core
+    (Zen 4), which makes four hours on 2 cores; on Zen 3 it takes 16 to 18 minutes, which makes more than six
+    hours. Reached on 2026-11-24 and 25: 28.24 ± 0.30 % test error for the whole network, 26.36 % for the
+    ensemble. docs/results.md has the other results.
 """
 
 from alexnet_jax.paper.published import TABLE2
@@ -25,10 +25,10 @@ _WORSE = {
     "silent_towers": Published(f"{_2012} (experiment #150)", 1.16, 1.12, worse=True),
     "no_lrn": Published(_2012, 1.4, 1.2, worse=True),
     "pool2": Published(_2012, 0.4, 0.3, worse=True),
-    "no_color": Published("set not said; over 1", 1.0, worse=True),
-    "without_conv3": Published("set not said; about 2, of any middle layer", 2.0, worse=True),
-    "without_conv4": Published("set not said; about 2, of any middle layer", 2.0, worse=True),
-    "without_conv5": Published("set not said; about 2, of any middle layer", 2.0, worse=True),
+    "no_color": Published("data set not stated; over 1", 1.0, worse=True),
+    "without_conv3": Published("data set not stated; about 2 for any middle layer", 2.0, worse=True),
+    "without_conv4": Published("data set not stated; about 2 for any middle layer", 2.0, worse=True),
+    "without_conv5": Published("data set not stated; about 2 for any middle layer", 2.0, worse=True),
     "no_crops": None,
     "no_dropout": None,
     "no_decay": None,

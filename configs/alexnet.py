@@ -4,25 +4,24 @@
     alexnet-jax evaluate --workdir=runs/alexnet --views=10
 
 Not run yet. Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten
-views, after about 90 epochs (5 to 6 days on two GTX 580). TFDS must have prepared imagenet2012 (README,
-Data).
+views, after about 90 epochs (5 to 6 days on two GTX 580). The data is TFDS's imagenet2012 (docs/data.md).
 
 Variants can be combined unless they change the same thing. The ablations are those of
-alexnet_jax/variants.py; configs/ablations.py trains them, and has the published results. Two figures are
-top-1 and top-5 errors in %. A number such as #145 is that of an experiment in the authors' code of 2012. The
+alexnet_jax/variants.py; configs/ablations.py trains them, and has the published results. A pair of figures is
+a top-1 and a top-5 error in %. A number such as #145 names an experiment in the authors' code of 2012. The
 other variants:
 
 source: #145, the network and the run of 2012, where they differ from the paper. Network: alpha is divided by
-    the window; standard deviation 0.03 in conv3 to conv5; the first ReLU follows the first pool; after the
-    second LRN comes one over the positions of each channel. Optimizer: no decay of biases, and a constant
-    learning rate of 0.02 for them (`layer-params-145.cfg` notes reductions for the weights only, and ends
-    with 0.02 for the biases); reductions at epochs 25, 51 and 79, in conv1 at 67 instead of 79; conv1 is
-    frozen from epoch 72. Data: no colour noise from epoch 67, and images divided by 1.1 before; 32 images
-    share a crop position; every epoch has the same order. Expected from its log: 40.664 / 18.210 with ten
-    views.
+    the window; the standard deviation is 0.03 in conv3 to conv5; the first ReLU follows the first pool; a
+    normalization over the positions of each channel follows the second LRN. Optimizer: biases have no decay
+    and a constant learning rate of 0.02 (`layer-params-145.cfg` notes reductions for the weights only, and
+    ends with 0.02 for the biases). Other learning rates are reduced at epochs 25, 51 and 79, in conv1 at 67
+    instead of 79; conv1 is frozen from epoch 72. Data: images are divided by 1.1 until epoch 67, when the
+    colour noise ends; 32 images share a crop position; every epoch has the same order. Expected from its
+    log: 40.664 / 18.210 with ten views.
 owt: torchvision's ``alexnet``, from "One weird trick": one tower, no LRN, 61,100,840 parameters, crops of
     random size. Expected from torchvision: 43.48 / 20.93 with one view.
-caffe: BVLC's ``bvlc_alexnet``: crops of 227, biases of 0.1, k = 1, alpha divided by the window, an LRN
+caffe: BVLC's ``bvlc_alexnet``: crops of 227, biases of 0.1, k = 1, alpha divided by the window, LRN
     across the towers, a smaller standard deviation in fc6 and fc7, batches of 256, its own schedule, no
     colour noise. Expected from its readme: 42.9 / 19.8 with one view (its images were squashed to 256x256,
     ours are cropped).
@@ -30,23 +29,23 @@ batch256: #170-256-double, batches of 256 and twice the learning rate. Expected:
     notes 42.27 / 19.66 with one view, and 42.34 / 19.58 for #170, which has 128).
 small_bias: biases that start at 0.1 instead of 1, as in Caffe.
 std03: standard deviation 0.03 in conv3 to conv5, as in the authors' code. With 0.01 little of the image
-    reaches fc8, and the loss may stay at ln(classes) for a long time: see README.
+    reaches fc8, and the loss may stay at ln(classes) for a long time: see docs/faq.md.
 ilsvrc2010: the data of table 1, from folders train/, val/ and test/ with a folder for each class:
     --config.data.source=folder:DIR. With ``source`` it has the schedule of the run of 2010 (whose notes end
     with 0.002 for the biases, but do not say from which epoch). Expected from the paper: 37.5 / 17.0 on the
-    test set with ten views, 39.0 / 18.3 with the centre. Its notes have the same.
+    test set with ten views, 39.0 / 18.3 with the centre. The notes have the same errors.
 fall2009: ImageNet of Fall 2009, 10,184 classes and 8.9 million images, half of them for testing:
     --config.data.source=folder:DIR, with a folder for each class. 28 epochs with the schedule of
-    #141-2009-half. Its author found the error "a bit worse" than an earlier net's, and trained for 28 more
-    epochs, starting at 0.001 (not done here); his notes have no figure. The paper has 67.4 / 40.9 for a net
-    with ``sixth_conv``.
-fall2011: ImageNet of Fall 2011, 22,000 classes and 15 million images, for pre-training; a hundredth is for
+    #141-2009-half. Its author found the error "a bit worse" than that of an earlier network, and trained for
+    28 more epochs, starting at 0.001 (not done here). His notes have no figure. The paper has 67.4 / 40.9
+    for a network with ``sixth_conv``.
+fall2011: ImageNet of Fall 2011, 22,000 classes and 15 million images, for pre-training; 1 % is for
     testing. 8 epochs as in #146, which started with convolutions that were trained on Fall 2009.
-fine_tune: for --config.init_from=WORKDIR, which takes all layers but fc8 from another net. Schedule of #146:
-    learning rate 0.001, reduced at epochs 22 and 42; conv1 starts at a tenth of it and is frozen from epoch
-    7; fc8 starts at ten times as much and is reduced at epoch 9 too; no colour noise from epoch 38. Expected
+fine_tune: for --config.init_from=WORKDIR, which takes all layers but fc8 from another network. Schedule of
+    #146: learning rate 0.001, reduced at epochs 22 and 42; in conv1 0.0001, reduced at epoch 5, and frozen
+    from epoch 7; in fc8 0.01, reduced at epoch 9 too; no colour noise from epoch 38. Expected
     from the paper with ``sixth_conv``, after Fall 2011: 39.0 / 16.6 (its log has 38.990 / 16.622).
-bf16: compute in bfloat16; parameters, the sums of normalizations and logits stay float32.
+bf16: computes in bfloat16; parameters, the sums of normalizations and the logits stay in float32.
 """
 
 from ml_collections import ConfigDict
@@ -67,7 +66,7 @@ from alexnet_jax.layers import (
     without,
 )
 
-# Section 3.5, per tower: figure 2's upper half is one tower, its lower half the other.
+# Section 3.5, for one tower. The upper half of figure 2 is one tower, the lower half the other.
 PAPER = (
     Conv("conv1", features=48, kernel=11, stride=4, padding=(0, 3)),  # 224 -> 55
     ReLU("relu1"),
@@ -141,7 +140,7 @@ def owt(c: ConfigDict) -> None:
     c.net.towers, c.net.layers = 1, OWT
     c.batch_size = 256
     c.data.crop_scale = (0.08, 1.0)
-    c.data.pixel_std = 57.4  # torchvision divides by 58.4, 57.1 and 57.4, a channel each
+    c.data.pixel_std = 57.4  # torchvision divides the channels by 58.4, 57.1 and 57.4
     c.data.color_noise = 0.0
     c.optimizer.weight_decay = 1e-4
     c.schedule.name = "steps"
@@ -175,7 +174,7 @@ def std03(c: ConfigDict) -> None:
 
 def ilsvrc2010(c: ConfigDict) -> None:
     c.data.source = "folder:ILSVRC2010"
-    if c.schedule.boundaries == (25.0, 51.0, 79.0):  # of ``source``: its `layer-params-145-2010.cfg`
+    if c.schedule.boundaries == (25.0, 51.0, 79.0):  # set by ``source``: take `layer-params-145-2010.cfg`
         c.schedule.boundaries = (23.0, 51.0, 78.0)
         c.optimizer.layers.conv1.boundaries = (23.0, 51.0, 68.0)
         c.data.color_noise_epochs = 68.0

@@ -1,32 +1,32 @@
-"""CIFAR-10: cuda-convnet's nets, which the paper's authors trained before ImageNet, and a small AlexNet.
+"""CIFAR-10: cuda-convnet's networks, which the paper's authors trained before ImageNet, and a small AlexNet.
 
     alexnet-jax train --config=cifar10:quick --workdir=runs/quick
     alexnet-jax evaluate --workdir=runs/quick
 
-TFDS must have prepared cifar10 (README, Data). A variant chooses the net; ``quick`` is the default.
+The data is TFDS's cifar10 (docs/data.md). A variant chooses the network; ``quick`` is the default.
 
-quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file does not give a schedule; 20 epochs with two
-    reductions are ours. Reached 22.63 % test error with one view on 2026-11-23, in 23 minutes on 2 cores
-    (JAX_NUM_CPU_DEVICES=2; docs/results.md), and 22.46 % with the gradients of later versions.
+quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file does not give a schedule: 20 epochs and two
+    reductions of the learning rate are our choice. Reached 22.63 % test error with one view on 2026-11-23,
+    in 23 minutes on 2 cores (JAX_NUM_CPU_DEVICES=2; docs/results.md), and 22.46 % with the gradients of
+    later versions.
 lrn18: `layers-18pct.cfg`, "18 % error in 20 minutes": response normalization over the positions of each
-    channel after the first two pools, no hidden layer, 120 epochs, then twice 10 epochs at a tenth of the
-    learning rate before. Reached 18.60 % test error with one view on 2026-11-24, in 88 minutes on 2 cores
+    channel after the first two pools, no hidden layer. 120 epochs, then 10 at a tenth of the learning rate
+    and 10 at a hundredth. Reached 18.60 % test error with one view on 2026-11-24, in 88 minutes on 2 cores
     (JAX_NUM_CPU_DEVICES=2).
-figure1_relu, figure1_tanh: the four-layer net of figure 1: that of lrn18 without normalization, weight decay
-    or any other regularization, at a constant learning rate. configs/figure1.py finds the best one and draws
-    the figure.
-unit_pixels: with one of figure 1's nets. Divides the images by 64, to a standard deviation of about 1; conv1
-    starts with a standard deviation of 0.05 instead of 0.0001.
+figure1_relu, figure1_tanh: the four-layer network of figure 1: lrn18 without normalization, weight decay or
+    any other regularization, at a constant learning rate. configs/figure1.py finds the best rate for each.
+unit_pixels: only with figure1_relu or figure1_tanh. Divides the images by 64, to a standard deviation of
+    about 1; the weights of conv1 start with a standard deviation of 0.05 instead of 0.0001.
 local13, local11: `layers-conv-local-13pct.cfg` and `-11pct.cfg`, the 13 % and 11 % of section 3.3: two
     locally connected layers, crops of 24x24, mirror images. local11 also has LRN, and twice as many channels
-    in local3. 500 epochs, then twice 10 epochs at a tenth of the learning rate before, as their notes say.
+    in local3. 500 epochs, then 10 at a tenth of the learning rate and 10 at a hundredth, as their notes say.
     configs/section33.py has a shorter schedule, and measures the effect of LRN alone.
-towers: a small AlexNet with every ingredient of the large one: two towers that exchange channels before
-    conv3, fc6 and fc7, LRN, overlapping pools, dropout, crops of 24x24, mirror images and colour noise; 12
+towers: a small AlexNet with every ingredient of the large one: two towers, each of which reads both in
+    conv3, fc6 and fc7; LRN, overlapping pools, dropout, crops of 24x24, mirror images and colour noise; 12
     epochs. Reached 28.24 ± 0.30 % test error with ten views on 2026-11-24, in 8 to 10 minutes on one core.
     It has all ablations of alexnet_jax/variants.py: configs/ablations.py trains them, and
     configs/transfer.py ``sixth_conv``. (``no_lrn`` can be combined with lrn18 and local11 too.)
-batch256: with towers. Twice the batch and twice the learning rate.
+batch256: only with towers. Twice the batch size and twice the learning rate.
 """
 
 from ml_collections import ConfigDict
@@ -93,7 +93,7 @@ LOCAL13 = (
     Classifier("fc10", classes=10, std=0.01),
 )
 
-# cuda-convnet's norms have k = 1, and its scale is divided by the window.
+# In cuda-convnet LRN has k = 1, and alpha is divided by the window.
 LOCAL11 = (
     *LOCAL13[:3],
     LRN("norm1", window=9, alpha=1e-3, k=1.0, divide_alpha=True),

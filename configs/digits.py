@@ -3,12 +3,12 @@
     alexnet-jax train --config=digits --workdir=runs/digits
     alexnet-jax evaluate --workdir=runs/digits --views=10
 
-Two towers with every ingredient of the paper's net: LRN, overlapping pooling, layers that read their own
+Two towers with every ingredient of the paper's network: LRN, overlapping pooling, layers that read their own
 tower and layers that read both, dropout, crops, weak colour noise. The data are scikit-learn's 1,797 digits
 of 8x8 pixels; a fixed fifth of them is the test split.
 
-78 s on 2 cores, with compilation. Reached 1.67 % test error with one view and 0.83 % with ten on 2026-11-23
-(at most 1.4 % with two other seeds: docs/results.md).
+It takes 78 s on 2 cores, with compilation. Reached 1.67 % test error with one view and 0.83 % with ten on
+2026-11-23 (at most 1.4 % with two other seeds: docs/results.md).
 """
 
 from ml_collections import ConfigDict
@@ -44,7 +44,7 @@ def get_config(variants: str = "") -> ConfigDict:
     c.num_epochs = 50.0
     c.data.source = "sklearn:digits"
     c.data.image_size, c.data.crop_size = 8, 7
-    c.data.flip = False  # a mirrored 2 is no 2
+    c.data.flip = False  # a mirrored 2 is not a 2
     c.data.validation = 0.1
     c.data.pixel_std = 64.0  # a standard deviation of about 1; the first layer is not 11x11
     c.net.towers, c.net.layers = 2, LAYERS

@@ -1,21 +1,21 @@
-"""Tables 1 and 2 of the paper: each of their nets, trained, and each ensemble.
+"""Tables 1 and 2 of the paper and its result on Fall 2009: all networks and ensembles.
 
     alexnet-jax sweep --config=tables:ilsvrc2010 --workdir=runs/tables/ilsvrc2010
     alexnet-jax sweep --config=tables:ilsvrc2012 --workdir=runs/tables/ilsvrc2012
     alexnet-jax sweep --config=tables:fall2009 --workdir=runs/tables/fall2009
     alexnet-jax report --tables --workdir=runs/tables
 
-Not run yet. The last command prints both tables, with our results beside the paper's; a result that is
-missing is marked. The folders of images are ``ILSVRC2010``, ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``
+Not run yet. The last command prints the tables, with our results beside the paper's. Missing results are
+marked. The folders of images are ``ILSVRC2010``, ``ImageNet-Fall2009`` and ``ImageNet-Fall2011``
 (or links to them) in the current directory. ILSVRC-2012 comes from TFDS.
 
-ilsvrc2012 (the default): five nets of the paper; two nets with a sixth convolution, pre-trained on Fall
-    2011; the ensembles of five and of all seven. 9 trainings.
-ilsvrc2010: the same on ILSVRC-2010, where the paper has one net. It pre-trains two nets of its own on Fall
-    2011, which may contain some of the test images.
-fall2009: the net with a sixth convolution on half of Fall 2009, tested on the other half.
+ilsvrc2012 (the default): five networks of the paper; two networks with a sixth convolution, pre-trained on
+    Fall 2011; the ensembles of the five and of all seven. 9 trainings.
+ilsvrc2010: the same on ILSVRC-2010, where the paper has one network. Its two networks with a sixth
+    convolution are pre-trained again on Fall 2011, which may contain some of the test images.
+fall2009: the network with a sixth convolution on half of Fall 2009, tested on the other half.
 
-Pre-training uses 99 % of Fall 2011, where the paper uses all; its result is tested on the last hundredth.
+Pre-training uses 99 % of Fall 2011, where the paper uses all of it. The last 1 % is for testing.
 """
 
 from alexnet_jax.paper.published import FALL2009, TABLE1, TABLE2
@@ -23,7 +23,7 @@ from alexnet_jax.sweep import Ensemble, Member, Published, Sweep, one_of
 
 
 def _both_tables(variants: tuple[str, ...], published: dict[str, Published]) -> Sweep:
-    """Nets for a set that variants of configs/alexnet.py name."""
+    """Return the sweep for a data set that variants of configs/alexnet.py select."""
     members = (
         Member(
             "1 CNN",

@@ -2,7 +2,8 @@
 
     python docs/make_api.py
 
-It reads the source files and imports nothing of them, so the page does not depend on the installed packages.
+The docstrings are parsed from the source files. The modules that define the names are not imported, so
+the page does not depend on the installed packages.
 """
 
 import ast
@@ -56,7 +57,7 @@ def docstring(node: ast.FunctionDef | ast.ClassDef) -> str:
     """Return a docstring without its indentation.
 
     Raises:
-      LookupError: there is none.
+      LookupError: the definition has no docstring.
     """
     text = ast.get_docstring(node)
     if not text:
@@ -65,7 +66,7 @@ def docstring(node: ast.FunctionDef | ast.ClassDef) -> str:
 
 
 def entry(name: str, node: ast.FunctionDef | ast.ClassDef, module: str) -> list[str]:
-    """Return the paragraphs about a name; for a class also those about its public methods."""
+    """Return the paragraphs about a name. Those of a class include its public methods."""
     path = f"{module.replace('.', '/')}.py"
     parts = [f"## {name}", f"[`alexnet_jax/{path}`](../src/alexnet_jax/{path})"]
     if isinstance(node, ast.FunctionDef):
@@ -78,7 +79,7 @@ def entry(name: str, node: ast.FunctionDef | ast.ClassDef, module: str) -> list[
 
 
 def signature(node: ast.FunctionDef) -> str:
-    """Return a function's arguments and result as a block of Python."""
+    """Return the signature of a function as a block of Python."""
     args = [arg for arg in node.args.args if arg.arg != "self"]
     defaults = [None] * (len(args) - len(node.args.defaults)) + node.args.defaults
     words = []
@@ -119,7 +120,7 @@ def items(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return text with the double backticks of docstrings as Markdown's single ones."""
+    """Replace the double backticks of docstrings by the single ones of Markdown."""
     return text if text.startswith("```") else text.replace("``", "`")
 
 

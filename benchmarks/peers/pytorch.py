@@ -3,9 +3,10 @@
     pip install torch
     python benchmarks/peers/pytorch.py --what=train [--bf16] [--channels_last] [--compile] [--lrn=hand]
 
-``benchmarks/against_pytorch.py`` runs all modes. A step has in it what ours has: views from uint8 images, the
-loss, its gradient, the update with momentum and decay. LRN is PyTorch's own (``library``), in each tower, or
-written by hand: a sum over neighbours as a product with a banded matrix, the gradient in closed form.
+``benchmarks/against_pytorch.py`` runs all modes. A step does what ours does: views from uint8 images, the
+loss, its gradient, and the update with momentum and decay. In each tower LRN is PyTorch's (``library``) or
+written by hand (``hand``): the sum over neighbours is a product with a banded matrix, and the gradient is in
+closed form.
 """
 
 import argparse
@@ -20,17 +21,17 @@ NEIGHBOURS, ALPHA = 5, 1e-4
 
 
 def library_lrn(x: Tensor) -> Tensor:
-    """PyTorch divides alpha by the window, the paper does not."""
+    """Compute LRN in each tower. PyTorch divides alpha by the window, the paper does not."""
     return torch.cat(
         [F.local_response_norm(t, NEIGHBOURS, NEIGHBOURS * ALPHA, k=2.0) for t in x.chunk(2, 1)], 1
     )
 
 
 def over_neighbours(x: Tensor) -> Tensor:
-    """Sum over five channels of the same tower, as a convolution of 1x1."""
-    maps = torch.arange(x.shape[1])
-    near = (maps[:, None] - maps).abs() <= NEIGHBOURS // 2
-    same_tower = maps[:, None] * 2 // len(maps) == maps * 2 // len(maps)
+    """Sum over five channels of the same tower, as a 1x1 convolution."""
+    channels = torch.arange(x.shape[1])
+    near = (channels[:, None] - channels).abs() <= NEIGHBOURS // 2
+    same_tower = channels[:, None] * 2 // len(channels) == channels * 2 // len(channels)
     return F.conv2d(x, (near & same_tower).to(x.dtype)[:, :, None, None])
 
 
@@ -118,7 +119,7 @@ def random_views(images: Tensor, mean: Tensor, color: Tensor, size: int) -> Tens
 
 
 def ten_views(images: Tensor, mean: Tensor, size: int) -> list[Tensor]:
-    """Yield the corners and the centre, and their mirror images, each as a batch."""
+    """Return the corners and the centre, and their mirror images, each as a batch."""
     last = images.shape[1] - size
     corners = [(0, 0), (0, last), (last, 0), (last, last), (last // 2, last // 2)]
     crops = [
@@ -134,7 +135,7 @@ def main() -> None:
     )
     parser.add_argument("--what", choices=("train", "evaluate", "quick", "lrn18"), default="train")
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=3, help="timed steps, after an untimed one")
+    parser.add_argument("--steps", type=int, default=3, help="number of timed steps, after an untimed one")
     parser.add_argument("--lrn", choices=("library", "hand"), default="library")
     for mode in ("bf16", "channels_last", "compile"):
         parser.add_argument(f"--{mode}", action="store_true")
@@ -151,14 +152,14 @@ def main() -> None:
     mean, color = torch.full((stored, stored, 3), 128.0), 31.6 * torch.eye(3)
     if args.what == "evaluate":
         net.eval()
-        # Constant weights, stored once in the layout of the products.
+        # Treat the weights as constants, stored once in the layout of the products.
         torch._inductor.config.freezing = True
     run = torch.compile(net) if args.compile else net
     kernels, biases = ([p for p in net.parameters() if (p.ndim > 1) == many] for many in (True, False))
     groups = [
         {"params": kernels},
         {"params": biases},
-    ]  # learning rates and decays differ; this costs nothing
+    ]  # two groups, as their learning rates and decays differ; this costs nothing
     optimizer = torch.optim.SGD(groups, lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def update() -> None:

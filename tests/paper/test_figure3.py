@@ -1,4 +1,4 @@
-"""Figure 3: the kernels that are drawn, and how much of them is colour."""
+"""Figure 3: the drawn kernels, and their share of colour."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from alexnet_jax.paper import figure3
 RNG = np.random.default_rng(0)
 
 
-def test_color_is_the_energy_off_the_grey_axis():
+def test_the_share_of_colour_is_the_energy_off_the_grey_axis():
     kernel = RNG.normal(size=(2, 5, 5, 3, 7)).astype(np.float32)
     of_towers, shares = figure3.color_shares(kernel)
     assert (of_towers.shape, shares.shape) == ((2,), (2, 7))
@@ -26,7 +26,7 @@ def test_color_is_the_energy_off_the_grey_axis():
         assert of_towers[tower] == pytest.approx((energy * shares[tower]).sum() / energy.sum())
 
 
-def test_color_of_kernels_that_are_known():
+def test_the_share_of_colour_of_known_kernels():
     grey = np.repeat(RNG.normal(size=(1, 3, 3, 1, 50)), 3, axis=3)
     color = RNG.normal(size=(1, 3, 3, 3, 50))
     color -= color.mean(axis=3, keepdims=True)
@@ -34,7 +34,7 @@ def test_color_of_kernels_that_are_known():
         np.testing.assert_allclose(share, 0, atol=1e-12)
     for share in figure3.color_shares(color):
         np.testing.assert_allclose(share, 1)
-    color *= np.sqrt((grey**2).sum((1, 2, 3)) / (color**2).sum((1, 2, 3)))  # as much of it
+    color *= np.sqrt((grey**2).sum((1, 2, 3)) / (color**2).sum((1, 2, 3)))  # as much energy as the grey part
     np.testing.assert_allclose(figure3.color_shares(grey + color)[1], 0.5)
     assert figure3.color_shares(np.zeros((1, 3, 3, 3, 1))) == (0, 0)
     of_towers, _ = figure3.color_shares(RNG.normal(size=(1, 3, 3, 3, 5000)))
@@ -42,11 +42,11 @@ def test_color_of_kernels_that_are_known():
 
 
 @pytest.mark.parametrize(
-    ("towers", "maps", "side", "rows", "columns"),
+    ("towers", "kernels", "side", "rows", "columns"),
     [(2, 48, 11, 3, 16), (1, 96, 11, 6, 16), (2, 24, 3, 2, 12), (4, 6, 3, 1, 6), (1, 17, 5, 2, 9)],
 )
-def test_a_mosaic_of_kernels_for_each_tower(towers, maps, side, rows, columns):
-    kernel = RNG.normal(size=(towers, side, side, 3, maps))
+def test_each_tower_has_a_mosaic_of_its_kernels(towers, kernels, side, rows, columns):
+    kernel = RNG.normal(size=(towers, side, side, 3, kernels))
     figure = figure3.draw_kernels(kernel)
     assert len(figure.axes) == towers
     tops = [ax.get_position().y0 for ax in figure.axes]
@@ -59,8 +59,8 @@ def test_a_mosaic_of_kernels_for_each_tower(towers, maps, side, rows, columns):
         for i in range(rows * columns):
             top, left = i // columns * height, i % columns * width
             tile = mosaic[top : top + height, left : left + width]
-            if i >= maps:
-                assert (tile == 1).all()  # nothing there
+            if i >= kernels:
+                assert (tile == 1).all()  # empty
                 continue
             w = of_tower[..., i]
             inner = tile[3:-3, 3:-3]
@@ -81,9 +81,9 @@ def test_the_first_kernels_are_those_that_read_the_image(trained):
     np.testing.assert_array_equal(figure3.first_kernels(net), net.params["conv1"]["kernel"])
 
 
-def test_a_net_without_a_convolution_of_the_image_is_a_line(trained, tiny):
+def test_a_network_without_a_convolution_of_the_image_is_refused(trained, tiny):
     tiny.net.layers = (Local("local1", features=2, kernel=3), *tiny.net.layers[4:])  # conv2 reads local1
     model = build(tiny)
     net = dataclasses.replace(restore(trained), model=model, params=None)
-    with pytest.raises(UserError, match="this net has none"):
+    with pytest.raises(UserError, match="this network has none"):
         figure3.first_kernels(net)

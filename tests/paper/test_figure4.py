@@ -1,4 +1,4 @@
-"""Which test images are shown, and the training images nearest to them, against all distances in NumPy."""
+"""Figure 4: the choice of test images, and the nearest training images against all distances in NumPy."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ def test_the_images_are_chosen_evenly_over_the_classes(cache):
     assert not np.array_equal(choose(cache, 8, seed=1)[1], rows[:8])
 
 
-def test_where_there_is_no_test_split_it_is_validation(cache):
+def test_without_a_test_split_the_images_are_of_validation(cache):
     def only(*splits):
         info = dataclasses.replace(cache.info, splits={split: cache.info.splits[split] for split in splits})
         return dataclasses.replace(cache, info=info)
@@ -52,7 +52,7 @@ def test_where_there_is_no_test_split_it_is_validation(cache):
         choose(only("train"), 3)
 
 
-def test_the_nearest_by_all_distances(net, cache):
+def test_the_nearest_images_match_numpy(net, cache):
     split, rows = choose(cache, 5)
     found = nearest(net, cache, split, rows)
     test, train = cache.images["test"][rows], cache.images["train"][:]
@@ -68,7 +68,7 @@ def test_the_nearest_by_all_distances(net, cache):
     assert (found.split, found.searched) == ("test", len(train))
 
 
-def test_a_training_image_is_its_own_nearest(net, cache):
+def test_a_training_image_is_nearest_to_itself(net, cache):
     rows = np.array([0, 700, 1292])
     found = nearest(net, cache, "train", rows, near=2)
     np.testing.assert_array_equal(found.near_rows[:, 0], rows)
@@ -76,13 +76,13 @@ def test_a_training_image_is_its_own_nearest(net, cache):
     assert (found.distances[:, 1] > 0.01).all()
 
 
-def test_of_many_training_images_some_are_looked_at(net, cache):
+def test_of_many_training_images_a_random_sample_is_searched(net, cache):
     split, rows = choose(cache, 2)
     found = nearest(net, cache, split, rows, near=400, most=300)
     assert found.searched == 300
-    assert found.near_rows.shape == (2, 300)  # there are no more
+    assert found.near_rows.shape == (2, 300)  # all that were searched
     assert len(set(found.near_rows[0])) == 300
-    assert found.near_rows.max() > 1000  # from all of the set, whatever its order
+    assert found.near_rows.max() > 1000  # the sample is from the whole split
     assert (np.diff(found.distances, axis=1) >= 0).all()
 
 
@@ -91,7 +91,7 @@ def prediction(right=None, path="folder/file.png"):
     return Prediction(path, RNG.integers(0, 256, (8, 8, 3), np.uint8), guesses, right)
 
 
-def test_bars_and_the_right_class():
+def test_predictions_are_bars_and_the_right_class_has_another_colour():
     sixth = Guess(7, "n7", "word 7", 0.01)
     predictions = [
         prediction(),
@@ -121,7 +121,7 @@ def test_bars_and_the_right_class():
     assert texts[:4] == ["word 0", "50.0%", "word 1", "25.0%"]
 
 
-def test_a_row_for_each_test_image_and_its_neighbours(tmp_path):
+def test_each_test_image_has_a_row_with_its_neighbours(tmp_path):
     images = RNG.integers(0, 256, (2, 7, 8, 8, 3), np.uint8)
     found = Neighbours(
         split="test",

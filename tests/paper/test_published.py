@@ -1,4 +1,4 @@
-"""The published error rates of a config: those of the same network on the same data, and of no other."""
+"""The published error rates of a config: those of the same network on the same data, or none."""
 
 import dataclasses
 
@@ -20,11 +20,11 @@ from alexnet_jax.paper.published import FALL2009, SECTION33, TABLE1, TABLE2, of_
         ("digits", None),
     ],
 )
-def test_a_recipe_has_the_figures_of_its_own_network(recipe, expected):
+def test_a_recipe_has_the_published_errors_of_its_network(recipe, expected):
     assert of_config(get_config(recipe)) == expected
 
 
-def test_the_folder_and_the_classes_of_a_workdir_make_no_other_network():
+def test_the_path_and_the_number_of_classes_are_not_compared():
     config = get_config("alexnet:ilsvrc2010")
     config.data.source = f"folder:/somewhere/{config.data.source.removeprefix('folder:')}"
     *layers, classifier = config.net.layers
@@ -34,7 +34,7 @@ def test_the_folder_and_the_classes_of_a_workdir_make_no_other_network():
     assert of_config(config) is None
 
 
-def test_a_network_that_starts_from_another_has_other_figures():
+def test_a_network_that_starts_from_another_has_no_published_errors():
     config = get_config("alexnet")
     config.init_from = "runs/another"
     assert of_config(config) is None

@@ -1,4 +1,4 @@
-"""Tables 1 and 2: the paper's figures beside ours, also if no sweep was run."""
+"""Tables 1 and 2: the paper's results beside ours, with and without sweeps."""
 
 import json
 
@@ -11,8 +11,8 @@ from alexnet_jax.sweep import directory, spec
 from tests.conftest import CONFIGS
 
 
-def ran(root, sweep, errors):
-    """A sweep of configs/tables.py of which these tasks are done: {directory: (top 1, top 5)}."""
+def write_results(root, sweep, errors):
+    """Write a sweep of configs/tables.py with finished tasks: {directory: (top 1, top 5)}."""
     path = f"{CONFIGS}/tables.py:{sweep}"
     workdir = epath.Path(root / sweep)
     workdir.mkdir()
@@ -31,7 +31,7 @@ def ran(root, sweep, errors):
 
 
 def row(text, title, start):
-    """Of the table with this title, the words of the row that starts so."""
+    """Return the words of a row of the table with this title. ``start`` is the beginning of the row."""
     table = next(part for part in text.split("\n\n") if part.startswith(title))
     return next(line.split() for line in table.splitlines() if line.startswith(start))
 
@@ -44,19 +44,19 @@ def test_a_cell_without_a_run_reads_not_run(tmp_path):
         assert f"alexnet-jax sweep --config=tables:{name} --workdir={tmp_path / name}" in text
 
 
-def test_results_stand_beside_the_papers(tmp_path):
-    nets = {"1-CNN-seed0": (0.41, 0.19), "1-CNN-seed1": (0.40, 0.18)}
-    ran(tmp_path, "ilsvrc2012", nets | {"5-CNNs": (0.38, 0.165)})
+def test_our_results_are_beside_those_of_the_paper(tmp_path):
+    cnns = {"1-CNN-seed0": (0.41, 0.19), "1-CNN-seed1": (0.40, 0.18)}
+    write_results(tmp_path, "ilsvrc2012", cnns | {"5-CNNs": (0.38, 0.165)})
     text = paper_tables.text(epath.Path(tmp_path))
     assert row(text, "Table 2", "1 CNN ")[2:5] == ["40.7", "18.2", "-"]
     assert "40.50 ± 0.71" in text
     assert "18.50 ± 0.71" in text
-    assert "2 of 5 nets, 50,000 images of validation, 10 views" in text
+    assert "2 of 5 networks, 50,000 images of validation, 10 views" in text
     assert row(text, "Table 2", "5 CNNs")[5:7] == ["38.00", "16.50"]
     assert row(text, "Table 2", "7 CNNs*")[5:] == ["not", "run", "not", "run"]
 
 
-def test_a_directory_that_is_no_sweep_is_refused(tmp_path):
+def test_a_directory_without_a_sweep_is_refused(tmp_path):
     (tmp_path / "ilsvrc2010").mkdir()
     with pytest.raises(UserError, match="ilsvrc2010 holds no sweep"):
         paper_tables.text(epath.Path(tmp_path))

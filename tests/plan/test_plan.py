@@ -1,4 +1,4 @@
-"""A plan: what the compiler counts, what follows from it, and topologies that there are not."""
+"""A plan: the counts of the compiler, the estimates from them, and unknown topologies."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ PER_DEVICE = {"argument_bytes", "temp_bytes", "peak_bytes", "capacity_bytes", "f
 
 @pytest.fixture
 def wide(tiny):
-    """A recipe whose batch eight devices can split."""
+    """A config whose batch can be split over eight devices."""
     tiny.batch_size, tiny.mesh = 64, (-1, -1)
     return tiny
 
@@ -73,17 +73,17 @@ def test_a_cpu_has_neither_counts_nor_an_estimate(wide):
     assert "no estimate of time" in plan_tables.table(plan.plan(wide, "cpu:8", None, make_mesh(4, 2)))
 
 
-def test_products_of_the_papers_net():
-    """724 million multiplications an image forward, as section 3.5's sizes have them."""
+def test_products_of_the_papers_network():
+    """The sizes of section 3.5 give 724 million multiplications for the forward pass of an image."""
     config = get_config(str(CONFIGS / "alexnet.py"))
     forward = 2 * config.batch_size * 724_406_816
     conv1 = 2 * config.batch_size * 2 * 55 * 55 * 48 * 11 * 11 * 3
     assert plan.products(config) == 3 * forward - conv1
 
 
-def test_what_the_compiler_counts_is_near_our_own_count(monkeypatch):
-    """Without LRN, whose sums XLA counts as products, and without padding, whose products it leaves out."""
-    monkeypatch.setattr(conv, "conv", conv._conv)  # without the loop of which XLA counts one round
+def test_the_flops_of_the_compiler_are_near_our_products(monkeypatch):
+    """The network has no LRN, whose sums XLA counts too, and no padding, whose products XLA omits."""
+    monkeypatch.setattr(conv, "conv", conv._conv)  # without its loop, of which XLA counts one round
     config = get_config(str(CONFIGS / "alexnet.py"))
     config.batch_size = 1024
     config.net.layers = tuple(
@@ -113,14 +113,14 @@ def test_a_plan_that_does_not_fit_comes_first(wide, v5e):
     assert found.fits is False
     assert found.peak_bytes > found.capacity_bytes
     assert "DOES NOT FIT" in plan_tables.table(found).splitlines()[1]
-    small = plan.plan(wide_again(wide), "v5e:2x4", CHIPS["v5e"], make_mesh(4, 2, v5e))
+    small = plan.plan(restored(wide), "v5e:2x4", CHIPS["v5e"], make_mesh(4, 2, v5e))
     rows = plan_tables.comparison([small, found]).splitlines()
     assert "DOES NOT FIT" in rows[3]
     assert plan.best_of([small, found]) is small
     assert plan.best_of([found]) is None
 
 
-def wide_again(config):
+def restored(config):
     config.data.image_size, config.data.crop_size, config.batch_size = 8, 7, 64
     return config
 
@@ -128,40 +128,40 @@ def wide_again(config):
 @pytest.mark.parametrize(
     ("topology", "message"),
     [
-        ("v5e:3x5", r"does not exist; near it are v5e:4x4"),
-        ("v5e:2x2x2", r"does not exist; near it are v5e:2x4"),
-        ("v5p:4x4", r"does not exist; near it are v5p:2x2x4"),
-        ("v5:2x4", r"does not exist; near it are v5e:2x4"),
-        ("v5e-8", r"does not exist; near it are v5e:2x4"),
-        ("v9:2x2", r"there are v4, v5e, v5p, v6e, tpu7x, h100, cpu"),
-        ("h100:12", r"does not exist; near it are h100:8, h100:16"),
-        ("h200:8", r"does not exist; near it are h100:8"),
-        ("cpu:none", r"does not exist; near it are cpu:"),
+        ("v5e:3x5", r"does not exist: the nearest are v5e:4x4"),
+        ("v5e:2x2x2", r"does not exist: the nearest are v5e:2x4"),
+        ("v5p:4x4", r"does not exist: the nearest are v5p:2x2x4"),
+        ("v5:2x4", r"does not exist: the nearest are v5e:2x4"),
+        ("v5e-8", r"does not exist: the nearest are v5e:2x4"),
+        ("v9:2x2", r"the kinds are v4, v5e, v5p, v6e, tpu7x, h100, cpu"),
+        ("h100:12", r"does not exist: the nearest are h100:8, h100:16"),
+        ("h200:8", r"does not exist: the nearest are h100:8"),
+        ("cpu:none", r"does not exist: the nearest are cpu:"),
         ("", r"--topology=SLICE \(v5e:2x4, .*\) is missing"),
     ],
 )
-def test_a_topology_that_there_is_not(capsys, topology, message):
+def test_an_unknown_topology_is_refused_with_the_nearest_ones(capsys, topology, message):
     status, _, err = run(capsys, f"--topology={topology}")
     assert status == 2
     assert len(err.splitlines()) == 1
     assert re.search(message, err), err
 
 
-def test_a_mesh_that_leaves_devices_idle(capsys):
+def test_a_mesh_that_leaves_devices_idle_is_refused(capsys):
     status, _, err = run(capsys, "--topology=cpu:8", "--config.mesh=(2, 1)")
     assert status == 2
     assert "uses 2 of cpu:8's 8 devices: set --config.mesh='(-1, -1)'" in err
 
 
-def test_a_batch_that_the_devices_cannot_split(capsys, libtpu):
+def test_a_batch_that_the_devices_cannot_split_is_refused(capsys, libtpu):
     status, _, err = run(capsys, "--topology=v5e:16x16")
     assert status == 2
     assert "can't be split over 256 devices: take a multiple of 256" in err
 
 
 @pytest.mark.slow
-def test_without_a_compiler_the_extra_is_named(tmp_path):
-    """In an environment of its own, where neither libtpu nor the CUDA plugin can be found."""
+def test_without_a_compiler_the_error_names_the_extra(tmp_path):
+    """A separate process finds neither libtpu nor the CUDA plugin."""
     script = (
         "import sys; sys.modules['libtpu'] = None; sys.modules['jax_plugins'] = None\n"
         "from alexnet_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -178,9 +178,9 @@ def test_without_a_compiler_the_extra_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_h100s(wide):
+def test_a_step_compiles_for_h100s(wide):
     if find_spec("jax_cuda13_plugin") is None:
-        message = "XLA's GPU compiler is not there: make test-h100 brings it"
+        message = "XLA's GPU compiler is not installed: make test-h100 downloads it"
         pytest.fail(message) if os.environ.get("ALEXNET_JAX_H100") else pytest.skip(message)
     found = plan.plan(wide, "h100:8", CHIPS["h100"], make_mesh(4, 2, devices_of("h100:8"))).to_json()
     assert found["device_kind"] == "NVIDIA H100 80GB HBM3"
@@ -189,7 +189,7 @@ def test_h100s(wide):
     assert found["estimate"]["step_seconds"] > 0
 
 
-def test_topologies_can_be_compiled_for(libtpu):
+def test_topologies_have_the_right_number_of_devices(libtpu):
     for topology, count in {
         "v5e:1x1": 1,
         "v5e:16x16": 256,
@@ -201,7 +201,7 @@ def test_topologies_can_be_compiled_for(libtpu):
     assert len(devices_of("tpu7x:2x2x1")) == 8  # two devices a chip
 
 
-def test_the_figures_of_a_topology():
+def test_a_topology_has_the_figures_of_its_chip():
     assert chip_of("v5p:4x4x8") is CHIPS["v5p"]
     assert chip_of("cpu:8") is None
     with pytest.raises(UserError, match="does not exist"):

@@ -1,4 +1,4 @@
-"""A net that compiles in no time, with every kind of layer the paper has."""
+"""A tiny network that compiles quickly and has every kind of layer of the paper."""
 
 from alexnet_jax.config import base, with_variants
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU

@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing is fetched, nothing is cut off, everything can be read."""
+"""The pages in a real browser: nothing is fetched, nothing is cut off, and all text is legible."""
 
 import itertools
 import json
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 NAMES = ("training", "figure1", "ablations")
 WIDTHS = {"phone": (360, 740), "desk": (1280, 800)}
 
-# The smallest contrast of any text with what is behind it, as WCAG 2 defines it, and that text. The bars
-# of probabilities lie behind their names and numbers, beside them in the document.
+# Return the smallest contrast, as WCAG 2 defines it, of any text with its background, and this text. A bar of
+# a probability lies behind its name and number, but in the document it is beside them.
 CONTRAST = """
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
 const known = {};
@@ -63,11 +63,11 @@ return worst;
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Chromium without a window, of a profile of its own."""
+    """Chromium without a window, with a temporary profile."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     chromedriver = shutil.which("chromedriver")
     if not (chromium and chromedriver):
-        message = "chromium and chromedriver are not there: tests of the pages in a browser are left out"
+        message = "chromium and chromedriver are not installed: tests of the pages in a browser are skipped"
         if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
             pytest.fail(message)
         pytest.skip(message)
@@ -87,7 +87,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(trained, tmp_path_factory):
-    """Those of a training, of figure 1's sweep and of ablations."""
+    """The pages of a training, of a sweep for figure 1 and of ablations, by name."""
     folder = tmp_path_factory.mktemp("pages")
     write_rates(folder / "figure1")
     write_ablations(folder / "ablations")
@@ -108,10 +108,10 @@ def look(browser, page: Path, size=(1280, 800), theme="light"):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_loads_whole_and_fetches_nothing(browser, pages, name):
+def test_a_page_loads_completely_and_fetches_nothing(browser, pages, name):
     browser.get("about:blank")
     for kind in ("browser", "performance"):
-        browser.get_log(kind)  # of the pages before
+        browser.get_log(kind)  # clears the log of earlier pages
     look(browser, pages[name])
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -149,13 +149,13 @@ def test_headings_name_the_sections(browser, pages, name):
                 *("Results", "Figure 1 of the paper: epochs until 25 % training error"),
                 *("Errors over epochs", "Networks"),
             ],
-            "ablations": ["Against whole", "Errors over epochs", "Networks"],
+            "ablations": ["Compared with whole", "Errors over epochs", "Networks"],
         }[name]
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_error_and_the_next_command_are_in_the_first_screen(browser, pages, name):
+def test_the_error_and_the_next_command_are_on_the_first_screen(browser, pages, name):
     look(browser, pages[name], WIDTHS["desk"])
     lead, command = browser.execute_script(
         "return ['.lead', 'header pre'].map(x => [document.querySelector(x).innerText,"
@@ -168,7 +168,7 @@ def test_the_error_and_the_next_command_are_in_the_first_screen(browser, pages, 
 
 @pytest.mark.parametrize("size", WIDTHS.values(), ids=list(WIDTHS))
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_lies_beyond_the_edge(browser, pages, name, size):
+def test_nothing_extends_beyond_the_page(browser, pages, name, size):
     look(browser, pages[name], size)
     width, beyond = browser.execute_script(
         "return [document.documentElement.scrollWidth, [...document.querySelectorAll('main *')]"
@@ -180,7 +180,7 @@ def test_nothing_lies_beyond_the_edge(browser, pages, name, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_themes_can_be_read(browser, pages, name):
+def test_both_themes_are_legible(browser, pages, name):
     grounds, strokes = {}, {}
     for theme in ("light", "dark"):
         look(browser, pages[name], WIDTHS["phone"], theme)

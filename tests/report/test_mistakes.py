@@ -1,4 +1,4 @@
-"""What is taken for what, and the worst of it, against NumPy on all probabilities at once."""
+"""The confusions and the worst mistakes, against NumPy on all probabilities at once."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from alexnet_jax.training.scores import Result
 
 
 @pytest.mark.parametrize(("devices", "views", "most"), [(1, 1, 5), (8, 10, 1000)])
-def test_one_pass_finds_the_mistakes_of_all_probabilities(trained, devices, views, most):
+def test_the_mistakes_of_one_pass_match_numpy(trained, devices, views, most):
     net = restore(trained, mesh=make_mesh(devices, 1))
     cache = open_cache(net.config.data, print)
     found = mistakes.find(net, cache, "test", views, most)  # 360 images, in batches of 16
@@ -23,7 +23,7 @@ def test_one_pass_finds_the_mistakes_of_all_probabilities(trained, devices, view
     wrong = np.flatnonzero(guesses != labels)
     assert len(wrong) > 5
     assert len(found.hardest) == len(found.surest) == min(most, len(wrong))
-    if most > len(wrong):  # all of them, in an order
+    if most > len(wrong):  # all mistakes, in any order
         assert set(found.hardest) == set(found.surest) == set(wrong)
     right = probs[np.arange(len(labels)), labels]
     surest_first = probs.max(axis=1)
@@ -34,8 +34,8 @@ def test_one_pass_finds_the_mistakes_of_all_probabilities(trained, devices, view
     assert found.result.loss == pytest.approx(-np.log(right).mean(), rel=1e-4)
 
 
-def test_a_net_with_more_outputs_than_the_data_has_classes(tiny, five_classes, tmp_path):
-    """Its errors are those of the test, of which some are no confusion of classes."""
+def test_a_network_with_more_outputs_than_the_data_has_classes(tiny, five_classes, tmp_path):
+    """Predictions that are no class of the data are errors, but no confusions."""
     tiny.data.source, tiny.num_steps = five_classes, 1
     train(tiny, str(tmp_path / "w"))
     net = restore(tmp_path / "w")
@@ -50,7 +50,7 @@ def test_a_net_with_more_outputs_than_the_data_has_classes(tiny, five_classes, t
     assert set(found.hardest) == set(np.flatnonzero(guesses != labels))
 
 
-def test_the_pairs_that_are_confused_most():
+def test_the_most_frequent_confusions():
     confusion = np.array([[9, 1, 0], [3, 5, 0], [2, 1, 7]])
     found = mistakes.Mistakes(Result("test", 1, 28, 0.5, 0.25, 0.0), confusion, 0, np.empty(0), np.empty(0))
     assert found.pairs(3) == [(1, 0, 3), (2, 0, 2), (0, 1, 1)]

@@ -1,4 +1,4 @@
-"""The page of a training, against the files that it is made of, also if some of them are missing."""
+"""The page of a training, against the files from which it is made, and with some of them missing."""
 
 import base64
 import dataclasses
@@ -27,7 +27,7 @@ from tests.conftest import error_lines
 
 @pytest.fixture(scope="module")
 def page(trained, tmp_path_factory):
-    """The page of the tiny net, as text."""
+    """The page of the tiny network, as text."""
     path = tmp_path_factory.mktemp("report") / "page.html"
     assert main(["report", f"--workdir={trained}", f"--save={path}"]) == 0
     return path.read_text()
@@ -35,7 +35,7 @@ def page(trained, tmp_path_factory):
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """A workdir that may be spoilt."""
+    """A workdir that a test may damage."""
     return shutil.copytree(trained, tmp_path / "copy")
 
 
@@ -96,7 +96,7 @@ def test_the_page_has_the_errors_of_evaluate(trained, page, tmp_path):
     assert f"--workdir={trained}</span> <span>--step=40</span> <span>--split=test" in page
 
 
-def test_the_page_needs_nothing_else_and_no_id_stands_twice(page):
+def test_the_page_needs_no_other_file_and_its_ids_are_unique(page):
     sources = re.findall(r'\b(?:src|href)="([^"]{0,40})', page)
     assert len(sources) > 50
     assert all(source.startswith(("data:", "#")) for source in sources)
@@ -118,12 +118,12 @@ def test_charts_take_their_colours_from_the_page(page):
 
 
 def opening(page):
-    """The text of a page's header, without tags."""
+    """Return the text of the header of a page, without tags."""
     header = re.search("<header>(.*)</header>", page, flags=re.DOTALL)[1]
     return " ".join(re.sub("<[^>]*>", "", header).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
-def test_the_page_opens_with_the_error_its_comparison_and_the_next_command(trained, page, tmp_path):
+def test_the_page_begins_with_the_error_a_comparison_and_the_next_command(trained, page, tmp_path):
     assert main(["evaluate", f"--workdir={trained}", f"--json={tmp_path}/e.json"]) == 0
     error = 100 * json.loads((tmp_path / "e.json").read_text())["top1_error"]
     text = opening(page)
@@ -139,7 +139,7 @@ def test_the_page_opens_with_the_error_its_comparison_and_the_next_command(train
     )
 
 
-def test_the_page_names_the_published_error_of_the_same_network(trained, monkeypatch):
+def test_the_page_has_the_published_error_of_the_same_network(trained, monkeypatch):
     monkeypatch.setattr(report_training.published, "of_config", lambda config: Published("a set", 40.7, 18.2))
     page = report.render("training.html.jinja", report_training.gather(Request(str(trained)), print))
     assert (
@@ -189,7 +189,7 @@ def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp
     err = capfd.readouterr().err
     assert len(error_lines(err)) == 1
     assert "sklearn:digits is not prepared on this machine" in err
-    assert "or name another folder by --config.data.cache_dir=DIR" in err
+    assert "or choose another folder with --config.data.cache_dir=DIR" in err
     assert not list((tmp_path / "cache").iterdir())
     page = (tmp_path / "p.html").read_text()
     assert "is not prepared on this machine" in page
@@ -197,16 +197,16 @@ def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp
     assert "Figure 4, left" not in page
 
 
-def test_other_images_are_reported_and_other_classes_refused(copy, capfd):
+def test_other_images_are_reported_and_other_classes_are_refused(copy, capfd):
     data = json.loads((copy / "data.json").read_text())
     (copy / "data.json").write_text(json.dumps(data | {"fingerprint": "another"}))
     assert main(["report", f"--workdir={copy}"]) == 2
-    assert "the images are not those it was trained on" in capfd.readouterr().err
-    assert "the images are not those it was trained on" in (copy / "report.html").read_text()
+    assert "the network was trained on other images" in capfd.readouterr().err
+    assert "the network was trained on other images" in (copy / "report.html").read_text()
     (copy / "report.html").unlink()
     (copy / "data.json").write_text(json.dumps(data | {"class_names": [*data["class_names"][:9], "ten"]}))
     assert main(["report", f"--workdir={copy}"]) == 2
-    assert "was trained on other data than sklearn:digits is here" in capfd.readouterr().err
+    assert "was trained on other data: sklearn:digits has other classes" in capfd.readouterr().err
     assert not (copy / "report.html").exists()
 
 
@@ -226,11 +226,11 @@ def test_a_run_without_a_log_has_a_page(copy, capfd):
     shutil.rmtree(copy / "checkpoints")
     (copy / "metrics.jsonl").unlink()
     assert main(["report", f"--workdir={copy}"]) == 2
-    assert "no line of training yet" in capfd.readouterr().err
+    assert "no training lines yet" in capfd.readouterr().err
     assert "Training has not started" in (copy / "report.html").read_text()
 
 
-def test_more_classes_than_a_matrix_has_room_for_are_a_list(trained):
+def test_too_many_classes_for_a_matrix_are_a_list_of_pairs(trained):
     facts = report_training.gather(Request(str(trained)), print)
     confusion = np.diag(np.full(31, 50))
     confusion[3, 30], confusion[2, 1] = 7, 4
@@ -250,7 +250,7 @@ def test_more_classes_than_a_matrix_has_room_for_are_a_list(trained):
     assert "&lt;class 30&gt;</td>" in page
 
 
-def test_the_matrix_is_as_dark_as_a_mistake_is_frequent_in_its_class(trained):
+def test_the_tint_of_a_cell_grows_with_its_share_of_the_row(trained):
     tested = report_training.gather(Request(str(trained)), print).tested
     counts = np.diag(np.full(10, 6))
     counts[0, 1], counts[5, 4], counts[5, 5] = 2, 5, 15  # a quarter of each
@@ -262,7 +262,7 @@ def test_the_matrix_is_as_dark_as_a_mistake_is_frequent_in_its_class(trained):
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_figure_3_alone(trained, kind, tmp_path, capfd):
+def test_figure_3_as_a_picture(trained, kind, tmp_path, capfd):
     files = [tmp_path / f"{name}.{kind}" for name in "ab"]
     for file in files:
         assert main(["report", f"--workdir={trained}", "--figure=3", f"--save={file}"]) == 0
@@ -272,23 +272,23 @@ def test_figure_3_alone(trained, kind, tmp_path, capfd):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_figure_4_alone_in_two_halves(trained, tmp_path, capfd):
+def test_figure_4_as_two_pictures(trained, tmp_path, capfd):
     assert main(["report", f"--workdir={trained}", "--figure=4", f"--save={tmp_path}/4.png"]) == 0
-    of, *files = capfd.readouterr().out.splitlines()
+    searched, *files = capfd.readouterr().out.splitlines()
     count = restore(trained).data.splits["train"]
-    assert of == f"searched {count:,} of {count:,} training images"
+    assert searched == f"searched {count:,} of {count:,} training images"
     assert files == [f"{tmp_path}/4-left.png", f"{tmp_path}/4-right.png"]
     for side in ("left", "right"):
         with Image.open(tmp_path / f"4-{side}.png") as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 50
 
 
-def test_the_papers_tables(tmp_path, capfd):
+def test_report_tables_prints_the_tables_of_the_paper(tmp_path, capfd):
     assert main(["report", "--tables", f"--workdir={tmp_path}"]) == 0
     assert capfd.readouterr().out == paper_tables.text(absolute(tmp_path)) + "\n"
 
 
-def test_images_in_a_page_are_small_and_true():
+def test_images_in_a_page_are_reduced_and_keep_their_colours():
     small = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     np.testing.assert_array_equal(decoded(report.image_uri(small)), small)
     kernels = np.linspace(0, 1, 300 * 100 * 3).reshape(300, 100, 3)
@@ -317,7 +317,7 @@ def decoded(uri):
         (["--save=/nowhere/p.html"], "--save=/nowhere/p.html can't be written"),
         (["--save=p.txt"], "--save=p.txt: the name must end in .html"),
         (["--config.seed=1"], "config.seed can't change after training: report takes only data.source"),
-        (["--figure=2", "--save=2.png"], "alexnet-jax train --dry_run prints it"),
+        (["--figure=2", "--save=2.png"], "print it with alexnet-jax train --dry_run"),
         (["--figure=5", "--save=5.png"], "--figure is 5, but must be 1, 3 or 4"),
         (["--figure=3"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
         (["--figure=3", "--save=3.gif"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
@@ -326,7 +326,7 @@ def decoded(uri):
         (["more"], "report takes only flags"),
     ],
 )
-def test_mistakes_are_one_line(trained, args, message, tmp_path, monkeypatch, capfd):
+def test_user_errors_are_one_line(trained, args, message, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(["report", f"--workdir={trained}", *args]) == 2
     err = capfd.readouterr().err
@@ -335,7 +335,7 @@ def test_mistakes_are_one_line(trained, args, message, tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_none_or_empty_is_one_line(tmp_path, capfd):
+def test_a_missing_or_empty_folder_is_one_line(tmp_path, capfd):
     assert main(["report", f"--workdir={tmp_path}/none"]) == 2
     assert f"there is no folder {tmp_path}/none" in capfd.readouterr().err
     assert main(["report", f"--workdir={tmp_path}"]) == 2
@@ -344,7 +344,7 @@ def test_a_folder_that_is_none_or_empty_is_one_line(tmp_path, capfd):
     assert "--workdir=DIR is missing" in capfd.readouterr().err
 
 
-def test_a_set_without_images_to_test_on_has_a_page_without_a_test(tiny, five_classes, tmp_path, capsys):
+def test_data_without_a_test_split_has_a_page_without_a_test(tiny, five_classes, tmp_path, capsys):
     tiny.data.source, tiny.data.validation, tiny.num_steps = five_classes, 0.0, 1
     train(tiny, str(tmp_path / "w"))
     capsys.readouterr()
@@ -357,7 +357,7 @@ def test_a_set_without_images_to_test_on_has_a_page_without_a_test(tiny, five_cl
     assert "Mistakes with the least probable right class" in (tmp_path / "w" / "report.html").read_text()
 
 
-def test_names_of_classes_are_text_in_the_page(copy):
+def test_class_names_are_escaped_in_the_page(copy):
     info = json.loads((copy / "data.json").read_text())
     info["class_words"] = ['"><img src=x onerror=alert(1)>'] * 10
     (copy / "data.json").write_text(json.dumps(info))

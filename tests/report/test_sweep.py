@@ -45,15 +45,15 @@ def write_sweep(directory, sweep):
 
 
 def write_run(directory, errors, rate=0.01, tested=None, per_epoch=2):
-    """Training errors at equal distances, ``per_epoch`` of them an epoch; after each a validation."""
+    """Write a log with ``per_epoch`` training errors in each epoch, and an evaluation after each of them."""
     directory.mkdir(exist_ok=True)
     with (directory / "metrics.jsonl").open("w") as file:
         for i, error in enumerate(errors, 1):
-            place = {"step": 10 * i, "epoch": i / per_epoch}
+            position = {"step": 10 * i, "epoch": i / per_epoch}
             numbers = {"loss": 2 * error, "top1_error": error}
-            line = {"kind": "train", **place, **numbers, "learning_rate": rate, "images_per_second": 9.0}
+            line = {"kind": "train", **position, **numbers, "learning_rate": rate, "images_per_second": 9.0}
             file.write(json.dumps(line) + "\n")
-            where = {"kind": "eval", "split": "validation", "views": 1, "examples": 50, **place}
+            where = {"kind": "eval", "split": "validation", "views": 1, "examples": 50, **position}
             file.write(json.dumps({**where, **numbers, "top5_error": error / 2}) + "\n")
     if tested is not None:
         write_evaluation(directory, tested)
@@ -67,7 +67,7 @@ def write_evaluation(directory, error):
 
 
 def write_ablations(directory):
-    """A sweep of which some is done, some failed and some is not begun."""
+    """Write a sweep with finished, failed and unstarted networks."""
     write_sweep(directory, ABLATIONS)
     for name, tested in (("whole-seed0", 0.20), ("whole-seed1", 0.22), ("pool2-seed0", 0.19)):
         write_run(directory / name, [0.5, 0.4, 0.3], tested=tested)
@@ -88,7 +88,7 @@ def test_changes_are_bars_with_their_standard_error(ablations):
     facts = gather("W", ablations, ablations)
     whole, no_lrn, pool2, failing, ensemble = facts.bars
     assert whole is failing is ensemble is None
-    # No LRN is 24 - 21 = 3 worse, its standard error sqrt(2/2 + 2/2); pool2 19 - 21 = -2, of one seed.
+    # No LRN: 24 - 21 = 3 points, with a standard error of sqrt(2/2 + 2/2). pool2: 19 - 21 = -2, one seed.
     scale = 96 / (3 + 2**0.5 + 2)
     assert no_lrn.zero == pool2.zero == pytest.approx(2 + 2 * scale, abs=0.01)
     assert no_lrn.end - no_lrn.zero == pytest.approx(3 * scale, abs=0.02)
@@ -99,7 +99,7 @@ def test_changes_are_bars_with_their_standard_error(ablations):
     assert facts.command == "alexnet-jax sweep --workdir=W --config=ablations:cifar10 --config.num_epochs=3.0"
 
 
-def test_each_net_has_a_state_and_an_address(ablations):
+def test_each_network_has_a_state_and_a_link(ablations):
     runs = {run.name: run for run in gather("W", ablations, ablations.parent).runs}
     assert [run.state for run in runs.values()] == ["tested"] * 5 + ["to do", "failed"]
     assert (runs["whole-seed0"].epoch, runs["whole-seed0"].error) == (1.5, 0.3)
@@ -120,7 +120,7 @@ def test_the_page_of_a_sweep(ablations, capfd):
     assert "5 of 7 trainings are complete and tested, on 1,000 images of test, 10 view(s)" in page
 
 
-def test_the_page_opens_with_the_best_row_and_the_next_command(ablations):
+def test_the_page_begins_with_the_best_row_and_the_next_command(ablations):
     facts = gather("runs/W/", ablations, ablations)
     page = render("sweep.html.jinja", facts)
     text = " ".join(re.sub("<[^>]*>", "", page[page.index("<header>") : page.index("</header>")]).split())
@@ -136,14 +136,14 @@ def test_the_page_opens_with_the_best_row_and_the_next_command(ablations):
     write_run(ablations / "pool2-seed1", [0.5], tested=0.19)
     (ablations / "failing-seed0" / "failed.txt").unlink()
     write_run(ablations / "failing-seed0", [0.5], tested=0.19)
-    assert gather("runs/W/", ablations, ablations).next_step[1] == facts.next_step[1]  # for the ensemble
+    assert gather("runs/W/", ablations, ablations).next_step[1] == facts.next_step[1]  # to test the ensemble
     write_evaluation(ablations / "all", 0.18)
     facts = gather("runs/W/", ablations, ablations)
     assert facts.best.name == "all"
     assert facts.next_step[1] == "alexnet-jax report --workdir=runs/W/whole-seed0"
 
 
-def test_a_sweep_that_has_not_begun_has_a_page(tmp_path):
+def test_a_sweep_that_has_not_started_has_a_page(tmp_path):
     write_sweep(tmp_path / "sweep", FIGURE1)
     assert main(["report", f"--workdir={tmp_path}/sweep"]) == 0
     page = (tmp_path / "sweep" / "report.html").read_text()
@@ -152,7 +152,7 @@ def test_a_sweep_that_has_not_begun_has_a_page(tmp_path):
 
 
 def write_rates(directory):
-    """ReLUs get there after 1.5 and 2.5 epochs, tanh with its second rate alone, after 6."""
+    """Write a sweep: ReLUs reach 25 % after 2.5 and 1.5 epochs, tanh with its second rate alone, after 6."""
     write_sweep(directory, FIGURE1)
     for name, rate, epochs in (
         ("relu-0.001", 0.001, [0.8, 0.4, 0.1, 0.05]),  # 2 + 0.15 / 0.3
@@ -170,7 +170,7 @@ def rates(tmp_path):
     return epath.Path(tmp_path / "sweep")
 
 
-def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
+def test_the_fastest_learning_rate_of_each_network_and_their_ratio(rates):
     facts = figure1.gather(rates, FIGURE1)
     relu, tanh = facts.nets
     assert (relu.name, tanh.name) == ("ReLU", "tanh")
@@ -179,19 +179,19 @@ def test_the_quickest_rate_of_each_net_and_their_ratio(rates):
     assert tanh.runs[0].reached is None
     assert facts.ratio == (pytest.approx(4), "tanh", "ReLU")
     assert facts.text().splitlines() == [
-        "ReLU reaches 25 % training error after 1.5 epochs (learning rate 0.002, the largest tried, of 2)",
-        "tanh reaches 25 % training error after 6.0 epochs (learning rate 0.002, the largest tried, of 2)",
+        "ReLU reaches 25 % training error after 1.5 epochs (learning rate 0.002, the largest of 2 tried)",
+        "tanh reaches 25 % training error after 6.0 epochs (learning rate 0.002, the largest of 2 tried)",
         "tanh takes 4.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
-        "runs that never reach it: tanh 0.001 (3 epochs)",
+        "runs that never reach 25 % training error: tanh 0.001 (3 epochs)",
     ]
 
 
-def test_the_quickest_rate_is_that_of_the_mean_over_its_seeds(tmp_path):
+def test_the_fastest_learning_rate_is_that_of_the_mean_over_seeds(tmp_path):
     sweep = dataclasses.replace(FIGURE1, seeds=(0, 1))
     write_sweep(tmp_path, sweep)
     for name, *seeds in (
         ("relu-0.001", [0.5, 0.25, 0.1], [0.5, 0.25, 0.1]),
-        ("relu-0.002", [0.2, 0.1, 0.1, 0.1], [0.9, 0.9, 0.5, 0.1]),  # one of them is lucky
+        ("relu-0.002", [0.2, 0.1, 0.1, 0.1], [0.9, 0.9, 0.5, 0.1]),  # one seed is fast, the other slow
         ("tanh-0.001", [0.5, 0.5, 0.4, 0.3], [0.5, 0.5, 0.4, 0.2]),
         ("tanh-0.002", [0.9, 0.9], []),
     ):
@@ -200,20 +200,20 @@ def test_the_quickest_rate_is_that_of_the_mean_over_its_seeds(tmp_path):
             rate = float(name[-5:])
             write_run(tmp_path / f"{name}-seed{seed}", halves, rate, tested=0.5 if errors else None)
     assert figure1.gather(epath.Path(tmp_path), sweep).text().splitlines() == [
-        "ReLU reaches 25 % training error after 2.0 epochs (learning rate 0.001, the smallest tried, of 2)",
+        "ReLU reaches 25 % training error after 2.0 epochs (learning rate 0.001, the smallest of 2 tried)",
         "tanh reaches 25 % training error after 4.0 epochs (learning rate 0.001, the only one tried)",
         "tanh takes 2.0 times as many epochs as ReLU (the paper: six times, on CIFAR-10 with four layers)",
         "not complete, so these results may change: tanh 0.002",
     ]
 
 
-def test_a_net_that_never_gets_there_has_no_ratio(rates):
+def test_a_network_that_never_reaches_25_percent_has_no_ratio(rates):
     write_run(rates / "tanh-0.002-seed0", [0.9] * 8, 0.002, tested=0.5)
     facts = figure1.gather(rates, FIGURE1)
     assert facts.ratio is None
     assert facts.nets[1].first is None
     assert "tanh never reaches 25 % training error in 4 epochs (2 learning rates)" in facts.text()
-    (rates / "tanh-0.002-seed0" / "evaluation.json").unlink()  # it is under way
+    (rates / "tanh-0.002-seed0" / "evaluation.json").unlink()  # it is still training
     assert figure1.gather(rates, FIGURE1).text().splitlines()[1:] == [
         "tanh has not reached 25 % training error in 4 epochs (2 learning rates)",
         "not complete, so these results may change: tanh 0.002",
@@ -231,7 +231,7 @@ def test_figure_1_as_a_picture_and_on_the_page(rates, tmp_path, capfd):
     assert "tanh takes 4.0 times as many epochs" in (rates / "report.html").read_text()
 
 
-def test_relus_are_solid_tanh_is_dashed_and_other_rates_are_thin(rates):
+def test_relus_are_solid_tanh_is_dashed_and_slower_rates_are_thin(rates):
     (ax,) = figure1.draw(figure1.gather(rates, FIGURE1)).axes
     level, *lines = (line for line in ax.lines if line.get_linestyle() != "None")
     assert set(level.get_ydata()) == {0.25}
@@ -244,17 +244,20 @@ def test_relus_are_solid_tanh_is_dashed_and_other_rates_are_thin(rates):
 @pytest.mark.parametrize(
     ("errors", "at"), [([0.5, 0.2], 1 + 0.25 / 0.3), ([0.2], 1), ([0.5, 0.3], None), ([0.3, 0.25, 0.1], 2)]
 )
-def test_where_a_curve_comes_down_to_a_level(errors, at):
+def test_where_a_curve_first_falls_to_a_level(errors, at):
     assert figure1.first_at(np.array(errors), 0.25) == (at if at is None else pytest.approx(at))
 
 
-def test_mistakes_are_one_line(ablations, tmp_path, capfd):
+def test_user_errors_are_one_line(ablations, tmp_path, capfd):
     write_sweep(tmp_path / "new", ABLATIONS)
-    with pytest.raises(UserError, match="figure 1 shows training errors, and no net in"):
+    with pytest.raises(UserError, match="has trained for an epoch, which figure 1 needs"):
         figure1.gather(epath.Path(tmp_path / "new"), FIGURE1)
     for args, message in (
-        (["--figure=1", "--save=1.png"], "holds a sweep that is not of figure 1"),
-        (["--figure=3", "--save=3.png"], "holds a sweep: figure 3 takes the workdir of one of its nets"),
+        (["--figure=1", "--save=1.png"], "holds a sweep that does not reproduce figure 1"),
+        (
+            ["--figure=3", "--save=3.png"],
+            "figure 3 needs the workdir of one of its networks",
+        ),
         (["--config.data.cache_dir=x"], "the report of a sweep takes no --config"),
     ):
         assert main(["report", f"--workdir={ablations}", *args]) == 2

@@ -77,7 +77,7 @@ def test_each_step_has_a_line_without_a_terminal(commands, verb):
     if verb != "predict":
         assert steps[2] == "evaluating 360 images of test, 1 view of each"
     if verb == "report":
-        assert steps[3] == "searching 1,293 images of train for those nearest to 5 of test"
+        assert steps[3] == "searching 1,293 training images for the nearest to 5 images of test"
         assert len(done.stdout.splitlines()) == 1  # only the name of the page
     if verb != "evaluate":
         assert len(steps) == len(done.stderr.splitlines())  # no bar

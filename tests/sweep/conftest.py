@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: a sweep of tiny networks, the commands that run it, and what they wrote."""
+"""Helpers and fixtures for the tests of sweeps: a sweep of tiny networks, its commands and its files."""
 
 import json
 import shutil
@@ -13,7 +13,8 @@ from tests.conftest import RECIPES
 
 TINY = str(RECIPES / "tiny.py")
 
-# A net with the parameters of another, which it keeps (its rate is 0); one that fails; and an ensemble.
+# A network; one that starts from its parameters and keeps them (learning rate 0); one that fails.
+# The ensemble averages the first two.
 SWEEP = """
     (
         Member("base", TINY, {"num_steps": 10}, published=Published("a set", 40.7, 18.2)),
@@ -71,7 +72,7 @@ def refused(capfd, args):
 
 
 def bytes_of(workdir):
-    """Return all files that trainings and tests have written."""
+    """Return the contents of all files that trainings and tests have written, by path."""
     return {path: path.read_bytes() for path in workdir.glob("*/**/*") if path.is_file()}
 
 
@@ -88,7 +89,7 @@ def listed(args, capfd):
 
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory, cache_dir):
-    """A sweep of which two networks were run by index at the same time, and then the rest."""
+    """A finished sweep. Two tasks ran at the same time, by index; then one command ran the rest."""
     workdir = tmp_path_factory.mktemp("swept")
     file = write_sweep(tmp_path_factory.mktemp("recipe") / "mine.py", SWEEP)
     args = words(file, workdir, cache_dir)
@@ -100,6 +101,6 @@ def swept(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def moved(swept, tmp_path):
-    """A copy of the sweep in another directory, whose recipe may be changed."""
+    """A recipe that a test may change, with a copy of the finished sweep beside it."""
     shutil.copytree(swept.workdir, tmp_path / "sweep")
     return write_sweep(tmp_path / "mine.py", SWEEP)

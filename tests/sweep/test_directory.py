@@ -1,4 +1,4 @@
-"""A sweep's directory: what it holds is read back, and another sweep or a training is refused."""
+"""The directory of a sweep: another sweep, a training and a damaged file are refused."""
 
 import pytest
 from etils import epath
@@ -20,24 +20,24 @@ def test_another_sweep_is_refused(moved, tmp_path, cache_dir, capfd):
         words(write_sweep(tmp_path / "other.py", SWEEP), tmp_path / "sweep", cache_dir),
     ):
         err = refused(capfd, args)
-        assert f"{tmp_path / 'sweep'} holds another sweep, mine.py, not " in err
+        assert f"{tmp_path / 'sweep'} holds the sweep mine.py, not " in err
     assert before == (bytes_of(tmp_path), (tmp_path / "sweep" / "sweep.json").read_bytes())
 
 
-def test_a_trainings_workdir_is_refused(trained, tmp_path, cache_dir, capfd):
+def test_the_workdir_of_a_training_is_refused(trained, tmp_path, cache_dir, capfd):
     before = sorted(trained.rglob("*"))
     args = words(write_sweep(tmp_path / "mine.py", SWEEP), trained, cache_dir)
-    with locked(trained / "lock", lambda: pytest.fail("held")):  # while it is under way
+    with locked(trained / "lock", lambda: pytest.fail("held")):  # while it is running
         assert f"{trained} holds a training, not a sweep" in refused(capfd, args)
     assert sorted({*trained.rglob("*")} - {trained / "lock"}) == [p for p in before if p.name != "lock"]
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"sweep": {}}'])
-def test_no_sweep_in_a_directory_is_a_line(text, tmp_path, cache_dir, capfd):
+def test_a_missing_or_damaged_sweep_json_is_one_line(text, tmp_path, cache_dir, capfd):
     if text is not None:
         (tmp_path / "sweep.json").write_text(text)
         file = write_sweep(tmp_path / "mine.py", SWEEP)
-        assert "sweep.json that can't be read" in refused(capfd, words(file, tmp_path, cache_dir))
-    message = "holds no sweep" if text is None else r"sweep\.json that can't be read"
+        assert "sweep.json can't be read" in refused(capfd, words(file, tmp_path, cache_dir))
+    message = "holds no sweep" if text is None else r"sweep\.json can't be read"
     with pytest.raises(UserError, match=message):
         sweep_directory.read(epath.Path(tmp_path))

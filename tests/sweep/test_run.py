@@ -1,4 +1,4 @@
-"""Running a sweep: what it does, never does twice, and survives. The networks are real, and tiny."""
+"""Running a sweep: its results, failures, repeated runs and interruptions. The networks are real but tiny."""
 
 import json
 import os
@@ -30,20 +30,20 @@ from tests.sweep.conftest import (
 pytestmark = pytest.mark.slow
 
 
-def test_by_index_one_is_done_alone_and_not_again_with_the_others(swept):
+def test_index_runs_one_task_and_the_sweep_does_not_repeat_it(swept):
     for job, line in zip(
         swept.jobs, ("[--index=0 of 6] base, seed 0", "[--index=3 of 6] base, seed 1"), strict=True
     ):
         assert (job.status, job.err) == (0, "")
         assert f"{line}: alexnet-jax train --config=" in job.out
         assert job.out.count(" of 6] ") == 2  # to train, and to test
-        assert f"{line}: done before" in swept.whole.out
+        assert f"{line}: already done" in swept.whole.out
     assert {p.relative_to(swept.workdir).parts[0] for p in swept.after_jobs} == {"base-seed0", "base-seed1"}
     now = bytes_of(swept.workdir)
     assert {path: now[path] for path in swept.after_jobs} == swept.after_jobs
 
 
-def test_the_table_is_of_the_evaluations(swept):
+def test_the_table_has_the_errors_of_the_evaluations(swept):
     found = json.loads((swept.workdir / "table.json").read_text())
     rows = {row["name"]: row for row in found["rows"]}
     assert list(rows) == ["base", "tuned*", "too fast", "all of them"]
@@ -69,11 +69,11 @@ def test_the_table_is_of_the_evaluations(swept):
         assert rows["all of them"][key]["change"] == pytest.approx(ensemble - base.mean())
         assert rows["all of them"][key]["change_standard_error"] is None
     assert rows["base"]["split_views_examples"] == ["test", 1, 360]
-    nets = [Path(net["workdir"]).name for net in evaluation(swept.workdir, "all-of-them")["checkpoints"]]
-    assert nets == ["base-seed0", "base-seed1", "tuned-star-seed0", "tuned-star-seed1"]
+    names = [Path(each["workdir"]).name for each in evaluation(swept.workdir, "all-of-them")["checkpoints"]]
+    assert names == ["base-seed0", "base-seed1", "tuned-star-seed0", "tuned-star-seed1"]
 
 
-def test_the_terminal_and_the_document_agree(swept):
+def test_the_printed_table_and_table_md_agree(swept):
     base = [100 * evaluation(swept.workdir, f"base-seed{seed}")["top1_error"] for seed in (0, 1)]
     text = f"{np.mean(base):.2f} ± {np.std(base, ddof=1):.2f}"
     (line,) = [line for line in swept.whole.out.splitlines() if line.startswith("base ")]
@@ -87,7 +87,7 @@ def test_the_terminal_and_the_document_agree(swept):
     assert swept.whole.out.endswith(f"written to {swept.workdir}/table.md and table.json\n")
 
 
-def test_a_net_that_fails_is_reported_and_the_others_run(swept):
+def test_a_network_that_fails_is_reported_and_the_others_run(swept):
     assert swept.whole.status == 1
     assert "[--index=2 of 6] too fast, seed 0: failed: the loss is nan at step" in swept.whole.out
     assert "failed: too-fast-seed0: the loss is nan at step" in (swept.workdir / "table.md").read_text()
@@ -98,7 +98,7 @@ def test_a_net_that_fails_is_reported_and_the_others_run(swept):
     assert "Traceback" not in swept.whole.err
 
 
-def test_a_net_starts_from_anothers_parameters_of_its_own_seed(swept):
+def test_init_from_takes_the_parameters_of_the_same_seed(swept):
     for seed in (0, 1):
         base, tuned = (restore(swept.workdir / f"{name}-seed{seed}") for name in ("base", "tuned-star"))
         assert tuned.config.init_from == str(swept.workdir / f"base-seed{seed}")
@@ -107,11 +107,11 @@ def test_a_net_starts_from_anothers_parameters_of_its_own_seed(swept):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_finished_tasks_are_not_repeated_and_failed_ones_are(swept):
+def test_finished_tasks_are_skipped_and_failed_tasks_run_again(swept):
     before = bytes_of(swept.workdir)
     again = run(swept.args)
     assert again.status == 1
-    assert again.out.count("done before") == 5
+    assert again.out.count("already done") == 5
     assert "[--index=2 of 6] too fast, seed 0: alexnet-jax train" in again.out
     after = bytes_of(swept.workdir)
     assert {path for path in after if before.get(path) != after[path]} <= {
@@ -119,7 +119,7 @@ def test_finished_tasks_are_not_repeated_and_failed_ones_are(swept):
     }
 
 
-def test_a_refused_training_keeps_its_result_and_a_refused_test_does_not(
+def test_a_refused_training_keeps_the_result_and_a_refused_test_deletes_it(
     moved, tmp_path, cache_dir, monkeypatch
 ):
     """The result is always that of the current network."""
@@ -136,27 +136,27 @@ def test_a_refused_training_keeps_its_result_and_a_refused_test_does_not(
     assert (tmp_path / "sweep" / "base-seed0" / "failed.txt").read_text() == "not like this\n"
 
 
-def test_what_needs_others_waits_for_them(tmp_path, cache_dir, capfd):
+def test_a_task_is_refused_before_the_tasks_that_it_needs(tmp_path, cache_dir, capfd):
     args = words(write_sweep(tmp_path / "mine.py", SWEEP), tmp_path / "sweep", cache_dir)
-    assert "--index=1, tuned*, seed 0, needs base-seed0: run those first" in refused(
+    assert "--index=1 (tuned*, seed 0) needs base-seed0: run those first" in refused(
         capfd, [*args, "--index=1"]
     )
     needs = "base-seed0, base-seed1, tuned-star-seed0, tuned-star-seed1"
-    assert f"--index=5, all of them, needs {needs}: run those first" in refused(capfd, [*args, "--index=5"])
+    assert f"--index=5 (all of them) needs {needs}: run those first" in refused(capfd, [*args, "--index=5"])
 
 
-def test_two_sweeps_at_once_train_a_net_once(tmp_path, cache_dir):
+def test_two_sweeps_at_once_train_each_network_once(tmp_path, cache_dir):
     text = "(Member('base', TINY), Member('tuned', TINY, {'num_steps': 1}, init_from='base'))"
     args = words(write_sweep(tmp_path / "mine.py", text), tmp_path / "sweep", cache_dir)
     both = [ended(sweep) for sweep in [start(args), start(args)]]
     assert [sweep.status for sweep in both] == [0, 0], both
-    said = "".join(sweep.out for sweep in both)
-    assert said.count(": alexnet-jax train --config=") == 2
-    assert "failed" not in said
+    output = "".join(sweep.out for sweep in both)
+    assert output.count(": alexnet-jax train --config=") == 2
+    assert "failed" not in output
 
 
 def wait_for_step(workdir, step, process):
-    """Until the training has written a line of at least this step; returns the last one."""
+    """Wait until the training has logged this step or a later one. Return the last step that it logged."""
     while process.poll() is None:
         metrics = workdir / "metrics.jsonl"
         lines = metrics.read_text().splitlines()[:-1] if metrics.exists() else []
@@ -181,11 +181,11 @@ def test_a_sweep_that_is_stopped_or_killed_resumes_to_the_same_bits(tmp_path, ca
     assert 10 <= saved < 1000
     assert f"saved at step {saved} of 1000" in err
     last = err.splitlines()[-1]
-    assert last.startswith("alexnet-jax: SIGTERM: train has stopped with status")
+    assert last.startswith("alexnet-jax: SIGTERM: train stopped with status")
     assert f"resume with: alexnet-jax sweep --config={file} --workdir={tmp_path / 'sweep'}" in last
     assert "Traceback" not in err
 
-    sweep = start(args)  # a scheduler's way: to all processes
+    sweep = start(args)  # as a scheduler does: SIGTERM to all processes
     wait_for_step(net, saved + 10, sweep)
     (training,) = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
     os.kill(int(training), signal.SIGTERM)
@@ -200,7 +200,7 @@ def test_a_sweep_that_is_stopped_or_killed_resumes_to_the_same_bits(tmp_path, ca
     sweep = start(args)
     wait_for_step(net, saved + 10, sweep)
     sweep.kill()
-    done = run(args)  # waits for the training of the other one, which continues
+    done = run(args)  # waits for the training of the killed sweep, which keeps running
     sweep.communicate()
     assert done.status == 0, done.err
     assert "waiting for a training that is running" in done.out

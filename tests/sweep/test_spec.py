@@ -1,4 +1,4 @@
-"""Sweeps of recipes: ours are valid, and one that is not is refused in a line."""
+"""Sweeps of recipes: those of the package are valid, and an invalid one is refused in one line."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.sweep.conftest import refused, words, write_sweep
 
 
 def sweeps():
-    """Yield all of ours, by file and variant: the error for an unknown name lists the known ones."""
+    """Yield all sweeps of the package as FILE:NAME. The error for an unknown name lists the known ones."""
     for file in sorted(CONFIGS.glob("*.py")):
         if "def sweep(" in file.read_text():
             try:
@@ -26,7 +26,7 @@ def sweeps():
 
 
 @pytest.mark.parametrize("path", list(sweeps()), ids=lambda path: Path(path).name)
-def test_every_sweep_of_ours_can_be_listed_and_is_read_back(path, tmp_path):
+def test_every_sweep_of_the_package_has_valid_tasks_and_is_read_back(path, tmp_path):
     sweep = sweep_spec.load(path)
     tasks = sweep_tasks.tasks(path, sweep, epath.Path(tmp_path), [])
     assert len({task.directory for task in tasks}) == len(tasks) > 0
@@ -52,16 +52,16 @@ def test_every_sweep_of_ours_can_be_listed_and_is_read_back(path, tmp_path):
         ("(Member('a', TINY, init_from='b'), Member('b', TINY))", "not trained before it with this seed"),
         ("(Member('b', TINY, seeds=(1,)), Member('a', TINY, init_from='b'))", "a, seed 0, starts from b"),
         ("(Member('a', TINY, init_from='a'),)", "not trained before it"),
-        ("(Member('a b', TINY), Member('a-b', TINY))", "two rows or nets of the sweep are named a-b"),
+        ("(Member('a b', TINY), Member('a-b', TINY))", "two rows or networks of the sweep are named a-b"),
         ("(Member('a', TINY),), ensembles=(Ensemble('a', ('a',)),)", "are named a"),
         ("(Member('a', TINY),), seeds=(0, 0)", "are named a-seed0"),
         ("(Member('a', TINY),), ensembles=(Ensemble('all', ('a', 'c')),)", "no member c"),
         ("(Member('a', TINY),), baseline='b'", "no member b"),
-        ("(Member('a', TINY),), views=5", "views are 5, but must be 1 or 10"),
+        ("(Member('a', TINY),), views=5", "views of the sweep is 5, but must be 1 or 10"),
         ("(Member('a', TINY),), vews=5", "vews"),
     ],
 )  # fmt: skip
-def test_a_sweep_that_cannot_be_is_one_line_and_leaves_nothing(text, message, tmp_path, capfd):
+def test_an_invalid_sweep_is_one_line_and_writes_nothing(text, message, tmp_path, capfd):
     file = write_sweep(tmp_path / "mine.py", text)
     err = refused(capfd, words(file, tmp_path / "sweep", tmp_path))
     assert message in err

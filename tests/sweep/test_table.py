@@ -1,4 +1,4 @@
-"""A sweep's table, from files alone: every number against NumPy, and what is missing."""
+"""The table of a sweep, from files alone: every number against NumPy, and missing or failed results."""
 
 import json
 
@@ -26,7 +26,7 @@ def write_result(workdir, name, top1, top5, split="test"):
 
 @pytest.fixture
 def errors():
-    """Of each row, fractions of shape (nets, 2)."""
+    """(top 1, top 5) of each row, fractions of shape (networks, 2)."""
     rng = np.random.default_rng(0)
     return {
         name: rng.uniform(0.1, 0.6, (count, 2))
@@ -44,18 +44,18 @@ def workdir(tmp_path, errors):
 
 
 def cell(text, row, column):
-    """Of a table of Markdown: the row that has this name, the column so called, the n-th of equal ones."""
+    """Return a cell of a Markdown table. ``column`` is a title, or (title, n) for the n-th column with it."""
     head, _, *body = [
         [c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if "|" in line
     ]
     name, number = column if isinstance(column, tuple) else (column, 0)
-    place = [i for i, title in enumerate(head) if title == name][number]
+    index = [i for i, title in enumerate(head) if title == name][number]
     (found,) = [line for line in body if line[0] == row]
     assert len(found) == len(head)
-    return found[place]
+    return found[index]
 
 
-def test_every_number_is_that_of_numpy(workdir, errors):
+def test_every_number_matches_numpy(workdir, errors):
     found = sweep_table.table(workdir, SWEEP)
     for row in found.to_json()["rows"]:
         for i, key in enumerate(("top1", "top5")):
@@ -86,7 +86,7 @@ def test_every_number_is_that_of_numpy(workdir, errors):
                 assert cell(found.markdown(), row["name"], title) == f"{change:+.2f}"
 
 
-def test_the_error_of_the_last_epochs_updates_is_beside_it(workdir):
+def test_the_training_error_is_that_of_the_last_whole_epoch(workdir):
     """It distinguishes a network that overfits, or learns less, from one that generalizes less."""
     lines = [{"kind": "train", "step": i, "epoch": i / 2, "top1_error": 1 / i} for i in range(1, 5)]
     for name in ("base-seed0", "base-seed2", "other-seed1"):
@@ -102,11 +102,11 @@ def test_the_error_of_the_last_epochs_updates_is_beside_it(workdir):
     )
     assert cell(found.markdown(), "other", "training %") == f"{second[2]:.2f}"
     assert other["training"]["change"] is single["training"] is both["training"] is None
-    (workdir / "other-seed1" / "failed.txt").write_text("it has num_steps = 10, not 20")
+    (workdir / "other-seed1" / "failed.txt").write_text("it was trained with num_steps = 10, not 20")
     assert sweep_table.table(workdir, SWEEP).to_json()["rows"][1]["training"] is None
 
 
-def test_what_was_published_is_beside_it(workdir):
+def test_the_last_columns_have_the_published_errors(workdir):
     found = sweep_table.table(workdir, SWEEP)
     text = found.markdown()
     assert [cell(text, "base", name) for name in ("published", "on")] == ["40.7 / 18.2", "a set"]
@@ -118,32 +118,32 @@ def test_what_was_published_is_beside_it(workdir):
     assert "Errors on 2,000 images of test, 10 view(s)" in text
 
 
-def test_a_terminal_has_the_cells_of_the_document(workdir):
+def test_the_table_for_a_terminal_has_the_same_cells(workdir):
     found = sweep_table.table(workdir, SWEEP)
     for line, row in zip(found.text().splitlines(), found.cells(), strict=False):
         assert [word for word in line.split("  ") if word.strip()] != []
         assert " ".join(line.split()) == " ".join(" ".join(row).split())
 
 
-def test_before_the_baseline_there_is_no_change(workdir):
+def test_without_a_result_of_the_baseline_there_are_no_changes(workdir):
     for seed in range(4):
         (workdir / f"base-seed{seed}" / "evaluation.json").unlink()
     found = sweep_table.table(workdir, SWEEP)
     assert "change" not in found.cells()[0]
     assert found.to_json()["baseline"] is None
     assert found.to_json()["rows"][1]["top1"]["change"] is None
-    assert cell(found.markdown(), "base", "nets") == "0 of 4"
+    assert cell(found.markdown(), "base", "networks") == "0 of 4"
     assert cell(found.markdown(), "base", "top-1 error %") == "not run"
     assert cell(found.markdown(), "other", "published") == "+1.4 / -"
 
 
 def test_missing_and_failed_results_are_marked(workdir, errors):
-    (workdir / "other-seed1" / "evaluation.json").write_text('{"split": "te')  # by a kill
+    (workdir / "other-seed1" / "evaluation.json").write_text('{"split": "te')  # cut off by a kill
     (workdir / "other-seed1" / "failed.txt").write_text("the loss is nan at step 3\n")
     (workdir / "both" / "evaluation.json").unlink()
     found = sweep_table.table(workdir, SWEEP)
-    assert cell(found.markdown(), "other", "nets") == "2 of 3, 1 failed"
-    assert cell(found.markdown(), "both", "nets") == "0 of 1"
+    assert cell(found.markdown(), "other", "networks") == "2 of 3, 1 failed"
+    assert cell(found.markdown(), "both", "networks") == "0 of 1"
     assert cell(found.markdown(), "both", "top-1 error %") == "not run"
     assert found.failures == ["other-seed1: the loss is nan at step 3"]
     assert found.text().endswith("failed: other-seed1: the loss is nan at step 3")
@@ -152,11 +152,11 @@ def test_missing_and_failed_results_are_marked(workdir, errors):
     assert row["wanted"] == 3
 
 
-def test_an_ensemble_has_the_number_of_nets_that_it_averages(workdir):
-    assert cell(sweep_table.table(workdir, SWEEP).markdown(), "both", "nets") == "7 averaged"
+def test_an_ensemble_has_the_number_of_networks_that_it_averages(workdir):
+    assert cell(sweep_table.table(workdir, SWEEP).markdown(), "both", "networks") == "7 averaged"
 
 
-def test_what_was_tested_on_other_images_is_not_compared(workdir):
+def test_a_result_on_other_images_is_not_compared(workdir):
     write_result(workdir, "single-seed5", 0.5, 0.25, split="validation")
     found = sweep_table.table(workdir, SWEEP)
     assert found.on == "2,000 images of test, 10 view(s); 2,000 images of validation, 10 view(s)"
@@ -165,14 +165,14 @@ def test_what_was_tested_on_other_images_is_not_compared(workdir):
     assert found.to_json()["rows"][2]["top1"]["change"] is None
 
 
-def test_nothing_done_is_a_table_too(tmp_path):
+def test_a_sweep_without_results_has_a_table(tmp_path):
     found = sweep_table.table(epath.Path(tmp_path), SWEEP)
     assert found.text().count("not run") == 8
     assert "Errors on" not in found.text()
     assert all(row["top1"] is row["split_views_examples"] is None for row in found.to_json()["rows"])
 
 
-def test_it_is_made_of_the_directory_alone(workdir):
+def test_the_table_is_made_from_the_directory_alone(workdir):
     directory.write(workdir, "ablations", SWEEP, ["--config.batch_size=7"])
     again = sweep_table.table(workdir, directory.read(workdir))
     sweep_table.write(workdir, again)

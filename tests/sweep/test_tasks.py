@@ -1,4 +1,4 @@
-"""The tasks of a sweep: their commands, and which of them are done. The networks are real, and tiny."""
+"""The tasks of a sweep: their commands, and which of them are done. The networks are real but tiny."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_commands_make_the_configs_of_the_tasks(tmp_path):
-    """A user may type them."""
+    """A user can type the commands that a sweep prints."""
     path, data = f"{CONFIGS / 'tables.py'}", "--config.data.cache_dir=/elsewhere"
     overrides = ["--config.batch_size=64", data]
     for task in sweep_tasks.tasks(path, sweep_spec.load(path), epath.Path(tmp_path), overrides):
@@ -58,15 +58,15 @@ def test_a_task_with_a_damaged_file_is_not_done(what, text, moved, tmp_path, cac
 
 
 def test_a_sweep_that_was_moved_is_still_done(moved, tmp_path, cache_dir, capfd):
-    net = tmp_path / "sweep" / "base-seed0" / "evaluation.json"
+    result = tmp_path / "sweep" / "base-seed0" / "evaluation.json"
     args = words(moved, tmp_path / "sweep", cache_dir)
-    net.unlink()
+    result.unlink()
     assert run([*args, "--index=0"]).status == 0  # tested again, from here
-    assert str(tmp_path) in net.read_text()
+    assert str(tmp_path) in result.read_text()
     assert listed(args, capfd) == ["done", "done", "to do", "done", "done", "done"]
 
 
-def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
+def test_a_task_is_to_do_again_if_its_training_is_made_longer(moved, tmp_path, cache_dir, capfd):
     args = words(moved, tmp_path / "sweep", cache_dir)
     assert listed(args, capfd) == ["done", "done", "to do", "done", "done", "done"]
     moved.write_text(moved.read_text().replace('"num_steps": 10', '"num_steps": 20'))
@@ -77,25 +77,25 @@ def test_a_later_end_is_not_done_before(moved, tmp_path, cache_dir, capfd):
     assert listed(args, capfd) == ["done", "holds another network", "to do", "to do", "to do", "to do"]
     base, tuned, _, ensemble = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
     assert base["top1"]["each"] == [100 * evaluation(tmp_path / "sweep", "base-seed0")["top1_error"]]
-    assert base["failed"] == {"base-seed1": "it has num_steps = 10, not 20"}
+    assert base["failed"] == {"base-seed1": "it was trained with num_steps = 10, not 20"}
     assert tuned["top1"] is None
     assert ensemble["top1"] is None
     assert "needs base-seed1, tuned-star-seed0, tuned-star-seed1: run those first" in refused(
         capfd, [*args, "--index=5"]
     )
     assert main([*args, "--index=1"]) == 1  # and trains nothing
-    started = "started from base-seed0 at step 10, which is at step 20 now"
-    assert f"tuned-star-seed0 holds a net that {started}: delete it" in capfd.readouterr().out
+    started = "started from base-seed0 at step 10, which is now at step 20"
+    assert f"tuned-star-seed0 holds a network that {started}: delete this directory" in capfd.readouterr().out
 
 
-def test_another_cache_directory_makes_no_other_sweep(swept, tmp_path, capfd):
-    """As in array jobs, which have a cache on each machine."""
+def test_another_cache_directory_is_the_same_sweep(swept, tmp_path, capfd):
+    """In an array job each machine may have its own cache."""
     main([*swept.args, f"--config.data.cache_dir={tmp_path}", "--index=0"])
-    assert "[--index=0 of 6] base, seed 0: done before" in capfd.readouterr().out
+    assert "[--index=0 of 6] base, seed 0: already done" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "difference"),
     [
         (
             '{"num_steps": 10, "optimizer.learning_rate": 0.01}',
@@ -105,17 +105,17 @@ def test_another_cache_directory_makes_no_other_sweep(swept, tmp_path, capfd):
         ('{"num_steps": 10, "batch_size": 8}', "batch_size = 16, not 8"),
     ],
 )
-def test_a_net_that_was_trained_otherwise_is_not_passed_off(
-    moved, tmp_path, cache_dir, capfd, settings, said
+def test_a_network_that_was_trained_with_other_settings_is_refused(
+    moved, tmp_path, cache_dir, capfd, settings, difference
 ):
     changed = SWEEP.replace('{"num_steps": 10}', settings).splitlines()
     write_sweep(moved, "\n".join(line for line in changed if "too fast" not in line))
     trained = restore(tmp_path / "sweep" / "base-seed0")
     assert main(words(moved, tmp_path / "sweep", cache_dir)) == 1
     out = capfd.readouterr().out
-    assert f"base-seed0 holds a net with {said}: delete it, or give the member another name" in out
-    nets = ", ".join(f"{name}-seed{seed}" for name in ("base", "tuned-star") for seed in (0, 1))
-    assert f"all of them: failed: needs {nets}, not trained" in out
+    assert f"base-seed0 holds a network with {difference}: delete this directory, or give" in out
+    needed = ", ".join(f"{name}-seed{seed}" for name in ("base", "tuned-star") for seed in (0, 1))
+    assert f"all of them: failed: these tasks must be done first: {needed}" in out
     base, tuned, ensemble = json.loads((tmp_path / "sweep" / "table.json").read_text())["rows"]
     assert base["top1"] is None
     assert list(base["failed"]) == ["base-seed0", "base-seed1"]
@@ -127,10 +127,10 @@ def test_a_net_that_was_trained_otherwise_is_not_passed_off(
     assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "done"
 
 
-def test_a_folder_that_is_named_another_way_is_the_same_data(
+def test_another_path_to_the_same_folder_is_the_same_data(
     five_classes, tmp_path, cache_dir, monkeypatch, capfd
 ):
-    """As in configs/tables.py: the name may be a link in the current directory."""
+    """The folders of configs/tables.py may be links in the current directory."""
     monkeypatch.chdir(tmp_path)
     Path("link").symlink_to("photographs")
     settings = {"num_steps": 2, "data.source": "folder:link", "net.towers": 2}
@@ -159,10 +159,10 @@ def test_a_folder_that_is_named_another_way_is_the_same_data(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--config.seed=3"], "--config.seed=3: the sweep sets it for each net"),
-        (["--config.seed", "3"], "--config.seed=3: the sweep sets it for each net"),
-        (["--config.init_from=x"], "the sweep sets it for each net"),
-        (["-config.seed=3"], "--config.seed=3: the sweep sets it for each net"),
+        (["--config.seed=3"], "--config.seed=3: the sweep sets seed for each network. Remove this flag"),
+        (["--config.seed", "3"], "--config.seed=3: the sweep sets seed for each network. Remove this flag"),
+        (["--config.init_from=x"], "the sweep sets init_from for each network. Remove this flag"),
+        (["-config.seed=3"], "--config.seed=3: the sweep sets seed for each network. Remove this flag"),
         (
             ["--config.optimizer.learning_rate=0.5"],
             "cannot override optimizer.learning_rate: the members set different values (0.0, 0.02, 10000",
@@ -179,7 +179,7 @@ def test_a_folder_that_is_named_another_way_is_the_same_data(
         (["--workdir="], "--workdir=DIR is missing"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(more, message, tmp_path, capfd):
+def test_user_errors_are_one_line_and_write_nothing(more, message, tmp_path, capfd):
     file = write_sweep(tmp_path / "mine.py", SWEEP)
     assert message in refused(capfd, words(file, tmp_path / "sweep", tmp_path, *more))
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["mine.py"]

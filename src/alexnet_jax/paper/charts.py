@@ -1,6 +1,6 @@
 """Draw curves as SVG for a page with a light and a dark theme.
 
-A figure is drawn in the colours of the light theme. In the page each colour is replaced by a CSS variable.
+A figure is drawn in the colours of the light theme. `themed` then replaces each colour by a CSS variable.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class Series:
     """A curve.
 
     Attributes:
-      name: name in the key; curves of the same name share an entry.
+      name: name in the legend; curves with the same name share an entry.
       x: positions on the horizontal axis.
       y: values.
       color: index in `COLORS`; larger numbers repeat the colours with dashes.
@@ -42,7 +42,7 @@ class Series:
 
     @property
     def style(self) -> tuple[int, bool]:
-        """(index of the colour, whether it is dashed)."""
+        """The index of the colour, and whether the line is dashed."""
         return self.color % len(COLORS), self.color >= len(COLORS)
 
 
@@ -53,7 +53,8 @@ class Chart:
     Attributes:
       title: title of the drawing.
       svg: the drawing, an ``svg`` element.
-      key: (name, index of the colour, whether it is dashed) for each curve; empty for a single one.
+      key: legend: (name, index of the colour, whether the line is dashed) for each curve; empty for a single
+        curve.
     """
 
     title: str
@@ -77,7 +78,7 @@ def curves(
       series: the curves; later ones are drawn over earlier ones.
       reductions: (epoch, new learning rate) of each reduction of the learning rate, to mark.
       percent: whether the values are fractions, to be shown in %.
-      log: whether the scale is logarithmic; otherwise it begins at 0.
+      log: whether the vertical scale is logarithmic; otherwise it begins at 0.
     """
     figure = Figure(figsize=_SIZE, layout="constrained")
     ax = figure.subplots()
@@ -124,7 +125,7 @@ def curves(
 
 
 def plain(ax: Axes) -> None:
-    """Style axes whose horizontal axis is epochs."""
+    """Style axes that show values over epochs."""
     ax.set_xlabel("epochs", fontsize=9, color=MUTED)
     ax.tick_params(labelsize=9, labelcolor=MUTED, color=GRID, which="both")
     ax.spines[["top", "right"]].set_visible(False)
@@ -137,8 +138,8 @@ def themed(figure: Figure, ident: str, title: str, description: str) -> str:
     """Return a figure as an ``svg`` element with the colours and fonts of the page.
 
     Args:
-      figure: a figure in colours of `THEME`.
-      ident: prefix of its ids in the page.
+      figure: figure in the colours of `THEME`.
+      ident: prefix of the ids of its elements.
       title: title for screen readers.
       description: description for screen readers.
     """
@@ -159,7 +160,7 @@ def themed(figure: Figure, ident: str, title: str, description: str) -> str:
 
 
 def svg_text(figure: Figure, ident: str) -> str:
-    """Return a figure as an SVG file with text as text; the same figure gives the same bytes."""
+    """Return a figure as SVG that keeps text as text. The same figure gives the same bytes."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": ident}):

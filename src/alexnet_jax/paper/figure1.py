@@ -1,6 +1,6 @@
 """Figure 1 of the paper, for a sweep: the number of epochs until each network has 25 % training error.
 
-As in the paper, each network has the learning rate that reaches this error first.
+As in the paper, only the learning rate with which a network reaches this error first counts.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ PAPER = "the paper: six times, on CIFAR-10 with four layers"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A network with one learning rate.
+    """The training of a network with one learning rate.
 
     Attributes:
       name: name of the sweep's member.
       rate: learning rate at the start.
-      errors: (epochs,), the training error in each whole epoch, as a fraction, averaged over the seeds.
-      reached: epoch at which the error first is 25 %, interpolated linearly; None if it is higher.
+      errors: (epochs,), training error in each whole epoch, a fraction, averaged over the seeds.
+      reached: epoch at which the error first falls to 25 %, interpolated linearly; None if it stays higher.
       ended: whether the training of all seeds is complete.
     """
 
@@ -47,8 +47,8 @@ class Net:
 
     Attributes:
       name: name of the curve.
-      runs: a run for each learning rate, in the sweep's order.
-      first: run that reaches 25 % first; None if none does.
+      runs: one run for each learning rate, in the order of the sweep.
+      first: run that reaches 25 % first; None if no run reaches it.
       ended: whether the training of all runs is complete.
     """
 
@@ -59,26 +59,26 @@ class Net:
 
     @property
     def words(self) -> str:
-        """The result in a line."""
+        """The result in one line."""
         count, epochs = len(self.runs), max(len(run.errors) for run in self.runs)
-        of = f"of {count}" if count > 1 else "the only one tried"
         if self.first is None:
             never = "never reaches" if self.ended else "has not reached"
             tried = f"{count} learning rate{'s' * (count > 1)}"
             return f"{self.name} {never} {_LEVEL} in {epochs} epochs ({tried})"
         rates = sorted(run.rate for run in self.runs)
-        edge = {rates[0]: ", the smallest tried", rates[-1]: ", the largest tried"} if count > 1 else {}
-        rate = f"learning rate {self.first.rate:g}{edge.get(self.first.rate, '')}"
-        return f"{self.name} reaches {_LEVEL} after {self.first.reached:.1f} epochs ({rate}, {of})"
+        which = {rates[0]: "the smallest", rates[-1]: "the largest"}.get(self.first.rate, "one")
+        tried = f"{which} of {count} tried" if count > 1 else "the only one tried"
+        rate = f"learning rate {self.first.rate:g}"
+        return f"{self.name} reaches {_LEVEL} after {self.first.reached:.1f} epochs ({rate}, {tried})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figure1:
-    """The networks of the figure.
+    """The data of figure 1.
 
     Attributes:
-      nets: networks in the sweep's order.
-      incomplete: names of the sweep's members whose training is not complete.
+      nets: networks in the order of the sweep.
+      incomplete: names of the members of the sweep whose training is not complete.
     """
 
     nets: tuple[Net, ...]
@@ -86,9 +86,9 @@ class Figure1:
 
     @property
     def ratio(self) -> tuple[float, str, str] | None:
-        """Ratio of the epochs of the slower to those of the faster network; the slower, the faster.
+        """(epochs of the slower network / epochs of the faster one, name of the slower, name of the faster).
 
-        None unless there are two networks that reach 25 %.
+        None unless there are exactly two networks and both reach 25 %.
         """
         if len(self.nets) != 2:
             return None
@@ -99,7 +99,11 @@ class Figure1:
         return times[slow] / times[fast], slow, fast
 
     def text(self) -> str:
-        """Return a line for each network and one for the ratio; then the runs above 25 % or incomplete."""
+        """Return the results as lines.
+
+        There is one for each network, one for the ratio, one for the runs that never reach 25 %, and one for
+        those that are not complete.
+        """
         lines = [net.words for net in self.nets]
         if self.ratio:
             times, slow, fast = self.ratio
@@ -109,24 +113,26 @@ class Figure1:
         ]
         if late:
             each = ", ".join(f"{run.name} ({len(run.errors)} epochs)" for run in late)
-            lines.append(f"runs that never reach it: {each}")
+            lines.append(f"runs that never reach {_LEVEL}: {each}")
         if self.incomplete:
             lines.append(f"not complete, so these results may change: {', '.join(self.incomplete)}")
         return "\n".join(lines)
 
 
 def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
-    """Return the figure's data for the training so far.
+    """Gather the data of the figure from the training so far.
 
     Args:
       workdir: directory of the sweep.
-      sweep: the sweep in it.
+      sweep: sweep in this directory.
 
     Raises:
-      UserError: the sweep is not one of figure 1, or no member has trained for an epoch.
+      UserError: the sweep does not reproduce figure 1, or no member has trained for an epoch.
     """
     if sweep.figure != 1:
-        raise UserError(f"{workdir} holds a sweep that is not of figure 1, as configs/figure1.py is")
+        raise UserError(
+            f"{workdir} holds a sweep that does not reproduce figure 1: use one of the recipe figure1"
+        )
     runs: dict[str, list[Run]] = {}
     incomplete: dict[str, str] = {}  # the curve of each member whose training is not complete
     for member in sweep.members:
@@ -142,12 +148,14 @@ def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
         if of_net:
             nets.append(Net(curve, tuple(of_net), first, curve not in incomplete.values()))
     if not nets:
-        raise UserError(f"figure 1 shows training errors, and no net in {workdir} has trained for an epoch")
+        raise UserError(
+            f"no network in {workdir} has trained for an epoch, which figure 1 needs: run the sweep"
+        )
     return Figure1(tuple(nets), tuple(incomplete))
 
 
 def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
-    """Return a member's run; None before each seed has trained for an epoch."""
+    """Return the run of a member; None if a seed has not trained for a whole epoch."""
     paths = [workdir / name for name in directories(member, sweep)]
     logs = [metrics.read(path) for path in paths]
     curves = [log.epoch_errors() for log in logs]
@@ -160,11 +168,11 @@ def _run(workdir: epath.Path, member: Member, sweep: Sweep) -> Run | None:
 
 
 def first_at(errors: np.ndarray, level: float) -> float | None:
-    """Return where a curve through (1, errors[0]), (2, errors[1]), ... first falls to a level; None if never.
+    """Return where a curve through (1, errors[0]), (2, errors[1]), ... first falls to a level, or None.
 
     Args:
       errors: (epochs,), errors as fractions.
-      level: the level, a fraction.
+      level: error to reach, a fraction.
     """
     below = np.flatnonzero(errors <= level)
     if not len(below):
@@ -177,7 +185,7 @@ def draw(facts: Figure1) -> Figure:
     """Draw the training errors: thick lines for the fastest learning rates, thin ones for the others.
 
     Args:
-      facts: the figure's data, from `gather`.
+      facts: data of the figure, from `gather`.
     """
     figure = Figure(figsize=(4.4, 3.1), layout="constrained")
     ax = figure.subplots()

@@ -15,11 +15,11 @@ _KERNEL = 0.5  # inches
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figure3:
-    """The figure's data for a page.
+    """The data of figure 3 for a page.
 
     Attributes:
-      mosaics: for each tower an image of its kernels, from `mosaic`.
-      shares: for each tower the share of colour: (of all its kernels, the smallest, the largest).
+      mosaics: images of the kernels, one for each tower, from `mosaic`.
+      shares: shares of colour for each tower: (of all kernels together, smallest of a kernel, largest).
     """
 
     mosaics: list[np.ndarray]
@@ -27,10 +27,10 @@ class Figure3:
 
 
 def gather(net: Restored) -> Figure3:
-    """Return the figure's data of a network.
+    """Gather the data of the figure for a network.
 
     Raises:
-      UserError: the network has no convolution of the image.
+      UserError: no convolution of the network reads the image.
     """
     kernels = first_kernels(net)
     shares = zip(*color_shares(kernels), strict=True)
@@ -44,16 +44,16 @@ def first_kernels(net: Restored) -> np.ndarray:
     """Return the kernels of the convolution that reads the image: (towers, height, width, 3, channels).
 
     Raises:
-      UserError: the network has no such convolution.
+      UserError: no convolution reads the image.
     """
     for shapes in net.model.shapes:
         if shapes.shared and isinstance(shapes.layer, Conv):
             return np.asarray(net.params[shapes.layer.name]["kernel"])
-    raise UserError("figure 3 shows the kernels of a convolution of the image, and this net has none")
+    raise UserError("figure 3 shows the kernels of a convolution of the image, and this network has none")
 
 
 def color_shares(kernel_TxHxWx3xM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of colour in the kernels: the part of their energy, sum(w^2), off the grey axis.
+    """Return the share of colour in kernels: the fraction of their energy, sum(w^2), that is not grey.
 
     It is 0 for a grey kernel, 1 for one without a grey part, 2/3 on average for random weights, and 0 if all
     weights are zero. A tower's share is weighted by energy, so kernels with small weights count little.
@@ -72,11 +72,11 @@ def color_shares(kernel_TxHxWx3xM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _off(grey: np.ndarray, energy: np.ndarray) -> np.ndarray:
     shares = 1 - np.divide(grey, energy, out=np.ones_like(energy), where=energy != 0)
-    return np.maximum(shares, 0)  # rounding
+    return np.maximum(shares, 0)  # rounding may make them negative
 
 
 def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
-    """Draw each tower's kernels, zero as mid-grey, with their share of colour.
+    """Draw the kernels of each tower, with their share of colour. Mid-grey is zero.
 
     Args:
       kernel_TxHxWx3xM: kernels from `first_kernels`.
@@ -104,7 +104,9 @@ def _grid(kernels: int) -> tuple[int, int]:
 
 
 def mosaic(kernel_HxWx3xM: np.ndarray) -> np.ndarray:
-    """Return an image of a tower's kernels: enlarged, in rows on white, each scaled by its largest weight.
+    """Return an image of the kernels of a tower, enlarged, in rows on white.
+
+    Each kernel is scaled by its largest absolute weight.
 
     Args:
       kernel_HxWx3xM: kernels of shape (height, width, 3, channels).

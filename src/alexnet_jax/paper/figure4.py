@@ -22,10 +22,10 @@ from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
 MOST_IN_A_PICTURE = 48  # predictions that `draw_predictions` can show legibly
-_SEARCHED = 50_000  # training images that are searched, if there are more
-_PREDICTED, _WITH_NEIGHBOURS = 8, 5  # test images, as in the paper
+_SEARCHED = 50_000  # training images to search at most
+_PREDICTED, _WITH_NEIGHBOURS = 8, 5  # numbers of test images, as in the paper
 _AT_ONCE = 128  # images in a batch
-_COLUMNS = 4  # of images with bars
+_COLUMNS = 4  # of images with bars, in a picture
 _BLUE, _PINK, _RED, _LIGHT = "#a9cce9", "#f4a3b4", "#b3263e", "#bbbbbb"
 
 
@@ -58,11 +58,11 @@ class Neighbours:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figure4:
-    """The figure's data.
+    """The data of figure 4.
 
     Attributes:
-      predictions: the left half: eight test images with their five most probable classes.
-      neighbours: the right half: the first five of these, with six training images each.
+      predictions: left half: the five most probable classes of eight test images.
+      neighbours: right half: the six training images nearest to each of the first five test images.
     """
 
     predictions: list[Prediction]
@@ -73,7 +73,7 @@ def gather(net: Restored, cache: Cache, views: int) -> Figure4:
     """Predict random test images, and find the training images nearest to the first of them.
 
     Args:
-      net: a network from `restore`.
+      net: network from `restore`.
       cache: images of the data set.
       views: number of crops of each image for the predictions, 1 or 10.
 
@@ -84,7 +84,9 @@ def gather(net: Restored, cache: Cache, views: int) -> Figure4:
     predictions = predict_examples(net, cache, split, rows, views)
     wanted = rows[:_WITH_NEIGHBOURS]
     searched = min(cache.info.splits["train"], _SEARCHED)
-    progress.note(f"searching {searched:,} images of train for those nearest to {len(wanted)} of {split}")
+    progress.note(
+        f"searching {searched:,} training images for the nearest to {len(wanted)} images of {split}"
+    )
     return Figure4(predictions, nearest(net, cache, split, wanted))
 
 
@@ -93,8 +95,8 @@ def choose(cache: Cache, count: int, seed: int = 0) -> tuple[str, np.ndarray]:
 
     Args:
       cache: images of the data set.
-      count: number of images; all, if there are fewer.
-      seed: random seed; a larger choice of the same seed begins with the smaller one.
+      count: number of images to choose; if there are fewer, all are chosen.
+      seed: random seed; with the same seed, a larger choice begins with the smaller one.
 
     Returns:
       The split, ``test`` or else ``validation``; and (images,), positions in the split.
@@ -124,22 +126,22 @@ def nearest(
     """Find the training images nearest to some images, by the centre crop of each.
 
     Args:
-      net: a network from `restore`.
+      net: network from `restore`.
       cache: images of the data set.
       split: split of the images whose neighbours are wanted.
       rows: (images,), positions in the split.
       near: number of neighbours of each image.
-      most: number of training images to search; a random sample if there are more.
+      most: largest number of training images to search; a random sample if there are more.
       seed: random seed of the sample.
     """
     training, wanted = cache.images["train"], cache.images[split]
-    searched = np.sort(permutation(len(training), seed)[:most])  # in the order in which they are read
+    searched = np.sort(permutation(len(training), seed)[:most])  # sorted, to read the files in order
     features_NxU = np.concatenate([features for _, features in _features(net, wanted, rows)])
     near_rows = np.empty((len(rows), 0), np.int64)
     distances = np.empty((len(rows), 0), np.float32)
     with progress.bar(total=len(searched), unit="image", description="neighbours") as bar:
         for some_rows, some_BxU in _features(net, training, searched):
-            # Computed from differences: squares and products would round small distances away.
+            # Computed from differences: with squares and products, rounding would hide small distances.
             more = np.stack([np.linalg.norm(some_BxU - features_U, axis=1) for features_U in features_NxU])
             distances = np.concatenate([distances, more], axis=1)
             near_rows = np.concatenate([near_rows, np.tile(some_rows, (len(rows), 1))], axis=1)
@@ -209,7 +211,7 @@ def _bars(ax: Axes, prediction: Prediction) -> None:
 def draw_neighbours(found: Neighbours, class_words: Sequence[str]) -> Figure:
     """Draw the right half: a row for each test image, with its class, and the nearest training images.
 
-    Each neighbour is labelled with its distance, and with its class if that is another one.
+    Each neighbour is labelled with its distance, and with its class if it differs from the test image's.
 
     Args:
       found: neighbours of at least one test image.

@@ -1,4 +1,4 @@
-"""The error rates that the paper publishes for its networks, in %, by the names of its tables."""
+"""The error rates that the paper publishes for its networks, in %, by the names in its tables."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ _RECIPES = {
 def of_config(config: ConfigDict) -> Published | None:
     """Return the published error rates of a config's network on its data; None if there are none.
 
-    A network that starts from another one's parameters has none. The other settings are not compared.
+    A network that starts from the parameters of another has none. Only the network and the data are compared.
 
     Args:
       config: config of a recipe or of a workdir.

@@ -1,6 +1,6 @@
-"""Tables 1 and 2 of the paper and the third result of section 6, beside the results of our sweeps.
+"""Tables 1 and 2 of the paper and the result on Fall 2009 of section 6, beside the results of our sweeps.
 
-The sweeps are those of ``configs/tables.py``, each in a directory of its own name.
+The sweeps are those of ``configs/tables.py``, each in a subdirectory that has its name.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ class PaperRow:
 
     Attributes:
       model: name of the model in the paper.
-      published: published errors, a text for each column.
-      ours: sweep and row of our result; None for other models.
+      published: published errors, one text for each column.
+      ours: (sweep, row) of our result; None for models that are not ours.
     """
 
     model: str
@@ -36,7 +36,7 @@ class PaperTable:
     Attributes:
       title: title, with the data set.
       columns: names of the published columns; the first two are top 1 and top 5.
-      rows: rows in the paper's order.
+      rows: rows in the order of the paper.
     """
 
     title: str
@@ -97,12 +97,12 @@ def text(root: epath.Path) -> str:
         if (root / name).exists()
         for row in table(root / name, directory.read(root / name)).rows
     }
-    nothing = [] if root.exists() else [f"There is no folder {root}: no sweep was run in it."]
+    nothing = [] if root.exists() else [f"There is no folder {root}: no sweep has been run in it."]
     return "\n\n".join([*nothing, *(_text(of, root, found) for of in TABLES)])
 
 
 def _text(of: PaperTable, root: epath.Path, found: dict[tuple[str, str], Row]) -> str:
-    head = ("", *of.columns, "ours, top-1 %", "ours, top-5 %", "of")
+    head = ("", *of.columns, "ours, top-1 %", "ours, top-5 %", "measured on")
     rows = [(row.model, *row.published, *_cells(row, found)) for row in of.rows]
     missing = sorted(
         {row.ours[0] for row in of.rows if row.ours and getattr(found.get(row.ours), "top1", None) is None}
@@ -120,5 +120,5 @@ def _cells(row: PaperRow, found: dict[tuple[str, str], Row]) -> tuple[str, str, 
     if ours is None or ours.top1 is None or ours.top5 is None or ours.on is None:
         return "not run", "not run", "failed" if ours and ours.failed else ""
     split, views, examples = ours.on
-    nets = f"{len(ours.top1.each)} of {ours.wanted} nets, " if ours.wanted > 1 else ""
-    return str(ours.top1), str(ours.top5), f"{nets}{examples:,} images of {split}, {views} views"
+    count = f"{len(ours.top1.each)} of {ours.wanted} networks, " if ours.wanted > 1 else ""
+    return str(ours.top1), str(ours.top5), f"{count}{examples:,} images of {split}, {views} views"

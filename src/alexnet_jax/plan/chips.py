@@ -22,8 +22,8 @@ class Chip:
     """Published figures of one device, as JAX counts devices.
 
     Attributes:
-      flops: peak FLOPs per second by ``config.dtype``, dense. Those of float32 are for JAX's default
-        precision: bfloat16 products on a TPU, TF32 on a GPU.
+      flops: peak FLOPs per second by ``config.dtype``, without sparsity. Those of float32 are for JAX's
+        default precision: bfloat16 products on a TPU, TF32 on a GPU.
       memory: size of the memory in bytes.
       bandwidth: bandwidth of the memory in bytes per second.
       link: bytes per second in one direction over one link between neighbours (all NVLinks of a GPU).
@@ -31,9 +31,9 @@ class Chip:
         a line of chips sends there and back.
       per_host: number of devices on each of several hosts.
       largest_host: largest number of devices on a single host.
-      between_hosts: bytes per second in one direction for each device between hosts; None if the links
-        connect hosts, too.
-      slices: shapes that exist; empty if any number of devices does.
+      between_hosts: bytes per second that each device can send to other hosts; None if the links also
+        connect hosts.
+      slices: shapes that exist; empty for GPUs, which have none.
       source: web page of the figures.
     """
 
@@ -89,7 +89,8 @@ CHIPS: dict[str, Chip] = {
     ),
 }
 
-# XLA's GpuTargetConfigProto, which its GPU compiler reads from a card. The figures are an H100 SXM5's.
+# A GpuTargetConfigProto of XLA. Its GPU compiler reads one from the card, if there is one. The figures are
+# those of an H100 SXM5.
 _H100_TARGET = """
 gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
@@ -106,7 +107,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 
 def chip_of(topology: str) -> Chip | None:
-    """Return the figures of a topology's devices; None for a CPU, which has no published peaks."""
+    """Return the published figures of the devices of a topology; None for CPUs, which have none."""
     return CHIPS.get(topology.partition(":")[0])
 
 
@@ -172,5 +173,5 @@ def _check(topology: str, kind: str, shape: str) -> None:
     wanted = math.prod(int(n) for n in re.findall(r"\d+", size)) if size else 0
     same.sort(key=lambda name: abs(math.prod(map(int, name.partition(":")[2].split("x"))) - wanted))
     offered = same[:3] or difflib.get_close_matches(topology, known, n=3, cutoff=0)
-    families = "" if same else f"; there are {', '.join([*CHIPS, 'cpu'])}"
-    raise UserError(f"--topology={topology} does not exist; near it are {', '.join(offered)}{families}")
+    families = "" if same else f"; the kinds are {', '.join([*CHIPS, 'cpu'])}"
+    raise UserError(f"--topology={topology} does not exist: the nearest are {', '.join(offered)}{families}")

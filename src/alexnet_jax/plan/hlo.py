@@ -86,17 +86,16 @@ def parse(text: str) -> Program:
 def collectives(
     program: Program, mesh_shape: dict[str, int], layers: Layers, local_params: Params
 ) -> list[Collective]:
-    """Return every exchange between devices; groups of one device exchange nothing.
+    """Return the collectives of a program, without those whose groups have one device.
 
     Args:
-      program: the program, from `parse`.
+      program: program from `parse`.
       mesh_shape: sizes of the mesh's axes by name, in the order of the mesh.
       layers: layers of the network.
       local_params: shapes of the parameters on one device.
 
     Raises:
-      UnknownCollective: a collective that belongs to no layer and is no metric, or that runs over no set of
-        axes.
+      UnknownCollective: a collective belongs to no layer and is no metric, or runs along no set of axes.
     """
     names = [layer.name for layer in layers]
     found = []
@@ -119,8 +118,8 @@ def collectives(
 def bytes_accessed(program: Program) -> int:
     """Return the bytes that the program reads and writes: operands and results of the entry's instructions.
 
-    This is the count of XLA's own cost analysis, for the platforms that lack it. It leaves out what a fusion
-    keeps in registers. An operand counts in full even if an instruction reads only a part of it.
+    XLA's own cost analysis counts in the same way; this function is for platforms without it. What a fusion
+    keeps in registers is not counted. An operand counts in full even if an instruction reads a part of it.
     """
     free = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "partition-id", "after-all")
     total = 0.0
@@ -274,7 +273,7 @@ def _gradient_sizes(instruction: Instruction, program: Program, local_params: Pa
 
 
 def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> frozenset[str]:
-    """Return the layers of these sizes; of several candidates one in the name stack, or else the first."""
+    """Return the layers with arrays of these sizes; of several, the one in the name stack, or the first."""
     left = {(name, kind): math.prod(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
     pieces = {(name, kind): _pieces(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
     found = set()
@@ -289,5 +288,8 @@ def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> fr
 
 
 def _pieces(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the sizes of an array and of one tower's part: compilers drop ones, transpose and flatten."""
+    """Return the sizes of an array and of the part of one tower.
+
+    Sizes are compared, not shapes: compilers drop axes of length 1, transpose and flatten.
+    """
     return math.prod(shape), math.prod(shape[1:])

@@ -30,9 +30,9 @@ from alexnet_jax.plan.chips import Chip
 from alexnet_jax.training.run import total_steps
 from alexnet_jax.training.step import lower_train_step
 
-# Bytes that a host's loader reads from a raw cache in memory: the rate of one thread, measured by
-# benchmarks/loader.py with two threads (docs/performance.md, machine D, the slower one), times the number of
-# threads on a host with eight or more cores.
+# The speed at which the loader of a host reads a raw cache in memory. A host with eight or more cores has
+# eight threads. Each reads 5.1 GB/s: benchmarks/loader.py with two threads on machine D, the slower one
+# (docs/performance.md).
 LOADER_BYTES_PER_SECOND = 8 * 5.1e9
 
 
@@ -41,19 +41,19 @@ class Plan:
     """One training step on one mesh.
 
     Attributes:
-      topology: the requested topology.
-      device_kind: the compiler's name of the devices.
+      topology: requested topology.
+      device_kind: name of the devices in the compiler.
       mesh: sizes of the axes by name.
       parallelism: ``config.parallelism``.
-      global_batch: images in a step.
-      argument_bytes: state and batch on each device, as the compiler counts.
-      temp_bytes: activations and other temporaries.
-      peak_bytes: the most memory in use at once.
-      capacity_bytes: published memory of a device.
-      flops: FLOPs of a device in a step, as the compiler counts; None if it does not count them.
+      global_batch: number of images in a step.
+      argument_bytes: size of the state and the batch on each device, counted by the compiler.
+      temp_bytes: size of activations and other temporaries.
+      peak_bytes: largest memory in use at once.
+      capacity_bytes: published size of the memory of a device.
+      flops: FLOPs of a device in a step, counted by the compiler; None if it does not count them.
       bytes_accessed: memory traffic of a device in a step; None if the compiler does not count it.
       collectives: collectives of the compiled program.
-      seconds: our estimate of the time that each resource would take alone: ``compute``, ``memory``,
+      seconds: our estimates of the time that each resource would take alone: ``compute``, ``memory``,
         ``network``, ``input``.
       steps: steps of the whole run; None if the size of the data set is unknown.
       fits: whether the memory is large enough; None if it is unknown.
@@ -135,14 +135,14 @@ class Plan:
 def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Plan:
     """Compile the step of a config for a mesh, and read what the compiler counted.
 
-    Raises:
-      RunError: a collective of the compiled program belongs to no layer.
-
     Args:
-      config: the recipe; its mesh is ignored.
+      config: config of a recipe; its mesh is ignored.
       topology: name of the topology.
       chip: published figures of its devices; None if there are none.
-      mesh: a mesh as from `mesh.mesh_for`, of devices that may be absent.
+      mesh: mesh as from `mesh.mesh_for`; its devices may be absent.
+
+    Raises:
+      RunError: a collective of the compiled program belongs to no layer.
     """
     model = build(config)
     sizes = {axis: mesh.shape[axis] for axis in (DATA, TOWER)}
@@ -184,7 +184,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
             "input": _input_seconds(config, chip, mesh.size),
         }
     peak = memory.peak_memory_in_bytes
-    if on_cpu:  # its compiler leaves the temporaries out of its peak
+    if on_cpu:  # the CPU compiler leaves temporaries out of its peak
         peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     return Plan(
         **common,
@@ -210,7 +210,7 @@ def compile_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Compi
 def compare(
     config: ConfigDict, topology: str, chip: Chip | None, devices: Sequence[jax.Device]
 ) -> list[Plan]:
-    """Plan every mesh that ``config.mesh`` allows, also with ``one_weird_trick`` if it can split the units.
+    """Plan every mesh that ``config.mesh`` allows, with each parallelism that can split the network over it.
 
     Raises:
       UserError: no mesh is possible.
@@ -243,7 +243,7 @@ def products(config: ConfigDict) -> float:
 
 
 def best_of(plans: list[Plan]) -> Plan | None:
-    """Return the fastest plan that fits; of equals, the one that sends least; None without an estimate."""
+    """Return the fastest plan that fits, or None; of equals, the one that communicates least."""
     possible = [p for p in plans if p.fits and p.step_seconds is not None]
     return min(
         possible, key=lambda p: (p.step_seconds, sum(c.sent(p.mesh) for c in p.collectives)), default=None

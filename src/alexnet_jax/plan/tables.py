@@ -8,7 +8,7 @@ _NO_PEAKS = "no estimate of time: this device has no published peaks"
 
 
 def table(plan: Plan) -> str:
-    """Return a plan as text. Counts of the compiler are marked ``compiler``, our estimates ``ours``."""
+    """Format a plan as text. Counts of the compiler are marked ``compiler``, our estimates ``ours``."""
     devices = plan.mesh[DATA] * plan.mesh[TOWER]
     lines = [
         f"{plan.topology}: {devices} {plan.device_kind}, {_mesh(plan)}, {plan.parallelism},"
@@ -16,7 +16,7 @@ def table(plan: Plan) -> str:
     ]
     if plan.fits is False:
         lines.append(
-            f"DOES NOT FIT: {size_in_words(plan.peak_bytes)} on each device, which has"
+            f"DOES NOT FIT: each device needs {size_in_words(plan.peak_bytes)}, and has"
             f" {size_in_words(plan.capacity_bytes or 0)}"
         )
     of = "" if plan.capacity_bytes is None else f" of {size_in_words(plan.capacity_bytes)}"
@@ -50,7 +50,7 @@ def table(plan: Plan) -> str:
 
 
 def comparison(plans: list[Plan]) -> str:
-    """Return plans side by side: those that do not fit first, then the fastest."""
+    """Format plans side by side: first those that do not fit, then the fastest."""
     counts = ("peak", "GFLOP", "traffic", "sent")
     times = ("compute", "memory", "network", "input")
     rows: list[tuple[str, ...]] = [("mesh", "parallelism", *counts, *times, "images/s", "bound by")]

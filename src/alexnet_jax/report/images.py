@@ -18,8 +18,8 @@ from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
 MOST_IN_A_MATRIX = 30  # classes
-_DARKEST = 45  # % of the colour in a cell: text stays legible on it
-_PAIRS = 20  # pairs of confused classes that are listed if a matrix would be too large
+_DARKEST = 45  # strongest colour of a cell in %, on which text stays legible
+_PAIRS = 20  # most pairs of confused classes in the list that replaces a large matrix
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Tested:
 
     @property
     def pairs(self) -> list[tuple[int, int, int]]:
-        """(right class, predicted class, count) of the most frequent confusions; empty beside a matrix."""
+        """(right class, predicted class, count) of the most frequent confusions; empty if a matrix exists."""
         return [] if self.matrix else self.mistakes.pairs(_PAIRS)
 
 
@@ -63,8 +63,8 @@ def cache_of(request: Request, net: Restored, config: ConfigDict) -> Cache:
     """Open the cache of a network's data, without preparing it.
 
     Args:
-      request: the request.
-      net: the network.
+      request: request for the report.
+      net: restored network.
       config: config of its workdir, with the overrides of the request.
 
     Raises:
@@ -75,11 +75,13 @@ def cache_of(request: Request, net: Restored, config: ConfigDict) -> Cache:
     if not path.exists():
         raise NoImages(
             f"{config.data.source} is not prepared on this machine ({path} does not exist): run alexnet-jax"
-            " prepare, or name another folder by --config.data.cache_dir=DIR"
+            " prepare, or choose another folder with --config.data.cache_dir=DIR"
         )
     cache = open_cache(config.data, lambda line: None)
     if cache.info.class_names != net.data.class_names or cache.info.image_size != net.data.image_size:
-        raise UserError(f"{request.workdir} was trained on other data than {config.data.source} is here")
+        raise UserError(
+            f"{request.workdir} was trained on other data: {config.data.source} has other classes or sizes"
+        )
     return cache
 
 
@@ -87,8 +89,8 @@ def test(request: Request, net: Restored, cache: Cache) -> Tested:
     """Test a network on a split, and gather figure 4.
 
     Args:
-      request: the request, with the split and the number of views.
-      net: the network.
+      request: request with the split and the number of views.
+      net: restored network.
       cache: images of its data.
 
     Raises:

@@ -43,7 +43,7 @@ def find(net: Restored, cache: Cache, split: str, views: int, most: int = 12) ->
     """Classify every image of a split once.
 
     Args:
-      net: a network from `restore`, in a single process.
+      net: network from `restore`, in a single process.
       cache: images of the data set.
       split: ``train``, ``validation`` or ``test``.
       views: number of crops of each image, 1 or 10.
@@ -59,7 +59,7 @@ def find(net: Restored, cache: Cache, split: str, views: int, most: int = 12) ->
 
 
 class _Recorder:
-    """A network for `error_rates` that records the mistakes in each batch. The batches must come in order."""
+    """A network for `error_rates` that records the mistakes of each batch. Batches must be in order."""
 
     def __init__(self, net: Restored, labels: np.ndarray, views: int, most: int) -> None:
         self._net, self._labels, self._views, self._seen = net, labels, views, 0
@@ -69,10 +69,10 @@ class _Recorder:
 
     def __call__(self, images_BxHxWx3: jax.Array) -> jax.Array:
         log_probs = self._net.log_probabilities(images_BxHxWx3, views=self._views)
-        right_B = self._labels[self._seen :][: len(images_BxHxWx3)]  # the last batch is filled up
+        right_B = self._labels[self._seen :][: len(images_BxHxWx3)]  # the last batch is padded
         ours_BxC = np.asarray(log_probs)[: len(right_B)]
         guess_B = ours_BxC.argmax(axis=1)
-        known = guess_B < len(self.confusion)  # a net may have more outputs than its data
+        known = guess_B < len(self.confusion)  # a network may have more outputs than classes
         np.add.at(self.confusion, (right_B[known], guess_B[known]), 1)
         wrong = np.flatnonzero(guess_B != right_B)
         self.hardest.add(self._seen + wrong, ours_BxC[wrong, right_B[wrong]])

@@ -1,4 +1,4 @@
-"""Write a report: a training or a sweep as one self-contained HTML page, or a figure as a picture."""
+"""Write a report: the page of a training or a sweep, as self-contained HTML, or a figure as a picture."""
 
 import base64
 import io
@@ -25,14 +25,14 @@ from alexnet_jax.sweep import directory
 from alexnet_jax.training.restored import restore
 
 _SMALL = 64  # pixels: images up to this size are kept unchanged
-_SHOWN = 192  # pixels: the longer side of larger ones in the page
+_SHOWN = 192  # pixels: longer side of other images in the page
 
 
 def page(request: Request, save: str, warn: Callable[[str], None]) -> str:
     """Write the page of a training or of a sweep.
 
     Args:
-      request: what to report.
+      request: directory to report on, with options.
       save: name of the file.
       warn: function that takes a line about each problem, such as missing images.
 
@@ -45,7 +45,7 @@ def page(request: Request, save: str, warn: Callable[[str], None]) -> str:
     path = absolute(request.workdir)
     if directory.is_sweep(path):
         if request.overrides:
-            raise UserError(f"the report of a sweep takes no --config ({request.overrides[0]})")
+            raise UserError(f"the report of a sweep takes no --config flags: remove {request.overrides[0]}")
         progress.note(f"reading the logs of the sweep {request.workdir}")
         html = render("sweep.html.jinja", report_sweep.gather(request.workdir, path, absolute(save).parent))
     else:
@@ -59,11 +59,11 @@ def figure(number: int, request: Request, save: str) -> list[str]:
 
     Args:
       number: number of the figure.
-      request: workdir of the figure; for figure 4 also the step, the views and where the data is.
+      request: directory of the figure; for figure 4 also the step, the views and the location of the data.
       save: name of the file.
 
     Returns:
-      Lines for the user: the results of figure 1, or the number of images of figure 4; names of the files.
+      Lines to print: the results of figure 1 or the number of searched images of figure 4, then the files.
 
     Raises:
       UserError: a file can't be written, or the workdir lacks what the figure shows.

@@ -12,14 +12,14 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to report.
+    """A request for a report.
 
     Attributes:
-      workdir: directory of a training or a sweep, as it was typed.
+      workdir: directory of a training or a sweep, as typed on the command line.
       step: checkpoint: ``last``, ``best`` or a number of updates.
       split: split to test on; None for test, or validation if the data has no test split.
       views: number of crops of each image, 1 or 10.
-      overrides: ``--config.data.KEY=VALUE``, which name where the data is.
+      overrides: flags ``--config.data.KEY=VALUE`` that locate the data.
     """
 
     workdir: str
@@ -41,7 +41,7 @@ def check(workdir: str, figure: int | None, save: str | None) -> None:
       UserError: the directory holds nothing to report, or the figure or the name of the file is wrong.
     """
     if figure == 2:
-        raise UserError("figure 2 is the architecture, no picture: alexnet-jax train --dry_run prints it")
+        raise UserError("figure 2, the architecture, is not drawn: print it with alexnet-jax train --dry_run")
     if figure not in (None, 1, 3, 4):
         raise UserError(f"--figure is {figure}, but must be 1, 3 or 4")
     if figure is None:
@@ -58,7 +58,9 @@ def check(workdir: str, figure: int | None, save: str | None) -> None:
         directory.read(path)
     elif directory.is_sweep(path):
         if figure is not None:
-            raise UserError(f"{workdir} holds a sweep: figure {figure} takes the workdir of one of its nets")
+            raise UserError(
+                f"{workdir} holds a sweep, but figure {figure} needs the workdir of one of its networks"
+            )
     elif not is_workdir(path):
         raise UserError(
             f"{workdir} holds neither a training nor a sweep: it has no config.json and no sweep.json"

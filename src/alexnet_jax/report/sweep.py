@@ -1,4 +1,4 @@
-"""Gather the facts of a sweep's page: the table with a bar for each change, the curves, the networks."""
+"""Gather the facts for the page of a sweep: the table with a bar for each change, curves and networks."""
 
 import dataclasses
 import shlex
@@ -64,17 +64,17 @@ class Facts:
 
     Attributes:
       name: name of its directory.
-      workdir: its directory, as it was typed.
+      workdir: path of its directory, as typed on the command line.
       command: command that started it.
-      sweep: the sweep.
-      table: its results.
-      rows: cells of the table, the head first.
+      sweep: sweep of the page.
+      table: results.
+      rows: cells of the table, the header first.
       bars: a bar for each row of the table; None for a row without a change.
       curves: errors over epochs; None before the first evaluation.
-      runs: its networks.
+      runs: networks of the sweep.
       best: row with the lowest top-1 error; None before the first result.
-      figure1: data of figure 1; None if the sweep is not of figure 1.
-      figure1_svg: drawing of figure 1; None with it.
+      figure1: data of figure 1; None if the sweep does not reproduce it, or has not trained for an epoch.
+      figure1_svg: drawing of figure 1; None if ``figure1`` is.
     """
 
     name: str
@@ -108,9 +108,9 @@ def gather(workdir: str, path: epath.Path, beside: epath.Path) -> Facts:
     """Gather the results so far.
 
     Args:
-      workdir: directory of the sweep, as it was typed.
-      path: the same as an absolute path.
-      beside: folder of the page, for relative links.
+      workdir: directory of the sweep, as typed on the command line.
+      path: absolute path of the same directory.
+      beside: folder that will hold the page, for relative links.
 
     Raises:
       UserError: the directory holds no sweep.

@@ -1,4 +1,4 @@
-"""Gather the facts of a training's page, from its log, its settings, its checkpoint and its data."""
+"""Gather the facts for the page of a training, from its log, settings, checkpoint and data."""
 
 import contextlib
 import dataclasses
@@ -37,10 +37,10 @@ class Facts:
     """The facts that the page of a training shows.
 
     Attributes:
-      request: the request.
+      request: request for the report.
       name: name of the workdir.
       data: description of the training data.
-      net: the number of layers, towers and parameters in words.
+      net: description of the network: numbers of layers, towers and parameters.
       epoch: number of epochs so far.
       epochs: number of epochs of the whole training; None if it is unknown.
       steps: number of updates so far and of the whole training; None for the second if it is unknown.
@@ -48,12 +48,12 @@ class Facts:
       last: last evaluation during training; None before the first.
       published: published error rates of the same network on the same data; None if there are none.
       step: step of the checkpoint; None if there is none.
-      problems: a line for each missing or unexpected thing.
+      problems: lines, one for each missing or unexpected thing.
       changed: (key, value, default) of the settings that differ from the defaults, without the layers.
       settings: (key, value) of all settings.
       charts: curves over epochs.
-      layers: cells of a table of the layers, the head first.
-      figure3: data of figure 3; None without a checkpoint, or without a convolution of the image.
+      layers: cells of a table of the layers, the header first.
+      figure3: data of figure 3; None without a checkpoint, or if no convolution reads the image.
       tested: results on images; None without a checkpoint, or without the images.
     """
 
@@ -114,7 +114,7 @@ def read(request: Request) -> tuple[ConfigDict, DataInfo]:
     """Return the config of a workdir, with the overrides of the request, and the description of its data.
 
     Raises:
-      UserError: the directory is no workdir, or an override is not of the data.
+      UserError: the directory is not a workdir, or an override is not of the data.
     """
     config, info = read_workdir(request.workdir)
     return of_elsewhere("report", config, list(request.overrides)), info
@@ -124,11 +124,11 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     """Read the log, restore the checkpoint and test it, as far as these exist.
 
     Args:
-      request: what to report.
+      request: workdir to report on, with options.
       warn: function that takes a line about each problem, such as missing images.
 
     Raises:
-      UserError: no workdir, no such checkpoint or split, a damaged cache, other data.
+      UserError: the workdir, the checkpoint or the split does not exist, or the data is damaged or differs.
     """
     path = absolute(request.workdir)
     config, info = read(request)
@@ -139,7 +139,7 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
             f"metrics.jsonl is damaged in line {log.cut}: this line and those after it are ignored"
         )
     if not log.train:
-        problems.append("metrics.jsonl has no line of training yet: there are no curves")
+        problems.append("metrics.jsonl has no training lines yet, so there are no curves")
     net, tested, kernels = None, None, None
     if not saved_steps(path):
         problems.append(
@@ -154,7 +154,9 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
         try:
             cache = report_images.cache_of(request, net, config)
             if cache.info.fingerprint != info.fingerprint:
-                problems.append("the images are not those it was trained on: their splits may overlap")
+                problems.append(
+                    "the network was trained on other images: this split may contain some of them"
+                )
             tested = report_images.test(request, net, cache)
         except (report_images.NoImages, NoTestSplit) as error:
             problems.append(f"{error}; without images there is no test, no figure 4 and no mistakes")

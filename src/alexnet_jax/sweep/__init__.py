@@ -1,4 +1,4 @@
-"""What a recipe's ``sweep()`` is made of."""
+"""The types and the helper with which a recipe writes its ``sweep()``."""
 
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep, one_of
 

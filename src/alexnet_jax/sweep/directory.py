@@ -1,13 +1,13 @@
-"""The files of a sweep's directory: their names, what is in them, and what reads them. Without JAX.
+"""The files in the directory of a sweep, and functions that read and write them. Nothing here imports JAX.
 
 DIRECTORY/
-    sweep.json                the sweep; its table is made from the directory alone
+    sweep.json                the flags of the sweep, its members and its ensembles
     table.md, table.json      the results, as `table.write` writes them
-    MEMBER-seedN/             the workdir of a training
+    MEMBER-seedN/             the workdir of a training, with the three files below
     ENSEMBLE/
-        evaluation.json       the result; a task that has it was tested
-        failed.txt            the reason why a task has no valid result
-        stderr.log            standard error of its last command
+        evaluation.json       the result of the test; absent before it
+        failed.txt            the reason why the task has no valid result; absent if it has not failed
+        stderr.log            standard error of the last command
 """
 
 import contextlib
@@ -35,23 +35,23 @@ def is_sweep(path: epath.Path) -> bool:
 
 
 def write(directory: epath.Path, path: str, sweep: Sweep, overrides: Sequence[str]) -> None:
-    """Write ``sweep.json``: the identity of a sweep, its flags and its members.
+    """Write ``sweep.json``: what identifies a sweep, its flags, its members and its ensembles.
 
     Args:
       directory: directory of the sweep; it must exist.
-      path: recipe of the sweep, as it was typed.
+      path: recipe of the sweep, as typed on the command line.
       sweep: sweep of the recipe.
-      overrides: ``--config.KEY=VALUE`` for all members.
+      overrides: flags ``--config.KEY=VALUE`` for all members.
     """
     typed = {"typed": [f"--config={path}", *overrides], "sweep": dataclasses.asdict(sweep)}
     files.write(directory / SWEEP, (json.dumps(_identity(path, overrides) | typed, indent=1) + "\n").encode())
 
 
 def read(directory: epath.Path) -> Sweep:
-    """Return the sweep of a directory.
+    """Read the sweep of a directory.
 
     Raises:
-      UserError: there is none, or its ``sweep.json`` can't be read.
+      UserError: the directory holds no sweep, or its ``sweep.json`` can't be read.
     """
     with _readable(directory):
         fields = json.loads((directory / SWEEP).read_text(), object_hook=_with_tuples)["sweep"]
@@ -66,7 +66,7 @@ def typed_flags(directory: epath.Path) -> list[str]:
     """Return the ``--config`` flags that a sweep was started with.
 
     Raises:
-      UserError: there is no sweep, or its ``sweep.json`` can't be read.
+      UserError: the directory holds no sweep, or its ``sweep.json`` can't be read.
     """
     with _readable(directory):
         return list(json.loads((directory / SWEEP).read_text())["typed"])
@@ -77,8 +77,8 @@ def refuse_another(path: str, overrides: Sequence[str], directory: epath.Path) -
 
     Args:
       path: recipe of the sweep.
-      overrides: ``--config.KEY=VALUE`` for all members.
-      directory: directory for the sweep; it may be absent.
+      overrides: flags ``--config.KEY=VALUE`` for all members.
+      directory: directory for the sweep; it need not exist.
 
     Raises:
       UserError: the directory holds a training, another sweep, or a ``sweep.json`` that can't be read.
@@ -93,11 +93,11 @@ def refuse_another(path: str, overrides: Sequence[str], directory: epath.Path) -
         found = {key: record[key] for key in wanted}
     if found != wanted:
         before, now = (" ".join([each["config"], *each["overrides"]]) for each in (found, wanted))
-        raise UserError(f"{directory} holds another sweep, {before}, not {now}: take another --workdir")
+        raise UserError(f"{directory} holds the sweep {before}, not {now}: take another --workdir")
 
 
 def evaluation(directory: epath.Path) -> dict[str, Any] | None:
-    """Return the JSON object that ``alexnet-jax evaluate`` wrote for a task; None before it was tested."""
+    """Return the JSON object that ``alexnet-jax evaluate`` wrote for a task; None if absent or damaged."""
     try:
         found = json.loads((directory / EVALUATION).read_text())
         return found if found.keys() >= _KEYS else None
@@ -112,12 +112,12 @@ def failure(directory: epath.Path) -> str | None:
 
 
 def valid_evaluation(directory: epath.Path) -> dict[str, Any] | None:
-    """Return the `evaluation` of a task; None if it failed, or if its result is of other settings."""
+    """Return the `evaluation` of a task; None if the task failed or its result is out of date."""
     return None if failure(directory) is not None else evaluation(directory)
 
 
 def note_failure(directory: epath.Path, reason: str | None) -> None:
-    """Write the reason why a task has no valid result; None deletes the note."""
+    """Write the reason why a task has no valid result, or delete it if ``reason`` is None."""
     if reason is None:
         (directory / FAILED).unlink(missing_ok=True)
     else:
@@ -125,7 +125,7 @@ def note_failure(directory: epath.Path, reason: str | None) -> None:
 
 
 def _identity(path: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what distinguishes a sweep: name of its file, variants and settings, but no directories."""
+    """Return what identifies a sweep: the name of its file, its variants and its settings, but no paths."""
     file, variants = find(path)
     free = {f"--config.{key}" for key in NEUTRAL}
     settings = sorted(word for word in overrides if word.partition("=")[0] not in free)
@@ -138,10 +138,10 @@ def _readable(directory: epath.Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(
-            f"{directory} holds no sweep: it has no {SWEEP}; alexnet-jax sweep makes one"
+            f"{directory} holds no sweep (no {SWEEP}): create one with alexnet-jax sweep"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{directory} holds a {SWEEP} that can't be read ({error}): delete it") from error
+        raise UserError(f"{directory / SWEEP} can't be read ({error}): delete this file") from error
 
 
 def _with_tuples(found: dict[str, Any]) -> dict[str, Any]:

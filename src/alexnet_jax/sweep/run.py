@@ -1,4 +1,7 @@
-"""Run a sweep's tasks: each training and each test is a command of its own, so that it can fail alone."""
+"""Run the tasks of a sweep.
+
+Each training and each test is a separate process, so that a failure does not stop the others.
+"""
 
 import contextlib
 import shlex
@@ -23,13 +26,13 @@ from alexnet_jax.sweep.tasks import Task, difference, is_done, obstacle
 
 
 def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> None:
-    """Create the directory of a sweep, or check that it is this sweep's.
+    """Create the directory of a sweep, or check that it holds this sweep.
 
     Raises:
-      UserError: the directory is another sweep's or a training's, or can't be written.
+      UserError: the directory holds another sweep or a training, or can't be written.
     """
     try:
-        refuse_another(path, overrides, workdir)  # before anything is written in another's directory
+        refuse_another(path, overrides, workdir)  # before anything is written to the directory
         workdir.mkdir(parents=True, exist_ok=True)
         with _alone(workdir):
             refuse_another(path, overrides, workdir)  # another sweep may have created it meanwhile
@@ -41,36 +44,36 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
 def run(
     tasks: Sequence[Task], index: int | None, sweep: Sweep, workdir: epath.Path, say: Callable[[str], None]
 ) -> Table:
-    """Run the tasks that are not done. If a task fails, note why and run the others.
+    """Run the tasks that are not done. If a task fails, record the reason and run the others.
 
     Args:
       tasks: all tasks of the sweep, from `tasks.tasks`.
       index: index of the only task to run; None for all, in order.
       sweep: sweep of the tasks.
       workdir: directory of the sweep.
-      say: function that takes a line for the user.
+      say: function that prints a line for the user.
 
     Returns:
-      The table of all results so far, which is also written.
+      The table of all results so far. It is also written to the directory.
 
     Raises:
-      UserError: the task of this index needs others that are not done.
-      Interrupted: SIGTERM or Ctrl-C came; the training has saved.
+      UserError: the task with this index needs tasks that are not done.
+      Interrupted: SIGTERM or Ctrl-C was received; a training that was running has saved.
     """
     numbers = range(len(tasks)) if index is None else [index]
     problems: dict[epath.Path, str] = {}
     count = Tasks(len(numbers))
     for number in numbers:
         task, where = tasks[number], f"[--index={number} of {len(tasks)}] {tasks[number].name}"
-        missing = [net.directory.name for net in task.needs if not is_done(net)]
+        missing = [needed.directory.name for needed in task.needs if not is_done(needed)]
         if is_done(task):
-            say(f"{where}: done before")
+            say(f"{where}: already done")
             count.skip()
             continue
         if missing and index is not None:
-            raise UserError(f"--index={index}, {task.name}, needs {', '.join(missing)}: run those first")
+            raise UserError(f"--index={index} ({task.name}) needs {', '.join(missing)}: run those first")
         task.directory.mkdir(parents=True, exist_ok=True)
-        needs = f"needs {', '.join(missing)}, not trained" if missing else None
+        needs = f"these tasks must be done first: {', '.join(missing)}" if missing else None
         problem = needs or obstacle(task) or _do(task, where, say)
         if problem is not None:
             problems[task.directory] = problem
@@ -79,7 +82,7 @@ def run(
             say(f"{where}: failed: {problem}")
         count.done()
     with _alone(workdir):
-        for task in tasks:  # the table leaves out results of other settings
+        for task in tasks:  # the table leaves out results that are out of date
             if evaluation(task.directory) is not None and task.directory not in problems:
                 note_failure(task.directory, difference(task))
         found = sweep_table.table(workdir, sweep)
@@ -88,10 +91,10 @@ def run(
 
 
 def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
-    """Train and test, once even if two sweeps run this task; return why that failed, or None."""
+    """Train and test, only once even if two sweeps run this task. Return why it failed, or None."""
     result = task.directory / EVALUATION
-    with _alone(task.directory, busy=lambda: say(f"{where}: waiting for another sweep that runs it")):
-        # A training continues if its sweep was killed.
+    with _alone(task.directory, busy=lambda: say(f"{where}: waiting for another sweep that is running it")):
+        # A training keeps running if its sweep is killed.
         with _alone(task.directory, "lock", lambda: say(f"{where}: waiting for a training that is running")):
             pass
         if is_done(task):
@@ -105,7 +108,7 @@ def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
                 status, message = _command(verb, arguments, task.directory)
                 if status:
                     if verb == "train" and status == UserError.status and before is not None:
-                        files.write(result, before)  # it was refused: the net is unchanged
+                        files.write(result, before)  # the training was refused, so the network is unchanged
                     return message
     return None
 
@@ -116,13 +119,13 @@ def command_line(verb: str, arguments: Sequence[str]) -> str:
 
 
 def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tuple[int, str]:
-    """Run a verb in a process of its own.
+    """Run a verb in a separate process.
 
-    Its standard error is written to ``stderr.log`` in the directory. The process can still write there, and
-    save, after this one was killed.
+    Its standard error goes to ``stderr.log`` in the directory. If this process is killed, the other one can
+    still write there, and save.
 
     Returns:
-      Its exit status, and its error message.
+      The exit status and the error message.
 
     Raises:
       Interrupted: this process received a signal to stop, and the other one has stopped.
@@ -131,7 +134,7 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
     log = directory / STDERR
     with (
         log.open("w") as stderr,
-        # In a process group of its own, so that a terminal's Ctrl-C reaches it once, from here.
+        # In a separate process group, so that Ctrl-C reaches it once, through `pass_on`.
         subprocess.Popen(
             [sys.executable, "-m", "alexnet_jax", verb, *arguments], stderr=stderr, process_group=0
         ) as process,
@@ -139,22 +142,22 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
 
         def pass_on(signum: int, frame: FrameType | None) -> None:
             received.append(signum)
-            # A scheduler sends SIGTERM to every process: a second one would end the training unsaved.
+            # A scheduler sends SIGTERM to every process. A second one would end the training before it saves.
             process.send_signal(signal.SIGINT)
 
         with _handling(pass_on):
             status = process.wait()
     message = _error_message(log)
     if received:
-        stopped = f"{verb} has stopped with status {status}" + (f" ({message})" if message else "")
+        stopped = f"{verb} stopped with status {status}" + (f" ({message})" if message else "")
         raise Interrupted(received[0], f"{stopped}; finished tasks are kept")
     if status < 0:
-        message = f"{verb} was ended by {signal.Signals(-status).name}"
-    return status, message or f"{verb} ended with status {status}, see {log}"
+        message = f"{verb} was killed by {signal.Signals(-status).name}"
+    return status, message or f"{verb} ended with status {status}: see {log}"
 
 
 def _error_message(log: epath.Path) -> str:
-    """Return the last error message of a command, without what to do next; empty if there is none."""
+    """Return the last error message of a command, without its advice to resume; empty if there is none."""
     lines = log.read_bytes().decode(errors="replace").splitlines()
     found = [line for line in lines if line.startswith(PREFIX) and not line.startswith(NOTE)]
     return found[-1].removeprefix(PREFIX).partition(RESUME)[0] if found else ""
@@ -173,5 +176,5 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
 def _alone(
     directory: epath.Path, lock: str = "sweep.lock", busy: Callable[[], None] = lambda: None
 ) -> contextlib.AbstractContextManager[None]:
-    """Hold a lock of a directory, so that one process at a time uses it."""
+    """Hold a lock in a directory, so that only one process at a time uses it."""
     return locked(directory / lock, busy)

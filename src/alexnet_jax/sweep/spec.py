@@ -1,7 +1,7 @@
-"""The types of a sweep: variants of a recipe, each with several seeds, beside a baseline; and ensembles.
+"""The types of a sweep: members with several seeds each, a baseline to compare them with, and ensembles.
 
-A recipe may have a function ``sweep(variants: str = "") -> Sweep`` beside its ``get_config``. `tasks` makes
-commands of it, `run` runs them, `table` compares the results. Nothing here imports JAX.
+A recipe may have a function ``sweep(variants: str = "") -> Sweep`` beside its ``get_config``. `tasks` turns
+it into commands, `run` runs them, and `table` compares the results. Nothing here imports JAX.
 """
 
 import dataclasses
@@ -18,10 +18,11 @@ class Published:
     """Published error rates for a row of the table.
 
     Attributes:
-      on: data set that they were measured on.
-      top1: top-1 error in %; if ``worse``, percentage points above the baseline's; None if unknown.
-      top5: the same for the top-5 error.
-      worse: whether the two are changes against the baseline.
+      on: data set on which they were measured.
+      top1: top-1 error in %, or if ``worse`` its increase over the baseline in percentage points; None if
+        unknown.
+      top5: top-5 error, likewise.
+      worse: whether ``top1`` and ``top5`` are increases over the baseline.
     """
 
     on: str
@@ -32,17 +33,18 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A network that is trained.
+    """A network to train, once for each seed.
 
     Attributes:
       name: name in the table.
-      config: recipe: ``FILE.py[:VARIANT,...]``, relative to the folder of the sweep's own file, or the name
-        of one that the package ships.
+      config: recipe: ``FILE.py[:VARIANT,...]``, relative to the folder of the sweep's file, or the name of a
+        recipe that the package ships.
       settings: settings of the config by key: ``{"optimizer.learning_rate": 0.01}``.
-      init_from: member whose parameters it starts from, of the same seed; None to initialise them.
-      seeds: its own seeds; None for those of the sweep.
+      init_from: member whose trained parameters, of the same seed, are the initial ones; None for random
+        initial parameters.
+      seeds: random seeds; None for those of the sweep.
       published: published error rates to compare it with.
-      curve: curve of the figure that it belongs to; members of a curve differ in the learning rate.
+      curve: name of its curve in the figure; the members of a curve differ in the learning rate.
     """
 
     name: str
@@ -71,15 +73,15 @@ class Ensemble:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """What is trained and compared.
+    """Networks to train and to compare.
 
     Attributes:
-      members: members in the order in which they are trained, one seed after the other.
+      members: members in the order of training: all with the first seed, then all with the next one.
       baseline: member that the others are compared with; None for no comparison.
-      seeds: seeds of each member that has none of its own.
+      seeds: random seeds of each member that does not set its own.
       views: number of crops of each test image, 1 or 10.
       ensembles: ensembles of the members.
-      figure: figure of the paper that it reproduces; only 1 is a sweep.
+      figure: number of the figure of the paper that the sweep reproduces, 1; None for no figure.
     """
 
     members: tuple[Member, ...]
@@ -102,20 +104,24 @@ def directories(row: Member | Ensemble, sweep: Sweep) -> list[str]:
 
 
 def directory_of(member: str, seed: int) -> str:
-    """Return the name of a network's directory."""
+    """Return the name of the directory of a network."""
     return f"{slug(member)}-seed{seed}"
 
 
 def slug(name: str) -> str:
-    """Return a name as the name of a directory; an asterisk becomes the word ``star``."""
+    """Turn a name into the name of a directory; an asterisk becomes the word ``star``."""
     return re.sub(r"[^\w.+-]+", "-", name.replace("*", " star")).strip("-")
 
 
 def one_of(name: str, known: Mapping[str, Callable[[], Sweep]]) -> Sweep:
-    """Return the sweep of this name, for a file with several; the first one if there is no name.
+    """Make the sweep with a given name, for a recipe that has several.
+
+    Args:
+      name: name of the sweep; the empty string for the first one.
+      known: functions that make the sweeps, by name.
 
     Raises:
-      UnknownVariant: there is no sweep of this name.
+      UnknownVariant: there is no sweep with this name.
     """
     if name and name not in known:
         raise UnknownVariant("sweep", name, known)
@@ -123,24 +129,28 @@ def one_of(name: str, known: Mapping[str, Callable[[], Sweep]]) -> Sweep:
 
 
 def load(path: str) -> Sweep:
-    """Return the checked sweep of a recipe, ``FILE.py[:VARIANT,...]`` or ``NAME[:VARIANT,...]``.
+    """Load and check the sweep of a recipe, ``FILE.py[:VARIANT,...]`` or ``NAME[:VARIANT,...]``.
 
     Raises:
-      UserError: no such recipe, or one that has no valid sweep.
+      UserError: the recipe does not exist, or has no valid sweep.
     """
     sweep = call(path, "sweep", Sweep)
     for member in sweep.members:
         if own := {"seed", "init_from"} & {*member.settings}:
-            raise UserError(f"{path}: {member.name}: {min(own)} is no setting of a member, but a field of it")
+            raise UserError(
+                f"{path}: {member.name}: {min(own)} can't be in settings: use the fields seeds and init_from"
+            )
     names = [member.name for member in sweep.members]
     slugs = [slug(name) for name in (*names, *(ensemble.name for ensemble in sweep.ensembles))]
     slugs += [name for member in sweep.members for name in directories(member, sweep)]
     if double := {name for name in slugs if slugs.count(name) > 1}:
-        raise UserError(f"{path}: two rows or nets of the sweep are named {min(double)}")
+        raise UserError(
+            f"{path}: two rows or networks of the sweep are named {min(double)}: change a name or seed"
+        )
     if sweep.figure == 1 and not all(member.curve for member in sweep.members):
         raise UserError(f"{path}: each member of a sweep with figure=1 needs a curve")
     if sweep.views not in (1, 10):
-        raise UserError(f"{path}: the sweep's views are {sweep.views}, but must be 1 or 10")
+        raise UserError(f"{path}: views of the sweep is {sweep.views}, but must be 1 or 10")
     references = [
         sweep.baseline,
         *(member.init_from for member in sweep.members),

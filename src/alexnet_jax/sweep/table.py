@@ -1,4 +1,4 @@
-"""The results of a sweep as a table, made from its directory alone, also while it runs."""
+"""The results of a sweep as a table, made from its directory alone, even while the sweep runs."""
 
 import dataclasses
 import statistics
@@ -15,10 +15,10 @@ from alexnet_jax.training import metrics
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """An error rate over seeds, in %.
+    """The error rates of several seeds, in %.
 
     Attributes:
-      each: error rate of each seed that is done.
+      each: error rate of each finished seed.
     """
 
     each: tuple[float, ...]
@@ -33,13 +33,13 @@ class Errors:
 
     @property
     def std(self) -> float | None:
-        """The standard deviation over the seeds, with n - 1; None for a single seed."""
+        """The standard deviation over the seeds, dividing by n - 1; None for a single seed."""
         return statistics.stdev(self.each) if len(self.each) > 1 else None
 
     def change(self, baseline: "Errors") -> tuple[float, float | None]:
-        """Return the percentage points above a baseline, and the standard error of this difference of means.
+        """Return the increase of the mean over a baseline's, in percentage points, and its standard error.
 
-        The standard error is None if one of the two has a single seed.
+        The standard error is None if either has a single seed.
         """
         change = self.mean - baseline.mean
         if self.std is None or baseline.std is None:
@@ -49,15 +49,15 @@ class Errors:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A member of a sweep, or an ensemble.
+    """A row of the table: a member of a sweep, or an ensemble.
 
     Attributes:
       name: name of the member or the ensemble.
-      wanted: number of results that it should have: one for each seed of a member, one for an ensemble.
+      wanted: number of results when all are done: one for each seed of a member, one for an ensemble.
       top1: top-1 errors of the results so far; None if there are none.
-      top5: top-5 errors of the same.
-      training: top-1 errors on the augmented training images in the last epoch's updates; None for an
-        ensemble, or before the first whole epoch.
+      top5: top-5 errors of the same results.
+      training: top-1 errors on the augmented training images, averaged over the updates of the last whole
+        epoch; None for an ensemble, or before the first whole epoch.
       failed: reasons of failures, by directory.
       published: published error rates to compare it with.
       on: (split, views, examples) of the test.
@@ -77,10 +77,10 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows in the sweep's order.
+    """The table of a sweep.
 
     Attributes:
-      rows: members, then ensembles.
+      rows: members, then ensembles, in the order of the sweep.
       baseline: row that the others are compared with; None before it has a result.
     """
 
@@ -89,7 +89,7 @@ class Table:
 
     @property
     def on(self) -> str:
-        """The split, its size and the number of views, in words; empty before the first result."""
+        """The number of tested images, the split and the number of views; empty without a result."""
         tested = sorted({row.on for row in self.rows if row.on is not None})
         return "; ".join(f"{count:,} images of {split}, {views} view(s)" for split, views, count in tested)
 
@@ -99,8 +99,8 @@ class Table:
         return [f"{which}: {why}" for row in self.rows for which, why in row.failed.items()]
 
     def cells(self) -> list[list[str]]:
-        """Return the table as text, the head first."""
-        head = ["", "nets", "top-1 error %", "change", "top-5 error %", "change", "training %"]
+        """Return the cells of the table as text, the header first."""
+        head = ["", "networks", "top-1 error %", "change", "top-5 error %", "change", "training %"]
         head += ["published", "on"]
         rows = [head, *map(self._words, self.rows)]
         if self.baseline is None:  # no columns of changes
@@ -108,11 +108,11 @@ class Table:
         return rows
 
     def text(self) -> str:
-        """Return the table for terminals."""
+        """Format the table for a terminal."""
         return "\n".join([aligned(self.cells()), *self._notes()])
 
     def markdown(self) -> str:
-        """Return the table in Markdown."""
+        """Format the table in Markdown."""
         return "\n\n".join([markdown(self.cells()), *self._notes()]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +135,14 @@ class Table:
         }
 
     def compared_with(self, name: str, row: Row) -> Errors | None:
-        """Return the baseline's ``top1`` or ``top5``; None for its own row, or one tested on other images."""
+        """Return the errors of the baseline that those of a row are compared with.
+
+        None for the baseline itself, and for a row that was tested on other images.
+
+        Args:
+          name: ``top1`` or ``top5``.
+          row: row to compare.
+        """
         other = self.baseline is not None and self.baseline is not row and self.baseline.on == row.on
         return getattr(self.baseline, name) if other else None
 
@@ -167,7 +174,7 @@ def table(workdir: epath.Path, sweep: Sweep) -> Table:
 
     Args:
       workdir: directory of the sweep.
-      sweep: the sweep in it.
+      sweep: sweep in this directory.
     """
     members_and_ensembles: list[Member | Ensemble] = [*sweep.members, *sweep.ensembles]
     rows = [_row(each, workdir, sweep) for each in members_and_ensembles]

@@ -1,4 +1,4 @@
-"""The tasks of a sweep: their commands and directories, what they need, and whether they are done.
+"""The tasks of a sweep: their commands and directories, the tasks that they need, and whether they are done.
 
 Nothing here imports JAX.
 """
@@ -29,11 +29,11 @@ class Task:
     """A network to train and to test, or an ensemble to test.
 
     Attributes:
-      name: name for people.
+      name: name to print.
       directory: directory of its files.
-      train: arguments of ``alexnet-jax train``; none for an ensemble.
+      train: arguments of ``alexnet-jax train``; empty for an ensemble.
       evaluate: arguments of ``alexnet-jax evaluate``.
-      needs: tasks that must be done before: the network that it starts from, or those of the ensemble.
+      needs: tasks that must be done first: the network that it starts from, or those of the ensemble.
       config: config of the training; None for an ensemble.
     """
 
@@ -50,17 +50,17 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
 
     Args:
       path: recipe of the sweep.
-      sweep: the sweep, from `spec.load`.
+      sweep: sweep from `spec.load`.
       workdir: directory of the sweep.
-      overrides: ``--config.KEY=VALUE`` for every member.
+      overrides: flags ``--config.KEY=VALUE`` for every member.
 
     Raises:
-      UserError: a member has an unknown variant or setting, or needs one that comes later; an override is of
-        a setting in which the members differ.
+      UserError: a member has an unknown variant or setting, or starts from a member that is not
+        trained before it; an override is of a setting in which the members differ.
     """
     file, _ = find(path)
     of_member: dict[str, dict[int, Task]] = {member.name: {} for member in sweep.members}
-    own: list[dict[str, Any]] = []  # settings of each net, before the overrides
+    own: list[dict[str, Any]] = []  # settings of each network, before the overrides
     found: list[Task] = []
     for seed in sorted({seed for member in sweep.members for seed in sweep.seeds_of(member)}):
         for member in (each for each in sweep.members if seed in sweep.seeds_of(each)):
@@ -71,7 +71,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
                 if seed not in of_member[member.init_from]:
                     raise UserError(
                         f"{path}: {member.name}, seed {seed}, starts from {member.init_from},"
-                        " which is not trained before it with this seed"
+                        " which is not trained before it with this seed: list that one first, with this seed"
                     )
                 needs = (of_member[member.init_from][seed],)
                 settings["init_from"] = str(needs[0].directory)
@@ -84,7 +84,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
                 validate(wanted)
             except UserError as error:
                 raise UserError(f"{path}: {member.name}: {error}") from error
-            wanted.data.source = sources.identity(wanted.data.source)  # as a workdir has it
+            wanted.data.source = sources.identity(wanted.data.source)  # as a workdir records it
             train = (f"--config={config}", f"--workdir={directory}", *words, *overrides)
             evaluate = _evaluation(directory, [directory], sweep, overrides)
             task = Task(f"{member.name}, seed {seed}", directory, train, evaluate, needs, wanted)
@@ -93,21 +93,21 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
     _refuse_what_differs(own, overrides)
     for ensemble in sweep.ensembles:
         directory = workdir / slug(ensemble.name)
-        nets = tuple(task for name in ensemble.members for task in of_member[name].values())
-        evaluate = _evaluation(directory, [net.directory for net in nets], sweep, overrides)
-        found.append(Task(ensemble.name, directory, (), evaluate, nets, None))
+        networks = tuple(task for name in ensemble.members for task in of_member[name].values())
+        evaluate = _evaluation(directory, [task.directory for task in networks], sweep, overrides)
+        found.append(Task(ensemble.name, directory, (), evaluate, networks, None))
     return found
 
 
 def _refuse_what_differs(own: Sequence[dict[str, Any]], overrides: Sequence[str]) -> None:
-    """Refuse an override of a setting in which the members differ: it would make them alike.
+    """Refuse an override of a setting in which the members differ, which would make them alike.
 
-    The length of the training may be overridden: a short sweep is a trial of a long one.
+    The length of the training may be overridden, so that a long sweep can be tried out briefly.
     """
     for word in overrides:
         key = word.removeprefix("--config.").partition("=")[0]
         if key in ("seed", "init_from"):
-            raise UserError(f"{word}: the sweep sets it for each net")
+            raise UserError(f"{word}: the sweep sets {key} for each network. Remove this flag")
         values = {json.dumps(settings.get(key)) for settings in own}
         if len(values) > 1 and key not in {*NEUTRAL, "num_epochs", "num_steps"}:
             raise UserError(
@@ -127,12 +127,12 @@ def _evaluation(
 
 
 def is_done(task: Task) -> bool:
-    """Return whether a task has a result, of the settings that it has now."""
+    """Return whether a task has a result that is up to date with its settings."""
     return evaluation(task.directory) is not None and difference(task) is None
 
 
 def difference(task: Task) -> str | None:
-    """Return how a task's result differs from its settings; None if it does not, or without a result."""
+    """Return why the result of a task is out of date; None if it is current, or if there is none."""
     found = evaluation(task.directory)
     if found is None:
         return None
@@ -140,25 +140,26 @@ def difference(task: Task) -> str | None:
         return f"it was tested with {found['views']} view(s)"
     for net in task.needs:
         if problem := difference(net):
-            return f"it needs {net.directory.name}, and {problem}"
-    if task.config is None:  # an ensemble of the nets as they are now
+            return f"it needs {net.directory.name}, whose result is out of date: {problem}"
+    if task.config is None:  # an ensemble: compare with the networks as they are now
         now = [result for net in task.needs if (result := evaluation(net.directory)) is not None]
         same = _names_and_steps([found]) == _names_and_steps(now)
-        return None if same else "its nets have changed since it was tested"
+        return None if same else "its networks have changed since it was tested"
     changed = changes(task)
     if changed is None:
         return "its config.json can't be read"
     if changed:
         key, old, new = changed[0]
-        return f"it has {key} = {old}, not {new}"
+        return f"it was trained with {key} = {old}, not {new}"
     started = _other_start(task)
     return started and f"it {started}"
 
 
 def obstacle(task: Task) -> str | None:
-    """Return why training cannot continue from what is in a task's directory; None if it can.
+    """Return why training cannot resume in the directory of a task; None if it can, or has not started.
 
-    A later end is no obstacle, and neither is another path of the data: the training compares the images.
+    A longer training is no obstacle, and neither is another path to the data: the training compares the
+    images themselves.
     """
     if task.config is None or not saved_steps(task.directory):
         return None
@@ -166,15 +167,15 @@ def obstacle(task: Task) -> str | None:
         later = key in ("num_epochs", "num_steps") and (new is None or (old is not None and new > old))
         if not later and key != "data.source":
             return (
-                f"{task.directory} holds a net with {key} = {old}, not {new}: delete it,"
+                f"{task.directory} holds a network with {key} = {old}, not {new}: delete this directory,"
                 " or give the member another name"
             )
     started = _other_start(task)
-    return started and f"{task.directory} holds a net that {started}: delete it"
+    return started and f"{task.directory} holds a network that {started}: delete this directory"
 
 
 def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
-    """Return (key, old, new) of each setting that differs from the trained network's; None if unknown."""
+    """Return (key, old, new) of each setting that has changed since the training; None if unknown."""
     try:
         trained, _ = read_workdir(task.directory)
     except UserError:
@@ -189,12 +190,12 @@ def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
 
 
 def _names_and_steps(results: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
-    """Return the name and the step of each tested checkpoint; a sweep that was moved has the same."""
+    """Return the name and the step of each tested checkpoint. They stay the same if a sweep is moved."""
     return [(Path(net["workdir"]).name, net["step"]) for result in results for net in result["checkpoints"]]
 
 
 def _other_start(task: Task) -> str | None:
-    """Describe how far the network that a task started from was trained since; None if it was not."""
+    """Describe the further training of the network that a task started from; None if there was none."""
     for net in task.needs:
         try:
             start = json.loads((task.directory / "init_from.json").read_text())["step"]
@@ -202,5 +203,5 @@ def _other_start(task: Task) -> str | None:
             return None
         now = max(saved_steps(net.directory), default=start)
         if now != start:
-            return f"started from {net.directory.name} at step {start}, which is at step {now} now"
+            return f"started from {net.directory.name} at step {start}, which is now at step {now}"
     return None
