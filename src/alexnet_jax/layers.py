@@ -45,7 +45,11 @@ Classes: TypeAlias = Annotated[
     int, Rule("a whole number (0: as many as the data has)", lambda x: isinstance(x, int) and x >= 0)
 ]
 Padding: TypeAlias = Annotated[
-    tuple[int, int], Rule("a pair (before, after), neither negative", lambda x: len(x) == 2 and min(x) >= 0)
+    tuple[int, int],
+    Rule(
+        "a pair of whole numbers (before, after), neither negative",
+        lambda x: len(x) == 2 and all(isinstance(n, int) and n >= 0 for n in x),
+    ),
 ]
 Fraction: TypeAlias = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
 Std: TypeAlias = Annotated[

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 def size_in_words(count: float) -> str:
     """Format a number of bytes, such as ``1.5 GB`` (1 GB is 10^9 bytes)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
+        if count < 999.5:  # below 1000 after rounding
+            return f"{count:.3g} {unit}"
         count /= 1000
-    raise AssertionError
+    return f"{count * 1000:,.0f} TB"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -153,7 +153,7 @@ def test_every_field_of_a_layer_has_a_rule(kind):
     ("changes", "message"),
     [
         ({"kernel": 3.0}, "conv1.kernel is 3.0, but must be a positive whole number"),
-        ({"padding": 1}, r"conv1.padding is 1, but must be a pair \(before, after\), neither negative"),
+        ({"padding": 1}, r"conv1.padding is 1, but must be a pair of whole numbers \(before, after\)"),
         ({"std": "fan_out"}, "conv1.std is fan_out, but must be finite and not negative, or fan_in"),
         ({"bias": float("inf")}, "conv1.bias is inf, but must be finite"),
     ],

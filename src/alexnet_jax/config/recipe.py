@@ -138,7 +138,9 @@ def call(path: str, function: str, kind: type[T]) -> T:
         try:
             loader.exec_module(module)
             if not hasattr(module, function):
-                verb = ": run it with alexnet-jax sweep" if hasattr(module, "sweep") else ""
+                other = {"get_config": "sweep", "sweep": "get_config"}[function]
+                verbs = {"get_config": "train", "sweep": "sweep"}
+                verb = f": run it with alexnet-jax {verbs[other]}" if hasattr(module, other) else ""
                 raise UserError(f"{file} has no {function}(){verb}")
             made = getattr(module, function)(variants)
         except UserError:

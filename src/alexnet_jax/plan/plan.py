@@ -32,7 +32,7 @@ from alexnet_jax.training.step import lower_train_step
 
 # The speed at which the loader of a host reads a raw cache in memory. A host with eight or more cores has
 # eight threads. Each reads 5.1 GB/s: benchmarks/loader.py with two threads on machine D, the slower one
-# (docs/performance.md).
+# (docs/notebook.md).
 LOADER_BYTES_PER_SECOND = 8 * 5.1e9
 
 

@@ -147,6 +147,8 @@ def load(path: str) -> Sweep:
         raise UserError(
             f"{path}: two rows or networks of the sweep are named {min(double)}: change a name or seed"
         )
+    if sweep.figure not in (None, 1):
+        raise UserError(f"{path}: figure is {sweep.figure}, but only figure 1 is drawn from a sweep")
     if sweep.figure == 1 and not all(member.curve for member in sweep.members):
         raise UserError(f"{path}: each member of a sweep with figure=1 needs a curve")
     if sweep.views not in (1, 10):
