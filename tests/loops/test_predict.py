@@ -120,7 +120,7 @@ def test_a_picture_shows_the_first_images_if_there_are_too_many(trained, digits,
         (["--workdir=W", "x.jpg"], "W is no workdir"),
         (["--workdir=W", "x.jpg", "--views=3"], "--views is 3"),
         (["--workdir=W", "x.jpg", "--save=/nowhere/p.png"], "--save=/nowhere/p.png can't be written"),
-        (["--workdir=W", "x.jpg", "--save=p.txt"], "--save=p.txt: a name that ends in .png"),
+        (["--workdir=W", "x.jpg", "--save=p.txt"], "--save=p.txt must end in .png"),
         (["--workdir=W", "x.jpg", "--config.seed=1"], "predict takes no --config.KEY=VALUE"),
     ],
 )
