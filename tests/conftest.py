@@ -33,6 +33,34 @@ RECIPES = ROOT / "tests" / "recipes"
 CONFIGS = ROOT / "configs"
 
 
+ODD_NAMES = (
+    "[x]",
+    "*",
+    "a?b",
+    "back\\slash",
+    "two  words",
+    "two\nlines",
+    "-dash",
+    "50%#x",
+    "'\"$HOME",
+    "\udcff",
+)
+"""Names of files and folders that a program may take for something else."""
+
+
+HOSTILE_NAMES = (
+    "\x1b]0;x\x07",
+    "two\nlines\r",
+    "\u202egpj",
+    "]]>-->",
+    "<script>&amp;'\"",
+    "\udcff",
+    "\ufffe\0",
+    r"$\frac$",
+)
+"""Names of classes and files that a program may take for something else when it prints or draws them."""
+
+
 def pytest_collection_modifyitems(items):
     """Mark tests that compile for TPUs as slow, because `make test` does not download the compiler."""
     for item in items:

@@ -1,6 +1,8 @@
 """Image files of many kinds that all show the same scene, and broken files."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -75,6 +77,10 @@ def good():
             np.asarray(Image.fromarray(on_white()).convert("L").convert("RGB")),
         ),
         "rotated.jpg": (rotated(), scene()),
+        "two_images_of_a_phone.jpg": (
+            file(rgb, "MPO", quality=95, save_all=True, append_images=[rgb]),
+            scene(),
+        ),
         "bad_exif.png": (file(rgb, "PNG", exif=b"Exif\0\0nonsense"), scene()),
     }
 
@@ -88,4 +94,27 @@ def broken():
         "cut.png": file(Image.fromarray(scene()), "PNG")[:-60],
         "whole_numbers.tif": file(Image.fromarray(grey().astype(np.int32)), "TIFF"),
         "floats.tif": file(Image.fromarray(grey() / np.float32(255)), "TIFF"),
+        "bomb.png": bomb(),
+        "runs_ghostscript.jpg": file(Image.fromarray(scene()), "EPS"),
+        "document.jpg": file(Image.fromarray(scene()), "PDF"),
+        "telescope.jpg": telescope(),
+        "icon.png": file(Image.fromarray(scene()), "ICO"),
+        "targa.jpg": file(Image.fromarray(scene()), "TGA"),
     }
+
+
+def bomb():
+    """Return a PNG of 100 bytes with 20,000 x 20,000 pixels."""
+
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def telescope():
+    """Return a FITS file."""
+    cards = ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 90", "NAXIS2  = 60", "END")
+    return "".join(card.ljust(80) for card in cards).encode().ljust(2880) + grey().tobytes()

@@ -1,8 +1,37 @@
-"""Numbers and tables as text."""
+"""Names, numbers and tables as text."""
+
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import pytest
 
-from alexnet_jax.text import aligned, markdown, size_in_words
+from alexnet_jax.text import aligned, markdown, size_in_words, visible, visible_lines
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("n01440764 tench, Tinca tinca", "n01440764 tench, Tinca tinca"),
+        ("Füchse 狐 \N{FOX FACE}\N{ZERO WIDTH JOINER}می\N{ZERO WIDTH NON-JOINER}خواهم", None),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("two\nlines\r\x85\N{LINE SEPARATOR}", r"two\nlines\r\x85\u2028"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", r"\u202egpj.exe"),
+        ("not UTF-8 \udcff", r"not UTF-8 \udcff"),
+        ("\0\x7f\x9b\ufeff\ufffe\U000e0041", r"\x00\x7f\x9b\ufeff\ufffe\U000e0041"),
+    ],
+)
+def test_what_controls_a_terminal_becomes_visible(name, shown):
+    assert visible(name) == (name if shown is None else shown)
+
+
+def test_visible_text_is_always_xml_and_can_be_encoded():
+    every = "".join(map(chr, range(0x110000)))
+    text = visible(every)
+    assert ElementTree.fromstring(f"<a>{escape(text)}</a>").text == text
+
+
+def test_the_lines_of_a_text_remain():
+    assert visible_lines("one\x1b\ntwo\r\n") == "one\\x1b\ntwo\\r\n"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +52,11 @@ def test_columns_of_numbers_are_aligned_to_the_right():
         "conv1    11x11      34,944",
         "in all          60,965,224",
     ]
+
+
+def test_a_cell_is_one_line():
+    assert aligned([("a", "b"), ("x\ny\x1b", "2")]).splitlines() == ["a         b", r"x\ny\x1b  2"]
+    assert markdown([("a", "b"), ("x\ny\x1b", "2")]).splitlines()[2] == r"| x\ny\x1b | 2 |"
 
 
 def test_a_bar_in_a_markdown_cell_is_escaped():

@@ -1,6 +1,27 @@
-"""Tables as text, for terminals and for Markdown."""
+"""Text for terminals and pages: names from outside, sizes, and tables."""
 
+import re
 from collections.abc import Sequence
+
+# Controls, invisible characters, changes of direction, bytes that are not UTF-8, and what XML forbids.
+# The joiners U+200C and U+200D stay: names in Persian, in Hindi and with emoji need them.
+_UNSEEN = re.compile(
+    "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+
+
+def visible(line: str) -> str:
+    r"""Make a line safe to print: characters that control a terminal become visible, such as ``\x1b``.
+
+    Names of files and classes may come from anyone. A newline in them becomes ``\n``.
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
+
+
+def visible_lines(text: str) -> str:
+    """Make each line of a text `visible`."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def size_in_words(count: float) -> str:
@@ -14,6 +35,7 @@ def size_in_words(count: float) -> str:
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Format a table as text. Columns of names are aligned to the left, columns of numbers to the right."""
+    rows = [list(map(visible, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [any(row[i][:1].isdigit() for row in rows[1:]) and i >= 1 for i in range(len(widths))]
     return "\n".join(
@@ -27,5 +49,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Format a table as Markdown. The first row is the header."""
-    head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    head, *body = [
+        f"| {' | '.join(visible(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows
+    ]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

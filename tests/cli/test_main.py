@@ -223,6 +223,11 @@ def test_every_path_may_begin_with_a_tilde(tmp_path, monkeypatch, cache_dir, cap
     assert not list(Path.cwd().iterdir())  # no folder is named ~
 
 
+def test_words_of_the_command_line_do_not_control_the_terminal(capfd):
+    for args in (["\x1b[31m"], ["evaluate", "--workdir=\x1b]0;x\x07"], ["train", "--config=\x9b.py"]):
+        assert not set("\x1b\x07\x9b") & set(refused(capfd, *args))
+
+
 def test_no_verb_has_status_2():
     assert main([]) == 2
 

@@ -282,20 +282,24 @@ def odd_folder(tmp_path):
     for name, content in odd_images.broken().items():
         (tmp_path / "odd" / "broken" / name).write_bytes(content)
     (tmp_path / "odd" / "broken" / "nowhere.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "odd" / "broken" / "two\nlines\x1b.jpg").touch()
+    os.mkfifo(tmp_path / "odd" / "broken" / "pipe.jpg")
     return tmp_path / "odd"
 
 
 def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
-    data.source, data.max_broken = f"folder:{odd_folder}", 0.1
+    data.source, data.max_broken = f"folder:{odd_folder}", 0.2
     said = []
     found = open_cache(data, said.append)
     assert sum(found.info.splits.values()) == 8 * len(odd_images.good())
     lines = (found.directory / "broken.txt").read_text().splitlines()
-    assert len(lines) == len(odd_images.broken()) + 1
+    assert len(lines) == len(odd_images.broken()) + 3
     assert all(line.startswith(f"{odd_folder}/broken/") and ": " in line for line in lines)
     assert any("empty.jpg: not an image" in line for line in lines)
     assert any("nowhere.jpg: No such file" in line for line in lines)
-    assert any(line.startswith("7 images can't be read and are left out") for line in said)
+    assert any("pipe.jpg: not a regular file" in line for line in lines)
+    assert any(r"two\nlines\x1b.jpg: not an image" in line for line in lines)
+    assert any(line.startswith(f"{len(lines)} images can't be read and are left out") for line in said)
     for labels in found.labels.values():
         assert set(labels) == {1}  # good, the second of the classes
 
@@ -307,10 +311,25 @@ def test_too_many_broken_images_stop_a_build_and_a_higher_limit_resumes_it(data,
     listed = Path(str(error.value).split("the images that ")[1].split(" lists")[0])
     assert listed.read_text().startswith(f"{odd_folder}/broken/")
     assert not cache_path(data).exists()
-    data.max_broken = 0.1
+    data.max_broken = 0.2
     said = []
     open_cache(data, said.append)
     assert any(line.startswith("resuming") for line in said)
+
+
+def test_a_damaged_part_is_written_again(data, monkeypatch):
+    expected = built_elsewhere(data, "undisturbed")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(data, print)
+    path = cache_path(data)
+    first, second, *_ = sorted(path.with_name(f"{path.name}.parts").glob("*.npz"))
+    first.write_bytes(first.read_bytes()[:-30])
+    flipped = bytearray(second.read_bytes())
+    flipped[flipped.rindex(b"PK\1\2") + 10] = 99  # a compression method that does not exist
+    second.write_bytes(flipped)
+    assert contents(open_cache(data, print).directory) == expected
 
 
 def test_small_images_are_enlarged_and_counted(data):

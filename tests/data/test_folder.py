@@ -1,13 +1,16 @@
 """Folders of images in any layout. An incomplete folder is refused in one line."""
 
+import inspect
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from alexnet_jax import UserError
+from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.sources import open_source
 
 
@@ -91,8 +94,78 @@ def test_links_and_names_that_are_not_utf8(tmp_path):
     splits = open_source(f"folder:{tmp_path}", 0.0, 0.1).splits
     examples = [split[i] for split in splits.values() for i in range(len(split))]
     assert all(example.content().startswith(b"\x89PNG") for example in examples)
-    # The target of a link is read once; a link to a folder above it is not followed.
-    assert len(examples) == 5 + 5 + 5
+    # Each folder is read once, for the class in which it lies.
+    assert len(examples) == 5 + 5
+
+
+def names_by_class(source):
+    """Return the names of the examples of each class, relative to the folder."""
+    examples = [split[i] for split in source.splits.values() for i in range(len(split))]
+    found = {name: [] for name in source.class_names}
+    for example in examples:
+        found[source.class_names[example.label]].append(os.path.relpath(example.name, source.folder))
+    return {name: sorted(names) for name, names in found.items()}
+
+
+def test_folders_that_link_to_each_other_are_read_once(tmp_path):
+    folders = [fill(tmp_path / f"{i:02}", 1) for i in range(12)]
+    for here in folders:
+        for there in folders:
+            if here != there:
+                (here / f"to_{there.name}").symlink_to(there)
+    found = names_by_class(open_source(f"folder:{tmp_path}", 0.0, 0.1))
+    assert found == {folder.name: [f"{folder.name}/000.png"] for folder in folders}
+
+
+def test_linked_folders_elsewhere_are_read_once_by_the_shortest_path(tmp_path):
+    root = tmp_path / "photographs"
+    for name in ("cat", "dog"):
+        fill(root / name, 1)
+    outside = [fill(tmp_path / "outside" / name, 1) for name in "abc"]
+    for here in outside:
+        for there in outside:
+            (here / f"to_{there.name}").symlink_to(there)
+    (root / "cat" / "one").symlink_to(outside[0])
+    (root / "dog" / "x").symlink_to(outside[1])
+    assert names_by_class(open_source(f"folder:{root}", 0.0, 0.1)) == {
+        "cat": ["cat/000.png", "cat/one/000.png"],
+        "dog": ["dog/000.png", "dog/x/000.png", "dog/x/to_c/000.png"],
+    }
+
+
+@pytest.mark.parametrize("target", ["cat", "cat/at_night", "dog", "."])
+def test_a_class_that_is_a_folder_of_another_class_is_refused(target, tmp_path):
+    fill(tmp_path / "cat" / "at_night", 3)
+    fill(tmp_path / ".elsewhere", 3)
+    (tmp_path / "dog").symlink_to(tmp_path / ".elsewhere")
+    (tmp_path / "zebra").symlink_to(tmp_path / target)
+    expected = f"{tmp_path}/zebra is the same folder as {Path(tmp_path, target)}, but an image has one class"
+    with pytest.raises(UserError) as refused:
+        open_source(f"folder:{tmp_path}", 0.0, 0.1)
+    assert expected in str(refused.value)
+
+
+def test_folders_may_be_nested_more_deeply_than_python_calls(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name / "/".join("d" * 200), 1)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        source = open_source(f"folder:{tmp_path}", 0.0, 0.1)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert sizes(source) == {"train": 2}
+
+
+def test_a_link_to_itself_is_an_image_that_cannot_be_read(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 1)
+    for name in ("cat/loop.png", "cat/loop", "loop"):
+        (tmp_path / name).symlink_to(Path(name).name)
+    source = open_source(f"folder:{tmp_path}", 0.0, 0.0)
+    assert names_by_class(source) == {"cat": ["cat/000.png", "cat/loop.png"], "dog": ["dog/000.png"]}
+    with pytest.raises(BadImage, match="symbolic links"):
+        next(e for e in (source.splits["train"][i] for i in range(3)) if "loop" in e.name).content()
 
 
 def test_files_without_an_image_suffix_are_ignored(tmp_path):

@@ -1,12 +1,15 @@
 """Image files of every kind become the right square of RGB."""
 
+import contextlib
 import io
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from alexnet_jax.data import images
 from tests import odd_images
@@ -48,6 +51,45 @@ def test_every_kind_of_image_becomes_the_right_rgb(name):
 def test_broken_images_are_reported(name):
     with pytest.raises(images.BadImage, match=r"."):
         images.square(odd_images.broken()[name], 20)
+
+
+@pytest.mark.parametrize("name", [*odd_images.broken(), *odd_images.good()])
+def test_no_image_starts_a_process(name, monkeypatch):
+    """Pillow would run Ghostscript for an EPS file with any name."""
+    content = odd_images.good()[name][0] if name in odd_images.good() else odd_images.broken()[name]
+
+    def refuse(*args, **options):
+        pytest.fail(f"{args} was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # whether Ghostscript exists is not known yet
+    for module, function in ((subprocess, "Popen"), (os, "system"), (os, "posix_spawn"), (os, "fork")):
+        monkeypatch.setattr(module, function, refuse)
+    with contextlib.suppress(images.BadImage):
+        images.square(content, 20)
+
+
+def test_only_regular_files_are_read_and_nothing_waits(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
+    (tmp_path / "terminal.jpg").symlink_to("/dev/tty")
+    (tmp_path / "folder.jpg").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.jpg")
+        for path in tmp_path.iterdir():
+            with pytest.raises(images.BadImage, match=r"^not a regular file$"):
+                images.file_content(str(path))
+    with monkeypatch.context() as patch:  # the file becomes a pipe after it was looked at
+        patch.setattr(os, "stat", lambda path: os.lstat(__file__))
+        with pytest.raises(images.BadImage, match=r"^not a regular file$"):
+            images.file_content("pipe.jpg")
+
+
+def test_a_file_of_absurd_size_is_refused_without_reading_it(tmp_path):
+    (tmp_path / "large.jpg").touch()
+    os.truncate(tmp_path / "large.jpg", 10**12)
+    with pytest.raises(images.BadImage, match=r"^its size is 1 TB, but images of at most 512 MB are read$"):
+        images.file_content(str(tmp_path / "large.jpg"))
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

@@ -16,6 +16,7 @@ from alexnet_jax.cli.main import main
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.loops.predict import predict_examples
 from tests import odd_images
+from tests.conftest import ODD_NAMES
 
 
 @pytest.fixture
@@ -66,6 +67,47 @@ def test_files_that_are_no_images_are_named_and_the_others_are_classified(traine
         assert f"alexnet-jax: {path} is left out: " in err
     assert f"alexnet-jax: {tmp_path}/empty has no images" in err
     assert "nothing.jpg is left out: No such file" in err
+
+
+def test_nothing_waits_for_a_pipe_or_reads_folders_that_link_to_each_other_twice(trained, digits, capfd):
+    folder, _ = digits
+    os.mkfifo(folder / "pipe.png")
+    (folder / "0" / "other").symlink_to(folder / "1")
+    (folder / "1" / "other").symlink_to(folder / "0")
+    assert main(["predict", f"--workdir={trained}", str(folder), "/dev/zero"]) == 2
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 20 * 6
+    complaints = [line for line in err.splitlines() if line.startswith("alexnet-jax: ")]
+    assert complaints == [
+        f"alexnet-jax: {name} is left out: not a regular file" for name in (folder / "pipe.png", "/dev/zero")
+    ]
+
+
+def test_names_of_files_do_not_control_the_terminal(trained, digits, tmp_path, capfd):
+    folder, _ = digits
+    image = folder / "0" / "a\x1b[31m\nb\N{RIGHT-TO-LEFT OVERRIDE}.png"
+    broken = folder / "0" / "two\nlines\x07.png"
+    (folder / "0" / "00.png").rename(image)
+    broken.touch()
+    out = tmp_path / "out.json"
+    save = tmp_path / "p.png"
+    args = ["predict", f"--workdir={trained}", f"--json={out}", f"--save={save}", str(image), str(broken)]
+    assert main(args) == 2
+    captured = capfd.readouterr()
+    assert captured.out.splitlines()[0] == rf"{folder}/0/a\x1b[31m\nb\u202e.png"
+    assert len(captured.out.splitlines()) == 6
+    assert rf"alexnet-jax: {folder}/0/two\nlines\x07.png is left out: " in captured.err
+    assert [record["path"] for record in json.loads(out.read_text())] == [str(image)]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_paths_may_have_any_characters(trained, digits, name, monkeypatch, capfd):
+    folder, images = digits
+    monkeypatch.chdir(folder)
+    (folder / "1").rename(name)
+    Image.fromarray(images[0]).save(folder / f"{name}.png")
+    assert main(["predict", f"--workdir={trained}", "--", name, f"{name}.png"]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 11 * 6
 
 
 def test_every_kind_of_image_is_classified(trained, tmp_path, capfd):

@@ -1,6 +1,7 @@
 """Figure 4: the choice of test images, and the nearest training images against all distances in NumPy."""
 
 import dataclasses
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from alexnet_jax.loops.predict import Guess, Prediction
 from alexnet_jax.net.model import hidden
 from alexnet_jax.paper import figure4
 from alexnet_jax.paper.figure4 import Neighbours, choose, nearest
+from alexnet_jax.report import page
+from tests.conftest import HOSTILE_NAMES
 
 RNG = np.random.default_rng(0)
 
@@ -121,9 +124,22 @@ def test_predictions_are_bars_and_the_right_class_has_another_colour():
     assert texts[:4] == ["word 0", "50.0%", "word 1", "25.0%"]
 
 
-def test_each_test_image_has_a_row_with_its_neighbours(tmp_path):
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_a_picture_is_well_formed_with_any_name(name, kind, tmp_path):
+    figures = [
+        figure4.draw_predictions([prediction(Guess(7, "n7", name, 0.01)), prediction(path=f"folder/{name}")]),
+        figure4.draw_neighbours(neighbours(), [name] * 3),
+    ]
+    for figure in figures:
+        page._save(figure, str(tmp_path / f"figure.{kind}"))
+        if kind == "svg":
+            ElementTree.parse(tmp_path / "figure.svg")
+
+
+def neighbours():
     images = RNG.integers(0, 256, (2, 7, 8, 8, 3), np.uint8)
-    found = Neighbours(
+    return Neighbours(
         split="test",
         rows=np.arange(2),
         labels=np.array([0, 2]),
@@ -134,6 +150,11 @@ def test_each_test_image_has_a_row_with_its_neighbours(tmp_path):
         distances=np.linspace(1, 200, 12).reshape(2, 6),
         searched=100,
     )
+
+
+def test_each_test_image_has_a_row_with_its_neighbours(tmp_path):
+    found = neighbours()
+    images = np.concatenate([found.images[:, None], found.near_images], axis=1)
     figure = figure4.draw_neighbours(found, ["cat", "dog", "$\\emu"])
     assert len(figure.axes) == 2 * 7
     for ax, image in zip(figure.axes, images.reshape(14, 8, 8, 3), strict=True):

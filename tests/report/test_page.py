@@ -20,7 +20,7 @@ from alexnet_jax.report.mistakes import Mistakes
 from alexnet_jax.report.request import Request
 from alexnet_jax.sweep.spec import Published
 from alexnet_jax.training.scores import Result
-from tests.conftest import error_lines
+from tests.conftest import HOSTILE_NAMES, error_lines
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +246,16 @@ def test_too_many_classes_for_a_matrix_are_a_list_of_pairs(trained):
     page = report.render("training.html.jinja", facts)
     assert 'class="confusion"' not in page
     assert "&lt;class 30&gt;</td>" in page
+
+
+def test_a_page_has_no_control_characters_whatever_the_classes_are_called(trained):
+    facts = report_training.gather(Request(str(trained)), print)
+    names = tuple(HOSTILE_NAMES[i % len(HOSTILE_NAMES)] for i in range(10))
+    facts = dataclasses.replace(facts, data=dataclasses.replace(facts.data, class_words=names))
+    page = report.render("training.html.jinja", facts)
+    assert page.encode()
+    assert not set("\x1b\x07\r\u202e\0") & set(page)
+    assert "<script" not in page
 
 
 def test_the_tint_of_a_cell_grows_with_its_share_of_the_row(trained):

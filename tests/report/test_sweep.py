@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from PIL import Image
 from alexnet_jax import UserError
 from alexnet_jax.cli.main import main
 from alexnet_jax.paper import figure1
+from alexnet_jax.paper.charts import Series, curves
 from alexnet_jax.report.page import render
 from alexnet_jax.report.sweep import gather
 from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
-from tests.conftest import error_lines
+from tests.conftest import HOSTILE_NAMES, error_lines
 
 ABLATIONS = Sweep(
     (
@@ -264,3 +266,17 @@ def test_user_errors_are_one_line(ablations, tmp_path, capfd):
         err = capfd.readouterr().err
         assert message in err
         assert len(error_lines(err)) == 1
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_drawings_are_well_formed_with_any_name(name, tmp_path):
+    rates = {"optimizer.learning_rate": 0.01}
+    sweep = Sweep((Member("one", "cifar10.py", rates, curve=name),), figure=1)
+    write_sweep(tmp_path, sweep)
+    write_run(tmp_path / "one-seed0", [0.4, 0.3, 0.2, 0.1], tested=0.1)
+    facts = gather(str(tmp_path), epath.Path(tmp_path), epath.Path(tmp_path))
+    ElementTree.fromstring(facts.figure1_svg)
+    ElementTree.fromstring(curves("some", name, [Series(name, [0, 1], [0.5, 0.2], 0)]).svg)
+    page = render("sweep.html.jinja", facts)
+    assert page.encode()
+    assert not set("\x1b\x07\r\u202e\0") & set(page)

@@ -139,6 +139,16 @@ def test_a_closed_pipe_is_not_an_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_names_from_outside_do_not_control_the_terminal(capsys):
+    progress.say("said\n\x1b[31m")
+    progress.note("noted\r\x1b[31m")
+    progress.complain("complained\n\u202e")
+    progress.show("shown\x9b\nin two lines")
+    captured = capsys.readouterr()
+    assert captured.out == "said\\n\\x1b[31m\nshown\\x9b\nin two lines\n"
+    assert captured.err == "noted\\r\\x1b[31m\nalexnet-jax: complained\\n\\u202e\n"
+
+
 def test_lines_name_the_checkpoint_and_the_images():
     assert progress.reading("runs/a", "best") == "reading the best checkpoint of runs/a"
     assert progress.reading("runs/a", 4000) == "reading checkpoint 4000 of runs/a"

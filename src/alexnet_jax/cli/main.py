@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from absl import logging
 
 from alexnet_jax.cli.verbs import USAGE, VERBS
-from alexnet_jax.errors import PREFIX, RESUME, Interrupted, RunError, UserError, near
-from alexnet_jax.runtime import compile_cache, jax_compat
+from alexnet_jax.errors import RESUME, Interrupted, RunError, UserError, near
+from alexnet_jax.runtime import compile_cache, jax_compat, progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(done.code or 0)
     except Interrupted as error:  # in all processes, at the same step
         if _is_first():
-            print(f"{PREFIX}{error}{RESUME}alexnet-jax {shlex.join(args)}", file=sys.stderr)
+            progress.complain(f"{error}{RESUME}alexnet-jax {shlex.join(args)}")
         return error.status
     except BaseException as error:
         known = _explain(error)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         status, message = known or (1, f"{type(error).__name__}: {error}")
     if message:
-        print(f"{PREFIX}{' '.join(message.split())}", file=sys.stderr)
+        progress.complain(" ".join(message.split()))
     if _several():
         # At a normal exit JAX waits for the other processes, and they would wait for this one. The first one
         # runs the coordinator: it exits after those that fail for the same reason.

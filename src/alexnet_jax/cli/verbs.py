@@ -72,7 +72,8 @@ def _train(args: list[str]) -> None:
     hosts.start()
     if values.dry_run:
         _, _, text = describe(settled(config))
-        hosts.say(text)
+        for line in text.splitlines():
+            hosts.say(line)
     else:
         train(config, workdir)
 
@@ -94,7 +95,9 @@ def _prepare(args: list[str]) -> None:
     path, info = cache.directory, cache.info
     sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
     height, width = info.image_size
-    print(f"{path}: {sizes} images of {height}x{width}, {info.encoding}, {len(info.class_names)} classes")
+    progress.show(
+        f"{path}: {sizes} images of {height}x{width}, {info.encoding}, {len(info.class_names)} classes"
+    )
 
 
 def _stop_preparing(signum: int, frame: FrameType | None) -> None:
@@ -148,7 +151,7 @@ def _plan(args: list[str]) -> None:
     if values.compare:
         plans = plan.compare(config, topology, chip, devices)
         best = plan.best_of(plans)
-        print(plan_tables.comparison(plans))
+        progress.show(plan_tables.comparison(plans))
         record = {"plans": [p.to_json() for p in plans], "best": None if best is None else plans.index(best)}
     else:
         mesh, why = mesh_for(config, devices)
@@ -158,7 +161,7 @@ def _plan(args: list[str]) -> None:
                 " devices: set --config.mesh='(-1, -1)', or use a smaller topology"
             )
         found = plan.plan(config, topology, chip, mesh)
-        print(f"{why}\n{plan_tables.table(found)}")
+        progress.show(f"{why}\n{plan_tables.table(found)}")
         record = found.to_json()
     if values.json:
         files.write_json(values.json, record)
@@ -195,11 +198,11 @@ def _sweep(args: list[str]) -> int:
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
             done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)
             state = "done" if done else "holds another network" if other else "to do"
-            print(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
+            progress.show(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
-    print(f"{table.text()}\nwritten to {workdir / 'table.md'} and table.json")
+    progress.show(f"{table.text()}\nwritten to {workdir / 'table.md'} and table.json")
     if values.index is not None:  # each job of an array returns the status of its own task
         return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
     return RunError.status if table.failures else 0
@@ -220,7 +223,7 @@ def _report(args: list[str]) -> int:
     if values.tables:
         from alexnet_jax.paper import tables as paper_tables
 
-        print(paper_tables.text(files.absolute(workdir)))
+        progress.show(paper_tables.text(files.absolute(workdir)))
         return 0
 
     from alexnet_jax.report.request import Request, check
@@ -235,9 +238,9 @@ def _report(args: list[str]) -> int:
 
     problems: list[str] = []
     if values.figure is None:
-        print(report.page(request, save, problems.append))
+        progress.show(report.page(request, save, problems.append))
     else:
-        print(*report.figure(values.figure, request, save), sep="\n")
+        progress.show("\n".join(report.figure(values.figure, request, save)))
     for line in problems:
         progress.complain(line)
     return UserError.status if problems else 0
@@ -279,7 +282,7 @@ def _predict(args: list[str]) -> int:
     drawn: list[Prediction] = []
     count = 0
     for prediction in predict(restore(workdir, values.step), paths, values.views, complain):
-        print(prediction.text(bars=sys.stdout.isatty()), flush=True)
+        progress.show(prediction.text(bars=sys.stdout.isatty()))
         if values.json:
             records.append(prediction.to_json())
         if values.save and len(drawn) < MOST_IN_A_PICTURE:

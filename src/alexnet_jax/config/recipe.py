@@ -21,6 +21,7 @@ from alexnet_jax.config.settings import new_name
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import NOTE, UserError, near
 from alexnet_jax.files import expanded
+from alexnet_jax.runtime import progress
 
 T = TypeVar("T")
 
@@ -128,7 +129,7 @@ def call(path: str, function: str, kind: type[T]) -> T:
     file, variants = find(path)
     if path.partition(":")[0] == str(file) and str(file) in shipped():
         note = f"{file} is a file here; it is used instead of the package's recipe of that name"
-        print(f"{NOTE}{note}", file=sys.stderr)
+        progress.note(f"{NOTE}{note}")
     with _importing_from(file.parent):
         loader = importlib.machinery.SourceFileLoader(f"alexnet_jax_recipe_{file.stem}", str(file))
         spec = importlib.util.spec_from_file_location(loader.name, file, loader=loader)

@@ -150,7 +150,7 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
     if not broken:
         return
     path = work.building / "broken.txt"
-    files.write(path, os.fsencode("".join(f"{line}\n" for line in sorted(broken))))
+    files.write(path, "".join(f"{line}\n" for line in sorted(broken)).encode())
     if len(broken) > limit:
         raise UserError(
             f"{len(broken)} images can't be read, more than config.data.max_broken = {max_broken:g} allows"

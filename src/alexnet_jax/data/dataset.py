@@ -22,7 +22,8 @@ def cache_path(data: ConfigDict) -> Path:
     root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
     source = sources.identity(data.source)
     settings = [FORMAT, source, data.encoding, data.image_size, data.validation, data.test]
-    short = "".join(c if c.isalnum() or c in "._" else "-" for c in sources.short_name(data.source))
+    name = sources.short_name(data.source)[:50]  # names of files have at most 255 bytes
+    short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
     return root / f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
 
 

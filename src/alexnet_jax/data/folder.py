@@ -1,17 +1,18 @@
 """The source ``folder:DIR``: image files in one folder for each class."""
 
-import errno
 import functools
 import hashlib
+import heapq
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from alexnet_jax import files
-from alexnet_jax.data.images import SUFFIXES, BadImage
+from alexnet_jax.data.images import NO_FILE, SUFFIXES, file_content
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError
@@ -20,8 +21,6 @@ ImageFile: TypeAlias = tuple[str, int, int]
 """The path of a file, its size in bytes, and its modification time in nanoseconds."""
 
 _SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
-_NO_FILE = frozenset([errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG])
-"""Errors of a file that is missing or unreadable. Other errors may be temporary, as while a disk is away."""
 
 
 def identity(path: str) -> str:
@@ -47,7 +46,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
       test: ``config.data.test``: fraction of a folder without splits that becomes the test split.
 
     Raises:
-      UserError: it is not a folder, or has fewer than two classes of images.
+      UserError: it is not a folder, has fewer than two classes of images, or two classes are the same folder.
     """
     root = Path(files.absolute(path))
     if not root.is_dir():
@@ -62,10 +61,10 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
                 f"config.data.source: {root} has a folder for {', '.join(found)}, but none for training:"
                 f" add {root}/train"
             )
-        listed = {split: _images_by_class(directory) for split, directory in found.items()}
+        listed = {split: _images_by_class(directory, root) for split, directory in found.items()}
         if not listed.get("test", True):  # ImageNet's test images have no labels
             del listed["test"]
-        whole = None if found else _images_by_class(root)
+        whole = None if found else _images_by_class(root, root)
     except OSError as error:
         raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
     by_class = listed["train"] if whole is None else whole
@@ -113,44 +112,75 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
     return Source("folder", version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest())
 
 
-def image_files(directory: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ImageFile]:
-    """Yield the files below a folder that have the suffix of an image, in any order, without hidden ones.
+def image_files(starts: Iterable[str], above: Iterable[str] = ()) -> dict[str, list[ImageFile]]:
+    """Return the sorted files below each of some folders that have the suffix of an image.
+
+    Hidden files and folders are left out. Links are followed, but each real folder is read once: for the
+    start below which it really lies, or else for the start from which the shortest path leads to it. Files
+    that can't be read are in the result, so that they are reported.
 
     Args:
-      directory: the folder.
-      above: the folders that contain it, as (device, inode). A link that leads back to one is not followed.
+      starts: the folders.
+      above: folders that contain them, to which a link may lead back.
+
+    Raises:
+      UserError: one of the folders is the same as another one, or lies below it.
+      OSError: a folder can't be read.
     """
-    status = os.stat(directory)  # noqa: PTH116 (a million files)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from image_files(entry.path, above | {here})
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
-                # A broken link counts as an image that can't be read, and is reported with the others.
-                file = entry.stat() if entry.is_file() else None
-                yield entry.path, file.st_size if file else 0, file.st_mtime_ns if file else 0
+    found: dict[str, list[ImageFile]] = {start: [] for start in starts}
+    seen = {_identity(path): path for path in above}
+    folders = [(start, start) for start in found if not os.path.islink(start)]  # noqa: PTH114 (a million files)
+    links = [(len(start), start, start) for start in found if os.path.islink(start)]  # noqa: PTH114
+    heapq.heapify(links)
+    while folders or links:
+        folder, start = folders.pop() if folders else heapq.heappop(links)[1:]
+        here = _identity(folder)
+        if here in seen:
+            if folder == start:
+                raise UserError(
+                    f"config.data.source: {folder} is the same folder as {seen[here]}, but an image has one"
+                    " class: remove one of them"
+                )
+            continue
+        seen[here] = folder
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                is_image = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, start))
+                elif is_image or entry.is_symlink():
+                    mode, size, changed = _status(entry)
+                    if stat.S_ISDIR(mode):
+                        heapq.heappush(links, (len(entry.path), entry.path, start))
+                    elif is_image:
+                        found[start].append((entry.path, size, changed))
+    return {start: sorted(images) for start, images in found.items()}
 
 
-def _images_by_class(directory: Path) -> dict[str, list[ImageFile]]:
-    """Return the sorted image files of each class, which is a folder in ``directory``. Omit empty classes."""
-    with os.scandir(directory) as entries:
-        classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    found = {name: sorted(image_files(str(directory / name))) for name in classes}
-    return {name: images for name, images in found.items() if images}
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116
+    return status.st_dev, status.st_ino
+
+
+def _status(entry: os.DirEntry[str]) -> tuple[int, int, int]:
+    """Return the mode, the size and the time of a file; zeros for a link that leads nowhere."""
+    try:
+        status = entry.stat()
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        return 0, 0, 0
+    return status.st_mode, status.st_size, status.st_mtime_ns
+
+
+def _images_by_class(directory: Path, root: Path) -> dict[str, list[ImageFile]]:
+    """Return the sorted images of each class, which is a folder in ``directory``. Omit empty classes."""
+    classes = [str(each) for each in directory.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    found = image_files(sorted(classes), above=map(str, (root, directory)))
+    return {Path(path).name: images for path, images in found.items() if images}
 
 
 def _read(names: list[str], labels: list[int], i: int) -> Example:
-    def content() -> bytes:
-        try:
-            return Path(names[i]).read_bytes()
-        except OSError as error:
-            if error.errno not in _NO_FILE:
-                raise
-            raise BadImage(error.strerror or str(error)) from error
-
-    return Example(names[i], labels[i], content)
+    return Example(names[i], labels[i], functools.partial(file_content, names[i]))

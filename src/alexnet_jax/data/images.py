@@ -7,13 +7,18 @@ writes JPEGs of quality 95.
 """
 
 import contextlib
+import errno
 import functools
 import io
+import os
+import stat
 import warnings
 
 import numpy as np
 import simplejpeg
 from PIL import Image
+
+from alexnet_jax.text import size_in_words
 
 QUALITY = 95
 """The quality of the JPEGs in the cache."""
@@ -23,16 +28,54 @@ SUFFIXES = frozenset(
 )
 """The suffixes of image files, in lower case."""
 
+NO_FILE = frozenset([errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG])
+"""Errors of a file that is missing or unreadable. Other errors may be temporary, as while a disk is away."""
+
+# The formats that are read, the frequent ones first. Pillow knows others, and runs Ghostscript for EPS.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+_LARGEST = 512 * 10**6  # bytes of a file
+
 
 class BadImage(Exception):
     """Report an image that can't be read. The message is the reason."""
+
+
+def file_content(path: str) -> bytes:
+    """Read an image file. Never wait for a pipe, a device or a socket.
+
+    Raises:
+      BadImage: the file is missing, unreadable, larger than 512 MB or not a regular file.
+      OSError: another error, which may be temporary.
+    """
+    try:
+        _check(os.stat(path))  # noqa: PTH116 (a million files)
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            _check(status)  # the file may have been replaced in between
+            return file.read(status.st_size)
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        raise BadImage(error.strerror or str(error)) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage("not a regular file")
+    if status.st_size > _LARGEST:
+        sizes = size_in_words(status.st_size), size_in_words(_LARGEST)
+        raise BadImage("its size is {}, but images of at most {} are read".format(*sizes))
 
 
 def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
     """Rescale the shorter side to ``size``, and cut out the centre.
 
     Args:
-      content: the bytes of an image file of any kind that Pillow reads, or uint8 of shape
+      content: the bytes of a JPEG, PNG, GIF, BMP, PPM, TIFF or WebP file, or uint8 of shape
         (height, width, 3).
       size: side of the square in pixels.
 
@@ -43,7 +86,7 @@ def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
       BadImage: the image can't be read.
     """
     pixels_HxW = (
-        _packed(Image.fromarray(content)) if isinstance(content, np.ndarray) else _read(content, size)
+        _packed(Image.fromarray(content)) if isinstance(content, np.ndarray) else _decoded(content, size)
     )
     height, width = pixels_HxW.shape
     short = min(width, height)
@@ -105,12 +148,12 @@ def _unpacked(pixels_HxW: np.ndarray) -> Image.Image:
     return Image.frombuffer("RGBX", (width, height), np.ascontiguousarray(pixels_HxW), "raw", "RGBX", 0, 1)
 
 
-def _read(content: bytes, size: int) -> np.ndarray:
-    """Read an image file, turned upright, in the format of `_packed`."""
+def _decoded(content: bytes, size: int) -> np.ndarray:
+    """Decode an image file, turned upright, in the format of `_packed`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from Pillow, about odd metadata and large images
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 whole = image.size
                 # The JPEG decoder divides the size of a photograph by 2, 4 or 8, as long as at least twice
                 # ``size`` remains.
@@ -123,7 +166,8 @@ def _read(content: bytes, size: int) -> np.ndarray:
         except (BadImage, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders may raise anything for a broken file
-            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+            unknown = isinstance(error, Image.UnidentifiedImageError)
+            reason = f"not an image of the formats {', '.join(_FORMATS)}" if unknown else str(error)
             raise BadImage(reason or type(error).__name__) from error
 
 

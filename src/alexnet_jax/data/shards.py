@@ -22,6 +22,7 @@ from alexnet_jax.data import images
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.source import Source
 from alexnet_jax.errors import UserError
+from alexnet_jax.text import visible
 
 _SMALLEST = 2**25  # bytes of raw pixels that justify another file
 _MOST = 128  # files in a split, because all may be open at once
@@ -121,7 +122,7 @@ class Work:
         try:
             shard = Shard.load(self.results / part.result_name)
             whole = (self.building / part.images_name).stat().st_size == shard.sizes.sum()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
             return None
         return shard if whole else None
 
@@ -156,7 +157,7 @@ class Work:
                     try:
                         image, is_enlarged = images.square(example.content(), size)
                     except BadImage as error:
-                        broken.append(f"{example.name}: {' '.join(str(error).split())}")
+                        broken.append(visible(f"{example.name}: {error}"))
                         continue
                     planes_3xHxW = image.transpose(2, 0, 1).astype(np.uint32, order="C")
                     sum_planes += planes_3xHxW

@@ -3,14 +3,14 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.folder import image_files
-from alexnet_jax.data.images import BadImage, square
+from alexnet_jax.data.images import BadImage, file_content, square
 from alexnet_jax.runtime import progress
+from alexnet_jax.text import visible
 from alexnet_jax.training.restored import Restored, check_views
 
 TOP = 5
@@ -53,10 +53,10 @@ class Prediction:
 
     def text(self, bars: bool) -> str:
         """Return the path and a line for each guess, with a bar if ``bars`` is true."""
-        lines = [self.path]
+        lines = [visible(self.path)]
         for guess in self.guesses:
             bar = f"  {_bar(guess.probability)}" if bars else ""
-            lines.append(f"  {guess.probability:7.2%}{bar}  {guess.name}")
+            lines.append(f"  {guess.probability:7.2%}{bar}  {visible(guess.name)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, object]:
@@ -109,7 +109,7 @@ def _predictions(
             seen: list[tuple[str, np.ndarray]] = []
             for path in files[start : start + _AT_ONCE]:
                 try:
-                    seen.append((path, square(Path(path).read_bytes(), size)[0]))
+                    seen.append((path, square(file_content(path), size)[0]))
                 except (BadImage, OSError) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
                     bar.clear()
@@ -168,7 +168,7 @@ def _files(paths: Iterable[str | os.PathLike[str]], complain: Callable[[str], No
             yield path
             continue
         try:
-            found = sorted(name for name, *_ in image_files(path))
+            found = [name for name, *_ in image_files([path])[path]]
         except OSError as error:
             complain(f"{error.filename} can't be read: {error.strerror}")
             continue

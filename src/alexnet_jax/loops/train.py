@@ -74,7 +74,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         CheckpointWriter(run.path, run.config.keep_checkpoints) as checkpoints,
     ):
         config, mesh, model = run.config, run.mesh, run.model
-        hosts.say(run.description)
+        for line in run.description.splitlines():
+            hosts.say(line)
 
         # ---- Data -------------------------------------------------------------------------------
         cache, info, total_steps = run.cache, run.cache.info, run.total_steps

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from alexnet_jax.text import visible
+
 INK, MUTED, GRID = "#1b1d21", "#5a606b", "#dfe2e8"
 COLORS = ("#1f5fa8", "#b8450f", "#1d7a46", "#8a3fa0", "#8a6a00", "#b3265e", "#0d7a85", "#5b5f6b")
 THEME = {INK: "ink", MUTED: "muted", GRID: "grid"} | {color: f"c{i}" for i, color in enumerate(COLORS)}
@@ -147,6 +149,7 @@ def themed(figure: Figure, ident: str, title: str, description: str) -> str:
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
     body = svg[svg.index("<g id=") :]  # without the head, whose style would apply to the whole page
+    body = body.replace("xlink:href", "href")  # the head declares this prefix
     body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", body)
     body = re.sub(r'\bid="', f'id="{ident}-', body)
     body = re.sub(r'(href="|url\()#', rf"\g<1>#{ident}-", body)
@@ -154,8 +157,8 @@ def themed(figure: Figure, ident: str, title: str, description: str) -> str:
         body = body.replace(color, f"var(--{name})")
     return (
         f'<svg class="chart" role="img" aria-labelledby="{ident}-title {ident}-desc" {box[0]}>'
-        f'<title id="{ident}-title">{html.escape(title)}</title>'
-        f'<desc id="{ident}-desc">{html.escape(description)}</desc>{body}'
+        f'<title id="{ident}-title">{html.escape(visible(title))}</title>'
+        f'<desc id="{ident}-desc">{html.escape(visible(description))}</desc>{body}'
     )
 
 

@@ -15,6 +15,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.paper import charts
 from alexnet_jax.sweep.directory import valid_evaluation
 from alexnet_jax.sweep.spec import Member, Sweep, directories
+from alexnet_jax.text import visible
 from alexnet_jax.training import metrics
 
 LEVEL = 0.25
@@ -116,7 +117,7 @@ class Figure1:
             lines.append(f"runs that never reach {_LEVEL}: {each}")
         if self.incomplete:
             lines.append(f"not complete, so these results may change: {', '.join(self.incomplete)}")
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))
 
 
 def gather(workdir: epath.Path, sweep: Sweep) -> Figure1:
@@ -195,7 +196,7 @@ def draw(facts: Figure1) -> Figure:
         for run in net.runs:
             epochs = np.arange(1, len(run.errors) + 1)
             if run is net.first and run.reached is not None:
-                name = f"{net.name}, rate {run.rate:g}: {run.reached:.1f} epochs"
+                name = f"{visible(net.name)}, rate {run.rate:g}: {run.reached:.1f} epochs"
                 ax.plot(epochs, run.errors, dashes, color=color, linewidth=2, zorder=3, label=name)
                 ax.plot(run.reached, LEVEL, "o", color=color, markersize=5, zorder=4)
             else:
@@ -205,5 +206,7 @@ def draw(facts: Figure1) -> Figure:
     ax.set_ylabel("training error", fontsize=9, color=charts.MUTED)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     if any(net.first for net in facts.nets):
-        ax.legend(frameon=False, fontsize=9, labelcolor=charts.INK)
+        legend = ax.legend(frameon=False, fontsize=9, labelcolor=charts.INK)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure

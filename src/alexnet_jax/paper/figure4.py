@@ -19,6 +19,7 @@ from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.stored import Images
 from alexnet_jax.loops.predict import Prediction, predict_examples
 from alexnet_jax.runtime import progress
+from alexnet_jax.text import visible
 from alexnet_jax.training.restored import Restored
 
 MOST_IN_A_PICTURE = 48  # predictions that `draw_predictions` can show legibly
@@ -242,5 +243,6 @@ def _picture(ax: Axes, image_HxWx3: np.ndarray) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _short(text: str, length: int) -> str:
+def _short(name: str, length: int) -> str:
+    text = visible(name)
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -22,6 +22,7 @@ from alexnet_jax.report import training as report_training
 from alexnet_jax.report.request import Request
 from alexnet_jax.runtime import progress
 from alexnet_jax.sweep import directory
+from alexnet_jax.text import visible_lines
 from alexnet_jax.training.restored import restore
 
 _SMALL = 64  # pixels: images up to this size are kept unchanged
@@ -103,7 +104,7 @@ def render(template: str, facts: Any) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"uri": image_uri, "percent": _percent}
-    return environment.get_template(template).render(facts=facts)
+    return visible_lines(environment.get_template(template).render(facts=facts))
 
 
 def image_uri(image: np.ndarray) -> str:

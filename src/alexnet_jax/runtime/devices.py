@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from alexnet_jax.errors import NOTE, UserError
+from alexnet_jax.runtime import progress
 
 # NVIDIA's driver creates these. A container may have only one of them. /dev/dxg is WSL2's.
 _NVIDIA_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
@@ -37,7 +38,7 @@ def all_devices() -> tuple[jax.Device, ...]:
     platforms = {device.platform for device in jax.local_devices()}
     note = _unused_gpu(_cuda_failure(records)) if platforms == {"cpu"} and _wants_gpu() else None
     if note and jax.process_index() == 0:
-        print(f"{NOTE}{note}", file=sys.stderr)
+        progress.note(f"{NOTE}{note}")
     for record in records:
         if not (note and _is_about_cuda(record)):
             logging.getLogger(record.name).handle(record)

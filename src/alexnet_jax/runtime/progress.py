@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from alexnet_jax.errors import PREFIX
+from alexnet_jax.text import visible, visible_lines
 
 _NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # variables with this process's number
 
@@ -24,7 +25,7 @@ def say(line: str) -> None:
     that the run can still save.
     """
     try:
-        tqdm.write(line, file=sys.stdout)
+        tqdm.write(visible(line), file=sys.stdout)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -32,7 +33,12 @@ def say(line: str) -> None:
 
 def note(line: str) -> None:
     """Print a line on standard error, for commands whose standard output is their result."""
-    print(line, file=sys.stderr, flush=True)
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print the result of a command on standard output, one or several lines."""
+    print(visible_lines(text), flush=True)
 
 
 def starting(say: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.sweep.directory import failure, valid_evaluation
 from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep, directories
-from alexnet_jax.text import aligned, markdown
+from alexnet_jax.text import aligned, markdown, visible
 from alexnet_jax.training import metrics
 
 
@@ -166,7 +166,7 @@ class Table:
             f"Errors on {self.on}. ± is the standard deviation over seeds; for a change, its standard error."
             " Training is the error on the augmented training images in the last epoch."
         ]
-        return [*(notes if self.on else []), *(f"failed: {line}" for line in self.failures)]
+        return [*(notes if self.on else []), *(f"failed: {visible(line)}" for line in self.failures)]
 
 
 def table(workdir: epath.Path, sweep: Sweep) -> Table:
