@@ -23,6 +23,7 @@ from alexnet_jax.report.request import Request
 from alexnet_jax.sweep.spec import Published
 from alexnet_jax.training.scores import Result
 from tests.conftest import error_lines
+from tests.hostile import forge
 
 
 @pytest.fixture(scope="module")
@@ -188,24 +189,28 @@ def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp
     assert main(["report", *args]) == 2
     err = capfd.readouterr().err
     assert len(error_lines(err)) == 1
-    assert "sklearn:digits is not prepared on this machine" in err
-    assert "or choose another folder with --config.data.cache_dir=DIR" in err
+    assert f"sklearn:digits is not prepared in {tmp_path}/cache" in err
+    assert "add --config.data.source=sklearn:digits" in err
     assert not list((tmp_path / "cache").iterdir())
     page = (tmp_path / "p.html").read_text()
-    assert "is not prepared on this machine" in page
+    assert "sklearn:digits is not prepared in" in page
     assert "Figure 3: the kernels of the first layer" in page
     assert "Figure 4, left" not in page
 
 
-def test_other_images_are_reported_and_other_classes_are_refused(copy, capfd):
+def test_other_images_are_reported_and_other_classes_are_refused(copy, cache_dir, capfd):
     data = json.loads((copy / "data.json").read_text())
-    (copy / "data.json").write_text(json.dumps(data | {"fingerprint": "another"}))
+    forge(copy, data=json.dumps(data | {"fingerprint": "another"}).encode())
     assert main(["report", f"--workdir={copy}"]) == 2
+    assert "does not hold the images that the network was trained on" in capfd.readouterr().err
+    mine = f"--config.data.cache_dir={cache_dir}"
+    assert main(["report", f"--workdir={copy}", mine]) == 2
     assert "the network was trained on other images" in capfd.readouterr().err
     assert "the network was trained on other images" in (copy / "report.html").read_text()
     (copy / "report.html").unlink()
-    (copy / "data.json").write_text(json.dumps(data | {"class_names": [*data["class_names"][:9], "ten"]}))
-    assert main(["report", f"--workdir={copy}"]) == 2
+    other = data | {"class_names": [*data["class_names"][:9], "ten"]}
+    forge(copy, data=json.dumps(other).encode())
+    assert main(["report", f"--workdir={copy}", mine]) == 2
     assert "was trained on other data: sklearn:digits has other classes" in capfd.readouterr().err
     assert not (copy / "report.html").exists()
 
