@@ -64,7 +64,10 @@ def test_a_link_inside_the_directory_of_a_sweep_is_refused(tmp_path, cache_dir, 
 def test_any_hostile_sweep_json_is_one_line(tmp_path, data):
     path = epath.Path(tmp_path)
     sweep = Sweep(
-        (Member("a", "digits", {"seed": 1}, curve="a"), Member("b", "digits", init_from="a", seeds=(1, 2))),
+        (
+            Member("a", "digits", {"num_steps": 1}, curve="a"),
+            Member("b", "digits", init_from="a", seeds=(1, 2), curve="b"),
+        ),
         baseline="a",
         ensembles=(Ensemble("both", ("a", "b"), Published("a set", 1.0)),),
         figure=1,
