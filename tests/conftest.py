@@ -10,7 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import jax
+import matplotlib
 import numpy as np
+import platformdirs
 import pytest
 from PIL import Image
 
@@ -80,7 +82,10 @@ def every_variant(recipe):
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
+    """The default folder for caches, of the processes that tests start too."""
+    os.environ["MPLCONFIGDIR"] = matplotlib.get_cachedir()  # it lies in the same folder by default
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    return platformdirs.user_cache_dir("alexnet-jax")
 
 
 @pytest.fixture

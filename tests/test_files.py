@@ -5,11 +5,22 @@ import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from etils import epath
 
-from alexnet_jax.files import absolute, is_remote, locked, write
+from alexnet_jax import UserError
+from alexnet_jax.files import (
+    absolute,
+    check_inside,
+    checked,
+    delete_unfinished,
+    is_remote,
+    locked,
+    open_append,
+    read,
+    write,
+)
 
 HOLD = """
 import sys, pathlib
@@ -36,16 +47,100 @@ def test_a_path_is_absolute_and_its_home_is_expanded(tmp_path, monkeypatch):
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     write(os.fspath(tmp_path / "file"), b"old")
-    write_bytes = type(epath.Path("/")).write_bytes
 
-    def full(self, content):
-        write_bytes(self, content[:1])
+    def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(type(epath.Path("/")), "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "file", b"new")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name_and_the_name_after_it(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (fsync(fd), done.append(Path(f"/proc/self/fd/{fd}").readlink()))
+    )
+    monkeypatch.setattr(Path, "replace", lambda a, b: (replace(a, b), done.append("replaced")))
+    write(tmp_path / "file", b"new")
+    written, *then = done
+    assert (written.parent, then) == (tmp_path, ["replaced", tmp_path])
+
+
+def test_a_killed_process_leaves_the_old_file_and_a_rest_that_is_deleted(tmp_path):
+    write(tmp_path / "file", b"old")
+    script = (
+        "import os, sys\nfrom alexnet_jax.files import write\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), 9)\nwrite(sys.argv[1], b'new')"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "file"], check=False)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 2
+    delete_unfinished(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    for name in ("lock", "log", "file"):
+        (tmp_path / name).symlink_to("mine")
+    with pytest.raises(UserError, match=f"{tmp_path}/lock is a symbolic link to mine"):
+        locked(tmp_path / "lock", busy).__enter__()
+    with pytest.raises(UserError, match=f"{tmp_path}/log is a symbolic link to mine"):
+        open_append(tmp_path / "log")
+    write(tmp_path / "file", b"new")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_a_lock_does_not_empty_its_file(tmp_path):
+    (tmp_path / "lock").write_text("text")
+    with locked(tmp_path / "lock", busy):
+        pass
+    assert (tmp_path / "lock").read_text() == "text"
+
+
+def test_a_line_is_appended(tmp_path):
+    for line in ("a", "é"):
+        with open_append(tmp_path / "log") as file:
+            file.write(f"{line}\n")
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "a\né\n"
+
+
+@pytest.mark.parametrize("name", ["link", "a/link", "a/b/pipe"])
+def test_a_directory_with_a_link_or_a_pipe_is_refused(tmp_path, name):
+    (tmp_path / "w" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "w" / "a" / "file").write_text("")
+    (tmp_path / "to_w").symlink_to("w")
+    for each in ("w", "to_w", "missing"):
+        check_inside(tmp_path / each)
+    if name.endswith("pipe"):
+        os.mkfifo(tmp_path / "w" / name)
+    else:
+        (tmp_path / "w" / name).symlink_to("/tmp")
+    what = "neither a file nor a folder" if name.endswith("pipe") else "a symbolic link to /tmp"
+    for each in ("w", "to_w"):
+        with pytest.raises(UserError, match=f"{tmp_path}/{each}/{name} is {what}, .*: remove it"):
+            check_inside(tmp_path / each)
+
+
+def test_only_regular_files_of_a_limited_size_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert read(tmp_path / "file", 3) == b"abc"
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(10**10)
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in [
+        ("huge", "huge has 10,000,000,000 bytes, more than 3"),
+        ("pipe", "pipe is no regular file"),
+        (".", "is no regular file"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / name, 3)
+    with pytest.raises(ValueError, match="file has a wrong checksum"):
+        checked(tmp_path / "file", 3, {"file": 0})
 
 
 class BusyError(Exception):

@@ -1,18 +1,30 @@
-"""Paths, files that are either complete or absent, and locks."""
+"""Paths, files that are either complete or absent, and locks.
+
+A workdir may come from a stranger. So nothing is written through a symbolic link inside it, and only regular
+files of a limited size are read. Links at the workdir itself and above it are the user's own.
+"""
 
 import contextlib
 import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+import secrets
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from etils import epath
 
+from alexnet_jax.errors import UserError
+
 # Errors of network file systems without locks.
 _NO_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+# Errors of file systems that can't sync a directory.
+_NO_SYNC = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF])
+_UNFINISHED = ".writing"
 
 
 def absolute(path: str | os.PathLike[str]) -> epath.Path:
@@ -34,16 +46,142 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
-def write(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace a file in one step: a process that is killed leaves the old file or the new one."""
+def read(path: str | os.PathLike[str], most: int) -> bytes:
+    """Read a regular file of at most ``most`` bytes.
+
+    Raises:
+      ValueError: it is larger, or it is a folder, a pipe or a device.
+    """
     target = epath.Path(path)
-    beside = target.with_name(target.name + ".writing")
+    if is_remote(target):
+        if target.stat().length > most:
+            raise ValueError(f"{target.name} has more than {most:,} bytes")
+        return target.read_bytes()
+    # Without O_NONBLOCK, opening a pipe would wait for a writer.
+    descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        beside.write_bytes(content)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{target.name} is no regular file")
+        if status.st_size > most:
+            raise ValueError(f"{target.name} has {status.st_size:,} bytes, more than {most:,}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def explained(error: Exception) -> str:
+    """Return the text of an error, with the name of the file that an OSError is about."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{Path(error.filename).name}: {error.strerror}"
+    return str(error)
+
+
+def checked(path: str | os.PathLike[str], most: int, checksums: Mapping[str, int]) -> bytes:
+    """Do the same as `read`, and compare the CRC-32 with the one in ``checksums``, by the file's name.
+
+    Raises:
+      ValueError: it differs, or it is not listed; or see `read`.
+    """
+    content, name = read(path, most), Path(path).name
+    if zlib.crc32(content) != checksums.get(name):
+        raise ValueError(f"{name} has a wrong checksum")
+    return content
+
+
+def write(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace a file in one step: a killed process or a power cut leaves the old file or the new one.
+
+    If the file is a symbolic link, the link is replaced, not the file that it names.
+    """
+    target = epath.Path(path)
+    if is_remote(target):  # an object appears when it is complete
+        target.write_bytes(content)
+        return
+    # An unpredictable name that does not exist: nobody can have made it a link to another file.
+    beside = Path(target).with_name(f".{secrets.token_hex(8)}{_UNFINISHED}")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(target)
     except BaseException:  # do not leave half a file on a full disk
         beside.unlink(missing_ok=True)
         raise
+    sync_directory(beside.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory permanent, which is necessary after a file was renamed."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def delete_unfinished(directory: str | os.PathLike[str]) -> None:
+    """Delete the files that `write` left in a directory when its process was killed."""
+    for file in Path(directory).iterdir():
+        if file.name.startswith(".") and file.name.endswith(_UNFINISHED):
+            file.unlink(missing_ok=True)
+
+
+def refuse_link(path: str | os.PathLike[str]) -> None:
+    """Raise a `UserError` if a path is a symbolic link."""
+    if Path(path).is_symlink():
+        raise _refusal(os.fspath(path), is_link=True)
+
+
+def check_inside(directory: str | os.PathLike[str]) -> None:
+    """Check that a directory holds only regular files and folders, at any depth.
+
+    Call this before anything is written into a directory that may come from a stranger. The directory itself
+    may be a link, and it may be missing. Buckets have no links.
+
+    Raises:
+      UserError: it holds something else, which the message names.
+    """
+    left = [] if is_remote(directory) else [os.fspath(directory)]
+    while left:
+        # Another process may remove a folder meanwhile.
+        with contextlib.suppress(FileNotFoundError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    raise _refusal(entry.path, entry.is_symlink())
+
+
+def open_append(path: str | os.PathLike[str]) -> IO[str]:
+    """Open a text file to append to it, created if it does not exist.
+
+    Raises:
+      UserError: the file is a symbolic link.
+    """
+    if is_remote(path):
+        return epath.Path(path).open("a")
+    return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8")
+
+
+def _descriptor(path: str | os.PathLike[str], flags: int) -> int:
+    """Open or create a file without following a link, and return its descriptor."""
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _refusal(os.fspath(path), is_link=True) from error
+        raise
+
+
+def _refusal(path: str, is_link: bool) -> UserError:
+    what = f"a symbolic link to {Path(path).readlink()}" if is_link else "neither a file nor a folder"
+    return UserError(f"{path} is {what}, and alexnet-jax does not write through it: remove it")
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -70,13 +208,16 @@ def locked(path: Path | epath.Path, busy: Callable[[], None]) -> Iterator[None]:
     Args:
       path: path of the lock file, which is not removed.
       busy: function to call if another process holds the lock. If it returns, wait for that process.
+
+    Raises:
+      UserError: the lock file is a symbolic link.
     """
     if is_remote(path):
         yield
         return
     held = False
     while not held:
-        with path.open("w") as file:
+        with os.fdopen(_descriptor(path, os.O_RDWR), "r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

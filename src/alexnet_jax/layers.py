@@ -11,27 +11,16 @@ network in turn; `net.model` runs them. Nothing here imports JAX, so that a conf
 import dataclasses
 import math
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
+from alexnet_jax import schema
 from alexnet_jax.errors import UserError
+from alexnet_jax.schema import Rule
 
 Shape: TypeAlias = tuple[int, ...]
 Axes: TypeAlias = tuple[Literal["tower", "units"] | None, ...]
 """A name for each dimension that a mesh may split: by towers, or by the units of a dense layer."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """The values that a field may have.
-
-    Attributes:
-      meaning: the end of the sentence "it must be ...".
-      holds: function that returns whether a value is one of them.
-    """
-
-    meaning: str
-    holds: Callable[[Any], bool]
 
 
 def _not_negative(value: float) -> bool:
@@ -433,6 +422,8 @@ Layer: TypeAlias = (
 )
 Layers: TypeAlias = tuple[Layer, ...]
 
+_MOST = 1000  # layers of a network that is read from a file
+
 TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in typing.get_args(Layer)}
 
 
@@ -497,22 +488,27 @@ def to_json(layers: Iterable[Layer]) -> list[dict[str, Any]]:
     return [{"type": type(layer).__name__, **dataclasses.asdict(layer)} for layer in layers]
 
 
-def from_json(layers: Iterable[dict[str, Any]]) -> Layers:
+def from_json(layers: Any) -> Layers:
     """Return the layers that `to_json` wrote.
 
     Raises:
       UserError: another version of alexnet_jax wrote them.
+      ValueError: they are damaged.
     """
-    return tuple(_from_json(**fields) for fields in layers)
+    found = schema.check(layers, list[dict[str, Any]], "net.layers")
+    if len(found) > _MOST:
+        raise ValueError(f"net.layers has {len(found):,} layers, more than {_MOST:,}")
+    return tuple(map(_from_json, found))
 
 
-def _from_json(type: str, name: str, **fields: Any) -> Layer:  # noqa: A002
+def _from_json(fields: dict[str, Any]) -> Layer:
+    where = f"net.layers: {fields.get('name')}"
     if "maps" in fields:
-        raise UserError(f"net.layers: {name}.maps is called features now")
-    kind = TYPES.get(type)
+        raise UserError(f"{where}.maps is called features now")
+    name = schema.check(fields.pop("type", None), str, f"{where}.type")
+    kind = TYPES.get(name)
     unknown = [] if kind is None else [key for key in fields if key not in kind.__dataclass_fields__]
     if kind is None or unknown:
-        what = f"type {type}" if kind is None else f"field {unknown[0]}"
-        raise UserError(f"net.layers: {name} has the unknown {what}")
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-    return kind(name, **values)
+        what = f"type {name}" if kind is None else f"field {unknown[0]}"
+        raise UserError(f"{where} has the unknown {what}")
+    return schema.check(fields, kind, where)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.cli.main import main
+from alexnet_jax.training.workdir import read_workdir
 from tests.conftest import CONFIGS, RECIPES
 
 TINY = f"--config={RECIPES / 'tiny.py'}"
@@ -105,11 +106,26 @@ def test_evaluate_writes_json(trained, tmp_path, capfd):
 def test_evaluate_takes_several_workdirs_and_data_from_elsewhere(trained, tmp_path, capfd):
     status = main(
         ["evaluate", f"--workdir={trained}", f"--workdir={trained}", "--step=best", "--split=validation",
-         f"--config.data.cache_dir={tmp_path}"]
+         f"--config.data.cache_dir={tmp_path}", "--config.data.source=sklearn:digits"]
     )  # fmt: skip
     assert status == 0
     assert "validation: 144 examples, 1 view(s), 2 network(s)" in capfd.readouterr().out
     assert list(tmp_path.glob("sklearn-digits-*/data.json"))
+
+
+def test_evaluate_and_report_obey_no_place_that_a_workdir_names(trained, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))  # now the cache of the run is elsewhere
+    theirs = read_workdir(trained)[0].data.cache_dir
+    line = f"sklearn:digits is not prepared in {tmp_path}/home/alexnet-jax: run alexnet-jax prepare, or add"
+    flags = f"--config.data.cache_dir={theirs}", "--config.data.source=sklearn:digits"
+    message = f"{line} {flags[0]} or {flags[1]}"
+    assert message in refused(capfd, "evaluate", f"--workdir={trained}")
+    assert main(["report", f"--workdir={trained}", f"--save={tmp_path}/page.html"]) == 2
+    assert message in capfd.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
+    for flag in flags:
+        assert main(["evaluate", f"--workdir={trained}", flag]) == 0
+    assert main(["evaluate", f"--workdir={trained}"]) == 0  # the second flag has filled the default folder
 
 
 def test_evaluate_refuses_data_with_other_classes(trained, tmp_path, capfd):

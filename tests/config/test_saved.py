@@ -121,7 +121,7 @@ def with_an_old_override(settings):
     ],
 )
 def test_a_config_of_another_version_is_refused_with_what_to_do(tiny, tmp_path, change, why):
-    settings = json.loads(saved.to_json(tiny))
+    settings = saved.to_json(tiny)
     change(settings)
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match=rf"another version of alexnet_jax \(.*{why}.*\): train again in an"):
@@ -132,7 +132,7 @@ def test_a_config_of_another_version_is_refused_with_what_to_do(tiny, tmp_path, 
     ("key", "value"), [("batch_size", "many"), ("batch_size", -1), ("data", 3), ("seed", None)]
 )
 def test_a_damaged_config_is_refused(tiny, tmp_path, key, value):
-    settings = json.loads(saved.to_json(tiny))
+    settings = saved.to_json(tiny)
     settings[key] = value
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match=r"is damaged|another version"):

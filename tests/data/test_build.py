@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from etils import epath
 from PIL import Image
 
 from alexnet_jax import UserError
@@ -128,20 +128,21 @@ def test_a_build_resumes_after_an_interruption(data, error, monkeypatch):
 
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 def test_a_full_disk_at_any_file_leaves_nothing_half_written(data, part, monkeypatch):
-    """The disk is full after the fraction ``part`` of the small files: the next one is truncated."""
-    kind = type(epath.Path("/"))
-    write_bytes, written, number = kind.write_bytes, [], None
+    """The disk is full after the fraction ``part`` of the files: the next one is truncated."""
+    fsync, written, number = os.fsync, [], None
 
-    def may_be_full(self, content):
-        if len(written) == number:
-            write_bytes(self, content[: len(content) // 2])
-            raise OSError(28, "No space left on device", str(self))
-        written.append(self)
-        return write_bytes(self, content)
+    def may_be_full(descriptor):
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            if len(written) == number:
+                os.ftruncate(descriptor, status.st_size // 2)
+                raise OSError(28, "No space left on device")
+            written.append(descriptor)
+        fsync(descriptor)
 
     monkeypatch.setattr(workers, "cores", lambda: 1)
     with monkeypatch.context() as patch:
-        patch.setattr(kind, "write_bytes", may_be_full)
+        patch.setattr(os, "fsync", may_be_full)
         expected = built_elsewhere(data, "undisturbed")
         number = round(part * (len(written) - 1))
         written.clear()

@@ -3,14 +3,19 @@
 import dataclasses
 import json
 import os
+import shutil
+import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alexnet_jax import UserError
 from alexnet_jax.data import cache as cache_lib
 from alexnet_jax.data.cache import DataInfo, NoTestSplit, load
-from alexnet_jax.data.dataset import cache_path, open_cache
+from alexnet_jax.data.dataset import cache_path, class_count, open_cache
+from tests.hostile import READ_ONLY, check_refusal, hostile
 
 
 @pytest.fixture
@@ -97,8 +102,7 @@ def test_the_images_of_a_large_cache_are_verified_only_by_prepare(data, monkeypa
 
 def test_info_is_read_as_it_was_saved(data, tmp_path):
     info = open_cache(data, print).info
-    info.save(tmp_path)
-    again = DataInfo.load(tmp_path)
+    again = DataInfo.load(tmp_path, info.save(tmp_path))
     np.testing.assert_array_equal(again.mean_image, info.mean_image)
     np.testing.assert_array_equal(again.color_covariance, info.color_covariance)
     arrays = ("mean_image", "color_covariance")
@@ -125,3 +129,81 @@ def test_the_manifest_names_every_file_but_itself(data):
     path = open_cache(data, print).directory
     named = set(json.loads((path / "manifest.json").read_text()))
     assert {file.name for file in path.iterdir()} == named | {"manifest.json"}
+
+
+def forged(path, **files):
+    """Write files of a cache with right checksums, as a stranger can."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    for name, content in files.items():
+        full = next(each for each in manifest if each.replace(".", "_").startswith(name))
+        (path / full).write_bytes(content)
+        manifest[full] = (len(content), zlib.crc32(content))
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("test_labels", np.full(360, 10, np.int32), "test.labels.npy has a label that is no class"),
+        ("test_labels", np.full(360, -1, np.int32), "test.labels.npy has a label that is no class"),
+        ("test_labels", np.zeros(359, np.int32), r"test.labels.npy holds int32 of shape \(359,\)"),
+        ("test_offsets", np.zeros(361, np.int64), "test.offsets.npy does not fit the images"),
+        ("test_offsets", np.arange(361) * 2**40, "test.offsets.npy does not fit the images"),
+    ],
+)
+def test_labels_and_offsets_must_fit_even_if_their_checksums_are_right(data, name, array, message):
+    path = open_cache(data, print).directory
+    forged(path, **{name: cache_lib.content_of(array)})
+    with pytest.raises(UserError, match=f"{message}.*prepare --force"):
+        open_cache(data, print)
+
+
+def test_a_manifest_names_no_file_outside_the_cache(data, tmp_path):
+    (tmp_path / "mine.images").write_bytes(b"mine")
+    path = open_cache(data, print).directory
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"../mine.images": (4, zlib.crc32(b"mine"))}))
+    with pytest.raises(UserError, match=r"a key is \.\./mine\.images, but must be the name of a file"):
+        open_cache(data, print)
+
+
+def test_a_pipe_in_a_cache_is_damage(data):
+    path = open_cache(data, print).directory
+    (path / "test-00000.images").unlink()
+    os.mkfifo(path / "test-00000.images")
+    with pytest.raises(UserError, match=r"test-00000\.images is no regular file"):
+        open_cache(data, print)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "data.json"])
+@given(draws=st.data())
+@READ_ONLY
+def test_any_hostile_json_of_a_cache_is_one_line(tiny, cache_dir, tmp_path, name, draws):
+    path = open_cache(tiny.data, print).directory
+    copy = tmp_path / "cache"
+    shutil.copytree(path, copy, dirs_exist_ok=True)
+    content = json.dumps(draws.draw(hostile(json.loads((path / name).read_text())))).encode()
+    if name == "manifest.json":
+        (copy / name).write_bytes(content)
+    else:
+        forged(copy, data_json=content)
+    check_refusal(lambda: load(copy))
+
+
+def test_nothing_is_written_through_a_link_beside_a_cache(data, tmp_path):
+    path = cache_path(data)
+    (tmp_path / "mine").mkdir()
+    for name in ("lock", "building", "parts"):
+        link = path.with_name(f"{path.name}.{name}")
+        link.symlink_to(tmp_path / "mine")
+        with pytest.raises(UserError, match=f"{link} is a symbolic link to {tmp_path}/mine"):
+            open_cache(data, print)
+        link.unlink()
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_the_number_of_classes_is_read_from_an_intact_file(data):
+    path = open_cache(data, print).directory / "data.json"
+    path.write_text(path.read_text().replace('"9"', '"8"'))
+    with pytest.raises(UserError, match=r"data\.json has a wrong checksum"):
+        class_count(data)

@@ -21,6 +21,7 @@ from alexnet_jax.report.request import Request
 from alexnet_jax.sweep.spec import Published
 from alexnet_jax.training.scores import Result
 from tests.conftest import HOSTILE_NAMES, error_lines
+from tests.hostile import forge
 
 
 @pytest.fixture(scope="module")
@@ -186,24 +187,28 @@ def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp
     assert main(["report", *args]) == 2
     err = capfd.readouterr().err
     assert len(error_lines(err)) == 1
-    assert "sklearn:digits is not prepared on this machine" in err
-    assert "or choose another folder with --config.data.cache_dir=DIR" in err
+    assert f"sklearn:digits is not prepared in {tmp_path}/cache" in err
+    assert "add --config.data.source=sklearn:digits" in err
     assert not list((tmp_path / "cache").iterdir())
     page = (tmp_path / "p.html").read_text()
-    assert "is not prepared on this machine" in page
+    assert "sklearn:digits is not prepared in" in page
     assert "Figure 3: the kernels of the first layer" in page
     assert "Figure 4, left" not in page
 
 
-def test_other_images_are_reported_and_other_classes_are_refused(copy, capfd):
+def test_other_images_are_reported_and_other_classes_are_refused(copy, cache_dir, capfd):
     data = json.loads((copy / "data.json").read_text())
-    (copy / "data.json").write_text(json.dumps(data | {"fingerprint": "another"}))
+    forge(copy, data=json.dumps(data | {"fingerprint": "another"}).encode())
     assert main(["report", f"--workdir={copy}"]) == 2
+    assert "does not hold the images that the network was trained on" in capfd.readouterr().err
+    mine = f"--config.data.cache_dir={cache_dir}"
+    assert main(["report", f"--workdir={copy}", mine]) == 2
     assert "the network was trained on other images" in capfd.readouterr().err
     assert "the network was trained on other images" in (copy / "report.html").read_text()
     (copy / "report.html").unlink()
-    (copy / "data.json").write_text(json.dumps(data | {"class_names": [*data["class_names"][:9], "ten"]}))
-    assert main(["report", f"--workdir={copy}"]) == 2
+    other = data | {"class_names": [*data["class_names"][:9], "ten"]}
+    forge(copy, data=json.dumps(other).encode())
+    assert main(["report", f"--workdir={copy}", mine]) == 2
     assert "was trained on other data: sklearn:digits has other classes" in capfd.readouterr().err
     assert not (copy / "report.html").exists()
 
@@ -334,7 +339,7 @@ def decoded(uri):
         (["--figure=3"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
         (["--figure=3", "--save=3.gif"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
         (["--figure=1", "--save=1.png"], "holds no sweep"),
-        (["--figure=4", "--save=4.png", "--config.data.cache_dir=none"], "is not prepared on this machine"),
+        (["--figure=4", "--save=4.png", "--config.data.cache_dir=none"], "is not prepared in"),
         (["more"], "report takes only flags"),
     ],
 )
@@ -372,7 +377,7 @@ def test_data_without_a_test_split_has_a_page_without_a_test(tiny, five_classes,
 def test_class_names_are_escaped_in_the_page(copy):
     info = json.loads((copy / "data.json").read_text())
     info["class_words"] = ['"><img src=x onerror=alert(1)>'] * 10
-    (copy / "data.json").write_text(json.dumps(info))
+    forge(copy, data=json.dumps(info).encode())
     assert main(["report", f"--workdir={copy}"]) == 0
     text = (copy / "report.html").read_text()
     assert "onerror" in text

@@ -1,11 +1,18 @@
 """The directory of a sweep: another sweep, a training and a damaged file are refused."""
 
+import json
+
 import pytest
 from etils import epath
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alexnet_jax import UserError
 from alexnet_jax.files import locked
+from alexnet_jax.sweep import Ensemble, Member, Published, Sweep
 from alexnet_jax.sweep import directory as sweep_directory
+from alexnet_jax.sweep.table import table
+from tests.hostile import READ_ONLY, check_refusal, hostile
 from tests.sweep.conftest import SWEEP, bytes_of, refused, words, write_sweep
 
 pytestmark = pytest.mark.slow
@@ -41,3 +48,46 @@ def test_a_missing_or_damaged_sweep_json_is_one_line(text, tmp_path, cache_dir, 
     message = "holds no sweep" if text is None else r"sweep\.json can't be read"
     with pytest.raises(UserError, match=message):
         sweep_directory.read(epath.Path(tmp_path))
+
+
+def test_a_link_inside_the_directory_of_a_sweep_is_refused(tmp_path, cache_dir, capfd):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "base-seed0").symlink_to("../mine")
+    args = words(write_sweep(tmp_path / "mine.py", SWEEP), tmp_path / "sweep", cache_dir)
+    assert f"{tmp_path}/sweep/base-seed0 is a symbolic link to ../mine" in refused(capfd, args)
+    assert not list((tmp_path / "mine").iterdir())
+
+
+@given(data=st.data())
+@READ_ONLY
+def test_any_hostile_sweep_json_is_one_line(tmp_path, data):
+    path = epath.Path(tmp_path)
+    sweep = Sweep(
+        (
+            Member("a", "digits", {"num_steps": 1}, curve="a"),
+            Member("b", "digits", init_from="a", seeds=(1, 2), curve="b"),
+        ),
+        baseline="a",
+        ensembles=(Ensemble("both", ("a", "b"), Published("a set", 1.0)),),
+        figure=1,
+    )
+    sweep_directory.write(path, "digits", sweep, ["--config.num_steps=1"])
+    if data.draw(st.booleans()):
+        assert sweep_directory.read(path) == sweep
+    record = data.draw(hostile(json.loads((tmp_path / "sweep.json").read_text())))
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    check_refusal(lambda: table(path, sweep_directory.read(path)).text())
+
+
+@given(data=st.data())
+@READ_ONLY
+def test_any_hostile_result_counts_as_none(tmp_path, data):
+    result = {"split": "test", "views": 1, "examples": 9, "loss": 1.0, "top1_error": 0.5, "top5_error": 0.0}
+    result["checkpoints"] = [{"workdir": "/w", "step": 3}]
+    path = epath.Path(tmp_path)
+    for document in (result, data.draw(hostile(result))):
+        (tmp_path / "evaluation.json").write_text(json.dumps(document))
+        found = sweep_directory.evaluation(path)
+        assert found in (None, document)
+    assert found is not None or document != result

@@ -38,7 +38,8 @@ def test_the_commands_make_the_configs_of_the_tasks(tmp_path):
             assert data in task.train
         nets = task.needs if task.config is None else [task]
         assert task.evaluate == (
-            *(f"--workdir={net.directory}" for net in nets), data, "--views=10",
+            *(f"--workdir={net.directory}" for net in nets),
+            f"--config.data.source={nets[0].config.data.source}", data, "--views=10",
             f"--json={task.directory / 'evaluation.json'}",
         )  # fmt: skip
 

@@ -132,3 +132,34 @@ def test_a_workdir_that_cannot_be_written_is_refused(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="can't be written"):
         train(tiny, str(tmp_path / "file" / "w"))
+
+
+@pytest.mark.parametrize("name", ["lock", "metrics.jsonl", "checkpoints", "config.json"])
+def test_a_link_inside_a_workdir_is_refused_and_its_target_is_kept(tiny, tmp_path, name):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / name).symlink_to("../mine")
+    with pytest.raises(UserError, match=rf"{tmp_path}/w/{name} is a symbolic link to \.\./mine"):
+        train(tiny, tmp_path / "w")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "w").iterdir()] == [name]
+
+
+def test_a_link_to_a_workdir_is_allowed(tiny, tmp_path):
+    tiny.num_steps = 1
+    (tmp_path / "w").mkdir()
+    (tmp_path / "link").symlink_to("w")
+    train(tiny, tmp_path / "link")
+    assert (tmp_path / "w" / "config.json").exists()
+
+
+def test_a_run_with_a_damaged_config_resumes_as_its_message_says(tiny, trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "w")
+    (tmp_path / "w" / "config.json").write_text("")
+    tiny.num_steps = 41
+    with pytest.raises(UserError, match=r"delete its config\.json and run the same train command again"):
+        train(tiny, tmp_path / "w")
+    (tmp_path / "w" / "config.json").unlink()
+    train(tiny, tmp_path / "w")
+    assert "resuming at step 40 of 41" in capsys.readouterr().out
+    read_workdir(tmp_path / "w")

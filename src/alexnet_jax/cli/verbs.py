@@ -23,7 +23,7 @@ from alexnet_jax.cli.flags import (
     views_flag,
     workdir_flag,
 )
-from alexnet_jax.config.overrides import of_elsewhere
+from alexnet_jax.config.overrides import data_location
 from alexnet_jax.config.recipe import recipes
 from alexnet_jax.errors import NOTE, Interrupted, RunError, UserError
 from alexnet_jax.runtime import progress
@@ -35,7 +35,8 @@ usage: alexnet-jax VERB [--flag=value ...]
             trains, or resumes from the last checkpoint in the workdir; --dry_run only prints
             the mesh, and the shapes, the devices and the bytes of each layer
   evaluate  --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10]
-            [--step=last|best|N] [--json=FILE] [--config.data.cache_dir=DIR ...]
+            [--step=last|best|N] [--json=FILE]
+            [--config.data.cache_dir=DIR] [--config.data.source=SOURCE]
             prints the error rates of a network, or of several with averaged probabilities
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
             prints the five most probable classes of image files, and of all images in folders
@@ -117,14 +118,14 @@ def _evaluate(args: list[str]) -> None:
 
     from alexnet_jax.training.workdir import read_workdir
 
-    config = of_elsewhere("evaluate", read_workdir(workdirs[0])[0], overrides)
+    data = data_location("evaluate", read_workdir(workdirs[0])[0], overrides)
     progress.starting(progress.say)
 
     from alexnet_jax.loops.evaluate import evaluate
     from alexnet_jax.parallel import hosts
 
     hosts.start()
-    result = evaluate(workdirs, values.split, values.views, values.step, config.data)
+    result = evaluate(workdirs, values.split, values.views, values.step, data)
     hosts.say(str(result))
     if values.json and hosts.is_first():
         files.write_json(values.json, result.to_json())

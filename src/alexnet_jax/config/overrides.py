@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import functools
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -54,17 +55,24 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
 _DATA_LOCATION = ("data.source", "data.cache_dir", "data.encoding")
 
 
-def of_elsewhere(verb: str, config: ConfigDict, overrides: list[str]) -> ConfigDict:
-    """Return the checked config of a workdir, with the location of its data on this machine.
+def data_location(verb: str, config: ConfigDict, overrides: list[str]) -> dict[str, Any]:
+    """Return the settings of ``config.data`` that a command line sets to locate the data of a workdir.
+
+    Args:
+      verb: name of the verb, for messages.
+      config: config of the workdir; it is not changed.
+      overrides: flags ``--config.data.KEY=VALUE``.
 
     Raises:
-      UserError: an override changes anything else.
+      UserError: a flag sets anything else, or has a wrong value.
     """
-    for key in (word.removeprefix("--config.").partition("=")[0] for word in overrides):
+    keys = [word.removeprefix("--config.").partition("=")[0] for word in overrides]
+    for key in keys:
         if key not in _DATA_LOCATION:
             raise UserError(
                 f"config.{key} can't change after training: {verb} takes only {', '.join(_DATA_LOCATION)}"
             )
-    config = override(config, overrides)
-    validate(config)
-    return config
+    changed = override(config.copy_and_resolve_references(), overrides)
+    validate(changed)
+    names = [key.removeprefix("data.") for key in keys]
+    return {name: changed.data[name] for name in names}

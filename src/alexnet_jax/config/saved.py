@@ -1,58 +1,66 @@
 """The configs of workdirs: their JSON, and their changes when a run resumes. Nothing here imports JAX."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from alexnet_jax import layers as layers_lib
+from alexnet_jax import schema
 from alexnet_jax.config.base import base, flat
 from alexnet_jax.config.settings import resume_of, unknown
-from alexnet_jax.config.validate import UnknownSetting, check_each
+from alexnet_jax.config.validate import UnknownSetting, validate
 from alexnet_jax.errors import UserError
+from alexnet_jax.net.shapes import config_shapes
+
+_MOST_PARAMETERS = 2**33  # of a network that is read from a file
 
 
-def to_json(config: ConfigDict) -> str:
-    """Return the text of a workdir's ``config.json``."""
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """Return the settings of a workdir's ``config.json``."""
     settings = config.to_dict()
     settings["net"]["layers"] = layers_lib.to_json(settings["net"]["layers"])
-    return json.dumps(settings, indent=1) + "\n"
+    return json.loads(json.dumps(settings))  # tuples become lists
 
 
-def from_json(text: str) -> ConfigDict:
+def from_json(found: dict[str, Any]) -> ConfigDict:
     """Return the config that `to_json` wrote. The settings have the types that `base` gives them.
 
     Raises:
       UserError: another version of this package wrote it, with other settings or layers.
-      ValueError: the text is damaged.
-      TypeError: the text is damaged.
+      ValueError: it is damaged.
     """
-    found = json.loads(text)
-    if not isinstance(found, dict):
-        raise ValueError("config.json does not hold settings")
     config = base()
     expected = {key for key, _ in flat(config)} | {"optimizer.layers"}
     there = _flat_json(found)
     if other := sorted({*there} - expected):
-        raise _other_version(unknown(other[0]))
+        raise other_version(unknown(other[0]))
     if lacking := sorted(expected - {*there}):
-        raise _other_version(f"config.{lacking[0]} is missing")
+        raise other_version(f"config.{lacking[0]} is missing")
     try:
         config.net.layers = layers_lib.from_json(there.pop("net.layers"))
     except UserError as error:
-        raise _other_version(str(error)) from error
-    config.optimizer.layers = ConfigDict(there.pop("optimizer.layers"))
-    for key, value in there.items():
-        *sections, name = key.split(".")
-        section = config[sections[0]] if sections else config
-        section[name] = tuple(value) if isinstance(value, list) else value
+        raise other_version(str(error)) from error
+    overrides: dict[str, dict[str, Any]] = schema.check(
+        there.pop("optimizer.layers"), dict[str, dict[str, Any]], "optimizer.layers"
+    )
     try:
-        check_each(config)
+        config.optimizer.layers = ConfigDict(overrides)
+        for key, value in there.items():
+            *sections, name = key.split(".")
+            section = config[sections[0]] if sections else config
+            section[name] = tuple(value) if isinstance(value, list) else value
+        validate(config)
+        shapes = config_shapes(config)
     except UnknownSetting as error:
-        raise _other_version(str(error)) from error
-    except UserError as error:
-        raise ValueError(str(error)) from error
+        raise other_version(str(error)) from error
+    except (UserError, TypeError, AttributeError, KeyError, OverflowError) as error:  # ConfigDict's too
+        raise ValueError(f"config.json: {error}") from error
+    sizes = [math.prod(shape) for layer in shapes for shape in layer.params.values()]
+    if sum(sizes) > _MOST_PARAMETERS or max(math.prod(each.outputs) for each in shapes) > _MOST_PARAMETERS:
+        raise ValueError(f"config.json: the network has more than {_MOST_PARAMETERS:,} parameters or outputs")
     return config
 
 
@@ -68,7 +76,8 @@ def _flat_json(found: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return settings
 
 
-def _other_version(why: str) -> UserError:
+def other_version(why: str) -> UserError:
+    """Return the error for a ``config.json`` of another version of this package."""
     return UserError(
         f"config.json was written by another version of alexnet_jax ({why}): train again in another"
         " --workdir, or use the version that wrote it"

@@ -6,9 +6,7 @@ complete and writes the others. The bytes do not depend on interruptions or on t
 
 import errno
 import hashlib
-import io
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable
@@ -17,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import files
+from alexnet_jax import files, schema
+from alexnet_jax.data.arrays import content_of
 from alexnet_jax.data.build_pool import write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
@@ -51,6 +50,9 @@ def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool 
             _beside(path, "lock"), lambda: say(f"another process is preparing {path}: waiting for it")
         ):
             if force or not path.exists():
+                for directory in left:
+                    files.refuse_link(directory)
+                    files.check_inside(directory)
                 _build(path, data, say)
             for directory in left:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -91,6 +93,7 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
         shutil.rmtree(_beside(path, "old"), ignore_errors=True)
         path.rename(_beside(path, "old"))
     building.rename(path)
+    files.sync_directory(path.parent)
 
 
 def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
@@ -109,7 +112,7 @@ def _identity(source: Source, data: ConfigDict) -> dict[str, object]:
 def _read_identity(parts: Path) -> object:
     """Return the identity of the cache that these parts belong to, or None."""
     try:
-        return json.loads((parts / "identity.json").read_text())
+        return schema.parse(files.read(parts / "identity.json", schema.LARGEST))
     except (OSError, ValueError):
         return None
 
@@ -134,9 +137,10 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
             raise UserError(
                 f"none of the images of {split} can be read: see {building / 'broken.txt'} for the reasons"
             )
-        _save(building / f"{split}.labels.npy", labels)
+        files.write(building / f"{split}.labels.npy", content_of(labels))
         sizes = np.concatenate([shard.sizes for shard in of_split])
-        _save(building / f"{split}.offsets.npy", np.concatenate([[0], np.cumsum(sizes)]))
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        files.write(building / f"{split}.offsets.npy", content_of(offsets))
     images = sum(len(shard.labels) for shard in found["train"])
     total = np.sum([shard.sum_image for shard in found["train"]], axis=0)
     products = np.sum([shard.products for shard in found["train"]], axis=0)
@@ -164,12 +168,3 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     if enlarged:
         say(f"{enlarged:,} images are smaller than {size}x{size}, and were enlarged")
     write_manifest(building, manifest)
-    for file in building.iterdir():  # a cache must be complete when it is renamed, even if the power fails
-        with file.open("rb+") as opened:
-            os.fsync(opened)
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    content = io.BytesIO()
-    np.save(content, array)
-    files.write(path, content.getvalue())

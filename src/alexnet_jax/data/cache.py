@@ -15,21 +15,25 @@ the checksums of the small ones. It compares the checksums of the images only if
 
 import contextlib
 import dataclasses
-import io
 import json
+import math
 import os
+import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 from etils import epath
 
-from alexnet_jax import files
+from alexnet_jax import files, schema
+from alexnet_jax.data.arrays import content_of, read_array
 from alexnet_jax.data.stored import Images
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import progress
+from alexnet_jax.schema import Checksum, Count, FileName, Positive, Rule, Split
 
 FORMAT = 3
 """Version of the files and of the conversion of images to pixels. Caches of other versions are not opened."""
@@ -42,6 +46,28 @@ _QUICK = 2**30  # bytes of images that are verified whenever a cache is opened, 
 
 class NoTestSplit(UserError):
     """Report a data set without images to test on."""
+
+
+_Side: TypeAlias = Annotated[int, Rule("a number of pixels from 1 to 4096", lambda x: 0 < x <= 4096)]
+_Row: TypeAlias = tuple[float, float, float]
+
+
+class Described(TypedDict):
+    """The content of ``data.json``: the fields of `DataInfo` without the mean image."""
+
+    source: str
+    version: str
+    fingerprint: str
+    encoding: Literal["raw", "jpeg"]
+    image_size: tuple[_Side, _Side]
+    class_names: tuple[str, ...]
+    class_words: tuple[str, ...]
+    splits: dict[Split, Positive]
+    color_covariance: tuple[_Row, _Row, _Row]
+
+
+Manifest: TypeAlias = dict[FileName, tuple[Count, Checksum]]
+"""The content of ``manifest.json``: the size and the CRC-32 of each file of a cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,33 +117,35 @@ class DataInfo:
             raise UserError(f"no split {split!r}: {self.source} has {', '.join(self.splits)}")
         return split
 
-    def save(self, directory: os.PathLike[str]) -> None:
-        """Write ``data.json`` and ``mean_image.npy``."""
+    def save(self, directory: os.PathLike[str]) -> dict[str, int]:
+        """Write ``data.json`` and ``mean_image.npy``, and return the CRC-32 of each file."""
         fields = {k: v for k, v in vars(self).items() if k != "mean_image"}
         fields["color_covariance"] = self.color_covariance.tolist()
-        path = epath.Path(directory)
-        mean_image = io.BytesIO()
-        np.save(mean_image, self.mean_image)
-        files.write(path / "mean_image.npy", mean_image.getvalue())
-        files.write_json(path / "data.json", fields)
+        contents = {
+            "mean_image.npy": content_of(self.mean_image),
+            "data.json": (json.dumps(fields, indent=1) + "\n").encode(),
+        }
+        for name, content in contents.items():
+            files.write(epath.Path(directory) / name, content)
+        return {name: zlib.crc32(content) for name, content in contents.items()}
 
     @classmethod
-    def load(cls, directory: os.PathLike[str]) -> "DataInfo":
-        """Read what `save` wrote."""
+    def load(cls, directory: os.PathLike[str], checksums: Mapping[str, int]) -> "DataInfo":
+        """Read what `save` wrote and compare the checksums that it returned.
+
+        Raises:
+          ValueError: a file is damaged. The message names it.
+          OSError: a file can't be read.
+        """
         path = epath.Path(directory)
-        fields = json.loads((path / "data.json").read_text())
-        with (path / "mean_image.npy").open("rb") as file:
-            mean_image = np.load(file)
-        return cls(
-            **fields
-            | {
-                "image_size": tuple(fields["image_size"]),
-                "class_names": tuple(fields["class_names"]),
-                "class_words": tuple(fields["class_words"]),
-                "color_covariance": np.array(fields["color_covariance"]),
-                "mean_image": mean_image,
-            }
-        )
+        fields: dict[str, Any] = schema.read_json(path / "data.json", Described, checksums)
+        if "train" not in fields["splits"]:
+            raise ValueError("data.json: splits.train is missing")
+        if len(fields["class_names"]) != len(fields["class_words"]) or not fields["class_names"]:
+            raise ValueError("data.json: class_names and class_words must have the same length")
+        mean_image = read_array(path / "mean_image.npy", np.float32, (*fields["image_size"], 3), checksums)
+        covariance = np.array(fields["color_covariance"], np.float64)
+        return cls(**fields | {"color_covariance": covariance, "mean_image": mean_image})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,17 +169,19 @@ def load(path: Path, whole: bool = False) -> Cache:
       UserError: the cache is damaged. The message names the damaged file.
     """
     with _damage_explained(path):
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = _manifest(path)
         _check(path, manifest, whole)
-        info = DataInfo.load(path)
+        checksums = _checksums(manifest)
+        info = DataInfo.load(path, checksums)
         images, labels = {}, {}
         for split, count in info.splits.items():
-            offsets = np.load(path / f"{split}.offsets.npy")
-            labels[split] = np.load(path / f"{split}.labels.npy")
-            paths = [path / name for name in sorted(manifest) if _is_images(name, split)]
-            images[split] = Images(paths, offsets, info.image_size[0], info.encoding)
-            if len(labels[split]) != count:
-                raise ValueError(f"{split} has {len(labels[split])} of {count} labels")
+            labels[split] = read_array(path / f"{split}.labels.npy", np.int32, (count,), checksums)
+            offsets = read_array(path / f"{split}.offsets.npy", np.int64, (count + 1,), checksums)
+            names = [name for name in sorted(manifest) if _is_images(name, split)]
+            _check_split(split, info, labels[split], offsets, sum(manifest[name][0] for name in names))
+            images[split] = Images(
+                [path / name for name in names], offsets, info.image_size[0], info.encoding
+            )
     return Cache(path, info, images, labels)
 
 
@@ -167,7 +197,7 @@ def read_info(path: Path) -> DataInfo | None:
     if not path.exists():
         return None
     with _damage_explained(path):
-        return DataInfo.load(path)
+        return DataInfo.load(path, _checksums(_manifest(path)))
 
 
 def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
@@ -187,13 +217,35 @@ def _damage_explained(path: Path) -> Iterator[None]:
     """Turn the exceptions of damaged files into a `UserError` that names the file."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        what = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
+    except (OSError, ValueError) as error:
+        what = files.explained(error)
         raise UserError(f"the cache {path} is damaged ({what}): {REBUILD}") from error
 
 
 def _is_images(name: str, split: str = "") -> bool:
     return name.startswith(split) and name.endswith(".images")
+
+
+def _manifest(path: Path) -> dict[str, tuple[int, int]]:
+    return schema.read_json(path / "manifest.json", Manifest)
+
+
+def _checksums(manifest: dict[str, tuple[int, int]]) -> dict[str, int]:
+    return {name: checksum for name, (_, checksum) in manifest.items()}
+
+
+def _check_split(split: str, info: DataInfo, labels: np.ndarray, offsets: np.ndarray, size: int) -> None:
+    """Check that labels are classes, and that images lie one after the other in ``size`` bytes.
+
+    Raises:
+      ValueError: they do not.
+    """
+    if not 0 <= labels.min() <= labels.max() < len(info.class_names):
+        raise ValueError(f"{split}.labels.npy has a label that is no class")
+    sizes = np.diff(offsets)
+    raw = info.encoding == "raw" and (sizes != 3 * math.prod(info.image_size)).any()
+    if raw or offsets[0] != 0 or offsets[-1] != size or (sizes <= 0).any():
+        raise ValueError(f"{split}.offsets.npy does not fit the images")
 
 
 def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> None:
@@ -203,9 +255,11 @@ def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> Non
       ValueError: names the first file that differs.
     """
     for name, (size, _) in manifest.items():
-        actual = (path / name).stat().st_size
-        if actual != size:
-            raise ValueError(f"{name} has {actual:,} of {size:,} bytes")
+        status = (path / name).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{name} is no regular file")
+        if status.st_size != size:
+            raise ValueError(f"{name} has {status.st_size:,} of {size:,} bytes")
     few = sum(size for name, (size, _) in manifest.items() if _is_images(name)) <= _QUICK
     names = [name for name in manifest if whole or few or not _is_images(name)]
     with ThreadPoolExecutor(8) as threads:

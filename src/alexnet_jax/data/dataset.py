@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from ml_collections import ConfigDict
@@ -46,6 +48,55 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
     cache = load(path)
     if sources.may_change(data.source) and sum(cache.info.splits.values()) <= _FEW_FILES:
         check_source(cache.info, data)
+    return cache
+
+
+class NoImages(UserError):
+    """The images of a workdir are not on this machine, or it is not certain which they are."""
+
+
+def open_cache_of(
+    data: ConfigDict,
+    info: DataInfo,
+    given: Mapping[str, Any],
+    say: Callable[[str], None],
+    may_build: bool = True,
+) -> Cache:
+    """Open the cache for the data of a workdir, which may come from a stranger.
+
+    So nothing is read or written at a place that only the workdir names. The cache is in the folder that the
+    user gives. It is built only from a source that the user gives. Without either, it is the cache in the
+    default folder, if that has the same fingerprint.
+
+    Args:
+      data: ``config.data`` of the workdir.
+      info: description of the data in the workdir.
+      given: settings of ``config.data`` that the user gives: ``source``, ``cache_dir``, ``encoding``.
+      say: function that takes a line for the user.
+      may_build: whether to build a missing cache from a given source.
+
+    Raises:
+      NoImages: there is no such cache. The message names the flags to give.
+      UserError: see `open_cache`.
+    """
+    here = data.copy_and_resolve_references()
+    here.cache_dir = None
+    here.update(given)
+    path, flag = cache_path(here), f"--config.data.source={shlex.quote(data.source)}"
+    if "source" in given and (may_build or path.exists()):
+        return open_cache(here, say)
+    if data.cache_dir is not None and "cache_dir" not in given:
+        flag = f"--config.data.cache_dir={shlex.quote(data.cache_dir)} or {flag}"
+    if not path.exists():
+        raise NoImages(
+            f"{here.source} is not prepared in {path.parent}: run alexnet-jax prepare, or add {flag}, which"
+            " the workdir names, if you trust it"
+        )
+    cache = load(path)
+    if "cache_dir" not in given and cache.info.fingerprint != info.fingerprint:
+        raise NoImages(
+            f"{path} does not hold the images that the network was trained on: to use other ones, add {flag}"
+        )
     return cache
 
 

@@ -63,8 +63,6 @@ class Shard:
         content = io.BytesIO()
         np.savez(content, **vars(self) | {"broken": np.array(self.broken, dtype=str)})
         files.write(path, content.getvalue())
-        with path.open("rb+") as file:
-            os.fsync(file)
 
 
 @dataclasses.dataclass(frozen=True)

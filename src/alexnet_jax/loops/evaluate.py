@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.cache import Cache
-from alexnet_jax.data.dataset import open_cache
+from alexnet_jax.data.dataset import open_cache_of
 from alexnet_jax.data.loader import test_batches
 from alexnet_jax.errors import RunError
 from alexnet_jax.parallel import hosts
@@ -71,12 +71,13 @@ def evaluate(
     split: str | None = None,
     views: int = 1,
     step: str | int = "last",
-    data: ConfigDict | None = None,
+    data: Mapping[str, Any] | ConfigDict | None = None,
     say: Callable[[str], None] = hosts.say,
 ) -> Evaluation:
     """Measure the error rates of a network, or of an ensemble whose probabilities are averaged.
 
-    Every image of the split counts exactly once. A missing cache is built first.
+    Every image of the split counts exactly once. A workdir may come from a stranger, so no images are read
+    from a place that only the workdir names.
 
     Args:
       nets: a workdir, a network from `restore`, or a sequence of these. Workdirs are restored on all devices;
@@ -84,8 +85,9 @@ def evaluate(
       split: ``train``, ``validation`` or ``test``; by default test, or validation for data without test.
       views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror images.
       step: checkpoint of each workdir: ``last``, ``best`` (lowest validation error) or a number of updates.
-      data: a ``config.data`` whose ``source``, ``cache_dir`` and ``encoding`` name the images; by default
-        that of the first network.
+      data: settings that locate the images: ``source`` (a missing cache is built from it), ``cache_dir`` and
+        ``encoding``. A whole ``config.data`` is such settings too. By default the images are in the user's
+        cache folder, and must be those that the first network was trained on.
       say: function that takes a line of text about each step; by default the first process prints it.
 
     Returns:
@@ -93,7 +95,8 @@ def evaluate(
 
     Raises:
       UserError: a directory is no workdir or lacks the checkpoint; the data lacks the split, or its classes
-        or its image size are not those of the networks; or the processes differ.
+        or its image size are not those of the networks; there is no cache of the images, and no source is
+        given; or the processes differ.
       RunError: the loss is not finite.
       ValueError: ``views`` is neither 1 nor 10, there is no network, or the networks lie on different meshes.
     """
@@ -115,7 +118,8 @@ def evaluate(
         members.append(net)
 
     # ---- Data -----------------------------------------------------------------------------------
-    cache = open_cache(members[0].config.data if data is None else data, say)
+    first = members[0]
+    cache = open_cache_of(first.config.data, first.data, dict(data or {}), say)
     check_alike(members, cache.info)
     split = cache.info.test_split(split)
     hosts.same(
@@ -131,7 +135,7 @@ def evaluate(
     say(progress.evaluating(cache.info.splits[split], split, views))
     result = error_rates(
         [partial(net.log_probabilities, views=views) for net in members],
-        cache, split, views, members[0].config.batch_size, mesh,
+        cache, split, views, first.config.batch_size, mesh,
     )  # fmt: skip
     return Evaluation(**vars(result), checkpoints=tuple(Checkpoint(n.workdir, n.step) for n in members))
 
@@ -158,6 +162,7 @@ def error_rates(
       RunError: the loss is not finite.
     """
     left = cache.info.splits[split]
+    batch_size = min(batch_size, left)
     sums = np.zeros(4)  # examples, loss, top-1 and top-5 errors that this process counted
     batches = test_batches(cache, split, batch_size, mesh)
     compiling = f"{split}, compiling"  # until the first batch is done

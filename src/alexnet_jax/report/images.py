@@ -1,12 +1,13 @@
 """Test a network on images for a report: its errors, its mistakes and figure 4."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from alexnet_jax.data.cache import Cache, NoTestSplit
-from alexnet_jax.data.dataset import cache_path, open_cache
+from alexnet_jax.data.dataset import open_cache_of
 from alexnet_jax.errors import UserError
 from alexnet_jax.loops.predict import Prediction, predict_examples
 from alexnet_jax.paper import figure4
@@ -55,32 +56,22 @@ class Tested:
         return [] if self.matrix else self.mistakes.pairs(_PAIRS)
 
 
-class NoImages(UserError):
-    """The data of a workdir is not prepared on this machine."""
-
-
-def cache_of(request: Request, net: Restored, config: ConfigDict) -> Cache:
+def cache_of(request: Request, net: Restored, given: Mapping[str, Any]) -> Cache:
     """Open the cache of a network's data, without preparing it.
 
     Args:
       request: request for the report.
       net: restored network.
-      config: config of its workdir, with the overrides of the request.
+      given: settings of ``config.data`` that the user gives.
 
     Raises:
-      NoImages: there is no cache.
+      NoImages: there is no such cache.
       UserError: the cache is damaged, or holds other data.
     """
-    path = cache_path(config.data)
-    if not path.exists():
-        raise NoImages(
-            f"{config.data.source} is not prepared on this machine ({path} does not exist): run alexnet-jax"
-            " prepare, or choose another folder with --config.data.cache_dir=DIR"
-        )
-    cache = open_cache(config.data, lambda line: None)
+    cache = open_cache_of(net.config.data, net.data, given, lambda line: None, may_build=False)
     if cache.info.class_names != net.data.class_names or cache.info.image_size != net.data.image_size:
         raise UserError(
-            f"{request.workdir} was trained on other data: {config.data.source} has other classes or sizes"
+            f"{request.workdir} was trained on other data: {cache.info.source} has other classes or sizes"
         )
     return cache
 

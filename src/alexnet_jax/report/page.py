@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet_jax import files
+from alexnet_jax.config.overrides import data_location
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.paper import figure1, figure3, figure4
@@ -78,8 +79,8 @@ def figure(number: int, request: Request, save: str) -> list[str]:
     net = restore(request.workdir, request.step)
     if number == 3:
         return [_save(figure3.draw_kernels(figure3.first_kernels(net)), save)]
-    config, _ = report_training.read(request)
-    found = figure4.gather(net, report_images.cache_of(request, net, config), request.views)
+    given = data_location("report", net.config, list(request.overrides))
+    found = figure4.gather(net, report_images.cache_of(request, net, given), request.views)
     name = Path(save)
     left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
     return [

@@ -10,8 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import base, saved
-from alexnet_jax.config.overrides import of_elsewhere
+from alexnet_jax.config.overrides import data_location
 from alexnet_jax.data.cache import DataInfo, NoTestSplit
+from alexnet_jax.data.dataset import NoImages
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.net.shapes import config_shapes
@@ -110,16 +111,6 @@ class Facts:
         return [(words[i], words[j], f"{count:,} of {counts[i]:,}") for i, j, count in pairs]
 
 
-def read(request: Request) -> tuple[ConfigDict, DataInfo]:
-    """Return the config of a workdir, with the overrides of the request, and the description of its data.
-
-    Raises:
-      UserError: the directory is not a workdir, or an override is not of the data.
-    """
-    config, info = read_workdir(request.workdir)
-    return of_elsewhere("report", config, list(request.overrides)), info
-
-
 def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     """Read the log, restore the checkpoint and test it, as far as these exist.
 
@@ -131,7 +122,8 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
       UserError: the workdir, the checkpoint or the split does not exist, or the data is damaged or differs.
     """
     path = absolute(request.workdir)
-    config, info = read(request)
+    config, info = read_workdir(request.workdir)
+    given = data_location("report", config, list(request.overrides))
     log = metrics.read(path)
     problems: list[str] = []
     if log.cut:
@@ -152,13 +144,13 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
         with contextlib.suppress(UserError):  # no convolution of the image
             kernels = figure3.gather(net)
         try:
-            cache = report_images.cache_of(request, net, config)
+            cache = report_images.cache_of(request, net, given)
             if cache.info.fingerprint != info.fingerprint:
                 problems.append(
                     "the network was trained on other images: this split may contain some of them"
                 )
             tested = report_images.test(request, net, cache)
-        except (report_images.NoImages, NoTestSplit) as error:
+        except (NoImages, NoTestSplit) as error:
             problems.append(f"{error}; without images there is no test, no figure 4 and no mistakes")
         except RunError as error:
             problems.append(str(error))

@@ -10,23 +10,54 @@ DIRECTORY/
         stderr.log            standard error of the last command
 """
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
 from etils import epath
 
-from alexnet_jax import files
+from alexnet_jax import files, schema
 from alexnet_jax.config.recipe import find
 from alexnet_jax.config.settings import NEUTRAL
 from alexnet_jax.errors import UserError
-from alexnet_jax.sweep.spec import Ensemble, Member, Published, Sweep
+from alexnet_jax.schema import Count, Fraction, Positive, Split, Views
+from alexnet_jax.sweep.spec import Sweep, check
 from alexnet_jax.training.workdir import is_workdir
 
 SWEEP, EVALUATION, FAILED, STDERR = "sweep.json", "evaluation.json", "failed.txt", "stderr.log"
-_KEYS = {"split", "views", "examples", "top1_error", "top5_error", "checkpoints"}
+_LONGEST = 2**16  # bytes of a reason
+
+
+class Record(TypedDict):
+    """The content of ``sweep.json``.
+
+    ``config`` and ``overrides`` identify the sweep. ``typed`` has its flags as they were typed.
+    """
+
+    config: str
+    overrides: list[str]
+    typed: list[str]
+    sweep: Sweep
+
+
+class Network(TypedDict):
+    """A checkpoint that was tested."""
+
+    workdir: str
+    step: Count
+
+
+class Evaluation(TypedDict):
+    """The content of ``evaluation.json``, as `loops.evaluate.Evaluation` describes it."""
+
+    split: Split
+    views: Views
+    examples: Positive
+    loss: float
+    top1_error: Fraction
+    top5_error: Fraction
+    checkpoints: list[Network]
 
 
 def is_sweep(path: epath.Path) -> bool:
@@ -53,13 +84,9 @@ def read(directory: epath.Path) -> Sweep:
     Raises:
       UserError: the directory holds no sweep, or its ``sweep.json`` can't be read.
     """
-    with _readable(directory):
-        fields = json.loads((directory / SWEEP).read_text(), object_hook=_with_tuples)["sweep"]
-        for row in (*fields["members"], *fields["ensembles"]):
-            row["published"] = row["published"] and Published(**row["published"])
-        fields["members"] = tuple(Member(**row) for row in fields["members"])
-        fields["ensembles"] = tuple(Ensemble(**row) for row in fields["ensembles"])
-        return Sweep(**fields)
+    sweep = _record(directory)["sweep"]
+    check(str(directory / SWEEP), sweep)
+    return sweep
 
 
 def typed_flags(directory: epath.Path) -> list[str]:
@@ -68,8 +95,7 @@ def typed_flags(directory: epath.Path) -> list[str]:
     Raises:
       UserError: the directory holds no sweep, or its ``sweep.json`` can't be read.
     """
-    with _readable(directory):
-        return list(json.loads((directory / SWEEP).read_text())["typed"])
+    return _record(directory)["typed"]
 
 
 def refuse_another(path: str, overrides: Sequence[str], directory: epath.Path) -> None:
@@ -88,30 +114,32 @@ def refuse_another(path: str, overrides: Sequence[str], directory: epath.Path) -
             raise UserError(f"{directory} holds a training, not a sweep: take another --workdir")
         return
     wanted = _identity(path, overrides)
-    with _readable(directory):
-        record = json.loads((directory / SWEEP).read_text())
-        found = {key: record[key] for key in wanted}
+    record = _record(directory)
+    found: dict[str, Any] = {"config": record["config"], "overrides": record["overrides"]}
     if found != wanted:
         before, now = (" ".join([each["config"], *each["overrides"]]) for each in (found, wanted))
         raise UserError(f"{directory} holds the sweep {before}, not {now}: take another --workdir")
 
 
-def evaluation(directory: epath.Path) -> dict[str, Any] | None:
+def evaluation(directory: epath.Path) -> Evaluation | None:
     """Return the JSON object that ``alexnet-jax evaluate`` wrote for a task; None if absent or damaged."""
     try:
-        found = json.loads((directory / EVALUATION).read_text())
-        return found if found.keys() >= _KEYS else None
-    except (OSError, ValueError, AttributeError):
+        return schema.read_json(directory / EVALUATION, Evaluation)
+    except (OSError, ValueError):
         return None
 
 
 def failure(directory: epath.Path) -> str | None:
     """Return the reason why a task has no valid result; None if it has not failed."""
-    path = directory / FAILED
-    return path.read_text().strip() if path.exists() else None
+    try:
+        return files.read(directory / FAILED, _LONGEST).decode(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        return f"{FAILED} can't be read ({error})"
 
 
-def valid_evaluation(directory: epath.Path) -> dict[str, Any] | None:
+def valid_evaluation(directory: epath.Path) -> Evaluation | None:
     """Return the `evaluation` of a task; None if the task failed or its result is out of date."""
     return None if failure(directory) is not None else evaluation(directory)
 
@@ -132,17 +160,12 @@ def _identity(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     return {"config": file.name + (f":{variants}" if variants else ""), "overrides": settings}
 
 
-@contextlib.contextmanager
-def _readable(directory: epath.Path) -> Iterator[None]:
+def _record(directory: epath.Path) -> Record:
     try:
-        yield
+        return schema.read_json(directory / SWEEP, Record)
     except FileNotFoundError as error:
         raise UserError(
             f"{directory} holds no sweep (no {SWEEP}): create one with alexnet-jax sweep"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{directory / SWEEP} can't be read ({error}): delete this file") from error
-
-
-def _with_tuples(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}

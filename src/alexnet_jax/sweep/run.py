@@ -33,8 +33,10 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
     """
     try:
         refuse_another(path, overrides, workdir)  # before anything is written to the directory
+        files.check_inside(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         with _alone(workdir):
+            files.delete_unfinished(workdir)
             refuse_another(path, overrides, workdir)  # another sweep may have created it meanwhile
             sweep_directory.write(workdir, path, sweep, overrides)
     except OSError as error:

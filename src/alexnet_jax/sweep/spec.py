@@ -6,11 +6,14 @@ it into commands, `run` runs them, and `table` compares the results. Nothing her
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from alexnet_jax.config.recipe import UnknownVariant, call
 from alexnet_jax.errors import UserError, near
+
+_MOST = 10_000  # networks in a sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,15 +138,31 @@ def load(path: str) -> Sweep:
       UserError: the recipe does not exist, or has no valid sweep.
     """
     sweep = call(path, "sweep", Sweep)
+    check(path, sweep)
+    return sweep
+
+
+def check(path: str, sweep: Sweep) -> None:
+    """Check that the parts of a sweep fit each other.
+
+    Args:
+      path: the file that defines it, for messages.
+      sweep: the sweep.
+
+    Raises:
+      UserError: they do not.
+    """
     for member in sweep.members:
         if own := {"seed", "init_from"} & {*member.settings}:
             raise UserError(
                 f"{path}: {member.name}: {min(own)} can't be in settings: use the fields seeds and init_from"
             )
+    if (count := sum(len(sweep.seeds_of(member)) for member in sweep.members)) > _MOST:
+        raise UserError(f"{path}: the sweep has {count:,} networks, more than {_MOST:,}: divide it")
     names = [member.name for member in sweep.members]
     slugs = [slug(name) for name in (*names, *(ensemble.name for ensemble in sweep.ensembles))]
     slugs += [name for member in sweep.members for name in directories(member, sweep)]
-    if double := {name for name in slugs if slugs.count(name) > 1}:
+    if double := {name for name, times in Counter(slugs).items() if times > 1}:
         raise UserError(
             f"{path}: two rows or networks of the sweep are named {min(double)}: change a name or seed"
         )
@@ -161,4 +180,3 @@ def load(path: str) -> Sweep:
     for name in references:
         if name is not None and name not in names:
             raise UserError(f"{path}: the sweep has no member {name}{near(name, names)}")
-    return sweep

@@ -12,6 +12,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
+from alexnet_jax import schema
 from alexnet_jax.config import saved
 from alexnet_jax.config.overrides import override
 from alexnet_jax.config.recipe import beside, find, load
@@ -19,9 +20,9 @@ from alexnet_jax.config.settings import NEUTRAL
 from alexnet_jax.config.validate import validate
 from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
-from alexnet_jax.sweep.directory import EVALUATION, evaluation
+from alexnet_jax.sweep.directory import EVALUATION, Evaluation, evaluation
 from alexnet_jax.sweep.spec import Sweep, directory_of, slug
-from alexnet_jax.training.workdir import read_workdir, saved_steps
+from alexnet_jax.training.workdir import Start, read_workdir, saved_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
                 raise UserError(f"{path}: {member.name}: {error}") from error
             wanted.data.source = sources.identity(wanted.data.source)  # as a workdir records it
             train = (f"--config={config}", f"--workdir={directory}", *words, *overrides)
-            evaluate = _evaluation(directory, [directory], sweep, overrides)
+            evaluate = _evaluation(directory, [directory], sweep, wanted)
             task = Task(f"{member.name}, seed {seed}", directory, train, evaluate, needs, wanted)
             of_member[member.name][seed] = task
             found.append(task)
@@ -94,7 +95,7 @@ def tasks(path: str, sweep: Sweep, workdir: epath.Path, overrides: list[str]) ->
     for ensemble in sweep.ensembles:
         directory = workdir / slug(ensemble.name)
         networks = tuple(task for name in ensemble.members for task in of_member[name].values())
-        evaluate = _evaluation(directory, [task.directory for task in networks], sweep, overrides)
+        evaluate = _evaluation(directory, [task.directory for task in networks], sweep, networks[0].config)
         found.append(Task(ensemble.name, directory, (), evaluate, networks, None))
     return found
 
@@ -117,12 +118,13 @@ def _refuse_what_differs(own: Sequence[dict[str, Any]], overrides: Sequence[str]
 
 
 def _evaluation(
-    directory: epath.Path, nets: Sequence[epath.Path], sweep: Sweep, overrides: Sequence[str]
+    directory: epath.Path, nets: Sequence[epath.Path], sweep: Sweep, config: ConfigDict
 ) -> tuple[str, ...]:
     workdirs = (f"--workdir={net}" for net in nets)
-    data = (
-        word for word in overrides if word.startswith(("--config.data.source=", "--config.data.cache_dir="))
-    )
+    # Evaluation reads only data that its command line names, or that lies in the default cache.
+    data = [f"--config.data.source={config.data.source}"]
+    if config.data.cache_dir is not None:
+        data.append(f"--config.data.cache_dir={config.data.cache_dir}")
     return (*workdirs, *data, f"--views={sweep.views}", f"--json={directory / EVALUATION}")
 
 
@@ -189,7 +191,7 @@ def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
     ]
 
 
-def _names_and_steps(results: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+def _names_and_steps(results: Sequence[Evaluation]) -> list[tuple[str, int]]:
     """Return the name and the step of each tested checkpoint. They stay the same if a sweep is moved."""
     return [(Path(net["workdir"]).name, net["step"]) for result in results for net in result["checkpoints"]]
 
@@ -198,8 +200,8 @@ def _other_start(task: Task) -> str | None:
     """Describe the further training of the network that a task started from; None if there was none."""
     for net in task.needs:
         try:
-            start = json.loads((task.directory / "init_from.json").read_text())["step"]
-        except (OSError, ValueError, KeyError, TypeError):
+            start: int = schema.read_json(task.directory / "init_from.json", Start)["step"]
+        except (OSError, ValueError):
             return None
         now = max(saved_steps(net.directory), default=start)
         if now != start:

@@ -9,6 +9,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from alexnet_jax import files
 from alexnet_jax.config import saved
 from alexnet_jax.config.validate import validate
 from alexnet_jax.data import sources
@@ -159,6 +160,7 @@ def _held(path: epath.Path) -> Iterator[None]:
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise UserError(f"the workdir {path} can't be written: {nearest} is not a writable folder")
+    files.check_inside(path)
     busy = UserError(f"another process trains in {path}: take another --workdir, or wait for it")
 
     def complain() -> None:
@@ -170,6 +172,7 @@ def _held(path: epath.Path) -> Iterator[None]:
             path.mkdir(parents=True, exist_ok=True)
             try:
                 held.enter_context(locked(path / "lock", complain))
+                files.delete_unfinished(path)
             except UserError:
                 free = False
         if not hosts.all_true(free):  # all processes refuse the run
