@@ -108,6 +108,25 @@ def test_processes_that_evaluate_different_views_are_refused(trained, cache_dir)
     assert "process 1 has --views = 10, process 0 has 1: start all processes alike" in printed
 
 
+def test_all_processes_set_a_checkpoint_aside_that_one_cannot_read_back(cache_dir, tmp_path):
+    script = """if True:
+        import sys, jax
+        from alexnet_jax.cli.main import main
+        from alexnet_jax.training.checkpoint import Checkpoints
+        verify = Checkpoints.verify
+        def torn(self, step, record, **shapes):
+            verify(self, step, record, **shapes)
+            assert step != 10 or jax.process_index() == 0
+        Checkpoints.verify = torn
+        sys.exit(main(sys.argv[1:]))
+    """
+    run = ["train", *TRAIN[TRAIN.index("train") + 1 :], f"--workdir={tmp_path}"]
+    settings = [f"--config.data.cache_dir={cache_dir}", "--config.mesh=(1, 2)", "--config.num_steps=20"]
+    printed = launch(2, sys.executable, "-c", script, *run, *settings, devices=2)
+    assert printed.count("checkpoint 10 is damaged and set aside as 10.damaged (another process") == 1
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"10.damaged", "20"}
+
+
 def test_all_processes_skip_a_checkpoint_that_one_finds_damaged_and_resume_on_other_meshes(
     tiny, trained, cache_dir, tmp_path
 ):

@@ -1,15 +1,17 @@
 """Any checkpoint can be read on any mesh; a damaged or unsuitable one is refused in one line."""
 
+import re
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import UserError, restore
+from alexnet_jax import UserError, build, get_config, restore
 from alexnet_jax.parallel.mesh import make_mesh
-from alexnet_jax.training import checkpoint
+from alexnet_jax.training import record
 from alexnet_jax.training.checkpoint import Checkpoints
+from tests.conftest import RECIPES
 from tests.training.conftest import damage
 
 
@@ -23,6 +25,38 @@ def test_only_a_torn_checkpoint_has_no_error(copy):
     damage(copy[0] / "checkpoints" / "7", "host")
     with Checkpoints(copy[0]) as checkpoints:
         assert checkpoints.errors() == {5: 0.3, 6: None}
+
+
+def test_a_changed_error_is_damage_and_the_best_checkpoint_is_not_guessed(copy):
+    """The checkpoint with the error 0.9 would become the best."""
+    file = copy[0] / "checkpoints" / "7" / "host" / "metadata"
+    file.write_text(file.read_text().replace("0.9", "0.1"))
+    unknown = r"the best checkpoint in .* is not known, because checkpoint 7 is damaged \(the checksum of its"
+    with Checkpoints(copy[0]) as checkpoints:
+        with pytest.raises(UserError, match=unknown):
+            checkpoints.best()
+        with pytest.raises(UserError, match=r"checkpoint 7 in .* is damaged \(the checksum of its record"):
+            checkpoints.restore_params("last", build(get_config(f"{RECIPES / 'tiny.py'}")), make_mesh(1, 1))
+
+
+def test_a_checkpoint_that_a_running_training_deletes_is_not_the_best(copy):
+    with Checkpoints(copy[0]) as checkpoints:
+        shutil.rmtree(copy[0] / "checkpoints" / "5")
+        assert checkpoints.best() == (7, 0.9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{}", '{"format": 4}', '{"format": NaN}', "[" * 10**5, "1" * 10**5, "\x00",
+     '{"format": "\\u001b[31m\\n"}', '{"checksum": 10, "format": 4}', '{"format": {"a": [1e999]}}'],
+    ids=range(12),
+)  # fmt: skip
+def test_a_record_of_anything_is_refused_in_one_line(copy, text):
+    (copy[0] / "checkpoints" / "7" / "host" / "metadata").write_text(text)
+    with Checkpoints(copy[0]) as checkpoints, pytest.raises(UserError) as refused:
+        checkpoints.restore_params("last", build(get_config(f"{RECIPES / 'tiny.py'}")), make_mesh(1, 1))
+    assert re.match(r"checkpoint 7 in .* (is damaged|has format)", str(refused.value))
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize("how", ["flip", "cut"])
@@ -61,7 +95,7 @@ def test_parameters_are_the_same_bits_on_any_mesh(trained, shape):
 
 def test_another_format_is_refused_in_one_line(saved, monkeypatch):
     """The checkpoint is of an older version."""
-    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    message = r"checkpoint 7 in .* has format 3, but this alexnet-jax reads format 4: use the version"
+    monkeypatch.setattr(record, "FORMAT", record.FORMAT + 1)
+    message = r"checkpoint 7 in .* has format 4, but this alexnet-jax reads format 5: use the version"
     with Checkpoints(saved[0]) as checkpoints, pytest.raises(UserError, match=message):
         checkpoints.restore_params("last", saved[2], make_mesh(1, 1))

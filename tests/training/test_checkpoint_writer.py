@@ -1,16 +1,21 @@
 """The last few checkpoints and the best are kept; a run resumes from the last one that is intact."""
 
+import logging
+import threading
+from functools import partial
+
 import jax
 import numpy as np
 import optax
 import pytest
+from absl import logging as absl_logging
 
 from alexnet_jax import UserError, build
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import make_mesh
-from alexnet_jax.training import checkpoint
+from alexnet_jax.training import record
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.optimizer import OPTIMIZERS
@@ -66,8 +71,8 @@ def test_training_ends_if_every_checkpoint_is_damaged(copy):
 
 
 def test_another_format_is_refused_and_nothing_is_set_aside(copy, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    refused(*copy, "checkpoint 7 in .* has format 3, but this alexnet-jax reads format 4")
+    monkeypatch.setattr(record, "FORMAT", record.FORMAT + 1)
+    refused(*copy, "checkpoint 7 in .* has format 4, but this alexnet-jax reads format 5")
 
 
 def test_another_optimizers_state_is_refused_and_nothing_is_set_aside(copy, tiny, monkeypatch):
@@ -102,3 +107,90 @@ def test_the_processes_compare_the_errors_that_they_read(copy, monkeypatch):
     with CheckpointWriter(copy[0], keep=2) as checkpoints:
         checkpoints.restore_last(copy[1], pytest.fail)
     assert compared["the checkpoints' errors"] == {5: 0.3, 6: None, 7: 0.9}
+
+
+def damaging(monkeypatch, *steps):
+    """Damage the checkpoints of these steps after they were written and before they are read back."""
+    verify = Checkpoints.verify
+
+    def damage_and_verify(self, step, record, **shapes):
+        if step in steps:
+            damage(self.directory / str(step), "flip")
+        verify(self, step, record, **shapes)
+
+    monkeypatch.setattr(Checkpoints, "verify", damage_and_verify)
+
+
+def names(workdir):
+    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
+
+
+def test_the_older_checkpoints_stay_until_the_newest_is_read_back(copy, monkeypatch):
+    workdir, state = copy
+    reads = threading.Event()
+    verify = Checkpoints.verify
+    monkeypatch.setattr(Checkpoints, "verify", lambda *a, **b: (reads.wait(60), verify(*a, **b)))
+    with CheckpointWriter(workdir, keep=1) as checkpoints:
+        checkpoints.save(8, changed(state, 8), Plateau(), 0.8)
+        checkpoints._manager.wait_until_finished()
+        assert names(workdir) == ["5", "6", "7", "8"]
+        reads.set()
+        checkpoints.wait()
+        assert checkpoints.steps() == [5, 8]
+    assert names(workdir) == ["5", "8"]
+
+
+def test_a_checkpoint_that_is_damaged_on_the_disk_is_set_aside_and_the_run_goes_on(copy, monkeypatch, capfd):
+    workdir, state = copy
+    damaging(monkeypatch, 8)
+    with CheckpointWriter(workdir, keep=1) as checkpoints:
+        checkpoints.save(8, changed(state, 8), Plateau(), 0.1)
+        checkpoints.save(9, changed(state, 9), Plateau(), None)
+        assert checkpoints.steps() == [5, 6, 7, 9]
+        assert checkpoints.best() == (5, 0.3)
+    assert names(workdir) == ["5", "8.damaged", "9"]
+    printed = capfd.readouterr()
+    assert printed.out.startswith("checkpoint 8 is damaged and set aside as 8.damaged (")
+    assert (len(printed.out.splitlines()), printed.err) == (1, "")
+
+
+@pytest.mark.parametrize("last", [8, 9])
+def test_a_run_ends_if_its_last_checkpoint_or_two_in_turn_are_damaged(copy, monkeypatch, capfd, last):
+    damaging(monkeypatch, 8, 9)
+    message = f"checkpoint {last} is damaged and set aside as {last}.damaged .*run the same command again"
+    with pytest.raises(RunError, match=message):
+        save(copy, *((8, 9, 10) if last == 9 else (8,)))
+    with Checkpoints(copy[0]) as left:
+        assert left.steps() == [5, 6, 7]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def save(copy, *steps):
+    workdir, state = copy
+    with CheckpointWriter(workdir, keep=1) as checkpoints:
+        for step in steps:
+            checkpoints.save(step, changed(state, step), Plateau(), None)
+
+
+def test_a_damaged_checkpoint_is_reported_with_the_warning_of_orbax(copy, monkeypatch, caplog, request):
+    """The command line hides all warnings of libraries."""
+    logger = logging.getLogger("absl")
+    request.addfinalizer(partial(absl_logging.set_verbosity, absl_logging.get_verbosity()))
+    absl_logging.set_verbosity(absl_logging.FATAL)
+
+    def warn_and_fail(*_, **__):
+        place = "absl", logging.WARNING, "/orbax/checkpoint.py", 1
+        logger.handle(logger.makeRecord(*place, "no room for %d", (8,), None))
+        raise ValueError("torn")
+
+    monkeypatch.setattr(Checkpoints, "verify", warn_and_fail)
+    with pytest.raises(RunError, match=r"damaged .* \(torn; Orbax warned: no room for 8\)"):
+        save(copy, 8)
+    assert not caplog.records
+
+
+def test_what_a_killed_run_was_deleting_is_deleted(copy):
+    (copy[0] / "checkpoints" / "5").rename(copy[0] / "checkpoints" / "5.deleted")
+    with CheckpointWriter(copy[0], keep=2) as checkpoints:
+        assert checkpoints.steps() == [6, 7]
+    assert names(copy[0]) == ["6", "7"]

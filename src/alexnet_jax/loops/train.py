@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 from functools import partial
 
@@ -63,7 +62,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     Raises:
       UserError: a setting is wrong, or the workdir holds another run. Nothing is overwritten.
-      RunError: the loss or a parameter is not finite. Earlier checkpoints stay.
+      RunError: the loss or a parameter is not finite, or a checkpoint can't be written or is damaged. Earlier
+        checkpoints stay.
       Interrupted: SIGTERM or Ctrl-C arrived, and the run has saved a checkpoint. The same call resumes it.
     """
     workdir, result = os.fspath(workdir), None
@@ -119,8 +119,6 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
             hosts.say(f"resuming at step {step} of {total_steps}")
         for line in run.changed:
             hosts.say(f"  changed: {line}")
-        best = checkpoints.best()
-        lowest = math.inf if best is None else best[1]
 
         # ---- Loop -------------------------------------------------------------------------------
         hosts.say(f"{run.steps_per_epoch:,} steps in an epoch, {total_steps:,} in total; compiling the first")
@@ -153,11 +151,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
                 stop = stop or signals.stop_after(step)
                 ends = step == total_steps or plateau.ended(config.schedule) or stop
-                is_best = error is not None and error < lowest
+                best = checkpoints.best()
+                is_best = error is not None and (best is None or error < best[1])
                 if step % checkpoint_every == 0 or is_best or ends:
                     meter.fetch()
                     checkpoints.save(step, state, plateau, error)
-                    lowest = min(lowest, math.inf if error is None else error)
                 meter.restart()
                 if ends:
                     break

@@ -1,9 +1,8 @@
 """Checkpoints of Orbax in ``WORKDIR/checkpoints/STEP``: their content, and a class that reads them.
 
 A checkpoint has three items. "params" has the parameters, so that evaluation need not read more. "opt_state"
-has the state of the optimizer. "host" is JSON: the format, the state of the plateau schedule, the validation
-error if it is known at this step, and the checksum of each array by its name. (Orbax detects torn files, but
-not a flipped bit in a kernel.)
+has the state of the optimizer. "host" is a `Record`, with the checksum of each array. (Orbax detects torn
+files, but not a flipped bit in a kernel.)
 """
 
 import contextlib
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from etils import epath
@@ -28,10 +28,9 @@ from alexnet_jax.net.model import Net, abstract_params
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.placement import param_specs, shardings
-from alexnet_jax.training.checksums import checksums
-
-FORMAT = 3
-"""The format of a checkpoint; it changes whenever an older version could not read a new checkpoint."""
+from alexnet_jax.training.checksums import checksum, checksums
+from alexnet_jax.training.plain_path import plain_path
+from alexnet_jax.training.record import OtherFormat, Record
 
 
 class Checkpoints:
@@ -40,6 +39,10 @@ class Checkpoints:
     Each process reads without waiting for the others, and they compare their results afterwards. In Orbax's
     own restore all processes wait for one another at the end. They would wait in vain for a process that
     finds its part damaged.
+
+    Attributes:
+      directory: directory of the checkpoints.
+      plain: path of the same directory for Orbax, from `plain_path`.
     """
 
     def __init__(self, workdir: epath.Path) -> None:
@@ -48,7 +51,11 @@ class Checkpoints:
         alone = ocp.options.MultiprocessingOptions(
             primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process{mine}"
         )
-        self._manager = manager(self.directory, alone, read_only=True)
+        with contextlib.ExitStack() as opened:
+            self.plain = opened.enter_context(plain_path(self.directory))
+            self._manager = manager(self.plain, alone, read_only=True)
+            opened.callback(self._manager.close)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -60,26 +67,45 @@ class Checkpoints:
 
     def close(self) -> None:
         """End the threads of the reader."""
-        self._manager.close()
+        self._opened.close()
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, rising."""
         return sorted(self._manager.all_steps()) if self.directory.exists() else []
 
     def errors(self) -> dict[int, float | None]:
-        """Read the validation error of each checkpoint, a fraction; None if it was not known at that step."""
+        """Read the validation error of each checkpoint, a fraction; None if it was not known at that step.
+
+        A checkpoint whose record can't be read is left out.
+        """
         found = {}
         for step in self.steps():
             with contextlib.suppress(Exception):  # a torn file; `restore` of this step reports it
-                found[step] = self._read(step, host=ocp.args.JsonRestore())["host"]["top1_error"]
+                found[step] = self._record(step).top1_error
         return found
 
     def best(self) -> tuple[int, float] | None:
-        """Return (step, error) of the lowest validation error; None if no checkpoint has one."""
-        return lowest(self.errors())
+        """Return (step, error) of the lowest validation error; None if no checkpoint has one.
 
-    def restore(self, step: int, **abstract: Any) -> dict[str, Any]:
-        """Return the named items and ``host`` of a checkpoint, after comparing their checksums.
+        Raises:
+          UserError: a record can't be read, so that the best one is not known.
+        """
+        errors = {}
+        for step in self.steps():
+            try:
+                errors[step] = self._record(step).top1_error
+            except UserError:
+                raise
+            except Exception as error:
+                if (self.directory / str(step)).exists():  # otherwise a running training has deleted it
+                    raise UserError(
+                        f"the best checkpoint in {self.directory} is not known, because checkpoint {step} is"
+                        f" damaged ({self.explain(error)}): take --step=last or a number"
+                    ) from error
+        return lowest(errors)
+
+    def restore(self, step: int, **abstract: Any) -> tuple[Record, dict[str, Any]]:
+        """Return the record and the named items of a checkpoint, after comparing their checksums.
 
         Args:
           step: one of `steps`.
@@ -93,20 +119,50 @@ class Checkpoints:
             name: ocp.args.PyTreeRestore(tree, ocp.checkpoint_utils.construct_restore_args(tree))
             for name, tree in abstract.items()
         }
-        restored, problem = {}, None
+        record, restored, problem = None, {}, None
         try:
-            restored = self._read(step, host=ocp.args.JsonRestore())
-            self._check(step, restored["host"], abstract)
-            restored |= self._read(step, **items)
+            record = self._record(step)
+            self._check(step, record, abstract)
+            with _quiet():
+                restored = self._read(step, **items)
         except Exception as error:
             problem = error
         shared = any(not x.sharding.is_fully_addressable for x in jax.tree.leaves(abstract))
-        if (shared and not hosts.all_true(problem is None)) or problem is not None:
+        if (shared and not hosts.all_true(problem is None)) or record is None or problem is not None:
             raise problem or ValueError("another process can't read its part")
         for name in abstract:
-            if by_path(checksums(restored[name])[0]) != restored["host"][name]:
+            if by_path(checksums(restored[name])[0]) != record.sums[name]:
                 raise ValueError(f"the checksums of its {name} differ")
-        return restored
+        return record, restored
+
+    def verify(self, step: int, record: Record, **abstract: Any) -> None:
+        """Read this process's share of the arrays of a checkpoint, and compare it with what was written.
+
+        The arrays are read as NumPy arrays, so that the devices do not notice.
+
+        Args:
+          step: one of `steps`.
+          record: the record that was written.
+          **abstract: shapes and types of the arrays of each item.
+
+        Raises:
+          Exception: the checkpoint is damaged.
+        """
+        if self._record(step) != record:
+            raise ValueError("its record differs")
+        for name, tree in abstract.items():
+            arrays = by_path(tree)
+            by_size = sorted(arrays, key=lambda path: arrays[path].size, reverse=True)
+            mine = set(by_size[jax.process_index() :: jax.process_count()])
+            if not mine:
+                continue
+            leaves, structure = jax.tree.flatten(tree)
+            share = [x if path in mine else ocp.PLACEHOLDER for path, x in zip(arrays, leaves, strict=True)]
+            as_numpy = [ocp.RestoreArgs(restore_type=np.ndarray)] * len(leaves)
+            items = (jax.tree.unflatten(structure, each) for each in (share, as_numpy))
+            read = by_path(self._read(step, **{name: ocp.args.PyTreeRestore(*items)})[name])
+            if any(checksum(read[path]) != record.sums[name][path] for path in mine):
+                raise ValueError(f"the checksums of its {name} differ")
 
     def restore_params(self, step: str | int, model: Net, mesh: Mesh) -> tuple[int, Params]:
         """Return (step, parameters) of one checkpoint, on any mesh.
@@ -127,33 +183,41 @@ class Checkpoints:
             shardings(mesh, param_specs(model.shapes)),
         )
         try:
-            return number, self.restore(number, params=placed)["params"]
+            return number, self.restore(number, params=placed)[1]["params"]
         except UserError:
             raise
         except Exception as error:
             raise UserError(
-                f"checkpoint {number} in {self.directory} is damaged ({first_line(error)}):"
+                f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
                 " choose another --step"
             ) from error
 
-    def _read(self, step: int, **items: Any) -> dict[str, Any]:
-        with _quiet():
-            return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
+    def explain(self, error: Exception) -> str:
+        """Return the first line of an error's text, at most 120 characters."""
+        lines = str(error).replace(f"{self.plain}/", "").strip().splitlines() or [type(error).__name__]
+        return lines[0][:120]
 
-    def _check(self, step: int, host: Mapping[str, Any], abstract: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint that is intact, but that this version or this optimizer cannot read."""
-        written = host.get("format", 1)
-        if written != FORMAT:
+    def _read(self, step: int, **items: Any) -> dict[str, Any]:
+        return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
+
+    def _record(self, step: int) -> Record:
+        try:
+            return Record.from_json(self._read(step, host=ocp.args.JsonRestore())["host"])
+        except OtherFormat as formats:
             raise UserError(
-                f"checkpoint {step} in {self.directory} has format {written}, but this alexnet-jax reads"
-                f" format {FORMAT}: use the version that wrote it, or train again in another --workdir"
-            )
+                f"checkpoint {step} in {self.directory} has {formats}: use the version that wrote it, or"
+                " train again in another --workdir"
+            ) from None
+
+    def _check(self, step: int, record: Record, abstract: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that is intact, but of another network or another optimizer."""
         for name, tree in abstract.items():
-            if differ := sorted(by_path(tree).keys() ^ host[name].keys()):
+            if differ := sorted(by_path(tree).keys() ^ record.sums[name].keys()):
                 whose = {"params": "network", "opt_state": "optimizer"}[name]
                 raise UserError(
                     f"checkpoint {step} in {self.directory} was written with another {whose} (only one of the"
-                    f" two has {differ[0]}): train with that {whose}, or from scratch in another --workdir"
+                    f" two has {differ[0]!r:.100}): train with that {whose}, or from scratch in another"
+                    " --workdir"
                 )
 
     def _number(self, step: str | int) -> int:
@@ -218,12 +282,6 @@ def by_path(tree: Any) -> dict[str, Any]:
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, at most 120 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:120]
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
-"""Write the checkpoints of a run in the background, and resume from them."""
+"""Write the checkpoints of a run in the background, read them back, and resume from them.
+
+A checkpoint is deleted only when a later one has been read back from the disk and is intact.
+"""
 
 import contextlib
-import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
@@ -13,12 +16,17 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.files import is_remote
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.placement import on_devices
-from alexnet_jax.training.checkpoint import FORMAT, Checkpoints, by_path, first_line, lowest, manager
+from alexnet_jax.training.checkpoint import Checkpoints, by_path, lowest, manager
 from alexnet_jax.training.checksums import checksums
+from alexnet_jax.training.orbax_log import orbax_warnings
+from alexnet_jax.training.record import ITEMS, Record
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import TrainState
+
+_RESUME = "run the same command again to resume"
 
 
 class CheckpointWriter:
@@ -39,13 +47,23 @@ class CheckpointWriter:
         except OSError as error:
             raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
         hosts.check_shared(self.directory)
-        self._manager = manager(
-            self.directory,
-            ocp.options.MultiprocessingOptions(),
-            preservation_policy=_LastAndBest(keep, self),
-            cleanup_tmp_directories=True,
-        )
-        self._reader = Checkpoints(workdir)
+        self._keep = keep
+        self._verifying: tuple[int, Future[str | None]] | None = None
+        self._last_was_damaged = False
+        with contextlib.ExitStack() as opened:
+            self._reader = opened.enter_context(Checkpoints(workdir))
+            self._manager = manager(
+                self._reader.plain, ocp.options.MultiprocessingOptions(), cleanup_tmp_directories=True
+            )
+            opened.callback(self._close)
+            self._warnings = opened.enter_context(orbax_warnings())
+            self._background = opened.enter_context(ThreadPoolExecutor(1))
+            self._opened = opened.pop_all()
+        self._steps = sorted(self._manager.all_steps())
+        if hosts.is_first():
+            for left in self.directory.iterdir():  # by a run that was killed
+                if left.name.endswith(".deleted"):
+                    self._background.submit(left.rmtree)
 
     def __enter__(self) -> "CheckpointWriter":
         return self
@@ -55,20 +73,20 @@ class CheckpointWriter:
     ) -> None:
         if error is not None and jax.process_count() > 1:
             return  # closing would wait for a process that has ended
-        self._reader.close()
-        with self._writing():
-            self._manager.close()  # waits for a checkpoint that is being written
+        with self._opened:
+            if error is None:
+                self.wait()
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, rising."""
-        return sorted(self._manager.all_steps())
+        return list(self._steps)
 
     def best(self) -> tuple[int, float] | None:
-        """Return the same as `Checkpoints.best`."""
-        return lowest({step: self._errors.get(step) for step in self.steps()})
+        """Return (step, error) of the lowest validation error; None if no checkpoint has one."""
+        return lowest({step: self._errors.get(step) for step in self._steps})
 
     def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None) -> None:
-        """Start to write a checkpoint in the background.
+        """Start to write a checkpoint in the background, and then to read it back.
 
         Args:
           step: number of updates done.
@@ -77,33 +95,96 @@ class CheckpointWriter:
           error: validation error, a fraction; None if it is not known at this step.
 
         Raises:
-          RunError: an element of the state is not finite, or this checkpoint or the previous one can't be
-            written.
+          RunError: an element of the state is not finite, this checkpoint or the previous one can't be
+            written, or the previous two are damaged.
         """
-        sums, finite = checksums({"params": state.params, "opt_state": state.opt_state})
+        items = {name: getattr(state, name) for name in ITEMS}
+        sums, finite = checksums(items)
         if not finite:
             raise RunError(
                 f"the parameters or the optimizer's state are not finite at step {step}: resume with a"
                 " smaller --config.optimizer.learning_rate"
             )
-        host = {"format": FORMAT, "plateau": dataclasses.asdict(plateau), "top1_error": error}
+        if problem := self._settle():
+            if self._last_was_damaged:
+                raise RunError(f"{problem}, as was the one before it: check the disk, then {_RESUME}")
+            hosts.say(problem)
+        self._last_was_damaged = problem is not None
+        record = Record(plateau, error, {name: by_path(tree) for name, tree in sums.items()})
         errors = self._errors  # read before this checkpoint exists
         with self._writing():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    params=ocp.args.PyTreeSave(state.params),
-                    opt_state=ocp.args.PyTreeSave(state.opt_state),
-                    host=ocp.args.JsonSave(host | {name: by_path(tree) for name, tree in sums.items()}),
+                    **{name: ocp.args.PyTreeSave(tree) for name, tree in items.items()},
+                    host=ocp.args.JsonSave(record.to_json()),
                 ),
                 force=True,
             )
         errors[step] = error
+        self._steps.append(step)
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
+        self._verifying = step, self._background.submit(self._verify, step, record, shapes)
 
     def wait(self) -> None:
-        """Wait until all checkpoints are on disk."""
+        """Wait until all checkpoints are on disk and have been read back.
+
+        Raises:
+          RunError: the last one can't be written, or is damaged.
+        """
+        if problem := self._settle():
+            raise RunError(f"{problem}: {_RESUME}")
+
+    def _close(self) -> None:
+        with self._writing():
+            self._manager.close()  # waits for a checkpoint that is being written
+
+    def _verify(self, step: int, record: Record, shapes: dict[str, Any]) -> str | None:
+        """Read a checkpoint back when it is on disk, and return what is wrong with it, if anything."""
+        self._manager.wait_until_finished()
+        try:
+            self._reader.verify(step, record, **shapes)
+        except Exception as error:
+            why = [self._reader.explain(error)] + [
+                f"Orbax warned: {line[:200]}" for line in self._warnings[:1]
+            ]
+            return "; ".join(why)
+        return None
+
+    def _settle(self) -> str | None:
+        """Wait for the newest checkpoint. Set it aside if it is damaged, or else delete what it replaces.
+
+        Returns:
+          A line for the user if it is damaged.
+        """
+        if self._verifying is None:
+            return None
+        (step, verifying), self._verifying = self._verifying, None
         with self._writing():
             self._manager.wait_until_finished()
+            why = verifying.result()
+            self._warnings.clear()
+            if hosts.all_true(why is None):
+                self._delete_old()
+                return None
+            self._set_aside(step)
+        why = why or "another process can't read its part"
+        return f"checkpoint {step} is damaged and set aside as {step}.damaged ({why})"
+
+    def _delete_old(self) -> None:
+        """Delete all but the last few checkpoints and the best, in the background.
+
+        Each is renamed first, so that nobody reads a checkpoint that is half deleted.
+        """
+        best = self.best()
+        kept = {*self._steps[-self._keep :], *([best[0]] if best else [])}
+        for step in self._steps if hosts.is_first() else []:
+            if step not in kept:
+                doomed = self.directory / str(step)
+                if not is_remote(doomed):  # a bucket would copy it
+                    doomed = doomed.rename(self.directory / f"{step}.deleted")
+                self._background.submit(doomed.rmtree)
+        self._steps = sorted(kept)
 
     def restore_last(
         self, state: TrainState, say: Callable[[str], None]
@@ -121,22 +202,21 @@ class CheckpointWriter:
           RunError: there are checkpoints, but none is intact.
         """
         # If these differed, the processes would decide differently later, and wait for one another.
-        hosts.same({"the checkpoints' steps": self.steps(), "the checkpoints' errors": self._errors})
+        hosts.same({"the checkpoints' steps": self._steps, "the checkpoints' errors": self._errors})
         damaged = []
-        for step in reversed(self.steps()):
+        for step in reversed(self._steps):
             try:
-                restored = self._reader.restore(step, params=state.params, opt_state=state.opt_state)
-                plateau = Plateau(**restored["host"]["plateau"])
+                record, restored = self._reader.restore(step, params=state.params, opt_state=state.opt_state)
             except UserError:
                 raise
             except Exception as error:  # whatever a torn file makes Orbax raise
-                say(f"checkpoint {step} is damaged and skipped ({first_line(error)})")
+                say(f"checkpoint {step} is damaged and skipped ({self._reader.explain(error)})")
                 damaged.append(step)
                 continue
             for later in damaged:
                 self._set_aside(later)
             number = on_devices(np.int32(step), state.step.sharding.mesh)
-            return step, TrainState(number, restored["params"], restored["opt_state"]), plateau
+            return step, TrainState(number, restored["params"], restored["opt_state"]), record.plateau
         if damaged:
             raise RunError(f"no checkpoint in {self.directory} can be read: train again in another --workdir")
         return None
@@ -155,6 +235,7 @@ class CheckpointWriter:
             (self.directory / str(step)).rename(aside)
         hosts.all_true(True)  # wait until it is renamed
         self._manager.reload()
+        self._steps.remove(step)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -163,24 +244,6 @@ class CheckpointWriter:
             yield
         except Exception as error:
             raise RunError(
-                f"a checkpoint can't be written in {self.directory} ({first_line(error)}); earlier ones are"
-                " intact: run the same command again to resume"
+                f"a checkpoint can't be written in {self.directory} ({self._reader.explain(error)});"
+                f" earlier ones are intact: {_RESUME}"
             ) from error
-
-
-@dataclasses.dataclass(frozen=True)
-class _LastAndBest:
-    """A policy that preserves the last few checkpoints and the best.
-
-    Orbax's own ``BestN`` reads a metrics file of each checkpoint when the manager is opened. In orbax 0.12.8
-    the manager can't be opened if one of these files is torn.
-    """
-
-    last: int
-    writer: CheckpointWriter
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        del context
-        best = self.writer.best()
-        newest = len(checkpoints) - self.last
-        return [i >= newest or (best is not None and c.step == best[0]) for i, c in enumerate(checkpoints)]

@@ -4,6 +4,7 @@ On a CPU, a program of XLA would first copy the arrays, which are half a gigabyt
 There NumPy reads the arrays without a copy, while training waits.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -34,16 +35,30 @@ def checksums(tree: Any) -> tuple[Any, bool]:
     return sums, all(bool(finite) for _, finite in found)
 
 
+def checksum(elements: np.ndarray) -> int:
+    """Return the same checksum of an array in the host's memory."""
+    return sum(map(_sum, _blocks(elements))) % 2**32
+
+
 def _by_numpy(array: jax.Array) -> tuple[int, bool]:
     total, finite = 0, True
     for shard in array.addressable_shards:
         if shard.replica_id == 0:
-            elements = np.from_dlpack(shard.data).ravel()  # `np.asarray` would store a view in the array
-            for start in range(0, elements.size, _BLOCK):
-                block = elements[start : start + _BLOCK]
-                total += int(block.view(np.uint32).sum(dtype=np.uint32))
+            # `np.asarray` would store a view in the array
+            for block in _blocks(np.from_dlpack(shard.data)):
+                total += _sum(block)
                 finite = finite and bool(np.isfinite(block).all())
     return total, finite
+
+
+def _blocks(elements: np.ndarray) -> Iterator[np.ndarray]:
+    flat = elements.ravel()
+    for start in range(0, flat.size, _BLOCK):
+        yield flat[start : start + _BLOCK]
+
+
+def _sum(block: np.ndarray) -> int:
+    return int(block.view(np.uint32).sum(dtype=np.uint32))
 
 
 @jax.jit

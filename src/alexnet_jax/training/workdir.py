@@ -35,7 +35,9 @@ def is_workdir(path: epath.Path) -> bool:
 
 def saved_steps(path: epath.Path) -> list[int]:
     """Return the steps of a workdir's finished checkpoints in rising order, without reading them."""
-    return sorted(int(each.name) for each in (path / "checkpoints").glob("[0-9]*") if each.name.isdigit())
+    directory = path / "checkpoints"
+    names = [each.name for each in directory.iterdir()] if directory.is_dir() else []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]:

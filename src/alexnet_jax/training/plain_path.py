@@ -1,0 +1,39 @@
+"""Paths that any library takes literally.
+
+Orbax joins its patterns to the path of a checkpoint, and epath takes both for one pattern. So nothing below a
+directory such as ``run[1]`` is found.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from etils import epath
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.files import is_remote
+
+
+@contextlib.contextmanager
+def plain_path(directory: epath.Path) -> Iterator[epath.Path]:
+    """Yield a path to a directory that has only letters, digits, and ``_``, ``.``, ``-`` and ``/``.
+
+    This is the path itself, or a symbolic link that exists until the end of the ``with`` block.
+
+    Raises:
+      UserError: the path is in a bucket, where there are no links, and has a character of patterns.
+    """
+    if is_remote(directory):
+        if re.search(r"[][*?\\]", os.fspath(directory)):
+            raise UserError(f"{directory} must not have any of the characters * ? [ ] \\: take another path")
+        yield directory
+    elif re.fullmatch(r"[\w./-]+", os.fspath(directory), re.ASCII):
+        yield directory
+    else:
+        with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as private:
+            link = Path(private) / "link"
+            link.symlink_to(os.fspath(directory), target_is_directory=True)
+            yield epath.Path(link)
