@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from etils import epath
 
@@ -43,6 +43,23 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
         beside.replace(target)
     except BaseException:  # do not leave half a file on a full disk
         beside.unlink(missing_ok=True)
+        raise
+
+
+def open_append(path: epath.Path) -> IO[bytes]:
+    """Open a file to append bytes to it, created if it does not exist. A symbolic link is not followed."""
+    if is_remote(path):
+        return path.open("ab")
+
+    def without_link(name: str, flags: int) -> int:
+        # O_NONBLOCK: opening a pipe must not wait for a reader
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+    try:
+        return open(path, "ab", opener=without_link)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a symbolic link: remove it", os.fspath(path)) from error
         raise
 
 

@@ -62,6 +62,6 @@ def test_parameters_are_the_same_bits_on_any_mesh(trained, shape):
 def test_another_format_is_refused_in_one_line(saved, monkeypatch):
     """The checkpoint is of an older version."""
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    message = r"checkpoint 7 in .* has format 3, but this alexnet-jax reads format 4: use the version"
+    message = r"checkpoint 7 in .* has format 4, but this alexnet-jax reads format 5: use the version"
     with Checkpoints(saved[0]) as checkpoints, pytest.raises(UserError, match=message):
         checkpoints.restore_params("last", saved[2], make_mesh(1, 1))

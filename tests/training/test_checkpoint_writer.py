@@ -16,6 +16,7 @@ from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.optimizer import OPTIMIZERS
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import abstract_state
+from alexnet_jax.training.tally import Tally
 from tests.training.conftest import changed, damage
 
 
@@ -27,8 +28,9 @@ def test_the_last_few_and_the_best_are_kept(saved):
 def test_the_restored_state_is_the_saved_one(copy):
     workdir, state = copy
     with CheckpointWriter(workdir, keep=2) as checkpoints:
-        step, restored, plateau = checkpoints.restore_last(state, pytest.fail)
+        step, restored, plateau, tally = checkpoints.restore_last(state, pytest.fail)
     assert (step, int(restored.step), plateau) == (7, 7, Plateau(reductions=7))
+    assert tally == Tally(updates=7, loss=0.7)
     for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(changed(state, 7)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -45,9 +47,9 @@ def test_training_resumes_from_the_checkpoint_before_a_damaged_one(copy, how, ca
     damage(workdir / "checkpoints" / "7", how)
     said = []
     with CheckpointWriter(workdir, keep=2) as checkpoints:
-        step, restored, _ = checkpoints.restore_last(state, said.append)
+        step, restored, *_ = checkpoints.restore_last(state, said.append)
         assert checkpoints.steps() == [5, 6]
-        checkpoints.save(7, changed(state, 7), Plateau(), None)  # the run gets there again
+        checkpoints.save(7, changed(state, 7), Plateau(), None, Tally())  # the run gets there again
     assert (workdir / "checkpoints" / "7.damaged").exists()
     assert step == 6
     np.testing.assert_array_equal(restored.params["fc8"]["bias"], state.params["fc8"]["bias"] + 6)
@@ -67,7 +69,7 @@ def test_training_ends_if_every_checkpoint_is_damaged(copy):
 
 def test_another_format_is_refused_and_nothing_is_set_aside(copy, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    refused(*copy, "checkpoint 7 in .* has format 3, but this alexnet-jax reads format 4")
+    refused(*copy, "checkpoint 7 in .* has format 4, but this alexnet-jax reads format 5")
 
 
 def test_another_optimizers_state_is_refused_and_nothing_is_set_aside(copy, tiny, monkeypatch):

@@ -2,8 +2,8 @@
 
 A checkpoint has three items. "params" has the parameters, so that evaluation need not read more. "opt_state"
 has the state of the optimizer. "host" is JSON: the format, the state of the plateau schedule, the validation
-error if it is known at this step, and the checksum of each array by its name. (Orbax detects torn files, but
-not a flipped bit in a kernel.)
+error if it is known at this step, the sums of the metrics since the last line of the log, and the checksum of
+each array by its name. (Orbax detects torn files, but not a flipped bit in a kernel.)
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.placement import param_specs, shardings
 from alexnet_jax.training.checksums import checksums
 
-FORMAT = 3
+FORMAT = 4
 """The format of a checkpoint; it changes whenever an older version could not read a new checkpoint."""
 
 

@@ -19,6 +19,7 @@ from alexnet_jax.training.checkpoint import FORMAT, Checkpoints, by_path, first_
 from alexnet_jax.training.checksums import checksums
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import TrainState
+from alexnet_jax.training.tally import Tally
 
 
 class CheckpointWriter:
@@ -67,7 +68,7 @@ class CheckpointWriter:
         """Return the same as `Checkpoints.best`."""
         return lowest({step: self._errors.get(step) for step in self.steps()})
 
-    def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None) -> None:
+    def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None, tally: Tally) -> None:
         """Start to write a checkpoint in the background.
 
         Args:
@@ -75,6 +76,7 @@ class CheckpointWriter:
           state: state after these updates.
           plateau: state of the schedule.
           error: validation error, a fraction; None if it is not known at this step.
+          tally: sums of the metrics since the last line of the log.
 
         Raises:
           RunError: an element of the state is not finite, or this checkpoint or the previous one can't be
@@ -86,7 +88,12 @@ class CheckpointWriter:
                 f"the parameters or the optimizer's state are not finite at step {step}: resume with a"
                 " smaller --config.optimizer.learning_rate"
             )
-        host = {"format": FORMAT, "plateau": dataclasses.asdict(plateau), "top1_error": error}
+        host = {
+            "format": FORMAT,
+            "plateau": dataclasses.asdict(plateau),
+            "top1_error": error,
+            "tally": dataclasses.asdict(tally),
+        }
         errors = self._errors  # read before this checkpoint exists
         with self._writing():
             self._manager.save(
@@ -107,8 +114,8 @@ class CheckpointWriter:
 
     def restore_last(
         self, state: TrainState, say: Callable[[str], None]
-    ) -> tuple[int, TrainState, Plateau] | None:
-        """Return (step, state, schedule) of the last intact checkpoint; None if there is no checkpoint.
+    ) -> tuple[int, TrainState, Plateau, Tally] | None:
+        """Return (step, state, schedule, tally) of the last intact checkpoint; None if there is none.
 
         Damaged checkpoints are reported, and renamed to ``STEP.damaged``.
 
@@ -127,6 +134,7 @@ class CheckpointWriter:
             try:
                 restored = self._reader.restore(step, params=state.params, opt_state=state.opt_state)
                 plateau = Plateau(**restored["host"]["plateau"])
+                tally = Tally(**restored["host"]["tally"])
             except UserError:
                 raise
             except Exception as error:  # whatever a torn file makes Orbax raise
@@ -136,7 +144,7 @@ class CheckpointWriter:
             for later in damaged:
                 self._set_aside(later)
             number = on_devices(np.int32(step), state.step.sharding.mesh)
-            return step, TrainState(number, restored["params"], restored["opt_state"]), plateau
+            return step, TrainState(number, restored["params"], restored["opt_state"]), plateau, tally
         if damaged:
             raise RunError(f"no checkpoint in {self.directory} can be read: train again in another --workdir")
         return None
