@@ -18,6 +18,7 @@ from alexnet_jax.parallel import hosts
 from alexnet_jax.runtime import huge_pages
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.schedule import Plateau
+from alexnet_jax.training.tally import Tally
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
             jax.block_until_ready(state)
             began = time.perf_counter()
             if saves:
-                checkpoints.save(turn, state, Plateau(), None)
+                checkpoints.save(turn, state, Plateau(), None, Tally())
                 held.append(time.perf_counter() - began)
             for _ in range(args.steps):
                 state, metrics = update(state, *rest)

@@ -105,7 +105,7 @@ def test_a_lock_does_not_empty_its_file(tmp_path):
 def test_a_line_is_appended(tmp_path):
     for line in ("a", "é"):
         with open_append(tmp_path / "log") as file:
-            file.write(f"{line}\n")
+            file.write(f"{line}\n".encode())
     assert (tmp_path / "log").read_text(encoding="utf-8") == "a\né\n"
 
 

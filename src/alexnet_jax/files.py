@@ -158,15 +158,15 @@ def check_inside(directory: str | os.PathLike[str]) -> None:
                     raise _refusal(entry.path, entry.is_symlink())
 
 
-def open_append(path: str | os.PathLike[str]) -> IO[str]:
-    """Open a text file to append to it, created if it does not exist.
+def open_append(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file to append bytes to it, created if it does not exist. Opening a pipe does not wait.
 
     Raises:
       UserError: the file is a symbolic link.
     """
     if is_remote(path):
-        return epath.Path(path).open("a")
-    return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8")
+        return epath.Path(path).open("ab")
+    return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK), "ab")
 
 
 def _descriptor(path: str | os.PathLike[str], flags: int) -> int:

@@ -88,12 +88,13 @@ def test_every_number_matches_numpy(workdir, errors):
 
 def test_the_training_error_is_that_of_the_last_whole_epoch(workdir):
     """It distinguishes a network that overfits, or learns less, from one that generalizes less."""
-    lines = [{"kind": "train", "step": i, "epoch": i / 2, "top1_error": 1 / i} for i in range(1, 5)]
+    rest = {"kind": "train", "loss": 1.0, "learning_rate": 0.1, "images_per_second": 9.0}
+    lines = [rest | {"step": i, "epoch": i / 2, "top1_error": 0.5 / i} for i in range(1, 5)]
     for name in ("base-seed0", "base-seed2", "other-seed1"):
         (workdir / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
         lines[-1]["top1_error"] += 0.1
     found = sweep_table.table(workdir, SWEEP)
-    second = 100 * np.array([(1 / 3 + 1 / 4) / 2 + 0.05 * i for i in range(3)])
+    second = 100 * np.array([(0.5 / 3 + 0.5 / 4) / 2 + 0.05 * i for i in range(3)])
     base, other, single, both = found.to_json()["rows"]
     assert base["training"]["each"] == pytest.approx(second[:2])
     assert (

@@ -12,6 +12,7 @@ from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import TrainState, new_state
+from alexnet_jax.training.tally import Tally
 from tests.conftest import RECIPES
 
 
@@ -24,7 +25,8 @@ def saved(tmp_path_factory):
     state = new_state(model, config, make_mesh(1, 1))
     with CheckpointWriter(workdir, keep=2) as checkpoints:
         for step, error in enumerate([0.5, 0.3, None, 0.4, 0.3, None, 0.9], start=1):
-            checkpoints.save(step, changed(state, step), Plateau(reductions=step), error)
+            tally = Tally(updates=step, loss=step / 10)
+            checkpoints.save(step, changed(state, step), Plateau(reductions=step), error, tally)
         checkpoints.wait()
     return workdir, state, model
 

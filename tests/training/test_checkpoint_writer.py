@@ -21,6 +21,7 @@ from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.optimizer import OPTIMIZERS
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import abstract_state
+from alexnet_jax.training.tally import Tally
 from tests.training.conftest import changed, damage
 
 
@@ -32,8 +33,9 @@ def test_the_last_few_and_the_best_are_kept(saved):
 def test_the_restored_state_is_the_saved_one(copy):
     workdir, state = copy
     with CheckpointWriter(workdir, keep=2) as checkpoints:
-        step, restored, plateau = checkpoints.restore_last(state, pytest.fail)
+        step, restored, plateau, tally = checkpoints.restore_last(state, pytest.fail)
     assert (step, int(restored.step), plateau) == (7, 7, Plateau(reductions=7))
+    assert tally == Tally(updates=7, loss=0.7)
     for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(changed(state, 7)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -50,9 +52,9 @@ def test_training_resumes_from_the_checkpoint_before_a_damaged_one(copy, how, ca
     damage(workdir / "checkpoints" / "7", how)
     said = []
     with CheckpointWriter(workdir, keep=2) as checkpoints:
-        step, restored, _ = checkpoints.restore_last(state, said.append)
+        step, restored, *_ = checkpoints.restore_last(state, said.append)
         assert checkpoints.steps() == [5, 6]
-        checkpoints.save(7, changed(state, 7), Plateau(), None)  # the run gets there again
+        checkpoints.save(7, changed(state, 7), Plateau(), None, Tally())  # the run gets there again
     assert (workdir / "checkpoints" / "7.damaged").exists()
     assert step == 6
     np.testing.assert_array_equal(restored.params["fc8"]["bias"], state.params["fc8"]["bias"] + 6)
@@ -131,7 +133,7 @@ def test_the_older_checkpoints_stay_until_the_newest_is_read_back(copy, monkeypa
     verify = Checkpoints.verify
     monkeypatch.setattr(Checkpoints, "verify", lambda *a, **b: (reads.wait(60), verify(*a, **b)))
     with CheckpointWriter(workdir, keep=1) as checkpoints:
-        checkpoints.save(8, changed(state, 8), Plateau(), 0.8)
+        checkpoints.save(8, changed(state, 8), Plateau(), 0.8, Tally())
         checkpoints._manager.wait_until_finished()
         assert names(workdir) == ["5", "6", "7", "8"]
         reads.set()
@@ -144,8 +146,8 @@ def test_a_checkpoint_that_is_damaged_on_the_disk_is_set_aside_and_the_run_goes_
     workdir, state = copy
     damaging(monkeypatch, 8)
     with CheckpointWriter(workdir, keep=1) as checkpoints:
-        checkpoints.save(8, changed(state, 8), Plateau(), 0.1)
-        checkpoints.save(9, changed(state, 9), Plateau(), None)
+        checkpoints.save(8, changed(state, 8), Plateau(), 0.1, Tally())
+        checkpoints.save(9, changed(state, 9), Plateau(), None, Tally())
         assert checkpoints.steps() == [5, 6, 7, 9]
         assert checkpoints.best() == (5, 0.3)
     assert names(workdir) == ["5", "8.damaged", "9"]
@@ -169,7 +171,7 @@ def save(copy, *steps):
     workdir, state = copy
     with CheckpointWriter(workdir, keep=1) as checkpoints:
         for step in steps:
-            checkpoints.save(step, changed(state, step), Plateau(), None)
+            checkpoints.save(step, changed(state, step), Plateau(), None, Tally())
 
 
 def test_a_damaged_checkpoint_is_reported_with_the_warning_of_orbax(copy, monkeypatch, caplog, request):

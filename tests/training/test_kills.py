@@ -17,6 +17,7 @@ from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import TrainState
+from alexnet_jax.training.tally import Tally
 
 SHAPES = {"kernel": (300, 100), "bias": (100,)}
 
@@ -36,7 +37,7 @@ def save_until_killed(workdir, ready):
         ready.set()
         while True:
             step += 1
-            checkpoints.save(step, state_at(step), Plateau(reductions=step), 1 / (1 + step % 7))
+            checkpoints.save(step, state_at(step), Plateau(reductions=step), 1 / (1 + step % 7), Tally())
 
 
 def check_all(workdir):
@@ -45,7 +46,7 @@ def check_all(workdir):
     with Checkpoints(absolute(workdir)) as checkpoints:
         for step in checkpoints.steps():
             record, restored = checkpoints.restore(step, params=abstract.params, opt_state=abstract.opt_state)
-            assert (record.plateau.reductions, record.top1_error) == (step, 1 / (1 + step % 7))
+            assert (record.plateau.reductions, record.top1_error) == (step, 1 / (1 + step % 7), Tally())
             expected = state_at(step)
             expected = {"params": expected.params, "opt_state": expected.opt_state}
             jax.tree.map(np.testing.assert_array_equal, restored, expected)

@@ -2,10 +2,16 @@
 
 import contextlib
 import json
+import os
+import socket
+import time
 
 import pytest
 from etils import epath
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 
+from alexnet_jax import UserError, files
 from alexnet_jax.training import metrics
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.scores import Result
@@ -35,10 +41,125 @@ def test_lines_are_printed_and_can_be_read_back(log, tmp_path, capsys):
         assert line.keys() == {"kind", *kind.__annotations__}
 
 
-def test_a_resumed_run_deletes_later_lines_and_a_truncated_one(tmp_path):
-    path = epath.Path(tmp_path)
-    written = [json.dumps({"kind": "layers", "step": step, "layers": {}}) for step in (10, 20, 30)]
-    (path / "metrics.jsonl").write_text("\n".join(written) + '\n{"kind": "tra')
-    Log(path, 20, total_steps=40, steps_per_epoch=20).close()
-    assert [line["step"] for line in metrics.read(path).layers] == [10, 20]
-    assert metrics.read(path).cut is None
+def line(step):
+    return json.dumps({"kind": "layers", "step": step, "layers": {}}).encode() + b"\n"
+
+
+def resumed(tmp_path, content, step=30):
+    """Return the log's content after a run with this log has resumed at a step."""
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    Log(epath.Path(tmp_path), step, total_steps=40, steps_per_epoch=20).close()
+    return (tmp_path / "metrics.jsonl").read_bytes()
+
+
+def test_a_resumed_run_deletes_later_lines_and_one_that_was_cut_off(tmp_path, capsys):
+    for tail in (b'{"kind": "tra', line(20)[:-2], b"\0\0\0", line(30)[:-1]):
+        assert resumed(tmp_path, line(10) + line(20) + line(30) + tail, step=20) == line(10) + line(20)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_resumed_run_completes_a_last_line_without_its_end(tmp_path):
+    assert resumed(tmp_path, line(10) + line(20)[:-1]) == line(10) + line(20)
+
+
+def test_a_resumed_run_keeps_the_lines_after_a_damaged_one(tmp_path, capsys):
+    damaged = line(20).replace(b'"step"', b'"st\xffp"')
+    content = line(10) + damaged + line(30)
+    assert resumed(tmp_path, content + line(40)) == content
+    said = capsys.readouterr().out
+    assert said == "note: metrics.jsonl is damaged in line 2: this line is ignored\n"
+    assert resumed(tmp_path, damaged + damaged + line(10)) == damaged + damaged + line(10)
+    said = capsys.readouterr().out
+    assert said == "note: metrics.jsonl is damaged in 2 lines, first in line 1: they are ignored\n"
+
+
+def test_the_events_are_those_that_tensorboard_reads(log, tmp_path):
+    """They equal the records of tensorboardX's writer, which has the right checksums."""
+    log.train(10, loss=2.0, top1_error=0.75, learning_rate=0.01, images_per_second=1234.5)
+    log.magnitudes(20, {"conv1": {"steps": 0.001, "weights": 0.08}})
+    (path,) = tmp_path.glob("events.out.tfevents.*")
+    content = path.read_bytes()
+    events, start = [], 0
+    while start < len(content):
+        size = int.from_bytes(content[start : start + 8], "little")
+        events.append(Event.FromString(content[start + 12 : start + 12 + size]))
+        start += size + 16
+    writer = RecordWriter(str(tmp_path / "theirs"))
+    for event in events:
+        writer.write(event.SerializeToString())
+    writer.close()
+    assert (tmp_path / "theirs").read_bytes() == content
+    version, begin, train, layers = events
+    assert version.file_version == "brain.Event:2"
+    assert (begin.step, begin.session_log.status) == (1, SessionLog.START)
+    assert {v.tag: v.simple_value for v in train.summary.value} == pytest.approx(
+        {
+            "train/loss": 2,
+            "train/top1_error": 0.75,
+            "train/learning_rate": 0.01,
+            "train/images_per_second": 1234.5,
+        }
+    )
+    assert (train.step, layers.step) == (10, 20)
+    assert {v.tag for v in layers.summary.value} == {"steps/conv1", "weights/conv1"}
+    assert abs(train.wall_time - time.time()) < 60
+
+
+def full(monkeypatch, name):
+    """Let the files whose names begin with this be on a full disk."""
+    open_append = files.open_append
+
+    def opened(path):
+        return open_append(epath.Path("/dev/full") if path.name.startswith(name) else path)
+
+    monkeypatch.setattr(files, "open_append", opened)
+
+
+def log_twenty_lines(log):
+    for step in range(1, 21):
+        log.train(step, loss=2.0, top1_error=0.75, learning_rate=0.01, images_per_second=1234.5)
+        log.magnitudes(step, {f"conv{i}": {"steps": 0.001, "weights": 0.08} for i in range(10)})
+    log.sync()
+
+
+def test_a_full_disk_for_events_neither_blocks_nor_ends_the_run(log, tmp_path, monkeypatch, capsys):
+    full(monkeypatch, "events")
+    log_twenty_lines(log)
+    assert log.failure is None
+    assert len(metrics.read(epath.Path(tmp_path)).train) == 20
+    said = capsys.readouterr().out
+    assert said.count("events for TensorBoard can't be written (No space left on device)") == 1
+
+
+def test_a_full_disk_for_the_log_is_a_failure_of_the_log(log, tmp_path, monkeypatch):
+    full(monkeypatch, "metrics")
+    log_twenty_lines(log)
+    assert log.failure == f"{tmp_path}/metrics.jsonl can't be written (No space left on device)"
+
+
+def test_a_log_is_not_written_through_a_symbolic_link(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "metrics.jsonl").symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match=r"metrics\.jsonl.*symbolic link"):
+        Log(epath.Path(tmp_path / "w"), 0, total_steps=40, steps_per_epoch=20)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_events_are_not_written_through_a_symbolic_link(tmp_path, monkeypatch):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "w").mkdir()
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    name = f"events.out.tfevents.5.{socket.gethostname()}.{os.getpid()}"
+    (tmp_path / "w" / name).symlink_to(tmp_path / "precious")
+    with contextlib.suppress(UserError):
+        Log(epath.Path(tmp_path / "w"), 0, total_steps=40, steps_per_epoch=20).close()
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_the_lines_are_synced_before_a_checkpoint(log, tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
+    log_twenty_lines(log)
+    assert synced == [(tmp_path / "metrics.jsonl").stat().st_ino]

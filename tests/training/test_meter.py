@@ -7,6 +7,7 @@ import pytest
 
 from alexnet_jax.errors import RunError
 from alexnet_jax.training.meter import Meter
+from alexnet_jax.training.tally import Tally
 from alexnet_jax.training.watch import Watch
 
 COMPILING, UPDATE = 100.0, 0.5  # seconds
@@ -48,10 +49,10 @@ class Lines:
 class Run:
     """A meter and a device that computes one update after another."""
 
-    def __init__(self, log_every, last_step):
+    def __init__(self, log_every, last_step, tally=Tally()):  # noqa: B008  (it can't be changed)
         self.clock, self.log, self.free = Clock(), Lines(), COMPILING
         watch = Watch(classes=10, steps_per_epoch=1)
-        self.meter = Meter(self.log, watch, 8, log_every, last_step, self.clock)
+        self.meter = Meter(self.log, watch, 8, log_every, last_step, tally, self.clock)
 
     def update(self, step, loss=1.0, rate=0.1):
         self.free = max(self.free, self.clock.now) + UPDATE
@@ -95,6 +96,32 @@ def test_a_line_has_the_means_since_the_previous_line_and_the_last_learning_rate
     run.meter.fetch()
     found = [(line["loss"], line["top1_error"], line["learning_rate"]) for line in run.log.lines]
     np.testing.assert_allclose(found, [(3, 0.3, 0.1), (1.5, 0.15, 0.01)])
+
+
+def test_the_tally_of_an_interrupted_run_gives_the_same_lines_and_warning(capsys):
+    losses = np.float32([0.1, 0.7, 0.3, *[math.log(10)] * 105])
+
+    def lines(*ends):
+        found, done, tally = [], 0, Tally()
+        for end in ends:
+            run = Run(log_every=4, last_step=len(losses), tally=tally)
+            for step in range(done + 1, end + 1):
+                run.update(step, losses[step - 1])
+            run.meter.fetch()
+            found += [(line["step"], line["loss"], line["top1_error"]) for line in run.log.lines]
+            done, tally = end, run.meter.tally
+        return found, capsys.readouterr().out
+
+    undisturbed = lines(len(losses))
+    assert "ln(10)" in undisturbed[1]
+    assert lines(1, 2, 7, 8, 50, len(losses)) == undisturbed
+
+
+@pytest.mark.parametrize("value", [-1, True, "1", None, math.nan, math.inf, 10**400, [1]])
+@pytest.mark.parametrize("name", ["updates", "stuck"])
+def test_a_tally_of_another_type_is_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        Tally(**{name: value})
 
 
 def test_the_watch_sees_every_loss(capsys):

@@ -1,6 +1,8 @@
 """Reading the log of a run."""
 
 import json
+import os
+import random
 
 import numpy as np
 import pytest
@@ -8,10 +10,16 @@ from etils import epath
 
 from alexnet_jax.training import metrics
 
+TRAIN = {"kind": "train", "step": 1, "epoch": 0.1, "loss": 1.0, "top1_error": 0.5, "learning_rate": 0.01}
+TRAIN |= {"images_per_second": 9.0}
+EVAL = {"kind": "eval", "step": 1, "epoch": 0.1, "split": "test", "views": 1, "examples": 5, "loss": 1.0}
+EVAL |= {"top1_error": 0.5, "top5_error": 0.1}
+LAYERS = {"kind": "layers", "step": 1, "layers": {"conv1": {"weights": 0.1, "steps": 0.001}}}
+
 
 def write_lines(workdir, ends, errors):
     lines = [
-        {"kind": "train", "step": round(10 * end), "epoch": end, "loss": 1.0, "top1_error": error}
+        TRAIN | {"step": round(10 * end), "epoch": end, "top1_error": error}
         for end, error in zip(ends, errors, strict=True)
     ]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -34,14 +42,65 @@ def test_the_last_step_is_that_of_any_line(tmp_path):
     assert metrics.read(epath.Path(tmp_path)).last == (0, 0.0)
     write_lines(tmp_path, [1.0, 2.0], [0.9, 0.8])
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "eval", "step": 25, "epoch": 2.5}\n')
+        file.write(json.dumps(EVAL | {"step": 25, "epoch": 2.5}) + "\n")
     found = metrics.read(epath.Path(tmp_path))
     assert (found.last, found.steps_per_epoch) == ((25, 2.5), 10)
 
 
-def test_reading_ends_at_a_truncated_line(tmp_path):
-    write_lines(tmp_path, [1.0, 2.0], [0.9, 0.8])
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "train", "st')
+def test_damaged_lines_are_skipped_and_numbered(tmp_path):
+    write_lines(tmp_path, [0.5, 1.0, 1.5, 2.0], [0.9, 0.7, 0.8, 0.6])
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b'"step"', b'"st\xffp"')
+    path.write_bytes(b"".join(lines) + b'{"kind": "train", "st')
     found = metrics.read(epath.Path(tmp_path))
-    assert (len(found.train), found.cut) == (2, 3)
+    assert [line["step"] for line in found.train] == [5, 15, 20]
+    assert found.damaged == (2, 5)
+    # The third line also stands for the second.
+    np.testing.assert_allclose(found.epoch_errors(), [(0.9 + 0.8) / 2, (0.8 + 0.6) / 2])
+
+
+def test_lines_of_other_kinds_are_ignored(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "later", "step": 3, "new": [1]}\n')
+    assert metrics.read(epath.Path(tmp_path)) == metrics.Metrics((), (), (), ())
+
+
+HOSTILE = ["null", "true", "[]", "{}", "-1", "0", "0.5", "1e308", "1e-320", "1e999", "NaN", "Infinity"]
+HOSTILE += ["1" + "0" * 20, "1" + "0" * 400, "1" * 5000, '"x"', '"\\u001b[2J"', '"' + "x" * 70_000]
+HOSTILE += ['{"": {}}', '{"\\ud800": {"weights": 1, "steps": 1}}', '{"a": {"weights": 1, "steps": NaN}}']
+HOSTILE += ["[" * 30_000, '{"a":' * 10_000]
+
+
+def hostile_line(draw):
+    """Return a line with a field of another value, or one that is flipped or cut off somewhere."""
+    record = draw.choice([TRAIN, EVAL, LAYERS])
+    fields = {name: json.dumps(value) for name, value in record.items()}
+    for _ in range(draw.randrange(3)):
+        fields[draw.choice([*fields])] = draw.choice(HOSTILE)
+    line = bytearray("{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}\n", "utf8")
+    if draw.random() < 0.3:
+        line[draw.randrange(len(line))] ^= 1 << draw.randrange(8)
+    if draw.random() < 0.1:
+        del line[draw.randrange(len(line)) :]
+    return bytes(line)
+
+
+def test_what_is_read_from_hostile_logs_is_of_its_type_and_finite(tmp_path):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    for _ in range(500):
+        (tmp_path / "metrics.jsonl").write_bytes(
+            b"".join(hostile_line(draw) for _ in range(draw.randrange(8)))
+        )
+        found = metrics.read(epath.Path(tmp_path))
+        json.dumps([found.train, found.evaluations, found.layers, found.reductions()], allow_nan=False)
+        assert np.isfinite(found.epoch_errors()).all()
+        assert found.last >= (0, 0.0)
+        assert found.steps_per_epoch is None or found.steps_per_epoch >= 1
+        assert all(line["split"] in ("train", "validation", "test") for line in found.evaluations)
+
+
+def test_a_pipe_in_place_of_the_log_has_no_lines(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    assert metrics.read(epath.Path(tmp_path)).train == ()

@@ -14,6 +14,7 @@ from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.plain_path import plain_path
 from alexnet_jax.training.schedule import Plateau
+from alexnet_jax.training.tally import Tally
 from alexnet_jax.training.workdir import saved_steps
 from tests.odd_names import ODD_NAMES
 from tests.training.conftest import changed
@@ -24,11 +25,11 @@ def test_checkpoints_in_a_directory_of_any_name(saved, tmp_path, name):
     _, state, model = saved
     workdir = absolute(tmp_path / name / "w")
     with CheckpointWriter(workdir, keep=1) as checkpoints:
-        checkpoints.save(1, changed(state, 1), Plateau(), 0.5)
-        checkpoints.save(2, changed(state, 2), Plateau(), 0.4)
+        checkpoints.save(1, changed(state, 1), Plateau(), 0.5, Tally())
+        checkpoints.save(2, changed(state, 2), Plateau(), 0.4, Tally())
     with CheckpointWriter(workdir, keep=1) as checkpoints:
         assert checkpoints.restore_last(state, pytest.fail)[0] == 2
-        checkpoints.save(3, changed(state, 3), Plateau(), None)
+        checkpoints.save(3, changed(state, 3), Plateau(), None, Tally())
     assert saved_steps(workdir) == [2, 3]
     with Checkpoints(workdir) as checkpoints:
         assert checkpoints.best() == (2, 0.4)
@@ -64,7 +65,7 @@ def test_a_pattern_in_the_path_of_a_bucket_is_refused():
 def test_messages_name_the_directory_and_not_the_link(saved, tmp_path):
     workdir = absolute(tmp_path / "[x]")
     with CheckpointWriter(workdir, keep=1) as checkpoints:
-        checkpoints.save(1, changed(saved[1], 1), Plateau(), None)
+        checkpoints.save(1, changed(saved[1], 1), Plateau(), None, Tally())
     (workdir / "checkpoints" / "1" / "host" / "metadata").unlink()
     with Checkpoints(workdir) as checkpoints, pytest.raises(UserError) as refused:
         checkpoints.restore_params("last", saved[2], make_mesh(1, 1))

@@ -8,12 +8,15 @@ import pytest
 
 from alexnet_jax.training.record import FORMAT, OtherFormat, Record
 from alexnet_jax.training.schedule import Plateau
+from alexnet_jax.training.tally import Tally
 
-RECORD = Record(Plateau(0.25, 3, 1), 0.125, {"params": {"conv1/kernel": 7}, "opt_state": {}})
+RECORD = Record(
+    Plateau(0.25, 3, 1), 0.125, Tally(2, 1.5, 0.5, 1), {"params": {"conv1/kernel": 7}, "opt_state": {}}
+)
 
 
 def test_what_was_written_is_read():
-    for record in (RECORD, Record(Plateau(), None, {"params": {}, "opt_state": {"a": 2**32 - 1}})):
+    for record in (RECORD, Record(Plateau(), None, Tally(), {"params": {}, "opt_state": {"a": 2**32 - 1}})):
         assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import statistics
 from alexnet_jax.data.loader import training_batches
-from alexnet_jax.errors import Interrupted, UserError
+from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.axes import splits_units
@@ -27,6 +27,7 @@ from alexnet_jax.training.run import open_run
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.scores import Result
 from alexnet_jax.training.state import abstract_state, new_state
+from alexnet_jax.training.tally import Tally
 from alexnet_jax.training.watch import Watch
 from alexnet_jax.training.workdir import write_workdir
 
@@ -62,8 +63,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     Raises:
       UserError: a setting is wrong, or the workdir holds another run. Nothing is overwritten.
-      RunError: the loss or a parameter is not finite, or a checkpoint can't be written or is damaged. Earlier
-        checkpoints stay.
+      RunError: the loss or a parameter is not finite, a checkpoint is damaged, or the workdir can't be
+        written. Earlier checkpoints stay.
       Interrupted: SIGTERM or Ctrl-C arrived, and the run has saved a checkpoint. The same call resumes it.
     """
     workdir, result = os.fspath(workdir), None
@@ -96,11 +97,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         # ---- State: from the last checkpoint, or new --------------------------------------------
         restored = checkpoints.restore_last(abstract_state(model, config, mesh), hosts.say)
         if restored is not None:
-            step, state, plateau = restored
+            step, state, plateau, tally = restored
         else:
             begin = transfer.initial_params(model, config, info, mesh, run.path) if config.init_from else None
             state = new_state(model, config, mesh, begin)
-            step, plateau = 0, Plateau()
+            step, plateau, tally = 0, Plateau(), Tally()
         if step > total_steps:
             raise UserError(
                 f"{workdir} is at step {step}, but the config ends at step {total_steps}: raise"
@@ -125,7 +126,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
         log = Log(run.path, step, total_steps, run.steps_per_epoch)
         watch = Watch(classes, run.steps_per_epoch)
-        meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps)
+        meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps, tally)
         batches = training_batches(cache, config, mesh, step, total_steps)
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
@@ -149,17 +150,25 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                         plateau = plateau.after(result.top1_error, config.schedule)
                         reductions = on_devices(np.int32(plateau.reductions), mesh)
 
+                if log.failure is not None:
+                    signals.stop()
                 stop = stop or signals.stop_after(step)
                 ends = step == total_steps or plateau.ended(config.schedule) or stop
                 best = checkpoints.best()
                 is_best = error is not None and (best is None or error < best[1])
                 if step % checkpoint_every == 0 or is_best or ends:
                     meter.fetch()
-                    checkpoints.save(step, state, plateau, error)
+                    log.sync()
+                    checkpoints.save(step, state, plateau, error, meter.tally)
                 meter.restart()
                 if ends:
                     break
 
+    if log.failure is not None:
+        raise RunError(
+            f"{log.failure}; the run is saved at step {step} of {total_steps}: make it writable, or free some"
+            " space, and run the same command again"
+        )
     if stop and step < total_steps:
         raise Interrupted(stop, f"saved at step {step} of {total_steps}")
     hosts.say(f"done: {step} steps; evaluate with: alexnet-jax evaluate --workdir={workdir}")

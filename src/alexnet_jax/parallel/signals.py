@@ -41,14 +41,18 @@ class Signals:
             return (self._received or signal.SIGTERM) if reached else None
         return self._received
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def stop(self, signum: int = signal.SIGTERM) -> None:
+        """Ask all processes to stop at the same step, as this signal does."""
         self._received = signum
+        if self._stop_all is not None:
+            self._stop_all()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
         # The signal may have interrupted a `print`, so this must not print. A closed stream is no error here.
         with contextlib.suppress(OSError):
             os.write(2, f"{signal.Signals(signum).name}: saving; a second signal stops at once\n".encode())
-        if self._stop_all is not None:
-            self._stop_all()
+        self.stop(signum)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

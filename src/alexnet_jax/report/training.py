@@ -126,10 +126,8 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     given = data_location("report", config, list(request.overrides))
     log = metrics.read(path)
     problems: list[str] = []
-    if log.cut:
-        problems.append(
-            f"metrics.jsonl is damaged in line {log.cut}: this line and those after it are ignored"
-        )
+    if log.damaged:
+        problems.append(metrics.damage(log.damaged))
     if not log.train:
         problems.append("metrics.jsonl has no training lines yet, so there are no curves")
     net, tested, kernels = None, None, None
@@ -209,11 +207,12 @@ def _charts(log: Metrics) -> list[Chart]:
     ]
     per_epoch = log.steps_per_epoch
     if log.layers and per_epoch:
-        at = [line["step"] / per_epoch for line in log.layers]
-        names = list(log.layers[-1]["layers"])
+        names = log.layers[-1]["layers"].keys()
+        lines = [line for line in log.layers if line["layers"].keys() == names]
+        at = [line["step"] / per_epoch for line in lines]
         for what, title in (("weights", "Mean |w| of each layer"), ("steps", "Mean |step| of each layer")):
             each = [
-                Series(name, at, [line["layers"][name][what] for line in log.layers], i, points=True)
+                Series(name, at, [line["layers"][name][what] for line in lines], i, points=True)
                 for i, name in enumerate(names)
             ]
             charts.append(curves(what, title, each, reductions if what == "steps" else (), log=True))

@@ -21,13 +21,13 @@ _NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # variabl
 def say(line: str) -> None:
     """Print a line on standard output, above a bar if there is one.
 
-    If the reader has ended, as ``tee`` does after Ctrl-C, discard this line and all later ones, so
-    that the run can still save.
+    If the reader has ended, as ``tee`` does after Ctrl-C, or the disk is full, discard this line and all
+    later ones, so that the run can still save.
     """
     try:
         tqdm.write(visible(line), file=sys.stdout)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -25,6 +25,7 @@ from alexnet_jax.training.orbax_log import orbax_warnings
 from alexnet_jax.training.record import ITEMS, Record
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import TrainState
+from alexnet_jax.training.tally import Tally
 
 _RESUME = "run the same command again to resume"
 
@@ -85,7 +86,7 @@ class CheckpointWriter:
         """Return (step, error) of the lowest validation error; None if no checkpoint has one."""
         return lowest({step: self._errors.get(step) for step in self._steps})
 
-    def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None) -> None:
+    def save(self, step: int, state: TrainState, plateau: Plateau, error: float | None, tally: Tally) -> None:
         """Start to write a checkpoint in the background, and then to read it back.
 
         Args:
@@ -93,6 +94,7 @@ class CheckpointWriter:
           state: state after these updates.
           plateau: state of the schedule.
           error: validation error, a fraction; None if it is not known at this step.
+          tally: sums of the metrics since the last line of the log.
 
         Raises:
           RunError: an element of the state is not finite, this checkpoint or the previous one can't be
@@ -110,7 +112,7 @@ class CheckpointWriter:
                 raise RunError(f"{problem}, as was the one before it: check the disk, then {_RESUME}")
             hosts.say(problem)
         self._last_was_damaged = problem is not None
-        record = Record(plateau, error, {name: by_path(tree) for name, tree in sums.items()})
+        record = Record(plateau, error, tally, {name: by_path(tree) for name, tree in sums.items()})
         errors = self._errors  # read before this checkpoint exists
         with self._writing():
             self._manager.save(
@@ -188,8 +190,8 @@ class CheckpointWriter:
 
     def restore_last(
         self, state: TrainState, say: Callable[[str], None]
-    ) -> tuple[int, TrainState, Plateau] | None:
-        """Return (step, state, schedule) of the last intact checkpoint; None if there is no checkpoint.
+    ) -> tuple[int, TrainState, Plateau, Tally] | None:
+        """Return (step, state, schedule, tally) of the last intact checkpoint; None if there is none.
 
         Damaged checkpoints are reported, and renamed to ``STEP.damaged``.
 
@@ -216,7 +218,8 @@ class CheckpointWriter:
             for later in damaged:
                 self._set_aside(later)
             number = on_devices(np.int32(step), state.step.sharding.mesh)
-            return step, TrainState(number, restored["params"], restored["opt_state"]), record.plateau
+            new = TrainState(number, restored["params"], restored["opt_state"])
+            return step, new, record.plateau, record.tally
         if damaged:
             raise RunError(f"no checkpoint in {self.directory} can be read: train again in another --workdir")
         return None

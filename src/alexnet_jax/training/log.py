@@ -1,17 +1,20 @@
 """The log of a run: a bar on a terminal or lines elsewhere, ``metrics.jsonl``, and TensorBoard."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from etils import epath
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from alexnet_jax import files
+from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import hosts
+from alexnet_jax.training import metrics
+from alexnet_jax.training.events import Events
 from alexnet_jax.training.metrics import Evaluation, Layers, Train
 from alexnet_jax.training.scores import Result
 
@@ -24,15 +27,25 @@ class Log:
       step: number of updates done. Lines of later steps are deleted, because the run repeats these steps.
       total_steps: number of updates in the whole run.
       steps_per_epoch: number of updates in an epoch.
+
+    Attributes:
+      failure: why ``metrics.jsonl`` can't be written any more; None if it can. The run should save and end.
+
+    Raises:
+      UserError: ``metrics.jsonl`` can't be written, or is a symbolic link.
     """
 
     def __init__(self, workdir: epath.Path, step: int, total_steps: int, steps_per_epoch: int) -> None:
         self._steps_per_epoch = steps_per_epoch
-        self._metrics = workdir / "metrics.jsonl"
+        self._metrics = workdir / metrics.FILE
         self._writes = hosts.is_first()
+        self.failure: str | None = None
         if self._writes:
+            self._append(b"")
+            if self.failure is not None:
+                raise UserError(self.failure)
             _delete_after(self._metrics, step)
-        self._tensorboard = SummaryWriter(str(workdir), purge_step=step + 1, write_to_disk=self._writes)
+            self._events = Events(workdir, step)
         self._bar = tqdm(
             initial=step,
             total=total_steps,
@@ -53,8 +66,7 @@ class Log:
             learning_rate=learning_rate,
             images_per_second=images_per_second,
         )
-        self._append("train", record)
-        self._plot("train", record)
+        self._write("train", record, _measured("train", record))
         text = (
             f"loss {loss:.4f}, error {top1_error:.2%}, learning rate {learning_rate:.2g},"
             f" {images_per_second:,.0f} images/s"
@@ -76,8 +88,7 @@ class Log:
             top1_error=result.top1_error,
             top5_error=result.top5_error,
         )
-        self._append("eval", record)
-        self._plot(result.split, record)
+        self._write("eval", record, _measured(result.split, record))
         hosts.say(
             f"step {step} (epoch {record['epoch']:.2f}): {result.split} loss {result.loss:.4f},"
             f" error {result.top1_error:.2%} (top 5 {result.top5_error:.2%})"
@@ -91,39 +102,56 @@ class Log:
           means: result of `step.mean_magnitudes`.
         """
         layers = jax.tree.map(float, jax.device_get(means))
-        self._append("layers", Layers(step=step, layers=layers))
-        for name, values in layers.items():
-            for what, value in values.items():
-                self._tensorboard.add_scalar(f"{what}/{name}", value, step)
+        values = {f"{what}/{name}": value for name, of in layers.items() for what, value in of.items()}
+        self._write("layers", Layers(step=step, layers=layers), values)
         columns = [f"{name} {of['weights']:.1e} {of['steps']:.1e}" for name, of in layers.items()]
         hosts.say("  mean |w|, mean |step|: " + ", ".join(columns))
 
+    def sync(self) -> None:
+        """Wait until all lines are on the disk, so that the log reaches as far as a checkpoint saved next."""
+        self._append(b"", sync=True)
+
     def close(self) -> None:
-        """Remove the bar, and finish TensorBoard's file."""
+        """Remove the bar."""
         self._bar.close()
-        self._tensorboard.close()
 
-    def _append(self, kind: str, record: Mapping[str, Any]) -> None:
+    def _write(self, kind: str, record: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        """Write a line, and values for TensorBoard."""
+        self._append(json.dumps({"kind": kind, **record}).encode() + b"\n")
         if self._writes:
-            with self._metrics.open("a") as file:
-                file.write(json.dumps({"kind": kind, **record}) + "\n")
+            self._events.add(record["step"], values)
 
-    def _plot(self, group: str, record: Mapping[str, Any]) -> None:
-        """Add the measured values, which are the floating-point ones, to TensorBoard."""
-        for name, value in record.items():
-            if isinstance(value, float) and name != "epoch":
-                self._tensorboard.add_scalar(f"{group}/{name}", value, record["step"])
-
-
-def _delete_after(metrics: epath.Path, step: int) -> None:
-    """Delete the lines of later steps, and a truncated last line."""
-    if not metrics.exists():
-        return
-    kept = []
-    for line in metrics.read_text().splitlines():
+    def _append(self, content: bytes, sync: bool = False) -> None:
+        """Append to ``metrics.jsonl``, and set `failure` if that fails. Write nothing after a failure."""
+        if not self._writes or self.failure is not None:
+            return
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            break
-    files.write(metrics, "".join(kept).encode())
+            with files.open_append(self._metrics) as file:
+                file.write(content)
+                if sync and not files.is_remote(self._metrics):
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            self.failure = f"{self._metrics} can't be written ({error.strerror or error})"
+
+
+def _measured(group: str, record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the measured values, which are the floating-point ones, by their names in TensorBoard."""
+    return {f"{group}/{k}": v for k, v in record.items() if isinstance(v, float) and k != "epoch"}
+
+
+def _delete_after(path: epath.Path, step: int) -> None:
+    """Delete the lines of later steps, and a last line that was cut off. Report other damaged lines."""
+    lines = list(metrics.lines(path))
+    kept = [line for line, record in lines if record is None or record["step"] <= step]
+    damaged = [number for number, (_, record) in enumerate(lines, 1) if record is None]
+    if kept and not kept[-1].endswith(b"\n"):
+        if lines[-1][1] is None:
+            kept.pop()
+            damaged.pop()
+        else:
+            kept[-1] += b"\n"
+    if kept != [line for line, _ in lines]:
+        files.write(path, b"".join(kept))
+    if damaged:
+        hosts.say(f"note: {metrics.damage(damaged)}")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
 from alexnet_jax.parallel import hosts
 from alexnet_jax.training.log import Log
+from alexnet_jax.training.tally import Tally
 from alexnet_jax.training.watch import Watch
 
 _QUEUED = 2  # updates in the queue of the device when the host adds another
@@ -26,7 +26,11 @@ class Meter:
       batch_size: number of images in an update.
       log_every: number of updates between two lines.
       last_step: last step of the run, which also has a line.
+      tally: sums since the last line, from the checkpoint from which the run resumes.
       clock: function that returns the time in seconds.
+
+    Attributes:
+      tally: sums since the last line, as far as updates were fetched.
     """
 
     def __init__(
@@ -36,12 +40,13 @@ class Meter:
         batch_size: int,
         log_every: int,
         last_step: int,
+        tally: Tally,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._log, self._watch, self._batch_size = log, watch, batch_size
         self._log_every, self._last_step, self._clock = log_every, last_step, clock
         self._pending: list[tuple[int, Any]] = []
-        self._fetched: list[dict[str, float]] = []
+        self.tally = tally
         self._seconds, self._timed = 0.0, 0
         self._began = clock()
         self._since: float | None = None  # None before the first update is done
@@ -77,18 +82,20 @@ class Meter:
         self._since = now
         pending, self._pending = self._pending, []
         for (step, _), metrics in zip(pending, values, strict=True):
-            self._fetched.append(metrics)
+            loss, top1_error = float(metrics["loss"]), float(metrics["top1_error"])
+            self.tally = self.tally.plus(loss, top1_error, self._watch.guesses(step, loss))
             self._timed += 1
-            if warning := self._watch.see(step, float(metrics["loss"])):
+            if warning := self._watch.warning(self.tally.stuck):
                 hosts.say(warning)
             if step % self._log_every == 0 or step == self._last_step:
-                updates, seconds = self._timed, self._seconds
-                if not updates:  # only the first
-                    updates, seconds = 1, now - self._began
+                timed, seconds = self._timed, self._seconds
+                if not timed:  # only the first
+                    timed, seconds = 1, now - self._began
                 self._log.train(
                     step,
-                    **{n: float(np.mean([m[n] for m in self._fetched])) for n in ("loss", "top1_error")},
+                    loss=self.tally.loss / self.tally.updates,
+                    top1_error=self.tally.top1_error / self.tally.updates,
                     learning_rate=float(metrics["learning_rate"]),
-                    images_per_second=updates * self._batch_size / seconds,
+                    images_per_second=timed * self._batch_size / seconds,
                 )
-                self._fetched, self._timed, self._seconds = [], 0, 0.0
+                self.tally, self._timed, self._seconds = Tally(stuck=self.tally.stuck), 0, 0.0

@@ -1,16 +1,36 @@
-"""The lines of ``metrics.jsonl``, and a function that reads them, even while a run still writes them.
+"""The lines of ``metrics.jsonl``, and functions that read them, even while a run still writes them.
 
 Each line is a JSON object with a ``kind``: ``train`` (`Train`), ``eval`` (`Evaluation`) or ``layers``
-(`Layers`).
+(`Layers`). Lines of other kinds are ignored. A line is damaged if it is not such an object with a step, or if
+a field of its kind is missing, has another type, or is out of range.
 """
 
 import dataclasses
 import itertools
 import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 from etils import epath
+
+from alexnet_jax import files
+
+FILE = "metrics.jsonl"
+_LONGEST = 2**16  # bytes of a line; longer ones are read in parts, which are damaged
+_SPLITS = ("train", "validation", "test")
+_FLOAT32 = float(np.finfo(np.float32).max)
+_RANGES = {
+    "step": (0, 2**31 - 1),
+    "epoch": (0, 10**6),
+    "views": (1, 10),
+    "examples": (1, 2**53),
+    "loss": (-_FLOAT32, _FLOAT32),
+    "top1_error": (0, 1),
+    "top5_error": (0, 1),
+}
+_OTHERS = (0, _FLOAT32)  # the range of all other numbers
 
 
 class Train(TypedDict):
@@ -51,6 +71,9 @@ class Layers(TypedDict):
     layers: dict[str, dict[str, float]]
 
 
+_KINDS = {"train": Train, "eval": Evaluation, "layers": Layers}
+
+
 @dataclasses.dataclass(frozen=True)
 class Metrics:
     """The lines of a ``metrics.jsonl``, by their kind and in their order.
@@ -59,13 +82,13 @@ class Metrics:
       train: the lines of training.
       evaluations: the lines of evaluations.
       layers: the lines of the layers' magnitudes, one for each evaluation.
-      cut: number of the first damaged line, at which reading ended; None if all lines are intact.
+      damaged: numbers of the damaged lines, from 1. They are skipped.
     """
 
     train: tuple[Train, ...]
     evaluations: tuple[Evaluation, ...]
     layers: tuple[Layers, ...]
-    cut: int | None
+    damaged: tuple[int, ...]
 
     @property
     def last(self) -> tuple[int, float]:
@@ -80,7 +103,10 @@ class Metrics:
         return step / epoch if epoch else None
 
     def epoch_errors(self) -> np.ndarray:
-        """Return the mean training error of each whole epoch, a fraction, of shape (epochs,)."""
+        """Return the mean training error of each whole epoch, a fraction, of shape (epochs,).
+
+        The line after a damaged one stands for the interval of both.
+        """
         ends, means = [line["epoch"] for line in self.train], [line["top1_error"] for line in self.train]
         return _epoch_means(ends, means)
 
@@ -94,18 +120,65 @@ class Metrics:
 
 
 def read(workdir: epath.Path) -> Metrics:
-    """Read the lines of a workdir up to the first damaged one. A missing file has no lines."""
-    path = workdir / "metrics.jsonl"
-    found: dict[str, list[Any]] = {"train": [], "eval": [], "layers": []}
-    cut = None
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
-        try:
-            record = json.loads(line)
+    """Read the intact lines of a workdir. A missing file has no lines."""
+    found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
+    damaged = []
+    for number, (_, record) in enumerate(lines(workdir / FILE), 1):
+        if record is None:
+            damaged.append(number)
+        elif record["kind"] in found:
             found[record["kind"]].append(record)
-        except (ValueError, KeyError, TypeError):
-            cut = number
-            break
-    return Metrics(tuple(found["train"]), tuple(found["eval"]), tuple(found["layers"]), cut)
+    return Metrics(tuple(found["train"]), tuple(found["eval"]), tuple(found["layers"]), tuple(damaged))
+
+
+def lines(path: epath.Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Yield each line of a file and its object, or None for a damaged line. A missing file has no lines."""
+    # A pipe or a device would be read without end. The `is_file` of epath is also true for these.
+    if path.exists() and (files.is_remote(path) or Path(path).is_file()):
+        with path.open("rb") as file:
+            while line := file.readline(_LONGEST):
+                yield line, _parsed(line)
+
+
+def damage(numbers: Sequence[int]) -> str:
+    """Return a sentence about damaged lines, of which there is at least one."""
+    if len(numbers) == 1:
+        return f"{FILE} is damaged in line {numbers[0]}: this line is ignored"
+    return f"{FILE} is damaged in {len(numbers)} lines, first in line {numbers[0]}: they are ignored"
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the object of a line, or None if the line is damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+        return None
+    fields = _KINDS[record["kind"]].__annotations__ if record["kind"] in _KINDS else {"step": int}
+    if not all(_fits(name, record.get(name), kind) for name, kind in fields.items()):
+        return None
+    if "epoch" in fields and not record["epoch"] <= record["step"] <= record["epoch"] * 2**31:
+        return None  # an epoch has at least one step
+    return record
+
+
+def _fits(name: str, value: Any, kind: Any) -> bool:
+    """Return whether the value of a field has its type and is in its range."""
+    if name == "split":
+        return value in _SPLITS
+    if name == "layers":
+        return isinstance(value, dict) and all(map(_describes_layer, value, value.values()))
+    low, high = _RANGES.get(name, _OTHERS)
+    return type(value) in (int, kind) and low <= value <= high
+
+
+def _describes_layer(name: str, means: Any) -> bool:
+    return (
+        name.isprintable()
+        and isinstance(means, dict)
+        and all(_fits(key, means.get(key), float) for key in ("weights", "steps"))
+    )
 
 
 def _epoch_means(ends: list[float], means: list[float]) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alexnet_jax.training.schedule import Plateau
+from alexnet_jax.training.tally import Tally
 
 FORMAT = 4
 """The format of a checkpoint; it changes whenever an older version could not read a new checkpoint."""
@@ -26,11 +27,13 @@ class Record:
     Attributes:
       plateau: state of the schedule.
       top1_error: validation error, a fraction; None if it is not known at this step.
+      tally: sums of the metrics since the last line of the log.
       sums: the checksum of each array by its name, for each of `ITEMS`.
     """
 
     plateau: Plateau
     top1_error: float | None
+    tally: Tally
     sums: Mapping[str, Mapping[str, int]]
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +59,8 @@ class Record:
         if "checksum" not in content:
             raise ValueError("its record has no checksum")
         try:
-            record = cls(**rest | {"plateau": Plateau(**rest["plateau"])})
+            parts = {"plateau": Plateau(**rest["plateau"]), "tally": Tally(**rest["tally"])}
+            record = cls(**rest | parts)
         except (KeyError, TypeError):
             record = None
         if record is None or record.to_json() != content:

@@ -1,0 +1,59 @@
+"""A file of events for TensorBoard.
+
+tensorboardX's own writer has a queue and a thread. If the disk is full, the thread ends unseen, and the run
+waits without end when the queue is full. So each event is written here at once.
+"""
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Mapping
+
+from etils import epath
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import masked_crc32c
+
+from alexnet_jax import files
+from alexnet_jax.parallel import hosts
+
+
+class Events:
+    """A new file of events in a workdir. If it can't be written, one note says so, and the run continues.
+
+    Args:
+      workdir: directory of the file.
+      step: number of updates done. TensorBoard hides the events of later steps in older files.
+    """
+
+    def __init__(self, workdir: epath.Path, step: int) -> None:
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._path, self._fails = workdir / name, False
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a value to each of several curves, by their names."""
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(Event(step=step, summary=Summary(value=points)))
+
+    def _write(self, event: Event) -> None:
+        if self._fails:
+            return
+        event.wall_time = time.time()
+        try:
+            with files.open_append(self._path) as file:
+                file.write(_record(event.SerializeToString()))
+        except OSError as error:
+            self._fails = True
+            hosts.say(
+                f"note: the events for TensorBoard can't be written ({error.strerror or error}); the run"
+                " continues without them, and metrics.jsonl has the same values"
+            )
+
+
+def _record(data: bytes) -> bytes:
+    """Return a record of a TFRecord file: the length and the data, each with its checksum."""
+    length = struct.pack("<Q", len(data))
+    return b"".join(part + struct.pack("<I", masked_crc32c(part)) for part in (length, data))
