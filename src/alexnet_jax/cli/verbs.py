@@ -219,7 +219,8 @@ def _report(args: list[str]) -> int:
     values, overrides, _ = parse("report", args, USAGE, *own, overrides=True)
     workdir = required(values.workdir, "--workdir=DIR")
     check_views(values.views)
-    if values.tables and (values.figure or values.save or overrides):
+    others = ("figure", "save", "step", "split", "views")
+    if values.tables and (overrides or any(values[name].present for name in others)):
         raise UserError("--tables takes only --workdir: remove the other flags")
     if values.tables:
         from alexnet_jax.paper import tables as paper_tables
@@ -229,7 +230,7 @@ def _report(args: list[str]) -> int:
 
     from alexnet_jax.report.request import Request, check
 
-    check(workdir, values.figure, values.save)
+    check(workdir, values.figure, values.save, overrides)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
     check_file("--save", save)
     request = Request(workdir, values.step, values.split, values.views, tuple(overrides))

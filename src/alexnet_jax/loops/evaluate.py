@@ -63,7 +63,7 @@ class Evaluation(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record that ``alexnet-jax evaluate --json`` writes."""
-        return dataclasses.asdict(self) | {"checkpoints": [vars(c) for c in self.checkpoints]}
+        return dataclasses.asdict(self)
 
 
 def evaluate(
@@ -180,7 +180,7 @@ def error_rates(
     counted, *totals = hosts.total(sums)
     if not math.isfinite(totals[0]):
         raise RunError(
-            f"the loss on {split} is {totals[0]}, so the network has diverged: take an earlier --step"
+            f"the loss on {split} is {totals[0]}, so the network has diverged"
         )
     means = {name: float(total / counted) for name, total in zip(_COUNTED, totals, strict=True)}
     return Result(split, views, int(counted), **means)

@@ -1,6 +1,7 @@
 """The request for a report, and the checks that need no JAX."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
@@ -29,13 +30,14 @@ class Request:
     overrides: tuple[str, ...] = ()
 
 
-def check(workdir: str, figure: int | None, save: str | None) -> None:
+def check(workdir: str, figure: int | None, save: str | None, overrides: Sequence[str]) -> None:
     """Check a request before anything is computed.
 
     Args:
       workdir: directory of a training or a sweep.
       figure: number of a figure; None for a page.
       save: file to write; None for the default.
+      overrides: the words ``--config.KEY=VALUE``.
 
     Raises:
       UserError: the directory holds nothing to report, or the figure or the name of the file is wrong.
@@ -44,6 +46,8 @@ def check(workdir: str, figure: int | None, save: str | None) -> None:
         raise UserError("figure 2, the architecture, is not drawn: print it with alexnet-jax train --dry_run")
     if figure not in (None, 1, 3, 4):
         raise UserError(f"--figure is {figure}, but must be 1, 3 or 4")
+    if figure in (1, 3) and overrides:
+        raise UserError(f"--figure={figure} takes no --config ({overrides[0]})")
     if figure is None:
         if save and not save.lower().endswith(".html"):
             raise UserError(f"--save={save}: the name must end in .html")

@@ -189,7 +189,7 @@ class Checkpoints:
         except Exception as error:
             raise UserError(
                 f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
-                " choose another --step"
+                " choose another checkpoint"
             ) from error
 
     def explain(self, error: Exception) -> str:

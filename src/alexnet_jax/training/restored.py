@@ -46,7 +46,7 @@ class Restored:
     step: int
     data: DataInfo
     mesh: Mesh
-    workdir: str = ""
+    workdir: str
 
     def predict_proba(self, images_uint8: np.ndarray, views: int = 1) -> np.ndarray:
         """Compute the probability of each class.
