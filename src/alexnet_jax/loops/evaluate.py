@@ -179,8 +179,6 @@ def error_rates(
             left -= len(labels)
     counted, *totals = hosts.total(sums)
     if not math.isfinite(totals[0]):
-        raise RunError(
-            f"the loss on {split} is {totals[0]}, so the network has diverged"
-        )
+        raise RunError(f"the loss on {split} is {totals[0]}, so the network has diverged")
     means = {name: float(total / counted) for name, total in zip(_COUNTED, totals, strict=True)}
     return Result(split, views, int(counted), **means)
