@@ -1,6 +1,6 @@
 """Measure the cost of a checkpoint: the time that it adds to the training steps after it.
 
-    python benchmarks/checkpoints.py [--config=configs/alexnet.py] [--batch_size=32] [--steps=12] [--times=6]
+    python benchmarks/checkpoints.py [--config=configs/alexnet.py] [--batch_size=32] [--steps=12] [--times=8]
 
 Times the same number of steps with and without a checkpoint before them, in turns. The steps must take long
 enough for the checkpoint to be written in the background.

@@ -23,7 +23,6 @@ from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.runtime.cores import cores
 
 THREADS = min(8, cores())
-_AHEAD = THREADS  # groups of batches in memory, besides the one in use and the next one
 # Bytes that one call loads. Small batches are loaded in groups, because each step evicts the interpreter from
 # the processor's caches, and the same few lines then take several times as long (docs/performance.md).
 _GROUP = 2**18
@@ -120,7 +119,7 @@ def _ahead(load: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
         try:
             for item in items:
                 pending.append(threads.submit(load, item))
-                if len(pending) > _AHEAD:
+                if len(pending) > THREADS:  # groups in memory, besides the one in use and the next one
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
