@@ -62,8 +62,8 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     except (OSError, ValueError) as error:
         what = short(files.explained(error), _LONGEST)
         raise UserError(
-            f"{workdir} is damaged ({what}): restore its files from a copy; or, to continue training, delete its"
-            " config.json and run the same train command again, which resumes from the last checkpoint"
+            f"{workdir} is damaged ({what}): restore its files from a copy; or, to continue training, delete"
+            " its config.json and run the same train command again, which resumes from the last checkpoint"
         ) from error
     return config, info
 
