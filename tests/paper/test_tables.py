@@ -23,6 +23,7 @@ def write_results(root, sweep, errors):
             "split": "validation",
             "views": 10,
             "examples": 50_000,
+            "loss": 1.0,
             "top1_error": top1,
             "top5_error": top5,
             "checkpoints": [],

@@ -63,7 +63,7 @@ class Evaluation(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record that ``alexnet-jax evaluate --json`` writes."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"checkpoints": [vars(c) for c in self.checkpoints]}
 
 
 def evaluate(

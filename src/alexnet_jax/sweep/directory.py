@@ -12,7 +12,7 @@ DIRECTORY/
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from etils import epath
@@ -85,8 +85,15 @@ def read(directory: epath.Path) -> Sweep:
       UserError: the directory holds no sweep, or its ``sweep.json`` can't be read.
     """
     sweep = _record(directory)["sweep"]
+    members = tuple(dataclasses.replace(m, settings=_with_tuples(m.settings)) for m in sweep.members)
+    sweep = dataclasses.replace(sweep, members=members)
     check(str(directory / SWEEP), sweep)
     return sweep
+
+
+def _with_tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the tuples that JSON stores as lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
 
 def typed_flags(directory: epath.Path) -> list[str]:
