@@ -13,7 +13,7 @@ from alexnet_jax.training.checksums import checksums
 
 @pytest.fixture(params=[1, 2], ids=["numpy", "xla"])
 def processes(request, monkeypatch):
-    """Pretend that there are so many processes: for one NumPy computes the sums, for several XLA."""
+    """Pretend that there are one or two processes: NumPy computes the sums for one, XLA for several."""
     monkeypatch.setattr(jax, "process_count", lambda: request.param)
 
 

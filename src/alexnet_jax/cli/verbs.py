@@ -204,7 +204,7 @@ def _sweep(args: list[str]) -> int:
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
     progress.show(f"{table.text()}\nwritten to {workdir / 'table.md'} and table.json")
-    if values.index is not None:  # each job of an array returns the status of its own task
+    if values.index is not None:  # a job of an array returns the status of its task
         return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status
     return RunError.status if table.failures else 0
 

@@ -16,7 +16,7 @@ from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load, read_info
 from alexnet_jax.errors import UserError
 
-_FEW_FILES = 100_000  # up to so many are compared with their cache at each opening, in half a second
+_FEW_FILES = 100_000  # most files to compare with their cache at each opening: half a second
 
 
 def cache_path(data: ConfigDict) -> Path:

@@ -1,4 +1,4 @@
-"""The record of a checkpoint: what it holds besides its arrays, as JSON with a checksum of its own."""
+"""The record of a checkpoint: JSON with everything except the arrays, and its checksum."""
 
 import dataclasses
 import json

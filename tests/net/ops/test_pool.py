@@ -60,7 +60,7 @@ def test_max_pool_on_a_cpu(size, window, stride, padding, dtype):
     y, by_library = jax.vjp(lambda x: pool._max_pool(x, window, stride, padding), x)
     np.testing.assert_array_equal(pool._cpu_max_pool(x, window, stride, padding), y)
     g = jnp.asarray(draws.integers(-8, 9, y.shape), dtype)  # their sums are exact
-    if dtype == "float32":  # in bfloat16 some of so many numbers are equal
+    if dtype == "float32":  # in bfloat16 some elements are equal
         np.testing.assert_array_equal(
             pool._cpu_max_pool_gradient(x, g, window, stride, padding), by_library(g)[0]
         )
