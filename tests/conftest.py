@@ -63,6 +63,11 @@ HOSTILE_NAMES = (
 """Names of classes and files that a program may take for something else when it prints or draws them."""
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=3, help="least number of kills in a test of tests/torture")
+    parser.addoption("--seed", type=int, help="seed of the tests in tests/torture; random by default")
+
+
 def pytest_collection_modifyitems(items):
     """Mark tests that compile for TPUs as slow, because `make test` does not download the compiler."""
     for item in items:

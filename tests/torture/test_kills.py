@@ -1,0 +1,194 @@
+"""Commands that are killed at random moments, and started again, end with what an undisturbed one writes.
+
+    make torture                                            200 kills in each test
+    python -m pytest -n 0 -s tests/torture --kills=N [--seed=N]
+
+A kill is SIGKILL: to the command and all processes that it started, to the command alone, or to one process.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import restore
+from tests.conftest import CONFIGS, ROOT
+from tests.sweep.conftest import TINY, write_sweep
+
+pytestmark = pytest.mark.slow
+
+ALEXNET_JAX = [sys.executable, "-m", "alexnet_jax"]
+STEPS = ["--config.num_steps=400", "--config.checkpoint_every=17", "--config.eval_every=60"]
+
+
+@pytest.fixture(autouse=True)
+def optimized(monkeypatch):
+    """Let runs take longer than their compilation."""
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
+
+
+def descendants(pid):
+    """Return the processes that a process has started, and that these have started."""
+    with contextlib.suppress(OSError):  # it has ended
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [each for child in map(int, children) for each in (child, *descendants(child))]
+    return []
+
+
+def is_running(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def kill_some(process, moments):
+    """Kill a command, all its processes, or one of them, and wait until all have ended."""
+    family = [process.pid, *descendants(process.pid)]
+    victims = moments.choice([family, family, [process.pid], [moments.choice(family)]])
+    for pid in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait(120)
+    deadline = time.monotonic() + 120
+    while any(map(is_running, family)):
+        assert time.monotonic() < deadline, "a process is still running two minutes after the kill"
+        time.sleep(0.05)
+
+
+def torture(command, place, kills, moments, check, may_fail=()):
+    """Kill a command at random moments until it ends, and check what it has written; begin again until
+    there were enough kills.
+
+    Args:
+      command: function that returns the words of the command that writes to a path.
+      place: folder for these paths.
+      kills: least number of kills.
+      moments: source of random numbers.
+      check: function that compares what is at two paths.
+      may_fail: statuses with which the command ends if one of its processes is killed.
+    """
+    began = time.monotonic()
+    subprocess.run(command(place / "undisturbed"), check=True, capture_output=True, cwd=ROOT)
+    seconds = time.monotonic() - began
+    done, ended, turn = 0, 0, 0
+    while done < kills:
+        path = place / f"killed{turn}"
+        turn += 1
+        status = None
+        while status != 0:
+            with (place / "output.txt").open("w") as output:
+                process = subprocess.Popen(command(path), stdout=output, stderr=output, cwd=ROOT)
+                try:
+                    enough = done >= kills
+                    status = process.wait(300 if enough else moments.uniform(0, seconds))
+                except subprocess.TimeoutExpired:
+                    assert not enough, (place / "output.txt").read_text()
+                    kill_some(process, moments)
+                    status = process.returncode
+                    done += 1
+            printed = (place / "output.txt").read_text()
+            assert status in (0, -signal.SIGKILL, *may_fail), printed
+            assert "is damaged" not in printed, printed
+        check(path, place / "undisturbed")
+        ended += 1
+    print(f"{done} kills, {ended} runs that ended like the undisturbed one")
+
+
+def files_in(path):
+    """Return the files below a path, without those of which each start writes another one."""
+    names = (str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    return {name for name in names if "tfevents" not in name and "/d/" not in name}
+
+
+def same_run(killed, undisturbed):
+    """Compare the parameters, the log and the names of the files of two workdirs."""
+    ours, theirs = restore(killed), restore(undisturbed)
+    assert ours.step == theirs.step
+    for one, other in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    logs = ((path / "metrics.jsonl").read_text().splitlines() for path in (killed, undisturbed))
+    one, other = ([json.loads(line) | {"images_per_second": None} for line in log] for log in logs)
+    assert one == other
+    assert files_in(killed) == files_in(undisturbed)
+
+
+def test_training(cache_dir, tmp_path, kills, moments):
+    def command(workdir):
+        return [
+            *ALEXNET_JAX, "train", f"--config={TINY}", f"--workdir={workdir}", *STEPS,
+            f"--config.data.cache_dir={cache_dir}",
+        ]  # fmt: skip
+
+    torture(command, tmp_path, kills, moments, same_run)
+
+
+def test_training_by_two_processes(cache_dir, tmp_path, kills, moments, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+
+    def command(workdir):
+        return [
+            sys.executable, str(ROOT / "launch" / "local"), "2", *ALEXNET_JAX, "train", f"--config={TINY}",
+            f"--workdir={workdir}", f"--config.data.cache_dir={cache_dir}", *STEPS, "--config.mesh=(1, 2)",
+        ]  # fmt: skip
+
+    killed, lost = 128 + signal.SIGKILL, (1, 134)
+    torture(command, tmp_path, kills, moments, same_run, may_fail=(killed, *lost))
+
+
+@pytest.fixture
+def five_shards(tmp_path):
+    """The source of a folder with 800 photographs of two classes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 256, 256, 3), np.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    for name in ("cat", "dog"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        for i in range(400):
+            (tmp_path / "many" / name / f"{i:03}.png").symlink_to(tmp_path / f"{i % 60}.png")
+    return f"folder:{tmp_path / 'many'}"
+
+
+def test_prepare(five_shards, tmp_path, kills, moments):
+    def command(cache_dir):
+        return [
+            *ALEXNET_JAX, "prepare", f"--config={CONFIGS}/folder.py", f"--config.data.source={five_shards}",
+            "--config.data.encoding=raw", f"--config.data.cache_dir={cache_dir}",
+        ]  # fmt: skip
+
+    def same_cache(killed, undisturbed):
+        one, other = (
+            {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+            for path in (killed, undisturbed)
+        )
+        assert one == other
+
+    torture(command, tmp_path, kills, moments, same_cache)
+
+
+def test_a_sweep(cache_dir, tmp_path, kills, moments):
+    settings = {"num_steps": 200, "checkpoint_every": 17, "eval_every": 60}
+    members = f"Member('base', TINY, {settings}), Member('tuned', TINY, {settings}, init_from='base')"
+    file = write_sweep(tmp_path / "mine.py", f"({members})")
+
+    def command(workdir):
+        return [
+            *ALEXNET_JAX, "sweep", f"--config={file}", f"--workdir={workdir}",
+            f"--config.data.cache_dir={cache_dir}",
+        ]  # fmt: skip
+
+    def same_sweep(killed, undisturbed):
+        assert files_in(killed) == files_in(undisturbed)
+        for name in ("base-seed0", "tuned-seed0"):
+            same_run(killed / name, undisturbed / name)
+        assert (killed / "table.md").read_text() == (undisturbed / "table.md").read_text()
+
+    torture(command, tmp_path, kills, moments, same_sweep, may_fail=(1,))
