@@ -26,6 +26,12 @@ class RunError(Exception):
     status = 1
 
 
+class LostProcess(RunError):
+    """Another process of the run is gone. The same command on all hosts resumes."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
 class Interrupted(Exception):
     """The end of a run that was asked to stop, after it has saved."""
 

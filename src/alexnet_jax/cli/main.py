@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from absl import logging
 
 from alexnet_jax.cli.verbs import USAGE, VERBS
 from alexnet_jax.errors import RESUME, Interrupted, RunError, UserError, near
+from alexnet_jax.parallel import peers
 from alexnet_jax.runtime import compile_cache, jax_compat, progress
 
 
@@ -30,24 +30,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as done:  # --help
         return int(done.code or 0)
     except Interrupted as error:  # in all processes, at the same step
-        if _is_first():
+        if peers.is_first():
             progress.complain(f"{error}{RESUME}alexnet-jax {shlex.join(args)}")
         return error.status
     except BaseException as error:
+        if peers.several() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
+            peers.wait_for_loss()  # an exchange with a process that is gone fails
         known = _explain(error)
-        if known is None and not _several():
-            raise
         if known is None:
-            traceback.print_exc()
+            if peers.several():
+                traceback.print_exc()
+            else:
+                raise
         status, message = known or (1, f"{type(error).__name__}: {error}")
+    peers.end(status, message)
     if message:
         progress.complain(" ".join(message.split()))
-    if _several():
-        # At a normal exit JAX waits for the other processes, and they would wait for this one. The first one
-        # runs the coordinator: it exits after those that fail for the same reason.
-        sys.stderr.flush()
-        time.sleep(2 if _is_first() else 0)
-        os._exit(status)
     return status
 
 
@@ -81,18 +79,4 @@ def _explain(error: BaseException) -> tuple[int, str] | None:
             return 128 + signal.SIGPIPE, ""
         case OSError():
             return 1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-    if _several() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
-        # A process that died, or that did not reach an exchange within 30 s, makes the exchange fail.
-        reason = str(error)[:200]
-        return 1, f"another process is gone, or a device failed ({reason}): start all again to resume"
     return None
-
-
-def _several() -> bool:
-    """Return whether this is one of several processes."""
-    jax = sys.modules.get("jax")  # not imported here: some verbs don't need it
-    return jax is not None and jax.distributed.is_initialized()
-
-
-def _is_first() -> bool:
-    return not _several() or jax_compat.process_index() == 0

@@ -1,7 +1,5 @@
 """The verbs of the command line and their flags. Each verb imports slow modules only when it runs."""
 
-import os
-import signal
 import sys
 import textwrap
 from collections.abc import Callable
@@ -26,7 +24,7 @@ from alexnet_jax.cli.flags import (
 from alexnet_jax.config.overrides import data_location
 from alexnet_jax.config.recipe import recipes
 from alexnet_jax.errors import NOTE, Interrupted, RunError, UserError
-from alexnet_jax.runtime import progress
+from alexnet_jax.runtime import launchers, progress
 
 USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
@@ -87,12 +85,10 @@ def _prepare(args: list[str]) -> None:
     config = config_of(values, overrides)
 
     from alexnet_jax.loops.prepare import prepare
+    from alexnet_jax.parallel import signals
 
-    before = signal.signal(signal.SIGTERM, _stop_preparing)
-    try:
+    with signals.handled(_stop_preparing):
         cache = prepare(config, values.force)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     path, info = cache.directory, cache.info
     sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
     height, width = info.image_size
@@ -175,7 +171,7 @@ def _sweep(args: list[str]) -> int:
 
     values, overrides, _ = parse("sweep", args, USAGE, config_flag, workdir_flag, define, overrides=True)
     path = required(values.config, "--config=RECIPE")
-    if int(os.environ.get("JAX_NUM_PROCESSES") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+    if launchers.is_one_of_several():
         raise UserError(
             "a sweep runs as one process: start jobs with --index=N, or the commands that --dry_run lists"
         )

@@ -1,8 +1,7 @@
 """Several processes as one run: how they connect, and what they agree on.
 
-If ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` are set (``launch/local`` sets
-them), or under SLURM and Open MPI, the processes connect through ``jax.distributed``. A single process passes
-every check here at no cost.
+`launchers` finds out that there are several. They meet (`rendezvous`), watch one another until the end
+(`peers`), and connect through ``jax.distributed``. A single process passes every check here at no cost.
 """
 
 import json
@@ -18,12 +17,14 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.parallel.rendezvous import TIMEOUT, meet
-from alexnet_jax.runtime import progress
+from alexnet_jax.parallel import peers
+from alexnet_jax.parallel.rendezvous import TIMEOUT, Meeting, meet
+from alexnet_jax.parallel.tunnel import open_tunnel
+from alexnet_jax.runtime import jax_compat, launchers, progress
 from alexnet_jax.runtime.devices import all_devices
+from alexnet_jax.runtime.launchers import Member
 
-_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-_HEARTBEAT = 30  # seconds after which a silent process counts as dead
+_HEARTBEAT = 60  # seconds after which JAX aborts; `peers` notices a lost process earlier
 
 
 def start() -> None:
@@ -37,29 +38,35 @@ def start() -> None:
         timeout = int(os.environ.get(TIMEOUT, "300"))
     except ValueError:
         raise UserError(f"{TIMEOUT}={os.environ[TIMEOUT]} is not a number of seconds") from None
-    address, *numbers = (os.environ.get(name) for name in _VARIABLES)
-    if address is not None or numbers != [None, None]:
-        try:
-            count, number = (int(n or "") for n in numbers)
-            host, _, port = (address or "").rpartition(":")
-            if not (host and 0 <= number < count and 0 < int(port) < 2**16):
-                raise ValueError
-        except ValueError:
-            found = ", ".join(f"{name}={os.environ.get(name)}" for name in _VARIABLES)
-            raise UserError(
-                f"the processes can't connect with {found}: set these to HOST:PORT, the number of processes,"
-                " and the number of this process, from 0"
-            ) from None
-        meet(host, int(port), count, number, timeout)
-        jax.distributed.initialize(
-            address, count, number, initialization_timeout=timeout, heartbeat_timeout_seconds=_HEARTBEAT
-        )
-    elif any(int(os.environ.get(name, "1")) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")):
-        jax.distributed.initialize(initialization_timeout=timeout, heartbeat_timeout_seconds=_HEARTBEAT)
-    if jax.distributed.is_initialized() and threading.current_thread() is threading.main_thread():
+    member = launchers.started_as(timeout)
+    if member is not None:
+        meeting = meet(member, timeout)
+        peers.watch(member.number, meeting.hosts, meeting.connections)
+        _connect(member, meeting, timeout)
+    all_devices()
+
+
+def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
+    """Start JAX's distributed service on process 0, and connect to it."""
+    port = member.port if member.number == 0 else open_tunnel(member.host, member.port)
+    os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112, gRPC reads it in lower case
+    jax.config.update("jax_check_proxy_envs", False)
+    if meeting.address:
+        jax_compat.set_gloo_address(meeting.address)
+    # A process that shares its host with others uses the device with its own number, as in JAX's detection.
+    shares = meeting.hosts.count(meeting.hosts[member.number]) > 1
+    jax.distributed.initialize(
+        f"127.0.0.1:{port}",
+        member.count,
+        member.number,
+        local_device_ids=[member.local] if shares and member.local is not None else None,
+        cluster_detection_method="deactivate",
+        initialization_timeout=timeout,
+        heartbeat_timeout_seconds=_HEARTBEAT,
+    )
+    if threading.current_thread() is threading.main_thread():
         # JAX's preemption service would swallow every SIGTERM from here on; `signals.Signals` forwards it.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    all_devices()
 
 
 def is_first() -> bool:
@@ -84,7 +91,7 @@ def same(settings: dict[str, Any]) -> None:
     if not jax.distributed.is_initialized():
         raise UserError(
             f"this is one of {jax.process_count()} processes, which are not connected:"
-            f" set {', '.join(_VARIABLES)} for each"
+            f" set {', '.join(launchers.VARIABLES)} for each"
         )
     mine = np.frombuffer(json.dumps(settings, sort_keys=True, default=str).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(mine)))

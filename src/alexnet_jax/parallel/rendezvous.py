@@ -1,102 +1,208 @@
-"""A check that all processes of a run have started, before JAX connects them.
+"""The meeting of the processes of a run, before JAX connects them.
 
 If a process is missing, `jax.distributed.initialize` aborts without naming it (JAX 0.10.2 to 0.12.0.1). So
-process 0 first listens at the coordinator's port. Each other process sends it a line with its number. The
-answer is a line that reports whether all have started.
+process 0 first listens at the coordinator's port. Each other process connects, and sends a line with its
+number, its host and its versions. The answer is a line with all hosts, or with what is wrong. The connections
+stay open: `peers` sees by them when a process ends.
 """
 
-import contextlib
+import dataclasses
+import importlib.metadata
+import json
 import socket
+import sys
+import threading
 import time
+from typing import Any
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import progress
+from alexnet_jax.runtime.launchers import Member
 
 TIMEOUT = "ALEXNET_JAX_START_TIMEOUT"
 """The environment variable with the seconds to wait for the other processes."""
 
-_ALL_STARTED = "alexnet-jax: all started"
+_PATIENCE = 10  # seconds until a line says what a process waits for
+_LONGEST = 2**20  # bytes of a line
 
 
-def meet(host: str, port: int, count: int, number: int, timeout: int) -> None:
+@dataclasses.dataclass(frozen=True)
+class Meeting:
+    """What a process knows of the others when all have started.
+
+    Attributes:
+      hosts: name of the host of each process.
+      address: address of this host at which the others can reach it; empty if it is not known.
+      connections: connections to the other processes by their numbers. All but process 0 have one, to it.
+    """
+
+    hosts: list[str]
+    address: str
+    connections: dict[int, socket.socket]
+
+
+def meet(member: Member, timeout: int) -> Meeting:
     """Wait until every process has started.
 
     Args:
-      host: host name of process 0.
-      port: port at which process 0 listens.
-      count: number of processes.
-      number: number of this process, from 0.
+      member: what the launcher says about this process.
       timeout: seconds to wait.
 
     Raises:
-      UserError: a process did not start in time, two have the same number or different counts, the port is
-        in use, or the host is unknown.
+      UserError: a process did not start in time, two have the same number, different counts or different
+        versions, the port is in use, or the host of process 0 is unknown.
     """
     deadline = time.monotonic() + timeout
-    try:
-        answer = (
-            _listen(port, count, deadline) if number == 0 else _report(host, port, count, number, deadline)
-        )
-    except socket.gaierror as error:
-        raise UserError(
-            f"the coordinator's host {host} is unknown ({error.strerror}): set JAX_COORDINATOR_ADDRESS"
-        ) from error
-    except OSError as error:
-        what = f"can't listen at port {port}" if number == 0 else f"no process 0 at {host}:{port}"
-        raise UserError(f"{what}: {error.strerror or error} ({TIMEOUT}={timeout} seconds)") from error
-    if answer != _ALL_STARTED:
-        raise UserError(f"{answer} ({TIMEOUT}={timeout} seconds)")
+    if member.number == 0:
+        return _Server(member, timeout).wait(deadline)
+    return _join(member, timeout, deadline)
 
 
-def _listen(port: int, count: int, deadline: float) -> str:
-    """Wait for the numbers of all processes. Send each the same answer, and return it."""
-    started: set[int] = set()
-    problem = ""
-    with contextlib.ExitStack() as opened:
-        server = opened.enter_context(socket.create_server(("", port)))
-        connections = []
-        while len(started) < count - 1 and not problem and time.monotonic() < deadline:
-            server.settimeout(max(0.01, deadline - time.monotonic()))
-            # Errors mean that the deadline has passed, or that another program has connected.
-            with contextlib.suppress(OSError, ValueError):
-                connection = opened.enter_context(server.accept()[0])
-                connection.settimeout(5)
-                with connection.makefile() as lines:
-                    word, number, of = lines.readline().split()
-                if word != "alexnet-jax":
-                    continue
-                connections.append(connection)
-                if int(of) != count:
-                    problem = f"process {number} was started as one of {of}, but process 0 as one of {count}"
-                elif int(number) in started:
-                    problem = f"two processes have JAX_PROCESS_ID={number}"
-                started.add(int(number))
-        missing = sorted({*range(1, count)} - started)
-        if missing and not problem:
-            numbers = ", ".join(map(str, missing))
-            problem = f"{count - len(missing)} of {count} processes started in time; missing: {numbers}"
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.sendall(f"{problem or _ALL_STARTED}\n".encode())
-    return problem or _ALL_STARTED
+class _Server:
+    """Process 0, which waits for the others and answers all of them."""
 
-
-def _report(host: str, port: int, count: int, number: int, deadline: float) -> str:
-    """Send the number of this process to process 0, and return the answer."""
-    problem: OSError = TimeoutError("no answer")
-    while time.monotonic() < deadline:
+    def __init__(self, member: Member, timeout: int) -> None:
+        self._member, self._timeout = member, timeout
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
         try:
-            with socket.create_connection((host, port), timeout=deadline - time.monotonic()) as connection:
-                # Process 0 may have started after this one, and then waits longer.
-                connection.settimeout(deadline - time.monotonic() + 10)
-                connection.sendall(f"alexnet-jax {number} {count}\n".encode())
-                with connection.makefile(errors="replace") as lines:
-                    answer = lines.readline().strip()
-                if answer == _ALL_STARTED or " process" in answer:
-                    return answer
-                problem = TimeoutError("another program answers there")
-        except socket.gaierror:
-            raise
+            self._socket = socket.create_server(("", member.port), family=family, dualstack_ipv6=both)
         except OSError as error:
-            problem = error
-        time.sleep(0.2)
-    raise problem
+            raise UserError(
+                f"can't listen at port {member.port}: {error.strerror}; take another one for"
+                " JAX_COORDINATOR_ADDRESS, or end the program that uses it"
+            ) from error
+        self._changed = threading.Condition()
+        self._introductions: dict[int, dict[str, Any]] = {0: _introduction(member)}
+        self._connections: dict[int, socket.socket] = {}
+        self._problem = ""
+        threading.Thread(target=self._accept, name="rendezvous", daemon=True).start()
+
+    def wait(self, deadline: float) -> Meeting:
+        """Wait for all processes, and answer them."""
+        count = self._member.count
+        with self._changed:
+            self._changed.wait_for(
+                lambda: len(self._introductions) == count or self._problem, deadline - time.monotonic()
+            )
+            missing = sorted({*range(count)} - self._introductions.keys())
+            if missing and not self._problem:
+                numbers = ", ".join(map(str, missing))
+                started = f"{count - len(missing)} of {count} processes started in time"
+                self._problem = f"{started}; missing: {numbers} ({TIMEOUT}={self._timeout} seconds)"
+            hosts = [each["host"] for _, each in sorted(self._introductions.items())]
+            answer = {"problem": self._problem} if self._problem else {"hosts": hosts}
+            for connection in self._connections.values():
+                _send(connection, answer)
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends `_accept`
+        self._socket.close()  # JAX will listen at this port
+        if self._problem:
+            raise UserError(self._problem)
+        return Meeting(hosts, str(self._introductions[1]["reached"]), self._connections)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._welcome, args=(connection,), daemon=True).start()
+
+    def _welcome(self, connection: socket.socket) -> None:
+        """Read the first line of a connection, which may come from another program."""
+        connection.settimeout(30)
+        try:
+            line = _receive(connection)
+            number = int(line["number"])
+        except (OSError, ValueError, LookupError, TypeError):
+            connection.close()
+            return
+        with self._changed:
+            problem = self._difference(number, line)
+            if number in self._introductions:
+                _send(connection, {"problem": problem})
+            else:
+                self._introductions[number] = line
+                self._connections[number] = connection
+            self._problem = self._problem or problem
+            self._changed.notify_all()
+
+    def _difference(self, number: int, line: dict[str, Any]) -> str:
+        """Return why a process can't take part; empty if it can."""
+        mine = self._introductions[0]
+        if line["count"] != mine["count"]:
+            return (
+                f"process {number} ({line['host']}) was started as one of {line['count']}, but process 0 as"
+                f" one of {mine['count']}: start all with the same number"
+            )
+        if number in self._introductions:
+            other = self._introductions[number]["host"]
+            return f"two processes have the number {number}, on {other} and {line['host']}"
+        if not 0 < number < mine["count"]:
+            return f"a process has the number {number}, but there are {mine['count']}"
+        for name, version in mine["versions"].items():
+            if line["versions"].get(name) != version:
+                return (
+                    f"process {number} ({line['host']}) has {name} {line['versions'].get(name)}, process 0"
+                    f" ({mine['host']}) has {version}: install the same on all hosts"
+                )
+        return ""
+
+
+def _join(member: Member, timeout: int, deadline: float) -> Meeting:
+    """Send the introduction of this process to process 0, and wait for the answer."""
+    began, said = time.monotonic(), False
+    where = f"{member.host}:{member.port}"
+    problem = "no answer"
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            connection = socket.create_connection((member.host, member.port), timeout=min(left, 10))
+            # Process 0 may have started after this one, and then waits longer.
+            connection.settimeout(left + 10)
+            reached = connection.getpeername()[0].removeprefix("::ffff:")
+            _send(connection, _introduction(member) | {"reached": reached})
+            answer = _receive(connection)
+            if "problem" in answer:
+                raise UserError(answer["problem"])
+            mine = connection.getsockname()[0].removeprefix("::ffff:")
+            return Meeting(answer["hosts"], mine, {0: connection})
+        except socket.gaierror as error:
+            problem = f"its name is unknown, {error.strerror}"  # a pod's name appears after some seconds
+        except OSError as error:
+            problem = error.strerror or str(error)
+        except (ValueError, LookupError, TypeError):
+            problem = "another program answers there"
+        if not said and time.monotonic() - began > _PATIENCE:
+            progress.complain(f"process {member.number} is waiting for process 0 at {where}: {problem}")
+            said = True
+        time.sleep(min(0.2, max(0, left)))
+    raise UserError(f"no process 0 at {where}: {problem} ({TIMEOUT}={timeout} seconds)")
+
+
+def _introduction(member: Member) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("alexnet-jax", "jax", "jaxlib", "flax")}
+    versions["Python"] = ".".join(map(str, sys.version_info[:2]))
+    return {
+        "number": member.number,
+        "count": member.count,
+        "host": socket.gethostname(),
+        "versions": versions,
+    }
+
+
+def _send(connection: socket.socket, line: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(line).encode() + b"\n")
+
+
+def _receive(connection: socket.socket) -> dict[str, Any]:
+    """Read a line, byte by byte, since what follows it belongs to somebody else."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = connection.recv(1)
+        if not byte or len(line) > _LONGEST:
+            raise ValueError("no line")
+        line += byte
+    content = json.loads(line)
+    if not isinstance(content, dict):
+        raise ValueError("no object")
+    return content

@@ -1,20 +1,44 @@
-"""SIGTERM and Ctrl-C: a training loop saves before it stops, and all processes stop at the same step."""
+"""Signals to stop: a training loop saves before it stops, and all processes stop at the same step."""
 
 import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from alexnet_jax.runtime import jax_compat
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""The signals that ask a run to stop: from a scheduler, Ctrl-C, a closed terminal, SLURM's ``--signal``."""
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call a function for each signal that asks a run to stop, in the ``with`` block.
+
+    A signal that this process ignores, as it ignores SIGHUP under ``nohup``, stays ignored. Python calls
+    handlers in the main thread only: in another thread this does nothing.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in STOPPING:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                before[signum] = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
 
 class Signals:
-    """A record of SIGTERM and Ctrl-C, on which a loop can act. A second signal ends the process at once.
+    """A record of a signal to stop, on which a loop can act. A second one ends the process at once.
 
     With several processes, a signal to one of them stops all of them at the same step, which JAX's preemption
     service chooses.
@@ -22,13 +46,11 @@ class Signals:
 
     def __init__(self) -> None:
         self._received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._handled = handled(self._note)
         self._stop_all = jax_compat.preemption_request() if jax.process_count() > 1 else None
 
     def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # Python sends signals to no other thread
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                self._before[signum] = signal.signal(signum, self._note)
+        self._handled.__enter__()
         return self
 
     def stop_after(self, step: int) -> int | None:
@@ -37,8 +59,10 @@ class Signals:
         All processes stop at the same step. Call this once before the first step, and after every step.
         """
         if jax.process_count() > 1:
-            reached = multihost_utils.reached_preemption_sync_point(step)
-            return (self._received or signal.SIGTERM) if reached else None
+            if not multihost_utils.reached_preemption_sync_point(step):
+                return None
+            received = multihost_utils.process_allgather(np.int32(self._received or 0))
+            return int(received.max()) or signal.SIGTERM
         return self._received
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
@@ -57,5 +81,4 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+        self._handled.__exit__(kind, error, trace)

@@ -4,6 +4,8 @@ Nothing else in the project imports from ``jax._src``.
 """
 
 import importlib.metadata
+import os
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -42,6 +44,57 @@ def process_index() -> int:
     return int(distributed.global_state.process_id)
 
 
+def detect_cluster(timeout: int) -> tuple[str, int, int, int | None] | None:
+    """Return what JAX's detection finds out about this process; None if it is the only one.
+
+    JAX 0.10.2 to 0.12.0.1 have no public function for that.
+
+    Args:
+      timeout: seconds to wait until the name of process 0's host is known.
+
+    Returns:
+      HOST:PORT of process 0, the number of processes, the number of this one, and its number among those of
+      its host, or None if the cluster does not number these.
+
+    Raises:
+      UserError: this JAX release has changed the private API.
+      Exception: a variable of the cluster is missing or wrong.
+    """
+    try:
+        from jax._src.clusters import ClusterEnv
+
+        kinds = ClusterEnv._cluster_types
+    except (ImportError, AttributeError) as error:
+        raise _changed("detects clusters", error) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a pod without the package kubernetes may well be alone
+        cluster = next((k for k in kinds if not k.opt_in_only_method and k.is_env_present()), None)
+    if cluster is None or (count := cluster.get_process_count()) == 1:
+        return None
+    port = os.environ.get("JAX_COORDINATOR_PORT")
+    address = cluster.get_coordinator_address(timeout_secs=timeout, override_coordinator_port=port)
+    return address, count, cluster.get_process_id(), cluster.get_local_process_id()
+
+
+def set_gloo_address(address: str) -> None:
+    """Let Gloo, which connects the processes on CPUs, listen at this address of this host.
+
+    Otherwise it takes the address of the host's own name, which is 127.0.1.1 on Debian. JAX 0.10.2 to
+    0.12.0.1 have no public function for that. Call this before the devices are initialized.
+    """
+    from jaxlib import _jax
+
+    original: Any = _jax.make_gloo_tcp_collectives
+    _jax.make_gloo_tcp_collectives = lambda **options: original(**options | {"hostname": address})
+
+
+def _changed(what: str, error: Exception) -> UserError:
+    return UserError(
+        f"jax {importlib.metadata.version('jax')} has changed the private API that {what} ({error}):"
+        f" pip install 'jax>={OLDEST},<={NEWEST}'"
+    )
+
+
 def preemption_request() -> Callable[[], None]:
     """Return a function that asks JAX's preemption service to stop all processes at the same step.
 
@@ -58,8 +111,5 @@ def preemption_request() -> Callable[[], None]:
         client: Any = distributed.global_state.client
         set_key = client.key_value_set
     except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"jax {importlib.metadata.version('jax')} has changed the private API that stops all"
-            f" processes at the same step ({error}): pip install 'jax>={OLDEST},<={NEWEST}'"
-        ) from error
+        raise _changed("stops all processes at the same step", error) from error
     return lambda: set_key("RECEIVED_PREEMPTION_NOTICE", datetime.now(UTC).isoformat(), allow_overwrite=True)

@@ -13,9 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from alexnet_jax.errors import PREFIX
+from alexnet_jax.runtime import launchers
 from alexnet_jax.text import visible, visible_lines
-
-_NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # variables with this process's number
 
 
 def say(line: str) -> None:
@@ -43,7 +42,7 @@ def show(text: str) -> None:
 
 def starting(say: Callable[[str], None]) -> None:
     """Report that JAX is about to be imported, unless it already is, or this is not the first process."""
-    if "jax" not in sys.modules and all(os.environ.get(name, "0") == "0" for name in _NUMBERS):
+    if "jax" not in sys.modules and launchers.is_first():
         say("starting JAX")
 
 

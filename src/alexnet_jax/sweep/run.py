@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from etils import epath
@@ -16,6 +16,7 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.errors import NOTE, PREFIX, RESUME, Interrupted, UserError
 from alexnet_jax.files import locked
+from alexnet_jax.parallel import signals
 from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep import table as sweep_table
@@ -147,7 +148,7 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
             # A scheduler sends SIGTERM to every process. A second one would end the training before it saves.
             process.send_signal(signal.SIGINT)
 
-        with _handling(pass_on):
+        with signals.handled(pass_on):
             status = process.wait()
     message = _error_message(log)
     if received:
@@ -163,16 +164,6 @@ def _error_message(log: epath.Path) -> str:
     lines = log.read_bytes().decode(errors="replace").splitlines()
     found = [line for line in lines if line.startswith(PREFIX) and not line.startswith(NOTE)]
     return found[-1].removeprefix(PREFIX).partition(RESUME)[0] if found else ""
-
-
-@contextlib.contextmanager
-def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for signum, old in before.items():
-            signal.signal(signum, old)
 
 
 def _alone(

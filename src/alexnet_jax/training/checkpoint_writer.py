@@ -217,6 +217,7 @@ class CheckpointWriter:
                 continue
             for later in damaged:
                 self._set_aside(later)
+            self._delete_old()  # a kill may have prevented it
             number = on_devices(np.int32(step), state.step.sharding.mesh)
             new = TrainState(number, restored["params"], restored["opt_state"])
             return step, new, record.plateau, record.tally

@@ -1,0 +1,178 @@
+"""The end of a process is the end of all: with the same line and the same status, and within seconds.
+
+The connections of `rendezvous` stay open. Every process sends a line on them every few seconds. Process 0 has
+a connection to each other process, and passes on what one of them reports.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import NoReturn
+
+from alexnet_jax.errors import LostProcess
+from alexnet_jax.runtime import progress
+
+_EVERY = 4.0  # seconds between two signs of life
+_SILENCE = 20.0  # seconds after which a silent process counts as lost; JAX's own limit must be longer
+_FAREWELL = 5.0  # seconds that a process waits for the others, once all of them know why the run ends
+
+
+def watch(number: int, hosts: list[str], connections: dict[int, socket.socket]) -> None:
+    """End this process when another one ends before its work is done, and tell the others when this one does.
+
+    Args:
+      number: number of this process.
+      hosts: name of the host of each process.
+      connections: connections to the other processes by their numbers, see `rendezvous`.
+    """
+    global _peers
+    _peers = _Peers(number, hosts, connections)
+    atexit.register(_peers.leave)
+    sys.excepthook = _crash
+
+
+def end(status: int, message: str) -> None:
+    """End all processes of the run with the same status and the same line. Return if there is only one."""
+    if _peers is not None:
+        _peers.end(status, message)
+
+
+def several() -> bool:
+    """Return whether this is one of several processes."""
+    return _peers is not None
+
+
+def is_first() -> bool:
+    """Return whether this is process 0, or the only one."""
+    return _peers is None or _peers.number == 0
+
+
+def wait_for_loss() -> None:
+    """Wait as long as it takes to notice that another process is gone, which ends this one.
+
+    An exchange with that process may fail earlier than the watch notices.
+    """
+    time.sleep(_SILENCE + _EVERY)
+
+
+def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug in a script, and end all processes."""
+    sys.__excepthook__(kind, error, trace)
+    end(1, f"{kind.__name__}: {error}")
+
+
+class _Peers:
+    """A watch over the other processes of a run, in a thread.
+
+    Args:
+      number: number of this process.
+      hosts: name of the host of each process.
+      connections: connections to the other processes by their numbers, see `rendezvous`.
+    """
+
+    def __init__(self, number: int, hosts: list[str], connections: dict[int, socket.socket]) -> None:
+        self.number, self._hosts = number, hosts
+        self._ending = threading.Lock()  # held by whoever ends this process, until its end
+        self._sending = threading.Lock()
+        self._connections = connections  # open until the end of this process
+        self._watched = dict(connections)
+        self._left = False
+        self._selector = selectors.DefaultSelector()
+        self._heard: dict[int, float] = {}
+        self._rest: dict[int, bytes] = {}
+        for peer, connection in connections.items():
+            # A peer that is lost must not block this process.
+            connection.settimeout(_EVERY)
+            self._selector.register(connection, selectors.EVENT_READ, peer)
+            self._heard[peer], self._rest[peer] = time.monotonic(), b""
+        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+        self._thread.start()
+
+    def end(self, status: int, message: str) -> NoReturn:
+        """End this process and all others, with the same status and the same line on standard error."""
+        with self._ending:  # never released: if another thread has it, this one waits for the end
+            if message:
+                progress.complain(" ".join(message.split()))
+            self._report(status, message)
+
+    def leave(self) -> None:
+        """Report that this process has done its work, before it ends."""
+        self._left = True
+        self._send_all(b"done\n")
+
+    def _watch(self) -> None:
+        sent = 0.0
+        while self._watched:
+            if time.monotonic() - sent > _EVERY:
+                self._send_all(b"alive\n")
+                sent = time.monotonic()
+            for key, _ in self._selector.select(1):
+                self._read(key.data)
+            for peer in list(self._watched):
+                silent = time.monotonic() - self._heard[peer]
+                if silent > _SILENCE:
+                    self._lose(peer, f"has not answered for {silent:.0f} seconds")
+
+    def _read(self, peer: int) -> None:
+        try:
+            piece = self._watched[peer].recv(2**16)
+        except TimeoutError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self._lose(peer, "is gone")
+            return
+        self._heard[peer] = time.monotonic()
+        *lines, self._rest[peer] = (self._rest[peer] + piece).split(b"\n")
+        for line in lines:
+            if line == b"done":
+                self._forget(peer)
+                return
+            if line.startswith(b"end "):
+                status, message = json.loads(line[4:])
+                self._forget(peer)
+                self.end(status, message)
+
+    def _forget(self, peer: int) -> None:
+        self._selector.unregister(self._watched.pop(peer))
+
+    def _lose(self, peer: int, why: str) -> None:
+        self._forget(peer)
+        if self._left:
+            # It may have ended as it should. If not, this process waits for it in JAX's shutdown.
+            time.sleep(2 * _FAREWELL)
+        lost = LostProcess(f"process {peer} on host {self._hosts[peer]} {why}: start all again to resume")
+        self.end(lost.status, str(lost))
+
+    def _send_all(self, line: bytes) -> None:
+        with self._sending:
+            for connection in list(self._watched.values()):
+                with contextlib.suppress(OSError):  # `_watch` notices
+                    connection.sendall(line)
+
+    def _report(self, status: int, message: str) -> NoReturn:
+        """Send the reason to the others, and end this process."""
+        watched = list(self._watched.values())
+        self._send_all(b"end " + json.dumps([status, message]).encode() + b"\n")
+        # Wait until they have read it: what is closed with unread bytes discards what it has sent. JAX's
+        # service, on process 0, must end last.
+        deadline = time.monotonic() + _FAREWELL
+        for connection in watched:
+            with contextlib.suppress(OSError):
+                connection.settimeout(max(0.1, deadline - time.monotonic()))
+                while connection.recv(2**16):
+                    pass
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+
+
+_peers: _Peers | None = None

@@ -1,0 +1,94 @@
+"""A tunnel to JAX's distributed service, which hides from JAX that the other end is gone.
+
+If the connection to the service is closed, JAX aborts the whole process from C++, with a stack trace and
+status 134 (JAX 0.10.2 to 0.12.0.1). So JAX connects to a port of its own host, where a small process forwards
+its bytes. When the other end is lost, the connection to JAX stays open and silent, and `peers` ends the
+process with one line. It is a separate process because JAX holds Python's lock while it waits for some
+answers.
+
+This file is also the program of that process: ``python tunnel.py HOST PORT``.
+"""
+
+import atexit
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+_PIECE = 2**16  # bytes
+
+
+def open_tunnel(host: str, port: int) -> int:
+    """Start a process that forwards connections to another host. It ends after this one.
+
+    Returns:
+      A port at 127.0.0.1 to which JAX can connect.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-IS", __file__, host, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # At a normal end JAX waits for the service, or until it is gone. JAX has registered that earlier, so it
+    # happens later.
+    atexit.register(process.stdin.close)
+    return int(process.stdout.readline())
+
+
+def _main(host: str, port: int) -> None:
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(signum, signal.SIG_IGN)  # a scheduler signals all processes of a job
+    server = socket.create_server(("127.0.0.1", 0))
+    print(server.getsockname()[1], flush=True)
+    threading.Thread(target=_serve, args=(server, host, port), daemon=True).start()
+    sys.stdin.read()
+    _ending.set()
+    for connection in _connections:
+        connection.join()
+
+
+_connections: list[threading.Thread] = []
+_ending = threading.Event()  # set when JAX may notice that the other end is gone
+
+
+def _serve(server: socket.socket, host: str, port: int) -> None:
+    while True:
+        near, _ = server.accept()
+        _connections.append(threading.Thread(target=_forward, args=(near, host, port), daemon=True))
+        _connections[-1].start()
+
+
+def _forward(near: socket.socket, host: str, port: int) -> None:
+    """Forward a connection until JAX closes it."""
+    while True:
+        try:
+            far = socket.create_connection((host, port), timeout=10)
+            break
+        except OSError:  # process 0 has not started the service yet
+            if _ending.wait(0.1):
+                return
+    for connection in (near, far):
+        connection.settimeout(None)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    threading.Thread(target=_answer, args=(far, near), daemon=True).start()
+    _copy(near, far)
+    far.close()
+
+
+def _answer(far: socket.socket, near: socket.socket) -> None:
+    _copy(far, near)
+    _ending.wait()
+    with contextlib.suppress(OSError):
+        near.shutdown(socket.SHUT_RDWR)
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(_PIECE):
+            target.sendall(piece)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]))
