@@ -82,20 +82,21 @@ def open_cache_of(
     here = data.copy_and_resolve_references()
     here.cache_dir = None
     here.update(given)
-    path, flag = cache_path(here), f"--config.data.source={shlex.quote(data.source)}"
+    path = cache_path(here)
     if "source" in given and (may_build or path.exists()):
         return open_cache(here, say)
+    flags = [f"--config.data.source={shlex.quote(data.source)}"]
     if data.cache_dir is not None and "cache_dir" not in given:
-        flag = f"--config.data.cache_dir={shlex.quote(data.cache_dir)} or {flag}"
+        flags.insert(0, f"--config.data.cache_dir={shlex.quote(data.cache_dir)}")
     if not path.exists():
-        raise NoImages(
-            f"{here.source} is not prepared in {path.parent}: run alexnet-jax prepare, or add {flag}, which"
-            " the workdir names, if you trust it"
-        )
+        useful = flags if may_build else flags[:-1]
+        add = f"; or, if you trust what the workdir names, add {' or '.join(useful)}" if useful else ""
+        raise NoImages(f"{here.source} is not prepared in {path.parent}: run alexnet-jax prepare{add}")
     cache = load(path)
     if "cache_dir" not in given and cache.info.fingerprint != info.fingerprint:
         raise NoImages(
-            f"{path} does not hold the images that the network was trained on: to use other ones, add {flag}"
+            f"{path} does not hold the images that the network was trained on: to use others, add"
+            f" {' or '.join(flags)}"
         )
     return cache
 
