@@ -62,7 +62,7 @@ def read(path: str | os.PathLike[str], most: int) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{target.name} is no regular file")
+            raise ValueError(f"{target.name} is not a regular file")
         if status.st_size > most:
             raise ValueError(f"{target.name} has {status.st_size:,} bytes, more than {most:,}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -79,7 +79,7 @@ def explained(error: Exception) -> str:
 
 
 def checked(path: str | os.PathLike[str], most: int, checksums: Mapping[str, int]) -> bytes:
-    """Do the same as `read`, and compare the CRC-32 with the one in ``checksums``, by the file's name.
+    """Read a file as `read` does, and compare its CRC-32 with the one that ``checksums`` has for its name.
 
     Raises:
       ValueError: it differs, or it is not listed; or see `read`.

@@ -52,7 +52,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
 
 
 class NoImages(UserError):
-    """The images of a workdir are not on this machine, or it is not certain which they are."""
+    """Report that this machine does not have the images of a workdir, or that a cache may hold others."""
 
 
 def open_cache_of(
@@ -64,9 +64,9 @@ def open_cache_of(
 ) -> Cache:
     """Open the cache for the data of a workdir, which may come from a stranger.
 
-    So nothing is read or written at a place that only the workdir names. The cache is in the folder that the
-    user gives. It is built only from a source that the user gives. Without either, it is the cache in the
-    default folder, if that has the same fingerprint.
+    So nothing is read or written at a path that only the workdir names. If the user gives a folder of caches,
+    the cache is looked for there. If the user gives a source, a missing cache is built from it. Without
+    either, the cache in the default folder is opened, if it has the same fingerprint.
 
     Args:
       data: ``config.data`` of the workdir.
