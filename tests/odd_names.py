@@ -25,4 +25,4 @@ ODD_NAMES = (
 )
 
 ODDEST = "-[x]*? \\ '\" \n %20 # {a} $HOME : = 日本"
-"""All of them at once."""
+"""A name with most of these characters."""

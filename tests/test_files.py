@@ -134,8 +134,8 @@ def test_only_regular_files_of_a_limited_size_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name, message in [
         ("huge", "huge has 10,000,000,000 bytes, more than 3"),
-        ("pipe", "pipe is no regular file"),
-        (".", "is no regular file"),
+        ("pipe", "pipe is not a regular file"),
+        (".", "is not a regular file"),
     ]:
         with pytest.raises(ValueError, match=message):
             read(tmp_path / name, 3)

@@ -62,7 +62,7 @@ def read(path: str | os.PathLike[str], most: int) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{target.name} is no regular file")
+            raise ValueError(f"{target.name} is not a regular file")
         if status.st_size > most:
             raise ValueError(f"{target.name} has {status.st_size:,} bytes, more than {most:,}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -79,7 +79,7 @@ def explained(error: Exception) -> str:
 
 
 def checked(path: str | os.PathLike[str], most: int, checksums: Mapping[str, int]) -> bytes:
-    """Do the same as `read`, and compare the CRC-32 with the one in ``checksums``, by the file's name.
+    """Read a file as `read` does, and compare its CRC-32 with the one that ``checksums`` has for its name.
 
     Raises:
       ValueError: it differs, or it is not listed; or see `read`.
@@ -147,6 +147,15 @@ def check_inside(directory: str | os.PathLike[str]) -> None:
     Raises:
       UserError: it holds something else, which the message names.
     """
+    if (path := irregular(directory)) is not None:
+        raise _refusal(path, Path(path).is_symlink())
+
+
+def irregular(directory: str | os.PathLike[str]) -> str | None:
+    """Return the path of a link, a pipe or a device in a directory, at any depth; None if it holds none.
+
+    The directory itself may be a link, and it may be missing. Buckets have no links.
+    """
     left = [] if is_remote(directory) else [os.fspath(directory)]
     while left:
         # Another process may remove a folder meanwhile.
@@ -155,7 +164,8 @@ def check_inside(directory: str | os.PathLike[str]) -> None:
                 if entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
-                    raise _refusal(entry.path, entry.is_symlink())
+                    return entry.path
+    return None
 
 
 def open_append(path: str | os.PathLike[str]) -> IO[bytes]:

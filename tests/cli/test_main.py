@@ -116,12 +116,14 @@ def test_evaluate_takes_several_workdirs_and_data_from_elsewhere(trained, tmp_pa
 def test_evaluate_and_report_obey_no_place_that_a_workdir_names(trained, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))  # now the cache of the run is elsewhere
     theirs = read_workdir(trained)[0].data.cache_dir
-    line = f"sklearn:digits is not prepared in {tmp_path}/home/alexnet-jax: run alexnet-jax prepare, or add"
+    line = (
+        f"sklearn:digits is not prepared in {tmp_path}/home/alexnet-jax: run alexnet-jax prepare; or, if you"
+        " trust what the workdir names, add"
+    )
     flags = f"--config.data.cache_dir={theirs}", "--config.data.source=sklearn:digits"
-    message = f"{line} {flags[0]} or {flags[1]}"
-    assert message in refused(capfd, "evaluate", f"--workdir={trained}")
+    assert f"{line} {flags[0]} or {flags[1]}\n" in refused(capfd, "evaluate", f"--workdir={trained}")
     assert main(["report", f"--workdir={trained}", f"--save={tmp_path}/page.html"]) == 2
-    assert message in capfd.readouterr().err
+    assert f"{line} {flags[0]};" in capfd.readouterr().err  # a report does not prepare images
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
     for flag in flags:
         assert main(["evaluate", f"--workdir={trained}", flag]) == 0

@@ -144,8 +144,8 @@ def forged(path, **files):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("test_labels", np.full(360, 10, np.int32), "test.labels.npy has a label that is no class"),
-        ("test_labels", np.full(360, -1, np.int32), "test.labels.npy has a label that is no class"),
+        ("test_labels", np.full(360, 10, np.int32), "test.labels.npy has a label that is not a class"),
+        ("test_labels", np.full(360, -1, np.int32), "test.labels.npy has a label that is not a class"),
         ("test_labels", np.zeros(359, np.int32), r"test.labels.npy holds int32 of shape \(359,\)"),
         ("test_offsets", np.zeros(361, np.int64), "test.offsets.npy does not fit the images"),
         ("test_offsets", np.arange(361) * 2**40, "test.offsets.npy does not fit the images"),
@@ -171,7 +171,7 @@ def test_a_pipe_in_a_cache_is_damage(data):
     path = open_cache(data, print).directory
     (path / "test-00000.images").unlink()
     os.mkfifo(path / "test-00000.images")
-    with pytest.raises(UserError, match=r"test-00000\.images is no regular file"):
+    with pytest.raises(UserError, match=r"test-00000\.images is not a regular file"):
         open_cache(data, print)
 
 

@@ -139,7 +139,9 @@ def test_a_class_that_is_a_folder_of_another_class_is_refused(target, tmp_path):
     fill(tmp_path / ".elsewhere", 3)
     (tmp_path / "dog").symlink_to(tmp_path / ".elsewhere")
     (tmp_path / "zebra").symlink_to(tmp_path / target)
-    expected = f"{tmp_path}/zebra is the same folder as {Path(tmp_path, target)}, but an image has one class"
+    expected = (
+        f"{tmp_path}/zebra is the same folder as {Path(tmp_path, target)}, but an image has only one class"
+    )
     with pytest.raises(UserError) as refused:
         open_source(f"folder:{tmp_path}", 0.0, 0.1)
     assert expected in str(refused.value)

@@ -1,6 +1,7 @@
 """Each command works in a directory whose name has characters that programs tend to misread."""
 
 import json
+import shlex
 
 import pytest
 
@@ -20,6 +21,8 @@ def test_train_resume_evaluate_and_report_in_a_directory_of_any_name(tmp_path, c
     printed = capfd.readouterr()
     assert "resuming at step 2 of 3" in printed.out
     assert printed.err == ""
+    evaluate = shlex.join(["alexnet-jax", "evaluate", f"--workdir={workdir}", cache])
+    assert f"evaluate with: {visible(evaluate)}" in printed.out  # the cache's folder must be named too
     assert saved_steps(absolute(workdir)) == [1, 2, 3]
     result = tmp_path / f"{ODDEST}.json"
     for step in ("last", "best", "1"):

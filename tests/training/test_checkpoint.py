@@ -1,7 +1,9 @@
 """Any checkpoint can be read on any mesh; a damaged or unsuitable one is refused in one line."""
 
+import os
 import re
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -66,6 +68,31 @@ def test_evaluation_names_a_damaged_checkpoint(trained, tmp_path, how):
     with pytest.raises(UserError, match=r"checkpoint 40 in .* is damaged"):
         restore(tmp_path / "w")
     assert restore(tmp_path / "w", step=30).step == 30
+
+
+def replace_by(file, kind):
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        Path(file).symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["host/metadata", "params/_METADATA", "params/manifest.ocdbt"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_reading_a_checkpoint_does_not_wait_for_a_pipe_or_a_device(copy, name, kind):
+    replace_by(copy[0] / "checkpoints" / "7" / name, kind)
+    with Checkpoints(copy[0]) as checkpoints:
+        with pytest.raises(UserError, match=rf"checkpoint 7 in .* \(7/{name} is not a regular file\)"):
+            checkpoints.restore_params("last", build(get_config(f"{RECIPES / 'tiny.py'}")), make_mesh(1, 1))
+        assert checkpoints.errors() == {5: 0.3, 6: None}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_opening_checkpoints_does_not_wait_for_a_pipe_or_a_device(copy, kind):
+    replace_by(copy[0] / "checkpoints" / "6" / "_CHECKPOINT_METADATA", kind)
+    with pytest.raises(UserError, match=r"6/_CHECKPOINT_METADATA is not a regular file: remove this check"):
+        Checkpoints(copy[0])
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,12 @@ def test_a_link_inside_a_workdir_is_refused_and_its_target_is_kept(tiny, tmp_pat
     assert [path.name for path in (tmp_path / "w").iterdir()] == [name]
 
 
+def test_a_folder_in_place_of_the_lock_is_refused(tiny, tmp_path):
+    (tmp_path / "w" / "lock").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"w/lock is a folder, but must be a file: remove it"):
+        train(tiny, tmp_path / "w")
+
+
 def test_a_link_to_a_workdir_is_allowed(tiny, tmp_path):
     tiny.num_steps = 1
     (tmp_path / "w").mkdir()

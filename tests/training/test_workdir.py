@@ -180,7 +180,7 @@ def test_a_pipe_or_a_huge_file_is_damage(workdir, name):
         read_workdir(workdir)
     (workdir / name).unlink()
     os.mkfifo(workdir / name)
-    with pytest.raises(UserError, match=f"{workdir} is damaged .*{name} is no regular file"):
+    with pytest.raises(UserError, match=f"{workdir} is damaged .*{name} is not a regular file"):
         read_workdir(workdir)
 
 

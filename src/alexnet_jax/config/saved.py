@@ -15,7 +15,7 @@ from alexnet_jax.config.validate import UnknownSetting, validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes
 
-_MOST_PARAMETERS = 2**33  # of a network that is read from a file
+_MOST_PARAMETERS = 2**33  # most parameters of a network that is read from a file
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:

@@ -24,12 +24,12 @@ def content_of(array: np.ndarray) -> bytes:
 def read_array(
     path: os.PathLike[str], dtype: Any, shape: tuple[int, ...], checksums: Mapping[str, int]
 ) -> np.ndarray:
-    """Read the array of a ``.npy`` file, which can't be written to.
+    """Read the array of a ``.npy`` file. The array is read-only.
 
     Args:
       path: path of the file.
       dtype: the type that it must have.
-      shape: the shape that it must have. So the memory is limited before anything is read.
+      shape: the shape that it must have, which limits the memory before anything is read.
       checksums: CRC-32 of each file, by name.
 
     Raises:

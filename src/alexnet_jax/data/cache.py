@@ -235,13 +235,13 @@ def _checksums(manifest: dict[str, tuple[int, int]]) -> dict[str, int]:
 
 
 def _check_split(split: str, info: DataInfo, labels: np.ndarray, offsets: np.ndarray, size: int) -> None:
-    """Check that labels are classes, and that images lie one after the other in ``size`` bytes.
+    """Check that each label is a class, and that the images fill ``size`` bytes without gaps.
 
     Raises:
       ValueError: they do not.
     """
     if not 0 <= labels.min() <= labels.max() < len(info.class_names):
-        raise ValueError(f"{split}.labels.npy has a label that is no class")
+        raise ValueError(f"{split}.labels.npy has a label that is not a class")
     sizes = np.diff(offsets)
     raw = info.encoding == "raw" and (sizes != 3 * math.prod(info.image_size)).any()
     if raw or offsets[0] != 0 or offsets[-1] != size or (sizes <= 0).any():
@@ -257,7 +257,7 @@ def _check(path: Path, manifest: dict[str, tuple[int, int]], whole: bool) -> Non
     for name, (size, _) in manifest.items():
         status = (path / name).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{name} is no regular file")
+            raise ValueError(f"{name} is not a regular file")
         if status.st_size != size:
             raise ValueError(f"{name} has {status.st_size:,} of {size:,} bytes")
     few = sum(size for name, (size, _) in manifest.items() if _is_images(name)) <= _QUICK

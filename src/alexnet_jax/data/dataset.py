@@ -52,7 +52,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
 
 
 class NoImages(UserError):
-    """The images of a workdir are not on this machine, or it is not certain which they are."""
+    """Report that this machine does not have the images of a workdir, or that a cache may hold others."""
 
 
 def open_cache_of(
@@ -64,9 +64,9 @@ def open_cache_of(
 ) -> Cache:
     """Open the cache for the data of a workdir, which may come from a stranger.
 
-    So nothing is read or written at a place that only the workdir names. The cache is in the folder that the
-    user gives. It is built only from a source that the user gives. Without either, it is the cache in the
-    default folder, if that has the same fingerprint.
+    So nothing is read or written at a path that only the workdir names. If the user gives a folder of caches,
+    the cache is looked for there. If the user gives a source, a missing cache is built from it. Without
+    either, the cache in the default folder is opened, if it has the same fingerprint.
 
     Args:
       data: ``config.data`` of the workdir.
@@ -82,20 +82,21 @@ def open_cache_of(
     here = data.copy_and_resolve_references()
     here.cache_dir = None
     here.update(given)
-    path, flag = cache_path(here), f"--config.data.source={shlex.quote(data.source)}"
+    path = cache_path(here)
     if "source" in given and (may_build or path.exists()):
         return open_cache(here, say)
+    flags = [f"--config.data.source={shlex.quote(data.source)}"]
     if data.cache_dir is not None and "cache_dir" not in given:
-        flag = f"--config.data.cache_dir={shlex.quote(data.cache_dir)} or {flag}"
+        flags.insert(0, f"--config.data.cache_dir={shlex.quote(data.cache_dir)}")
     if not path.exists():
-        raise NoImages(
-            f"{here.source} is not prepared in {path.parent}: run alexnet-jax prepare, or add {flag}, which"
-            " the workdir names, if you trust it"
-        )
+        useful = flags if may_build else flags[:-1]
+        add = f"; or, if you trust what the workdir names, add {' or '.join(useful)}" if useful else ""
+        raise NoImages(f"{here.source} is not prepared in {path.parent}: run alexnet-jax prepare{add}")
     cache = load(path)
     if "cache_dir" not in given and cache.info.fingerprint != info.fingerprint:
         raise NoImages(
-            f"{path} does not hold the images that the network was trained on: to use other ones, add {flag}"
+            f"{path} does not hold the images that the network was trained on: to use others, add"
+            f" {' or '.join(flags)}"
         )
     return cache
 

@@ -115,8 +115,8 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
 def image_files(starts: Iterable[str], above: Iterable[str] = ()) -> dict[str, list[ImageFile]]:
     """Return the sorted files below each of some folders that have the suffix of an image.
 
-    Hidden files and folders are left out. Links are followed, but each real folder is read once: for the
-    start below which it really lies, or else for the start from which the shortest path leads to it. Files
+    Hidden files and folders are left out. Links are followed. A folder to which several paths lead is read
+    once: for the start that contains it, or, if none does, for the start with the shortest path to it. Files
     that can't be read are in the result, so that they are reported.
 
     Args:
@@ -138,8 +138,8 @@ def image_files(starts: Iterable[str], above: Iterable[str] = ()) -> dict[str, l
         if here in seen:
             if folder == start:
                 raise UserError(
-                    f"config.data.source: {folder} is the same folder as {seen[here]}, but an image has one"
-                    " class: remove one of them"
+                    f"config.data.source: {folder} is the same folder as {seen[here]}, but an image has only"
+                    " one class: remove one of them"
                 )
             continue
         seen[here] = folder

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shlex
 from functools import partial
 
 import jax
@@ -171,7 +172,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         )
     if stop and step < total_steps:
         raise Interrupted(stop, f"saved at step {step} of {total_steps}")
-    hosts.say(f"done: {step} steps; evaluate with: alexnet-jax evaluate --workdir={workdir}")
+    command = ["alexnet-jax", "evaluate", f"--workdir={workdir}"]
+    if config.data.cache_dir is not None:
+        command.append(f"--config.data.cache_dir={config.data.cache_dir}")
+    hosts.say(f"done: {step} steps; evaluate with: {shlex.join(command)}")
     return Trained(workdir, step, result)
 
 

@@ -90,7 +90,9 @@ class Facts:
         if total is None or done < total:
             return "To continue the training, run it again:", _command("train", "--config=RECIPE", workdir)
         if self.tested is None:
-            return "To test it on a machine that has its images:", _command("evaluate", workdir)
+            return "To test it on a machine that has its images:", _command(
+                "evaluate", workdir, *self.request.overrides
+            )
         if self.tested.mistakes.result.views == 1:
             return "To average over ten views of each image, as the paper does:", self.evaluation(10)
         return "To classify images of your own:", _command("predict", workdir, "FOLDER")

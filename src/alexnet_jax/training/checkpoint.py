@@ -8,11 +8,13 @@ files, but not a flipped bit in a kernel.)
 import contextlib
 import gc
 import logging
+import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +25,7 @@ from absl import logging as absl_logging
 from etils import epath
 from jax.sharding import Mesh
 
+from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.model import Net, abstract_params
 from alexnet_jax.net.shapes import Params
@@ -51,6 +54,7 @@ class Checkpoints:
         alone = ocp.options.MultiprocessingOptions(
             primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process{mine}"
         )
+        _refuse_pipes(self.directory)
         with contextlib.ExitStack() as opened:
             self.plain = opened.enter_context(plain_path(self.directory))
             self._manager = manager(self.plain, alone, read_only=True)
@@ -198,6 +202,10 @@ class Checkpoints:
         return lines[0][:120]
 
     def _read(self, step: int, **items: Any) -> dict[str, Any]:
+        # Orbax would wait for a pipe without end.
+        if (path := files.irregular(self.directory / str(step))) is not None:
+            name = os.path.relpath(path, self.directory)
+            raise ValueError(f"{name} is not a regular file")
         return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
 
     def _record(self, step: int) -> Record:
@@ -240,6 +248,20 @@ class Checkpoints:
                 f"no checkpoint {number} in {self.directory}; there are {', '.join(map(str, steps))}"
             )
         return number
+
+
+def _refuse_pipes(directory: epath.Path) -> None:
+    """Refuse a pipe or a device among the files that Orbax reads when its manager is opened.
+
+    Raises:
+      UserError: a checkpoint has one. The message names it.
+    """
+    if files.is_remote(directory) or not directory.is_dir():
+        return
+    for checkpoint in directory.iterdir():
+        file = Path(checkpoint / "_CHECKPOINT_METADATA")
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise UserError(f"{file} is not a regular file: remove this checkpoint, {checkpoint.name}")
 
 
 def manager(

@@ -1,7 +1,7 @@
 """A file of events for TensorBoard.
 
-tensorboardX's own writer has a queue and a thread. If the disk is full, the thread ends unseen, and the run
-waits without end when the queue is full. So each event is written here at once.
+tensorboardX's own writer has a queue and a thread. If the disk is full, the thread ends silently, and the
+run hangs as soon as the queue is full. So each event is written here at once.
 """
 
 import os

@@ -18,7 +18,7 @@ from etils import epath
 from alexnet_jax import files
 
 FILE = "metrics.jsonl"
-_LONGEST = 2**16  # bytes of a line; longer ones are read in parts, which are damaged
+_LONGEST = 2**16  # bytes of a line; a longer one counts as several damaged lines
 _SPLITS = ("train", "validation", "test")
 _FLOAT32 = float(np.finfo(np.float32).max)
 _RANGES = {
@@ -105,7 +105,7 @@ class Metrics:
     def epoch_errors(self) -> np.ndarray:
         """Return the mean training error of each whole epoch, a fraction, of shape (epochs,).
 
-        The line after a damaged one stands for the interval of both.
+        The line after a damaged one also counts for the interval of the damaged one.
         """
         ends, means = [line["epoch"] for line in self.train], [line["top1_error"] for line in self.train]
         return _epoch_means(ends, means)

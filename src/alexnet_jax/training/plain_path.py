@@ -1,7 +1,7 @@
 """Paths that any library takes literally.
 
-Orbax joins its patterns to the path of a checkpoint, and epath takes both for one pattern. So nothing below a
-directory such as ``run[1]`` is found.
+Orbax searches for files with glob patterns that begin with the path of a checkpoint. If this path is
+``run[1]``, epath takes it for a part of the pattern, and finds nothing.
 """
 
 import contextlib

@@ -161,6 +161,8 @@ def _held(path: epath.Path) -> Iterator[None]:
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise UserError(f"the workdir {path} can't be written: {nearest} is not a writable folder")
     files.check_inside(path)
+    if (path / "lock").is_dir():
+        raise UserError(f"{path / 'lock'} is a folder, but must be a file: remove it")
     busy = UserError(f"another process trains in {path}: take another --workdir, or wait for it")
 
     def complain() -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of the metrics before it, so that a resumed run writes the same log."""
+"""Sums of metrics that a checkpoint keeps, so that a resumed run writes the same log."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ class Tally:
         for name, kind in Tally.__annotations__.items():
             value, low = getattr(self, name), 0 if kind is int else -1e300
             if type(value) not in (int, kind) or not low <= value < 1e300:
-                raise ValueError(f"{name} of its log is not a number that training writes")
+                raise ValueError(f"{name} in its tally is not a number that training writes")
 
     def plus(self, loss: float, top1_error: float, guesses: bool) -> "Tally":
         """Return the tally after another update.

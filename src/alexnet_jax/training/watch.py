@@ -31,7 +31,7 @@ class Watch:
         return abs(loss - self._guessing) <= 0.02 * self._guessing
 
     def warning(self, stuck: int) -> str | None:
-        """Return a warning for the user, once whenever the loss gets stuck, or None.
+        """Return a warning for the user if ``stuck`` has just reached its limit; None otherwise.
 
         Args:
           stuck: number of updates in a row, up to the last one, whose loss was that of guessing.
