@@ -115,7 +115,22 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory permanent, which is necessary after a file was renamed."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(directory, os.O_DIRECTORY)
+
+
+def sync_all(directory: str | os.PathLike[str]) -> None:
+    """Make a directory permanent: the files and folders in it, at any depth, and its own name."""
+    if is_remote(directory):
+        return
+    for folder, _, names in Path(directory).walk(top_down=False):
+        for name in names:
+            _sync(folder / name)
+        _sync(folder, os.O_DIRECTORY)
+    sync_directory(Path(directory).parent)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -128,7 +143,7 @@ def sync_directory(directory: Path) -> None:
 def delete_unfinished(directory: str | os.PathLike[str]) -> None:
     """Delete the files that `write` left in a directory when its process was killed."""
     for file in Path(directory).iterdir():
-        if file.name.startswith(".") and file.name.endswith(_UNFINISHED):
+        if file.name.startswith(".") and file.name.endswith(_UNFINISHED) and not file.is_dir():
             file.unlink(missing_ok=True)
 
 
@@ -141,8 +156,8 @@ def refuse_link(path: str | os.PathLike[str]) -> None:
 def check_inside(directory: str | os.PathLike[str]) -> None:
     """Check that a directory holds only regular files and folders, at any depth.
 
-    Call this before anything is written into a directory that may come from a stranger. The directory itself
-    may be a link, and it may be missing. Buckets have no links.
+    Call this before anything is written into a directory that may come from a stranger, and before a library
+    reads all of it. The directory itself may be a link, and it may be missing. Buckets have no links.
 
     Raises:
       UserError: it holds something else, which the message names.
@@ -181,7 +196,7 @@ def _descriptor(path: str | os.PathLike[str], flags: int) -> int:
 
 def _refusal(path: str, is_link: bool) -> UserError:
     what = f"a symbolic link to {Path(path).readlink()}" if is_link else "neither a file nor a folder"
-    return UserError(f"{path} is {what}, and alexnet-jax does not write through it: remove it")
+    return UserError(f"{path} is {what}, which alexnet-jax neither reads nor writes here: remove it")
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -23,6 +23,7 @@ from absl import logging as absl_logging
 from etils import epath
 from jax.sharding import Mesh
 
+from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.model import Net, abstract_params
 from alexnet_jax.net.shapes import Params
@@ -198,6 +199,7 @@ class Checkpoints:
         return lines[0][:120]
 
     def _read(self, step: int, **items: Any) -> dict[str, Any]:
+        files.check_inside(self.directory / str(step))  # Orbax would wait for a pipe
         return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
 
     def _record(self, step: int) -> Record:
