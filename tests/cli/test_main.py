@@ -121,7 +121,7 @@ def test_evaluate_and_report_obey_no_place_that_a_workdir_names(trained, tmp_pat
     message = f"{line} {flags[0]} or {flags[1]}"
     assert message in refused(capfd, "evaluate", f"--workdir={trained}")
     assert main(["report", f"--workdir={trained}", f"--save={tmp_path}/page.html"]) == 2
-    assert message in capfd.readouterr().err
+    assert f"{line} {flags[0]}, which" in capfd.readouterr().err  # a report builds no cache from a source
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
     for flag in flags:
         assert main(["evaluate", f"--workdir={trained}", flag]) == 0

@@ -188,7 +188,7 @@ def test_a_run_without_its_images_has_figure_3_and_prepares_nothing(trained, tmp
     err = capfd.readouterr().err
     assert len(error_lines(err)) == 1
     assert f"sklearn:digits is not prepared in {tmp_path}/cache" in err
-    assert "add --config.data.source=sklearn:digits" in err
+    assert "add --config.data.cache_dir=DIR of the folder that holds it" in err
     assert not list((tmp_path / "cache").iterdir())
     page = (tmp_path / "p.html").read_text()
     assert "sklearn:digits is not prepared in" in page

@@ -82,20 +82,24 @@ def open_cache_of(
     here = data.copy_and_resolve_references()
     here.cache_dir = None
     here.update(given)
-    path, flag = cache_path(here), f"--config.data.source={shlex.quote(data.source)}"
+    path = cache_path(here)
     if "source" in given and (may_build or path.exists()):
         return open_cache(here, say)
+    flags = [f"--config.data.source={shlex.quote(data.source)}"]
     if data.cache_dir is not None and "cache_dir" not in given:
-        flag = f"--config.data.cache_dir={shlex.quote(data.cache_dir)} or {flag}"
+        flags.insert(0, f"--config.data.cache_dir={shlex.quote(data.cache_dir)}")
     if not path.exists():
+        theirs = flags if may_build else flags[:-1]  # a source does not help if nothing is built
+        advice = f"{' or '.join(theirs)}, which the workdir names, if you trust it"
         raise NoImages(
-            f"{here.source} is not prepared in {path.parent}: run alexnet-jax prepare, or add {flag}, which"
-            " the workdir names, if you trust it"
+            f"{here.source} is not prepared in {path.parent}: run alexnet-jax prepare, or add"
+            f" {advice if theirs else '--config.data.cache_dir=DIR of the folder that holds it'}"
         )
     cache = load(path)
     if "cache_dir" not in given and cache.info.fingerprint != info.fingerprint:
         raise NoImages(
-            f"{path} does not hold the images that the network was trained on: to use other ones, add {flag}"
+            f"{path} does not hold the images that the network was trained on: to use other ones, add"
+            f" {' or '.join(flags)}"
         )
     return cache
 
