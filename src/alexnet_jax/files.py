@@ -122,10 +122,10 @@ def sync_all(directory: str | os.PathLike[str]) -> None:
     """Make a directory permanent: the files and folders in it, at any depth, and its own name."""
     if is_remote(directory):
         return
-    for folder, _, names in Path(directory).walk(top_down=False):
+    for folder, _, names in os.walk(directory, topdown=False):  # Path.walk needs Python 3.12
         for name in names:
-            _sync(folder / name)
-        _sync(folder, os.O_DIRECTORY)
+            _sync(Path(folder) / name)
+        _sync(Path(folder), os.O_DIRECTORY)
     sync_directory(Path(directory).parent)
 
 
