@@ -222,3 +222,9 @@ def test_buckets_have_no_locks(tmp_path):
     with locked(lock, busy):
         entered = True
     assert entered
+
+
+def test_a_folder_with_the_name_of_an_unfinished_file_stays(tmp_path):
+    (tmp_path / ".a.writing").mkdir()
+    delete_unfinished(tmp_path)
+    assert (tmp_path / ".a.writing").is_dir()

@@ -115,7 +115,22 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory permanent, which is necessary after a file was renamed."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(directory, os.O_DIRECTORY)
+
+
+def sync_all(directory: str | os.PathLike[str]) -> None:
+    """Make a directory permanent: the files and folders in it, at any depth, and its own name."""
+    if is_remote(directory):
+        return
+    for folder, _, names in os.walk(directory, topdown=False):  # Path.walk needs Python 3.12
+        for name in names:
+            _sync(Path(folder) / name)
+        _sync(Path(folder), os.O_DIRECTORY)
+    sync_directory(Path(directory).parent)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -128,7 +143,7 @@ def sync_directory(directory: Path) -> None:
 def delete_unfinished(directory: str | os.PathLike[str]) -> None:
     """Delete the files that `write` left in a directory when its process was killed."""
     for file in Path(directory).iterdir():
-        if file.name.startswith(".") and file.name.endswith(_UNFINISHED):
+        if file.name.startswith(".") and file.name.endswith(_UNFINISHED) and not file.is_dir():
             file.unlink(missing_ok=True)
 
 

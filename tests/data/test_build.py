@@ -18,6 +18,7 @@ from alexnet_jax.data import build_pool as workers
 from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path, open_cache
+from alexnet_jax.data.shards import Shard
 from tests import odd_images
 from tests.conftest import CONFIGS
 
@@ -331,6 +332,19 @@ def test_a_damaged_part_is_written_again(data, monkeypatch):
     flipped[flipped.rindex(b"PK\1\2") + 10] = 99  # a compression method that does not exist
     second.write_bytes(flipped)
     assert contents(open_cache(data, print).directory) == expected
+
+
+@pytest.mark.parametrize("name", ["labels", "sizes", "checksum", "broken", "another"])
+def test_a_part_with_other_arrays_is_not_a_part(tmp_path, name):
+    """An unfinished cache may come from a stranger."""
+    arrays = {"labels": np.zeros(1, np.int32), "sizes": np.zeros(1, np.int64), "checksum": 0, "enlarged": 0}
+    arrays |= {"sum_image": np.zeros((2, 2, 3), int), "products": np.zeros((3, 3), int)}
+    arrays["broken"] = np.array([], str)
+    np.savez(tmp_path / "part.npz", **arrays)
+    assert Shard.load(tmp_path / "part.npz").sizes == [0]
+    np.savez(tmp_path / "part.npz", **arrays | {name: np.zeros((2, 2))})
+    with pytest.raises(ValueError, match=r"part\.npz has other arrays"):
+        Shard.load(tmp_path / "part.npz")
 
 
 def test_small_images_are_enlarged_and_counted(data):

@@ -1,11 +1,14 @@
 """Predictions for photographs, as text, as JSON and as a picture."""
 
+import dataclasses
 import json
 import os
 import pty
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +17,8 @@ import alexnet_jax
 from alexnet_jax import restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.data.dataset import open_cache
-from alexnet_jax.loops.predict import predict_examples
+from alexnet_jax.errors import RunError
+from alexnet_jax.loops.predict import predict, predict_examples
 from tests import odd_images
 from tests.conftest import ODD_NAMES
 
@@ -205,3 +209,23 @@ def test_predict_takes_one_path_or_several(trained, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"alexnet-jax: {tmp_path}/nothing.png is left out: No such file or directory\n"
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+def test_a_network_that_has_diverged_has_no_predictions(trained, digits, value):
+    net = restore(trained)
+    net = dataclasses.replace(net, params=jax.tree.map(lambda x: jnp.full_like(x, value), net.params))
+    with pytest.raises(RunError, match="are not finite, so the network has diverged: choose another"):
+        next(predict(net, digits[0]))
+    cache = open_cache(net.config.data, print)
+    with pytest.raises(RunError, match="are not finite"):
+        predict_examples(net, cache, "test", np.arange(3), 1)
+
+
+def test_a_picture_replaces_a_link(trained, digits, tmp_path, capfd):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "a.png").symlink_to("mine")
+    assert main(["predict", f"--workdir={trained}", f"--save={tmp_path}/a.png", f"{digits[0]}/0/00.png"]) == 0
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "a.png").is_symlink()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

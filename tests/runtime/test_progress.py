@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 import threading
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -165,3 +166,12 @@ def test_only_the_first_process_prints(number, printed, monkeypatch):
     lines = []
     progress.starting(lines.append)
     assert lines == printed
+
+
+def test_a_message_that_cannot_be_written_does_not_change_the_exit_status():
+    for words, status in ((["predict"], 2), (["--version"], 0)):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "alexnet_jax", *words], stderr=full, stdout=subprocess.PIPE
+            )
+        assert done.returncode == status

@@ -11,6 +11,7 @@ from alexnet_jax import UserError
 from alexnet_jax.files import locked
 from alexnet_jax.sweep import Ensemble, Member, Published, Sweep
 from alexnet_jax.sweep import directory as sweep_directory
+from alexnet_jax.sweep.spec import check
 from alexnet_jax.sweep.table import table
 from tests.hostile import READ_ONLY, check_refusal, hostile
 from tests.sweep.conftest import SWEEP, bytes_of, refused, words, write_sweep
@@ -91,3 +92,18 @@ def test_any_hostile_result_counts_as_none(tmp_path, data):
         found = sweep_directory.evaluation(path)
         assert found in (None, document)
     assert found is not None or document != result
+
+
+def test_a_reason_is_not_read_through_a_link(tmp_path):
+    """The page of a sweep would show the file that it names."""
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "failed.txt").symlink_to(tmp_path / "secret")
+    assert sweep_directory.failure(epath.Path(tmp_path / "task")) == "failed.txt is a symbolic link"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a" * 256])
+def test_a_name_that_is_no_name_of_a_directory_is_refused(name):
+    """The result of such an ensemble would lie outside the directory."""
+    with pytest.raises(UserError, match="can't be the name of a directory: change a name"):
+        check("sweep.json", Sweep((Member("a", "digits"),), ensembles=(Ensemble(name, ("a",)),)))

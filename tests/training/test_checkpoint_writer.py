@@ -1,8 +1,10 @@
 """The last few checkpoints and the best are kept; a run resumes from the last one that is intact."""
 
 import logging
+import os
 import threading
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -196,3 +198,29 @@ def test_what_a_killed_run_was_deleting_is_deleted(copy):
     with CheckpointWriter(copy[0], keep=2) as checkpoints:
         assert checkpoints.steps() == [6, 7]
     assert names(copy[0]) == ["6", "7"]
+
+
+def test_a_checkpoint_is_on_the_disk_before_older_ones_are_deleted(copy, monkeypatch):
+    """Orbax syncs the arrays, but neither the records nor the names of the folders."""
+    workdir, state = copy
+    done, fsync, delete = [], os.fsync, CheckpointWriter._delete_old
+    monkeypatch.setattr(os, "fsync", lambda fd: (fsync(fd), done.append(os.fstat(fd).st_ino)))
+    monkeypatch.setattr(CheckpointWriter, "_delete_old", lambda self: (done.append("delete"), delete(self)))
+    with CheckpointWriter(workdir, keep=1) as checkpoints:
+        checkpoints.save(8, changed(state, 8), Plateau(), None, Tally())
+    path = Path(workdir / "checkpoints")
+    synced = done[: done.index("delete")]
+    assert {each.stat().st_ino for each in [path, path / "8", *(path / "8").rglob("*")]} <= {*synced}
+
+
+def test_a_process_that_has_ended_is_not_reported_as_a_full_disk(copy, monkeypatch):
+    def gone(mine):
+        raise ConnectionError("another process is gone")
+
+    workdir, state = copy
+    with CheckpointWriter(workdir, keep=1) as checkpoints:
+        checkpoints.save(8, changed(state, 8), Plateau(), None, Tally())
+        with monkeypatch.context() as patch:
+            patch.setattr(hosts, "all_true", gone)
+            with pytest.raises(ConnectionError):
+                checkpoints.wait()

@@ -1,5 +1,6 @@
 """Checkpoints can be written into and read from a directory of any name."""
 
+import tempfile
 from pathlib import Path
 
 import jax
@@ -71,3 +72,12 @@ def test_messages_name_the_directory_and_not_the_link(saved, tmp_path):
         checkpoints.restore_params("last", saved[2], make_mesh(1, 1))
     assert f"checkpoint 1 in {workdir}/checkpoints is damaged" in str(refused.value)
     assert "/link" not in str(refused.value)
+
+
+def test_a_folder_for_temporary_files_with_a_pattern_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[t]"))
+    with (
+        pytest.raises(UserError, match="set TMPDIR to another folder"),
+        plain_path(epath.Path(tmp_path / "[x]")),
+    ):
+        pass

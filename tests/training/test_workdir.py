@@ -217,3 +217,33 @@ def test_a_workdir_is_intact_after_a_kill_between_two_files(workdir, monkeypatch
         again, info_again = read_workdir(workdir)
         assert info_again.fingerprint == info.fingerprint
         assert again.num_steps == (40 if when == 0 else 99)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("source", "folder:\0", "data.source has a NUL character"),
+        ("source", "folder:" + "a/" * 10**5, "data.source has .* more than 4,096 characters"),
+        ("cache_dir", "a" * 5000, "data.cache_dir has"),
+    ],
+)
+def test_a_setting_with_impossible_text_is_refused(workdir, key, value, message):
+    """Such a path would end in a traceback, or take hours to resolve."""
+    settings = json.loads((workdir / "config.json").read_text())
+    del settings["checksums"]
+    settings["data"][key] = value
+    forge(workdir, settings)
+    with pytest.raises(UserError, match=message):
+        read_workdir(workdir)
+
+
+@pytest.mark.parametrize(
+    "key", ["num_epochs", "log_every_epochs", "eval_every_epochs", "checkpoint_every_epochs"]
+)
+def test_more_epochs_than_can_be_counted_in_steps_are_refused(workdir, key):
+    settings = json.loads((workdir / "config.json").read_text())
+    del settings["checksums"]
+    settings[key] = 1e308
+    forge(workdir, settings)
+    with pytest.raises(UserError, match=f"{key} is 1e[+]308, but must be positive and at most"):
+        read_workdir(workdir)

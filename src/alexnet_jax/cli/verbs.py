@@ -1,5 +1,6 @@
 """The verbs of the command line and their flags. Each verb imports slow modules only when it runs."""
 
+import io
 import sys
 import textwrap
 from collections.abc import Callable
@@ -291,7 +292,9 @@ def _predict(args: list[str]) -> int:
     if drawn:
         from alexnet_jax.paper.figure4 import draw_predictions
 
-        draw_predictions(drawn).savefig(files.expanded(values.save), dpi=120)
+        picture = io.BytesIO()
+        draw_predictions(drawn).savefig(picture, format="png", dpi=120)
+        files.write(files.absolute(values.save), picture.getvalue())
         if len(drawn) < count:
             progress.note(f"{NOTE}{values.save} shows the first {len(drawn)} of {count} images")
     return UserError.status if left_out else 0

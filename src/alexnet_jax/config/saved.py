@@ -16,6 +16,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes
 
 _MOST_PARAMETERS = 2**33  # most parameters of a network that is read from a file
+_LONGEST = 4096  # characters of a setting; no path is longer
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
@@ -39,6 +40,9 @@ def from_json(found: dict[str, Any]) -> ConfigDict:
         raise other_version(unknown(other[0]))
     if lacking := sorted(expected - {*there}):
         raise other_version(f"config.{lacking[0]} is missing")
+    for key, value in there.items():
+        if isinstance(value, str) and ("\0" in value or len(value) > _LONGEST):
+            raise ValueError(f"config.json: {key} has a NUL character, or more than {_LONGEST:,} characters")
     try:
         config.net.layers = layers_lib.from_json(there.pop("net.layers"))
     except UserError as error:

@@ -72,6 +72,7 @@ def _is_crop_scale(scale: Any) -> bool:
 
 
 _POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
+_EPOCHS = Check("positive and at most 10**6", lambda x: 0 < x <= 10**6)
 _NOT_NEGATIVE = Check("a number that is not negative", lambda x: 0 <= x < math.inf)
 _FRACTION = Check("at least 0 and below 1", lambda x: 0 <= x < 1)
 _RISING = Check("positive epochs in rising order", is_rising)
@@ -85,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
         Check("between 0 and 2**32 - 1", lambda x: 0 <= x < 2**32),
     ),
     Setting("batch_size", 128, int, "Images in a step, over all devices and hosts.", _POSITIVE),
-    Setting("num_epochs", 90.0, float, "Length of the run in epochs.", _POSITIVE, resume="yes"),
+    Setting("num_epochs", 90.0, float, "Length of the run in epochs.", _EPOCHS, resume="yes"),
     Setting(
         "num_steps", None, int, "Length of the run in steps; replaces num_epochs.", _POSITIVE, resume="yes"
     ),
@@ -125,7 +126,7 @@ SETTINGS: tuple[Setting, ...] = (
         0.1,
         float,
         "Epochs between training records in the log.",
-        _POSITIVE,
+        _EPOCHS,
         resume="neutral",
     ),
     Setting(
@@ -136,7 +137,7 @@ SETTINGS: tuple[Setting, ...] = (
         _POSITIVE,
         resume="neutral",
     ),
-    Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", _POSITIVE, resume="neutral"),
+    Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", _EPOCHS, resume="neutral"),
     Setting(
         "checkpoint_every",
         None,
@@ -145,9 +146,7 @@ SETTINGS: tuple[Setting, ...] = (
         _POSITIVE,
         resume="neutral",
     ),
-    Setting(
-        "checkpoint_every_epochs", 1.0, float, "Epochs between checkpoints.", _POSITIVE, resume="neutral"
-    ),
+    Setting("checkpoint_every_epochs", 1.0, float, "Epochs between checkpoints.", _EPOCHS, resume="neutral"),
     Setting(
         "keep_checkpoints",
         3,

@@ -10,7 +10,6 @@ import dataclasses
 import io
 import math
 import os
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,17 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.text import visible
 
 _SMALLEST = 2**25  # bytes of raw pixels that justify another file
+_LARGEST = 2**32  # bytes of a ``.npz``
+_ARRAYS = {
+    "labels": ("i", 1),
+    "sizes": ("i", 1),
+    "checksum": ("i", 0),
+    "sum_image": ("i", 3),
+    "products": ("i", 2),
+    "enlarged": ("i", 0),
+    "broken": ("U", 1),
+}
+"""The kind of type and the number of dimensions of each array of a ``.npz``."""
 _MOST = 128  # files in a split, because all may be open at once
 
 
@@ -52,9 +62,21 @@ class Shard:
 
     @classmethod
     def load(cls, path: Path) -> "Shard":
-        """Read the ``.npz`` of a shard."""
-        with np.load(io.BytesIO(path.read_bytes())) as arrays:
-            fields = dict(arrays)
+        """Read the ``.npz`` of a shard.
+
+        Raises:
+          ValueError: it is damaged.
+          OSError: it can't be read.
+        """
+        content = files.read(path, _LARGEST)
+        try:
+            with np.load(io.BytesIO(content)) as arrays:
+                fields = dict(arrays)
+            found = {name: (array.dtype.kind, array.ndim) for name, array in fields.items()}
+        except Exception as error:  # NumPy and zipfile raise many kinds
+            raise ValueError(f"{path.name} is damaged ({error})") from error
+        if found != _ARRAYS:
+            raise ValueError(f"{path.name} has other arrays")
         fields |= {name: int(fields[name]) for name in ("checksum", "enlarged")}
         return cls(**fields | {"broken": tuple(map(str, fields["broken"]))})
 
@@ -120,7 +142,7 @@ class Work:
         try:
             shard = Shard.load(self.results / part.result_name)
             whole = (self.building / part.images_name).stat().st_size == shard.sizes.sum()
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
+        except (OSError, ValueError):
             return None
         return shard if whole else None
 

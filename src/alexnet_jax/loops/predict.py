@@ -9,6 +9,7 @@ import numpy as np
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.folder import image_files
 from alexnet_jax.data.images import BadImage, file_content, square
+from alexnet_jax.errors import RunError
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import visible
 from alexnet_jax.training.restored import Restored, check_views
@@ -90,6 +91,7 @@ def predict(
 
     Raises:
       ValueError: ``views`` is neither 1 nor 10.
+      RunError: a probability is not finite; the iterator raises it.
     """
     check_views(views)
     return _predictions(net, [paths] if isinstance(paths, (str, os.PathLike)) else paths, views, complain)
@@ -120,7 +122,7 @@ def _predictions(
             # All batches have the same size, so the program is compiled once.
             batch = np.zeros((min(_AT_ONCE, len(files)), size, size, 3), np.uint8)
             batch[: len(seen)] = [image for _, image in seen]
-            probabilities_BxC = net.predict_proba(batch, views)
+            probabilities_BxC = _probabilities(net, batch, views)
             bar.set_description_str("predicting", refresh=False)
             bar.clear()  # the caller may print
             for (path, image), probabilities_C in zip(seen, probabilities_BxC, strict=False):
@@ -138,6 +140,9 @@ def predict_examples(
       split: ``train``, ``validation`` or ``test``.
       rows: (examples,), positions in the split.
       views: number of crops of each image, 1 or 10.
+
+    Raises:
+      RunError: a probability is not finite.
     """
     images, labels = cache.images[split][rows], cache.labels[split][rows].tolist()
     return [
@@ -145,9 +150,19 @@ def predict_examples(
             f"{split}[{row}]", image, _best(net.data, probabilities), _guess(net.data, probabilities, label)
         )
         for row, image, label, probabilities in zip(
-            rows, images, labels, net.predict_proba(images, views), strict=True
+            rows, images, labels, _probabilities(net, images, views), strict=True
         )
     ]
+
+
+def _probabilities(net: Restored, images: np.ndarray, views: int) -> np.ndarray:
+    found = net.predict_proba(images, views)
+    if not np.isfinite(found).all():
+        raise RunError(
+            f"the probabilities of {net.workdir} at step {net.step} are not finite, so the network has"
+            " diverged: choose another checkpoint with --step"
+        )
+    return found
 
 
 def _best(info: DataInfo, probabilities_C: np.ndarray) -> tuple[Guess, ...]:

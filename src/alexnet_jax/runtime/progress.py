@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -23,16 +23,23 @@ def say(line: str) -> None:
     If the reader has ended, as ``tee`` does after Ctrl-C, or the disk is full, discard this line and all
     later ones, so that the run can still save.
     """
-    try:
-        tqdm.write(visible(line), file=sys.stdout)
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _print(line, sys.stdout)
 
 
 def note(line: str) -> None:
-    """Print a line on standard error, for commands whose standard output is their result."""
-    print(visible(line), file=sys.stderr, flush=True)
+    """Print a line on standard error, for commands whose standard output is their result.
+
+    If it can't be written, discard it, so that the command ends with its own exit status.
+    """
+    _print(line, sys.stderr)
+
+
+def _print(line: str, stream: TextIO) -> None:
+    try:
+        tqdm.write(visible(line), file=stream)
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def show(text: str) -> None:

@@ -13,6 +13,7 @@ DIRECTORY/
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 from etils import epath
@@ -137,7 +138,12 @@ def evaluation(directory: epath.Path) -> Evaluation | None:
 
 
 def failure(directory: epath.Path) -> str | None:
-    """Return the reason why a task has no valid result; None if it has not failed."""
+    """Return the reason why a task has no valid result; None if it has not failed.
+
+    A page or a table shows this text, so it must not be that of a file elsewhere.
+    """
+    if not files.is_remote(directory) and Path(directory / FAILED).is_symlink():
+        return f"{FAILED} is a symbolic link"
     try:
         return files.read(directory / FAILED, _LONGEST).decode(errors="replace").strip()
     except FileNotFoundError:

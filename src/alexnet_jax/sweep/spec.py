@@ -5,6 +5,7 @@ it into commands, `run` runs them, and `table` compares the results. Nothing her
 """
 
 import dataclasses
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ from typing import Any, Literal
 
 from alexnet_jax.config.recipe import UnknownVariant, call
 from alexnet_jax.errors import UserError, near
+from alexnet_jax.schema import short
 
 _MOST = 10_000  # networks in a sweep
+_LONGEST = 255  # bytes of the name of a directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +165,11 @@ def check(path: str, sweep: Sweep) -> None:
     names = [member.name for member in sweep.members]
     slugs = [slug(name) for name in (*names, *(ensemble.name for ensemble in sweep.ensembles))]
     slugs += [name for member in sweep.members for name in directories(member, sweep)]
+    for each in slugs:
+        if each in ("", ".", "..") or len(os.fsencode(each)) > _LONGEST:
+            raise UserError(
+                f"{path}: {short(each)!r} can't be the name of a directory: change a name of the sweep"
+            )
     if double := {name for name, times in Counter(slugs).items() if times > 1}:
         raise UserError(
             f"{path}: two rows or networks of the sweep are named {min(double)}: change a name or seed"

@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from alexnet_jax import files
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import is_remote
 from alexnet_jax.parallel import hosts
@@ -142,9 +143,14 @@ class CheckpointWriter:
             self._manager.close()  # waits for a checkpoint that is being written
 
     def _verify(self, step: int, record: Record, shapes: dict[str, Any]) -> str | None:
-        """Read a checkpoint back when it is on disk, and return what is wrong with it, if anything."""
+        """Read a checkpoint back when it is on disk, and return what is wrong with it, if anything.
+
+        Orbax does not sync the records and the names of folders. Without these, a power cut would take this
+        checkpoint after the older ones were deleted.
+        """
         self._manager.wait_until_finished()
         try:
+            files.sync_all(self.directory / str(step))
             self._reader.verify(step, record, **shapes)
         except Exception as error:
             why = [self._reader.explain(error)] + [
@@ -165,8 +171,10 @@ class CheckpointWriter:
         with self._writing():
             self._manager.wait_until_finished()
             why = verifying.result()
-            self._warnings.clear()
-            if hosts.all_true(why is None):
+        self._warnings.clear()
+        intact = hosts.all_true(why is None)  # if a process has ended, the disk is not at fault
+        with self._writing():
+            if intact:
                 self._delete_old()
                 return None
             self._set_aside(step)

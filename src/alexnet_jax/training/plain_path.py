@@ -24,16 +24,26 @@ def plain_path(directory: epath.Path) -> Iterator[epath.Path]:
     This is the path itself, or a symbolic link that exists until the end of the ``with`` block.
 
     Raises:
-      UserError: the path is in a bucket, where there are no links, and has a character of patterns.
+      UserError: the path is in a bucket, where there are no links, and has a character of patterns; or the
+        path of the folder for temporary files has one too.
     """
     if is_remote(directory):
         if re.search(r"[][*?\\]", os.fspath(directory)):
             raise UserError(f"{directory} must not have any of the characters * ? [ ] \\: take another path")
         yield directory
-    elif re.fullmatch(r"[\w./-]+", os.fspath(directory), re.ASCII):
+    elif _is_plain(directory):
         yield directory
     else:
+        if not _is_plain(tempfile.gettempdir()):
+            raise UserError(
+                f"{directory} has characters of patterns, and so has the folder for temporary files,"
+                f" {tempfile.gettempdir()}: set TMPDIR to another folder"
+            )
         with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as private:
             link = Path(private) / "link"
             link.symlink_to(os.fspath(directory), target_is_directory=True)
             yield epath.Path(link)
+
+
+def _is_plain(path: str | os.PathLike[str]) -> bool:
+    return re.fullmatch(r"[\w./-]+", os.fspath(path), re.ASCII) is not None
