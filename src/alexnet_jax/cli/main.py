@@ -14,8 +14,8 @@ from absl import logging
 
 from alexnet_jax.cli.verbs import USAGE, VERBS
 from alexnet_jax.errors import RESUME, Interrupted, RunError, UserError, near
-from alexnet_jax.parallel import peers
-from alexnet_jax.runtime import compile_cache, jax_compat, progress
+from alexnet_jax.parallel import peers, rendezvous
+from alexnet_jax.runtime import compile_cache, jax_compat, launchers, progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     peers.end(status, message)
     if message:
         progress.complain(" ".join(message.split()))
+    if status == UserError.status and launchers.is_one_of_several():
+        rendezvous.refuse(message)
     return status
 
 

@@ -6,9 +6,12 @@ number, its host and its versions. The answer is a line with all hosts, or with 
 stay open: `peers` sees by them when a process ends.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import os
+import select
 import socket
 import sys
 import threading
@@ -16,14 +19,16 @@ import time
 from typing import Any
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.runtime import progress
+from alexnet_jax.runtime import launchers, progress
 from alexnet_jax.runtime.launchers import Member
 
 TIMEOUT = "ALEXNET_JAX_START_TIMEOUT"
 """The environment variable with the seconds to wait for the other processes."""
 
 _PATIENCE = 10  # seconds until a line says what a process waits for
+_GRACE = 10  # seconds in which all processes should have started, so that all learn of a problem
 _LONGEST = 2**20  # bytes of a line
+_begun = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,16 +57,33 @@ def meet(member: Member, timeout: int) -> Meeting:
       UserError: a process did not start in time, two have the same number, different counts or different
         versions, the port is in use, or the host of process 0 is unknown.
     """
+    global _begun
+    _begun = True
     deadline = time.monotonic() + timeout
     if member.number == 0:
         return _Server(member, timeout).wait(deadline)
     return _join(member, timeout, deadline)
 
 
+def refuse(problem: str) -> None:
+    """Let the other processes, if there are any, end with the problem of this one, unless they have met.
+
+    Args:
+      problem: line for the user.
+    """
+    deadline = time.monotonic() + _GRACE
+    with contextlib.suppress(UserError):  # this problem, or one of the environment
+        member = None if _begun else launchers.started_as(1)
+        if member is not None and member.number == 0:
+            _Server(member, _GRACE, problem).wait(deadline)
+        elif member is not None:
+            _join(member, _GRACE, deadline, problem)
+
+
 class _Server:
     """Process 0, which waits for the others and answers all of them."""
 
-    def __init__(self, member: Member, timeout: int) -> None:
+    def __init__(self, member: Member, timeout: int, problem: str = "") -> None:
         self._member, self._timeout = member, timeout
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
@@ -69,13 +91,13 @@ class _Server:
             self._socket = socket.create_server(("", member.port), family=family, dualstack_ipv6=both)
         except OSError as error:
             raise UserError(
-                f"can't listen at port {member.port}: {error.strerror}; take another one for"
+                f"can't listen at port {member.port}: {os.strerror(error.errno or 0)}; take another one for"
                 " JAX_COORDINATOR_ADDRESS, or end the program that uses it"
             ) from error
         self._changed = threading.Condition()
         self._introductions: dict[int, dict[str, Any]] = {0: _introduction(member)}
         self._connections: dict[int, socket.socket] = {}
-        self._problem = ""
+        self._problem = problem
         threading.Thread(target=self._accept, name="rendezvous", daemon=True).start()
 
     def wait(self, deadline: float) -> Meeting:
@@ -85,6 +107,8 @@ class _Server:
             self._changed.wait_for(
                 lambda: len(self._introductions) == count or self._problem, deadline - time.monotonic()
             )
+            if self._problem:  # the others need to know, too
+                self._changed.wait_for(lambda: len(self._introductions) == count, _GRACE)
             missing = sorted({*range(count)} - self._introductions.keys())
             if missing and not self._problem:
                 numbers = ", ".join(map(str, missing))
@@ -93,10 +117,13 @@ class _Server:
             hosts = [each["host"] for _, each in sorted(self._introductions.items())]
             answer = {"problem": self._problem} if self._problem else {"hosts": hosts}
             for connection in self._connections.values():
-                _send(connection, answer)
+                with contextlib.suppress(OSError):  # `peers` notices
+                    _send(connection, answer)
         self._socket.shutdown(socket.SHUT_RDWR)  # ends `_accept`
         self._socket.close()  # JAX will listen at this port
         if self._problem:
+            for connection in self._connections.values():
+                connection.close()
             raise UserError(self._problem)
         return Meeting(hosts, str(self._introductions[1]["reached"]), self._connections)
 
@@ -113,15 +140,21 @@ class _Server:
         connection.settimeout(30)
         try:
             line = _receive(connection)
-            number = int(line["number"])
+            number, _ = int(line["number"]), (line["host"], line["count"], line["versions"]["jax"])
         except (OSError, ValueError, LookupError, TypeError):
             connection.close()
             return
         with self._changed:
+            before = self._connections.get(number)
+            if before is not None and not _is_open(before):  # it was started again
+                del self._introductions[number]
             problem = self._difference(number, line)
             if number in self._introductions:
-                _send(connection, {"problem": problem})
+                with contextlib.suppress(OSError), connection:
+                    _send(connection, {"problem": problem})
             else:
+                if before is not None:
+                    before.close()
                 self._introductions[number] = line
                 self._connections[number] = connection
             self._problem = self._problem or problem
@@ -130,6 +163,8 @@ class _Server:
     def _difference(self, number: int, line: dict[str, Any]) -> str:
         """Return why a process can't take part; empty if it can."""
         mine = self._introductions[0]
+        if line.get("problem"):
+            return str(line["problem"])
         if line["count"] != mine["count"]:
             return (
                 f"process {number} ({line['host']}) was started as one of {line['count']}, but process 0 as"
@@ -149,34 +184,39 @@ class _Server:
         return ""
 
 
-def _join(member: Member, timeout: int, deadline: float) -> Meeting:
+def _join(member: Member, timeout: int, deadline: float, problem: str = "") -> Meeting:
     """Send the introduction of this process to process 0, and wait for the answer."""
     began, said = time.monotonic(), False
     where = f"{member.host}:{member.port}"
-    problem = "no answer"
+    reason = "no answer"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            connection = socket.create_connection((member.host, member.port), timeout=min(left, 10))
-            # Process 0 may have started after this one, and then waits longer.
-            connection.settimeout(left + 10)
-            reached = connection.getpeername()[0].removeprefix("::ffff:")
-            _send(connection, _introduction(member) | {"reached": reached})
-            answer = _receive(connection)
-            if "problem" in answer:
-                raise UserError(answer["problem"])
-            mine = connection.getsockname()[0].removeprefix("::ffff:")
-            return Meeting(answer["hosts"], mine, {0: connection})
+            with contextlib.ExitStack() as opened:
+                connection = opened.enter_context(
+                    socket.create_connection((member.host, member.port), timeout=min(left, 10))
+                )
+                # Process 0 may have started after this one, and then waits longer.
+                connection.settimeout(left + 10)
+                reached = connection.getpeername()[0].removeprefix("::ffff:")
+                _send(connection, _introduction(member) | {"reached": reached, "problem": problem})
+                answer = _receive(connection)
+                if "problem" in answer:
+                    raise UserError(answer["problem"])
+                mine = connection.getsockname()[0].removeprefix("::ffff:")
+                meeting = Meeting(answer["hosts"], mine, {0: connection})
+                opened.pop_all()
+                return meeting
         except socket.gaierror as error:
-            problem = f"its name is unknown, {error.strerror}"  # a pod's name appears after some seconds
+            reason = f"its name is unknown, {error.strerror}"  # a pod's name appears after some seconds
         except OSError as error:
-            problem = error.strerror or str(error)
+            reason = error.strerror or str(error)
         except (ValueError, LookupError, TypeError):
-            problem = "another program answers there"
+            reason = "another program answers there"
         if not said and time.monotonic() - began > _PATIENCE:
-            progress.complain(f"process {member.number} is waiting for process 0 at {where}: {problem}")
+            progress.complain(f"process {member.number} is waiting for process 0 at {where}: {reason}")
             said = True
         time.sleep(min(0.2, max(0, left)))
-    raise UserError(f"no process 0 at {where}: {problem} ({TIMEOUT}={timeout} seconds)")
+    raise UserError(f"no process 0 at {where}: {reason} ({TIMEOUT}={timeout} seconds)")
 
 
 def _introduction(member: Member) -> dict[str, Any]:
@@ -188,6 +228,14 @@ def _introduction(member: Member) -> dict[str, Any]:
         "host": socket.gethostname(),
         "versions": versions,
     }
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Return whether the process at the other end, which sends nothing now, still runs."""
+    readable, _, _ = select.select([connection], [], [], 0)
+    with contextlib.suppress(OSError):
+        return not readable or bool(connection.recv(1, socket.MSG_PEEK))
+    return False
 
 
 def _send(connection: socket.socket, line: dict[str, Any]) -> None:

@@ -69,11 +69,11 @@ def detect_cluster(timeout: int) -> tuple[str, int, int, int | None] | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a pod without the package kubernetes may well be alone
         cluster = next((k for k in kinds if not k.opt_in_only_method and k.is_env_present()), None)
-    if cluster is None or (count := cluster.get_process_count()) == 1:
-        return None
-    port = os.environ.get("JAX_COORDINATOR_PORT")
-    address = cluster.get_coordinator_address(timeout_secs=timeout, override_coordinator_port=port)
-    return address, count, cluster.get_process_id(), cluster.get_local_process_id()
+        if cluster is None or (count := cluster.get_process_count()) == 1:
+            return None
+        port = os.environ.get("JAX_COORDINATOR_PORT")
+        address = cluster.get_coordinator_address(timeout_secs=timeout, override_coordinator_port=port)
+        return address, count, cluster.get_process_id(), cluster.get_local_process_id()
 
 
 def set_gloo_address(address: str) -> None:

@@ -1,0 +1,88 @@
+"""The end of one process is the end of all. These processes do not import JAX."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, free_port
+
+SCRIPT = """
+import os, signal, sys, time
+from alexnet_jax.parallel import peers, rendezvous
+from alexnet_jax.runtime.launchers import Member
+peers._EVERY, peers._SILENCE = 0.2, 2.0
+number = int(sys.argv[1])
+meeting = rendezvous.meet(Member("127.0.0.1", int(sys.argv[2]), 3, number, None), 30)
+peers.watch(number, meeting.hosts, meeting.connections)
+print("up", flush=True)
+if number == int(sys.argv[3]):
+    time.sleep(0.3)
+    exec(sys.argv[4])
+else:
+    time.sleep(float(sys.argv[5]))
+"""
+
+
+def run(which, what, others=60):
+    """Start three processes. One of them executes a line. Return the status and the errors of each."""
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, *map(str, (number, port, which, what, others))],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    found = []
+    for number, process in enumerate(processes):
+        if "SIGSTOP" in what and number == which:
+            continue
+        _, err = process.communicate(timeout=40)
+        found.append((process.returncode, err))
+    if "SIGSTOP" in what:
+        assert processes[which].stdout.readline() == "up\n"
+        os.kill(processes[which].pid, signal.SIGCONT)
+        _, err = processes[which].communicate(timeout=40)
+        found.insert(which, (processes[which].returncode, err))
+    return found
+
+
+def is_gone(number, why="is gone"):
+    return f"alexnet-jax: process {number} on host {socket.gethostname()} {why}: start all again to resume\n"
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_killed_process_ends_the_others(victim):
+    found = run(victim, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert found.pop(victim) == (-signal.SIGKILL, "")
+    assert found == [(75, is_gone(victim))] * 2
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_silent_process_ends_the_others_and_itself_when_it_wakes_up(victim):
+    found = run(victim, "os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)")
+    late = found.pop(victim)
+    assert found == [(75, is_gone(victim, "has not answered for 2 seconds"))] * 2
+    assert late[0] == 75
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_all_end_with_the_line_and_the_status_of_the_first(number):
+    found = run(number, "peers.end(2, 'the cache was changed: build it again')")
+    assert found == [(2, "alexnet-jax: the cache was changed: build it again\n")] * 3
+
+
+def test_a_bug_in_a_script_ends_all():
+    found = run(1, "raise ValueError('a bug')")
+    traceback, line = found.pop(1)[1].rstrip().rsplit("\n", 1)
+    assert traceback.startswith("Traceback")
+    assert line == "alexnet-jax: ValueError: a bug"
+    assert found == [(1, "alexnet-jax: ValueError: a bug\n")] * 2
+
+
+def test_processes_may_end_one_after_another():
+    assert run(1, "sys.exit(0)", others=1) == [(0, "")] * 3
