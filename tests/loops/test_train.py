@@ -247,8 +247,11 @@ def wait_for_step(workdir, step, process):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_sigterm_and_ctrl_c_save_and_print_how_to_resume(cache_dir, trained, tmp_path, signum, status):
+@pytest.mark.parametrize(
+    ("signum", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
+)
+def test_signals_save_and_print_how_to_resume(cache_dir, trained, tmp_path, signum, status):
     process = start(tmp_path, cache_dir, "--config.num_steps=100000", "--config.checkpoint_every=100000")
     wait_for_step(tmp_path, 20, process)
     process.send_signal(signum)

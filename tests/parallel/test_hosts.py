@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ import pytest
 from etils import epath
 
 from alexnet_jax import UserError, restore
+from alexnet_jax.errors import LostProcess
 from alexnet_jax.files import locked
 from alexnet_jax.loops.train import train
 from alexnet_jax.parallel import hosts
@@ -78,12 +81,48 @@ def test_a_directory_that_is_not_shared_is_refused(monkeypatch, tmp_path):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_is_killed_ends_the_others(cache_dir, tmp_path, victim):
     started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(2, 1)")
-    began = time.monotonic()
     os.kill(pids[victim], signal.SIGKILL)
     printed, _ = started.communicate(timeout=60)
-    assert time.monotonic() - began < 60
-    assert started.returncode != 0
-    assert re.search(r"\[\d\] .*(another process is gone, or|another task died)", printed), printed
+    assert started.returncode in (128 + signal.SIGKILL, LostProcess.status)  # that of the first that failed
+    (line,) = (line for line in printed.splitlines() if re.match(r"\[\d\] ", line))
+    host = socket.gethostname()
+    assert line == (
+        f"[{1 - victim}] alexnet-jax: process {victim} on host {host} is gone: start all again to resume"
+    )
+
+
+def test_a_refusal_by_one_process_is_one_by_all(cache_dir, tmp_path):
+    """One has a wrong setting, which it notices before they meet. One finds its cache changed, afterwards."""
+    run = f"{shlex.join(TRAIN)} --workdir={tmp_path}/w --config.data.cache_dir={cache_dir}"
+    script = f"exec {run} --config.batch_size=$((16 - 16 * JAX_PROCESS_ID))"
+    printed = launch(2, "bash", "-c", script, devices=2, status=2)
+    lines = [line for line in printed.splitlines() if "alexnet-jax: " in line]
+    assert sorted(line[:4] for line in lines) == ["[0] ", "[1] "]
+    assert lines[0][4:] == lines[1][4:]
+    assert "batch_size = 0" in lines[0]
+
+    shutil.copytree(cache_dir, tmp_path / "1")
+    (damaged,) = (tmp_path / "1").glob("*/mean_image.npy")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    shutil.copytree(cache_dir, tmp_path / "0")
+    script = (
+        f"exec {shlex.join(TRAIN)} --workdir={tmp_path}/v --config.data.cache_dir={tmp_path}/$JAX_PROCESS_ID"
+    )
+    printed = launch(2, "bash", "-c", script, devices=2, status=2)
+    lines = [line for line in printed.splitlines() if "alexnet-jax: " in line]
+    assert sorted(line[:4] for line in lines) == ["[0] ", "[1] "]
+    assert lines[0][4:] == lines[1][4:]
+    assert "mean_image.npy has a wrong checksum" in lines[0]
+
+
+def test_proxies_do_no_harm(cache_dir, tmp_path, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
+    run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}", "--config.num_steps=2")
+    printed = launch(2, *run, "--config.mesh=(1, 2)", devices=2)
+    assert "done: 2 steps" in printed
+    assert "[0] " not in printed
+    assert "[1] " not in printed
 
 
 def test_evaluation_by_two_processes_counts_every_example_once(trained, cache_dir, tmp_path):

@@ -126,21 +126,3 @@ def test_another_format_is_refused_in_one_line(saved, monkeypatch):
     message = r"checkpoint 7 in .* has format 4, but this alexnet-jax reads format 5: use the version"
     with Checkpoints(saved[0]) as checkpoints, pytest.raises(UserError, match=message):
         checkpoints.restore_params("last", saved[2], make_mesh(1, 1))
-
-
-@pytest.mark.parametrize("name", ["host/metadata", "params/manifest.ocdbt"])
-@pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_a_checkpoint_with_a_link_or_a_pipe_is_refused(copy, name, kind):
-    """A pipe would be read without end."""
-    file = Path(copy[0] / "checkpoints" / "7" / name)
-    file.unlink()
-    if kind == "pipe":
-        os.mkfifo(file)
-    else:
-        file.symlink_to(copy[0] / "checkpoints" / "6" / name)
-    what = "neither a file nor a folder" if kind == "pipe" else "a symbolic link"
-    with (
-        Checkpoints(copy[0]) as checkpoints,
-        pytest.raises(UserError, match=f"{name} is {what}.*: remove it"),
-    ):
-        checkpoints.restore_params("last", build(get_config(f"{RECIPES / 'tiny.py'}")), make_mesh(1, 1))

@@ -86,9 +86,9 @@ def _prepare(args: list[str]) -> None:
     config = config_of(values, overrides)
 
     from alexnet_jax.loops.prepare import prepare
-    from alexnet_jax.parallel import signals
+    from alexnet_jax.runtime import stopping
 
-    with signals.handled(_stop_preparing):
+    with stopping.handled(_stop_preparing):
         cache = prepare(config, values.force)
     path, info = cache.directory, cache.info
     sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())

@@ -3,38 +3,13 @@
 import contextlib
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from alexnet_jax.runtime import jax_compat
-
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-"""The signals that ask a run to stop: from a scheduler, Ctrl-C, a closed terminal, SLURM's ``--signal``."""
-
-
-@contextlib.contextmanager
-def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call a function for each signal that asks a run to stop, in the ``with`` block.
-
-    A signal that this process ignores, as it ignores SIGHUP under ``nohup``, stays ignored. Python calls
-    handlers in the main thread only: in another thread this does nothing.
-    """
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for signum in STOPPING:
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                before[signum] = signal.signal(signum, handler)
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+from alexnet_jax.runtime import jax_compat, stopping
 
 
 class Signals:
@@ -46,7 +21,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._received: int | None = None
-        self._handled = handled(self._note)
+        self._handled = stopping.handled(self._note)
         self._stop_all = jax_compat.preemption_request() if jax.process_count() > 1 else None
 
     def __enter__(self) -> "Signals":

@@ -34,7 +34,8 @@ def open_tunnel(host: str, port: int) -> int:
     # At a normal end JAX waits for the service, or until it is gone. JAX has registered that earlier, so it
     # happens later.
     atexit.register(process.stdin.close)
-    return int(process.stdout.readline())
+    with process.stdout as printed:
+        return int(printed.readline())
 
 
 def _main(host: str, port: int) -> None:

@@ -16,7 +16,7 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.errors import NOTE, PREFIX, RESUME, Interrupted, UserError
 from alexnet_jax.files import locked
-from alexnet_jax.parallel import signals
+from alexnet_jax.runtime import stopping
 from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep import table as sweep_table
@@ -148,7 +148,7 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
             # A scheduler sends SIGTERM to every process. A second one would end the training before it saves.
             process.send_signal(signal.SIGINT)
 
-        with signals.handled(pass_on):
+        with stopping.handled(pass_on):
             status = process.wait()
     message = _error_message(log)
     if received:
