@@ -15,7 +15,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import IO, TypeVar
+from typing import Any, TypeVar
 
 from etils import epath
 
@@ -100,7 +100,7 @@ def copy(
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT, "the files copied so far are kept") from None
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in FULL or files.is_remote(target):
                 raise
             stop.set()
             left = sum(size - _copied(target / name, size) for name, (size, _) in manifest.items())
@@ -193,25 +193,26 @@ def _to_bucket(
         raise ValueError(f"{source.name} has a wrong checksum")
 
 
-def _pieces(source: epath.Path, start: int, size: int) -> Iterator[bytes]:
-    """Yield the bytes of a file from ``start``.
+def _pieces(source: epath.Path, start: int, size: int) -> Iterator[memoryview]:
+    """Yield the bytes of a file from ``start``. A piece is valid until the next one.
 
     Raises:
       ValueError: the file does not have ``size`` bytes, or is no regular file.
     """
+    buffer = memoryview(bytearray(min(_PIECE, size)))
     with _open(source) as file:
         file.seek(start)
         while start < size:
-            piece = file.read(min(_PIECE, size - start))
-            if not piece:
+            count = file.readinto(buffer[: size - start])
+            if not count:
                 raise ValueError(f"{source.name} has {start:,} of {size:,} bytes")
-            start += len(piece)
-            yield piece
+            start += count
+            yield buffer[:count]
         if file.read(1):
             raise ValueError(f"{source.name} has more than {size:,} bytes")
 
 
-def _open(source: epath.Path) -> IO[bytes]:
+def _open(source: epath.Path) -> Any:
     if files.is_remote(source):
         return source.open("rb")
     # Without O_NONBLOCK, opening a pipe would wait for a writer.
