@@ -292,14 +292,16 @@ def test_ctrl_c_keeps_what_was_copied(data, shared, monkeypatch):
     pieces = copies._pieces
 
     def interrupted(source, start, size):
-        for piece in pieces(source, start, size):
-            os.kill(os.getpid(), signal.SIGINT)
-            for byte in piece:
-                yield bytes([byte])
-                time.sleep(0.01)  # until the main thread has received the signal
+        found = pieces(source, start, size)
+        yield next(found)
+        os.kill(os.getpid(), signal.SIGINT)
+        for byte in next(found):
+            yield bytes([byte])
+            time.sleep(0.01)  # until the main thread has received the signal
 
     with monkeypatch.context() as patched:
         patched.setattr(copies, "_pieces", interrupted)
+        patched.setattr(copies, "_PIECE", 2**14)
         patched.setattr(copies, "THREADS", 1)
         with pytest.raises(Interrupted, match="copied so far are kept") as stop:
             open_cache(data, print)
@@ -369,6 +371,18 @@ def test_a_source_that_keeps_failing_ends_in_one_line(data, shared, monkeypatch)
             open_cache(data, print)
     assert "Input/output error), after several attempts: what was copied is kept" in str(failure.value)
     open_cache(data, print)
+
+
+def test_a_file_without_permission_is_one_line_at_once(data, shared, monkeypatch):
+    def refused(source, start, size):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source))
+
+    monkeypatch.setattr(copies, "_pieces", refused)
+    lines = []
+    with pytest.raises(UserError, match=r"can't be copied from \S+ \(\S+: Permission denied\)"):
+        open_cache(data, lines.append)
+    assert len(lines) == 1
+    assert not cache_path(data).exists()
 
 
 def test_one_of_two_processes_copies_and_the_other_waits(data, shared, monkeypatch, reads):

@@ -12,6 +12,7 @@ import shutil
 import signal
 import stat
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -75,7 +76,13 @@ def copy(
     done, total = sum(begun.values()), sum(size for size, _ in manifest.values())
     if done:
         say(f"resuming: {size_in_words(done)} of {size_in_words(total)} are copied")
-    stop = threading.Event()
+    stop, last = threading.Event(), -1.0
+
+    def complain(line: str) -> None:
+        nonlocal last
+        if time.monotonic() > last + 1:  # one line if all files fail at the same time
+            last = time.monotonic()
+            say(line)
 
     def copy_one(name: str) -> None:
         size, checksum = manifest[name]
@@ -89,7 +96,7 @@ def copy(
             counted = copied
 
         to = _to_bucket if files.is_remote(target) else _to_disk
-        _attempt(lambda: to(source / name, target / name, size, checksum, count), name, say, stop)
+        _attempt(lambda: to(source / name, target / name, size, checksum, count), name, complain, stop)
 
     missing = [name for name, (size, _) in manifest.items() if not _is_copied(target / name, size)]
     missing.sort(key=lambda name: -manifest[name][0])
@@ -160,8 +167,8 @@ def _to_disk(
         found = 0
         if os.fstat(file.fileno()).st_size > size:
             file.truncate(0)
-        while piece := file.read(_PIECE):
-            found = zlib.crc32(piece, found)
+        while before := file.read(_PIECE):
+            found = zlib.crc32(before, found)
             count(file.tell())
         try:
             for piece in _pieces(source, file.tell(), size):
