@@ -105,7 +105,7 @@ def _prepare(args: list[str]) -> None:
 
 
 def _stop_preparing(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(signum, "the images prepared so far are kept")
+    raise Interrupted(signum, "what is prepared so far is kept")
 
 
 def _evaluate(args: list[str]) -> None:
