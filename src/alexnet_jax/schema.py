@@ -6,6 +6,7 @@ dataclasses, `TypedDict` and the types below, and `check` compares a file with i
     config.json       `config.settings` and the classes of `layers`
     data.json         `data.cache.DataInfo`
     manifest.json     `data.cache.Manifest`
+    published.json    `data.publish.Published`
     init_from.json    `training.workdir.Start`
     sweep.json        `sweep.directory.Record`, with the classes of `sweep.spec`
     evaluation.json   `sweep.directory.Evaluation`

@@ -128,6 +128,12 @@ def test_a_config_of_another_version_is_refused_with_what_to_do(tiny, tmp_path, 
         read_workdir(tmp_path)
 
 
+def test_a_config_may_lack_a_setting_on_which_no_result_depends(tiny):
+    settings = saved.to_json(tiny)
+    del settings["data"]["cache_from"]
+    assert saved.from_json(settings).data.cache_from is None
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("batch_size", "many"), ("batch_size", -1), ("data", 3), ("seed", None)]
 )

@@ -39,8 +39,9 @@ usage: alexnet-jax VERB [--flag=value ...]
             prints the error rates of a network, or of several with averaged probabilities
   predict   --workdir=DIR PATH... [--views=1|10] [--step=last|best|N] [--json=FILE] [--save=FILE.png]
             prints the five most probable classes of image files, and of all images in folders
-  prepare   --config=RECIPE[:VARIANT,...] [--force] [--config.data.KEY=VALUE ...]
-            builds the cache that training reads, or checks every byte of an existing one
+  prepare   --config=RECIPE[:VARIANT,...] [--force] [--publish=DIR] [--config.data.KEY=VALUE ...]
+            builds the cache that training reads, or checks every byte of an existing one; --publish
+            copies it to a bucket or a shared folder, for --config.data.cache_from on other hosts
   sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
             trains, tests and compares the networks of the recipe's sweep(); --index runs only one
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
@@ -81,6 +82,8 @@ def _train(args: list[str]) -> None:
 def _prepare(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_bool("force", False, "Rebuild the cache if it exists.", flag_values=values)
+        text = "Bucket or shared folder to copy the cache to, for --config.data.cache_from on other hosts."
+        flags.DEFINE_string("publish", None, text, flag_values=values)
 
     values, overrides, _ = parse("prepare", args, USAGE, config_flag, define, overrides=True)
     config = config_of(values, overrides)
@@ -89,7 +92,7 @@ def _prepare(args: list[str]) -> None:
     from alexnet_jax.runtime import stopping
 
     with stopping.handled(_stop_preparing):
-        cache = prepare(config, values.force)
+        cache = prepare(config, values.force, publish=values.publish)
     path, info = cache.directory, cache.info
     sizes = ", ".join(f"{name} {count:,}" for name, count in info.splits.items())
     height, width = info.image_size
@@ -99,7 +102,7 @@ def _prepare(args: list[str]) -> None:
 
 
 def _stop_preparing(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(signum, "the images prepared so far are kept")
+    raise Interrupted(signum, "what is prepared so far is kept")
 
 
 def _evaluate(args: list[str]) -> None:

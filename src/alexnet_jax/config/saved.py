@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import layers as layers_lib
 from alexnet_jax import schema
 from alexnet_jax.config.base import base, flat
-from alexnet_jax.config.settings import resume_of, unknown
+from alexnet_jax.config.settings import NEUTRAL, resume_of, unknown
 from alexnet_jax.config.validate import UnknownSetting, validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes
@@ -38,7 +38,7 @@ def from_json(found: dict[str, Any]) -> ConfigDict:
     there = _flat_json(found)
     if other := sorted({*there} - expected):
         raise other_version(unknown(other[0]))
-    if lacking := sorted(expected - {*there}):
+    if lacking := sorted(expected - {*there} - NEUTRAL):
         raise other_version(f"config.{lacking[0]} is missing")
     for key, value in there.items():
         if isinstance(value, str) and ("\0" in value or len(value) > _LONGEST):

@@ -171,6 +171,13 @@ SETTINGS: tuple[Setting, ...] = (
         resume="neutral",
     ),
     Setting(
+        "data.cache_from",
+        None,
+        str,
+        "Bucket or shared folder of prepare --publish; a host without a cache copies it from there.",
+        resume="neutral",
+    ),
+    Setting(
         "data.encoding",
         "raw",
         str,

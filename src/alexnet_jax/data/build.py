@@ -41,13 +41,13 @@ def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool 
         ``config.data.max_broken`` allows. Shards that are complete are kept for the next call.
       RunError: a worker process was killed.
     """
-    left = [_beside(path, name) for name in ("old", "building", "parts")]  # from a process that was killed
+    left = [beside(path, name) for name in ("old", "building", "parts")]  # from a process that was killed
     if path.exists() and not force and not any(directory.exists() for directory in left):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(
-            _beside(path, "lock"), lambda: say(f"another process is preparing {path}: waiting for it")
+            beside(path, "lock"), lambda: say(f"another process is preparing {path}: waiting for it")
         ):
             if force or not path.exists():
                 for directory in left:
@@ -65,14 +65,15 @@ def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool 
         ) from error
 
 
-def _beside(path: Path, name: str) -> Path:
+def beside(path: Path, name: str) -> Path:
+    """Return the path of a file or directory that belongs to the cache at ``path``."""
     return path.with_name(f"{path.name}.{name}")
 
 
 def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     download(data.source, path.parent, say)
     source = open_source(data.source, data.validation, data.test)
-    building, parts = _beside(path, "building"), _beside(path, "parts")
+    building, parts = beside(path, "building"), beside(path, "parts")
     identity = _identity(source, data)
     if _read_identity(parts) != [identity, source.stamp]:  # there are none, or the images have changed
         for directory in (building, parts):
@@ -89,10 +90,15 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     say(f"{counts} images of {len(source.class_names):,} classes ({names})")
     write_shards(work, data.max_broken, say)
     _finish(work, data, identity, say)
+    into_place(building, path)
+
+
+def into_place(complete: Path, path: Path) -> None:
+    """Give a complete cache its name. A cache that had the name becomes the one `beside` it, ``old``."""
     if path.exists():
-        shutil.rmtree(_beside(path, "old"), ignore_errors=True)
-        path.rename(_beside(path, "old"))
-    building.rename(path)
+        shutil.rmtree(beside(path, "old"), ignore_errors=True)
+        path.rename(beside(path, "old"))
+    complete.rename(path)
     files.sync_directory(path.parent)
 
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,16 +14,14 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from types import ModuleType
 
-from tqdm import tqdm
-
 from alexnet_jax import files
 from alexnet_jax.data.shards import Part, Work
 from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.runtime import progress
 from alexnet_jax.runtime.cores import cores
 from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
-_LINES_EVERY = 30.0  # seconds, if there is no terminal for a bar
 _COUNT_EVERY = 0.5  # seconds
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
@@ -51,7 +48,10 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
         say(f"resuming: {done:,} of {total:,} images are prepared")
     _check_broken(work, broken, max_broken * total, max_broken)
     _check_room(work, total - done)
-    with _Bar(done, total, say) as bar, contextlib.closing(_results(work, missing, bar.add)) as results:
+    with (
+        progress.Long(done, total, "image", say) as bar,
+        contextlib.closing(_results(work, missing, bar.add)) as results,
+    ):
         for found in results:
             if found:
                 broken += found
@@ -172,32 +172,3 @@ def _check_room(work: Work, images: int) -> None:
             f"the cache needs {size_in_words(needed)}, but {work.building.parent} has {size_in_words(free)}"
             " free: free some space, or take another --config.data.cache_dir"
         )
-
-
-class _Bar:
-    """A display of images, images/s and the time left: a bar on a terminal, elsewhere a line every 30 s."""
-
-    def __init__(self, done: int, total: int, say: Callable[[str], None]) -> None:
-        self._done, self._done_before, self._total, self._say = done, done, total, say
-        self._began = self._said = time.perf_counter()
-        self._bar = tqdm(
-            initial=done, total=total, unit="image", disable=not sys.stderr.isatty(), dynamic_ncols=True
-        )
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def add(self, images: int) -> None:
-        """Count images that are done."""
-        self._done += images
-        self._bar.update(images)
-        now = time.perf_counter()
-        if self._bar.disable and now - self._said > _LINES_EVERY and self._done > self._done_before:
-            self._said = now
-            rate = (self._done - self._done_before) / (now - self._began)
-            left = (self._total - self._done) / rate / 60
-            counts = f"{self._done:,} of {self._total:,} images"
-            self._say(f"  {counts}, {rate:,.0f} images/s, {left:.0f} minutes left")

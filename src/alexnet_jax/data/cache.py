@@ -15,6 +15,7 @@ the checksums of the small ones. It compares the checksums of the images only if
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -27,8 +28,10 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
 from alexnet_jax import files, schema
+from alexnet_jax.data import sources
 from alexnet_jax.data.arrays import content_of, read_array
 from alexnet_jax.data.stored import Images
 from alexnet_jax.errors import UserError
@@ -158,6 +161,20 @@ class Cache:
     labels: dict[str, np.ndarray]
 
 
+def cache_name(data: ConfigDict, identity: str | None = None) -> str:
+    """Return the name of the directory of a cache, which depends on every setting that changes the bytes.
+
+    Args:
+      data: ``config.data``.
+      identity: source from `sources.identity`; by default that of ``data.source``.
+    """
+    source = sources.identity(data.source) if identity is None else identity
+    settings = [FORMAT, source, data.encoding, data.image_size, data.validation, data.test]
+    name = sources.short_name(data.source)[:50]  # names of files have at most 255 bytes
+    short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
+    return f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
+
+
 def load(path: Path, whole: bool = False) -> Cache:
     """Open a cache.
 
@@ -194,10 +211,20 @@ def read_info(path: Path) -> DataInfo | None:
     Raises:
       UserError: the cache is damaged.
     """
-    if not path.exists():
-        return None
+    return load_info(path) if path.exists() else None
+
+
+def load_info(path: Path) -> DataInfo:
+    """Do the same as `read_info` for a cache that exists."""
     with _damage_explained(path):
         return DataInfo.load(path, _checksums(_manifest(path)))
+
+
+def files_of(path: Path) -> dict[str, tuple[int, int]]:
+    """Return the size and the CRC-32 of each file of a cache, the manifest included."""
+    with _damage_explained(path):
+        content = files.read(path / "manifest.json", schema.LARGEST)
+        return _manifest(path) | {"manifest.json": (len(content), zlib.crc32(content))}
 
 
 def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:

@@ -1,7 +1,5 @@
 """Functions that find, build and open the cache of ``config.data``."""
 
-import hashlib
-import json
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,8 +11,10 @@ from ml_collections import ConfigDict
 from alexnet_jax import files
 from alexnet_jax.data import sources
 from alexnet_jax.data.build import build
-from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load, read_info
+from alexnet_jax.data.cache import REBUILD, Cache, DataInfo, cache_name, load, read_info
+from alexnet_jax.data.publish import fetch, published_info
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import progress
 
 _FEW_FILES = 100_000  # most files to compare with their cache at each opening: half a second
 
@@ -22,29 +22,30 @@ _FEW_FILES = 100_000  # most files to compare with their cache at each opening: 
 def cache_path(data: ConfigDict) -> Path:
     """Return the directory of the cache, whose name depends on every setting that changes the bytes."""
     root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
-    source = sources.identity(data.source)
-    settings = [FORMAT, source, data.encoding, data.image_size, data.validation, data.test]
-    name = sources.short_name(data.source)[:50]  # names of files have at most 255 bytes
-    short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
-    return root / f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"
+    return root / cache_name(data)
 
 
-def open_cache(data: ConfigDict, say: Callable[[str], None]) -> Cache:
-    """Open the cache for ``config.data``, and build it first if it is missing.
+def open_cache(data: ConfigDict, say: Callable[[str], None], fingerprint: str | None = None) -> Cache:
+    """Open the cache for ``config.data``. If it is missing, copy it from ``data.cache_from``, or build it.
 
-    If several processes on a host need it, one builds it and the others wait.
+    If several processes on a host need it, one copies or builds it and the others wait.
 
     Args:
       data: ``config.data``.
       say: function that takes a line for the user.
+      fingerprint: the fingerprint that a published cache must have to be copied; None for any.
 
     Raises:
       UserError: the source does not exist, too many images are broken, the cache is damaged, or it can't be
-        written.
+        written; or see `publish.fetch`.
+      RunError: a worker process was killed, or the published cache could not be read for a while.
     """
     path = cache_path(data)
     if not path.exists():
-        build(path, data, say)
+        if data.cache_from is None:
+            build(path, data, say)
+        else:
+            fetch(path, data, say, fingerprint)
     cache = load(path)
     if sources.may_change(data.source) and sum(cache.info.splits.values()) <= _FEW_FILES:
         check_source(cache.info, data)
@@ -65,22 +66,24 @@ def open_cache_of(
     """Open the cache for the data of a workdir, which may come from a stranger.
 
     So nothing is read or written at a path that only the workdir names. If the user gives a folder of caches,
-    the cache is looked for there. If the user gives a source, a missing cache is built from it. Without
-    either, the cache in the default folder is opened, if it has the same fingerprint.
+    the cache is looked for there. If the user gives a source or a published cache, a missing cache is built
+    or copied from it. Without any of these, the cache in the default folder is opened, if it has the same
+    fingerprint.
 
     Args:
       data: ``config.data`` of the workdir.
       info: description of the data in the workdir.
-      given: settings of ``config.data`` that the user gives: ``source``, ``cache_dir``, ``encoding``.
+      given: settings of ``config.data`` that the user gives: ``source``, ``cache_dir``, ``cache_from``,
+        ``encoding``.
       say: function that takes a line for the user.
-      may_build: whether to build a missing cache from a given source.
+      may_build: whether to copy a missing cache from the given place, or build it from a given source.
 
     Raises:
       NoImages: there is no such cache. The message names the flags to give.
       UserError: see `open_cache`.
     """
     here = data.copy_and_resolve_references()
-    here.cache_dir = None
+    here.cache_dir = here.cache_from = None
     here.update(given)
     path = cache_path(here)
     if "source" in given and (may_build or path.exists()):
@@ -88,6 +91,8 @@ def open_cache_of(
     flags = [f"--config.data.source={shlex.quote(data.source)}"]
     if data.cache_dir is not None and "cache_dir" not in given:
         flags.insert(0, f"--config.data.cache_dir={shlex.quote(data.cache_dir)}")
+    if here.cache_from is not None and may_build and not path.exists():
+        fetch(path, here, say, info.fingerprint)
     if not path.exists():
         useful = flags if may_build else flags[:-1]
         add = f"; or, if you trust what the workdir names, add {' or '.join(useful)}" if useful else ""
@@ -117,12 +122,21 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
         )
 
 
-def class_count(data: ConfigDict) -> int:
-    """Return the number of classes, without building the cache.
+def known_info(data: ConfigDict, say: Callable[[str], None] = progress.say) -> DataInfo | None:
+    """Return the description of the data in the cache or the published cache; None if there is neither.
 
     Raises:
-      UserError: the source does not exist, or the cache is damaged.
+      UserError: the cache is damaged; or see `publish.published_info`.
     """
     info = read_info(cache_path(data))
-    source = info or sources.open_source(data.source, data.validation, data.test)
+    return info if info or data.cache_from is None else published_info(data, say)
+
+
+def class_count(data: ConfigDict, say: Callable[[str], None] = progress.say) -> int:
+    """Return the number of classes, without building or copying the cache.
+
+    Raises:
+      UserError: the source does not exist, or see `known_info`.
+    """
+    source = known_info(data, say) or sources.open_source(data.source, data.validation, data.test)
     return len(source.class_names)

@@ -18,6 +18,7 @@ from alexnet_jax.data.loader import test_batches
 from alexnet_jax.errors import RunError
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import data_mesh
+from alexnet_jax.parallel.together import together
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored, check_alike, check_views, restore
 from alexnet_jax.training.scores import Result, score
@@ -85,9 +86,10 @@ def evaluate(
       split: ``train``, ``validation`` or ``test``; by default test, or validation for data without test.
       views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror images.
       step: checkpoint of each workdir: ``last``, ``best`` (lowest validation error) or a number of updates.
-      data: settings that locate the images: ``source`` (a missing cache is built from it), ``cache_dir`` and
-        ``encoding``. A whole ``config.data`` is such settings too. By default the images are in the user's
-        cache folder, and must be those that the first network was trained on.
+      data: settings that locate the images: ``source`` (a missing cache is built from it), ``cache_dir``,
+        ``cache_from`` (a missing cache is copied from there) and ``encoding``. A whole
+        ``config.data`` is such settings too. By default the images are in the user's cache folder, and must
+        be those that the first network was trained on.
       say: function that takes a line of text about each step; by default the first process prints it.
 
     Returns:
@@ -119,7 +121,7 @@ def evaluate(
 
     # ---- Data -----------------------------------------------------------------------------------
     first = members[0]
-    cache = open_cache_of(first.config.data, first.data, dict(data or {}), say)
+    cache = together(lambda: open_cache_of(first.config.data, first.data, dict(data or {}), say))
     check_alike(members, cache.info)
     split = cache.info.test_split(split)
     hosts.same(

@@ -15,8 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.settings import BY_KEY
-from alexnet_jax.data.cache import read_info
-from alexnet_jax.data.dataset import cache_path
+from alexnet_jax.data.dataset import known_info
 from alexnet_jax.data.sources import known_examples
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import Net, build
@@ -27,6 +26,7 @@ from alexnet_jax.parallel.mesh import make_mesh, possible_shapes
 from alexnet_jax.parallel.placement import local_params
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import Chip
+from alexnet_jax.runtime import progress
 from alexnet_jax.training.run import total_steps
 from alexnet_jax.training.step import lower_train_step
 
@@ -272,6 +272,6 @@ def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
 def _steps(config: ConfigDict) -> int | None:
     if config.num_steps is not None:
         return config.num_steps
-    info = read_info(cache_path(config.data))
+    info = known_info(config.data, progress.note)
     examples = info.splits["train"] if info else known_examples(config.data.source, config.data.validation)
     return None if examples is None else total_steps(config, examples // config.batch_size)

@@ -6,6 +6,7 @@ Nothing here imports JAX, so that a command can print its first line before it w
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
@@ -14,7 +15,9 @@ from tqdm import tqdm
 
 from alexnet_jax.errors import PREFIX
 from alexnet_jax.runtime import launchers
-from alexnet_jax.text import visible, visible_lines
+from alexnet_jax.text import size_in_words, visible, visible_lines
+
+_LINES_EVERY = 30.0  # seconds, if there is no terminal for a bar
 
 
 def say(line: str) -> None:
@@ -114,3 +117,51 @@ def bar(
         disable=not (show and sys.stderr.isatty()),
         dynamic_ncols=True,
     )
+
+
+class Long:
+    """A display of work that may take hours: a bar on a terminal, elsewhere a line every 30 s.
+
+    Several threads may count.
+
+    Args:
+      done: number of items that were done before.
+      total: number of items.
+      unit: word for an item, in the singular; B for bytes.
+      say: function that takes a line for the user.
+    """
+
+    def __init__(self, done: int, total: int, unit: str, say: Callable[[str], None]) -> None:
+        self._done, self._done_before, self._total, self._unit, self._say = done, done, total, unit, say
+        self._began = self._said = time.perf_counter()
+        self._lock = threading.Lock()
+        self._bar = tqdm(
+            initial=done,
+            total=total,
+            unit=unit,
+            unit_scale=unit == "B",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> "Long":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def add(self, count: int) -> None:
+        """Count items that are done; a negative number takes them back."""
+        with self._lock:
+            self._done += count
+            self._bar.update(count)
+            now = time.perf_counter()
+            if self._bar.disable and now - self._said > _LINES_EVERY and self._done > self._done_before:
+                self._said = now
+                rate = (self._done - self._done_before) / (now - self._began)
+                left = (self._total - self._done) / rate / 60
+                done, total, speed = map(self._words, (self._done, self._total, rate))
+                self._say(f"  {done} of {total}, {speed}/s, {left:.0f} minutes left")
+
+    def _words(self, count: float) -> str:
+        return size_in_words(count) if self._unit == "B" else f"{count:,.0f} {self._unit}s"

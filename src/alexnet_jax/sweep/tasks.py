@@ -122,9 +122,8 @@ def _evaluation(
 ) -> tuple[str, ...]:
     workdirs = (f"--workdir={net}" for net in nets)
     # Evaluation reads only data that its command line names, or that lies in the default cache.
-    data = [f"--config.data.source={config.data.source}"]
-    if config.data.cache_dir is not None:
-        data.append(f"--config.data.cache_dir={config.data.cache_dir}")
+    places = ((key, config.data[key]) for key in ("source", "cache_dir", "cache_from"))
+    data = [f"--config.data.{key}={place}" for key, place in places if place is not None]
     return (*workdirs, *data, f"--views={sweep.views}", f"--json={directory / EVALUATION}")
 
 

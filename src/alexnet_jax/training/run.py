@@ -21,6 +21,7 @@ from alexnet_jax.layers import with_classes
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import mesh_for
+from alexnet_jax.parallel.together import together
 from alexnet_jax.training import transfer
 from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.workdir import is_workdir, read_workdir
@@ -69,7 +70,8 @@ class Run:
         if self.before is None:
             return self.config
         trained, data = self.before.copy_and_resolve_references(), self.config.data
-        trained.data.source, trained.data.cache_dir = data.source, data.cache_dir
+        for key in ("source", "cache_dir", "cache_from"):
+            trained.data[key] = data[key]
         trained.num_epochs, trained.num_steps = self.config.num_epochs, self.config.num_steps
         return trained
 
@@ -93,8 +95,10 @@ def settled(config: ConfigDict) -> ConfigDict:
         config.init_from = str(absolute(config.init_from))
     if data.cache_dir is not None:
         data.cache_dir = str(absolute(data.cache_dir))
+    if data.cache_from is not None:
+        data.cache_from = str(absolute(data.cache_from))
     if not config.net.layers[-1].classes:
-        config.net.layers = with_classes(config.net.layers, class_count(data))
+        config.net.layers = with_classes(config.net.layers, class_count(data, hosts.say))
     return config
 
 
@@ -131,7 +135,8 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
     """
     config, path = settled(config), absolute(workdir)
     # This comes first, because later checks may fail in one process only.
-    hosts.same(saved.settings(config) | {"data.cache_dir": None, "--workdir": str(path)})
+    its_own = {"data.cache_dir": None, "data.cache_from": None}
+    hosts.same(saved.settings(config) | its_own | {"--workdir": str(path)})
     mesh, model, description = describe(config)
     with _held(path):
         before, info_before, changed = None, None, []
@@ -140,7 +145,8 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
             changed = saved.refuse_changes(before, config, path)
         elif config.init_from is not None:
             transfer.check(config, read_workdir(config.init_from)[0])
-        cache = open_cache(config.data, hosts.say)
+        fingerprint = None if info_before is None else info_before.fingerprint
+        cache = together(lambda: open_cache(config.data, hosts.say, fingerprint))
         hosts.same({"the data's fingerprint": cache.info.fingerprint})
         _check_data(config, cache.info)
         if info_before is not None and info_before.fingerprint != cache.info.fingerprint:

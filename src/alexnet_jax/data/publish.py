@@ -1,0 +1,283 @@
+"""Published caches: finished caches in a bucket or a shared folder, which each host copies to its own disk.
+
+    <target>/<source>-<settings>/
+        the files of the cache           see `cache`
+        published.json                   the source, and the size and checksum of each file; written last
+        copying.json                     only while the files are copied: the content of published.json
+
+On a host, the copy is made in a directory beside the cache, which is renamed when the copy is complete. A
+published cache may come from a stranger: it is data, and is checked like any cache.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypedDict
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from alexnet_jax import files, schema
+from alexnet_jax.data import copies, sources
+from alexnet_jax.data.build import beside, into_place
+from alexnet_jax.data.cache import DataInfo, Manifest, cache_name, files_of, load, load_info
+from alexnet_jax.errors import RunError, UserError
+
+_INDEX, _MARK = "published.json", "copying.json"
+
+
+class Published(TypedDict):
+    """The content of ``published.json``."""
+
+    source: str
+    fingerprint: str
+    files: Manifest
+
+
+def check_target(target: str) -> None:
+    """Check that a cache can be published, before it is built.
+
+    Args:
+      target: directory of published caches, in a bucket or a shared folder; created if it does not exist.
+
+    Raises:
+      UserError: the directory can't be created or written.
+    """
+    root = files.absolute(target)
+    if files.is_remote(root):
+        return
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--publish={target} can't be created ({files.explained(error)})") from error
+    if not os.access(root, os.W_OK):
+        raise UserError(f"--publish={target} can't be written: take a folder that you can write")
+
+
+def publish(cache: Path, data: ConfigDict, target: str, say: Callable[[str], None]) -> None:
+    """Copy a finished cache to a place from which other hosts copy it, unless it is there.
+
+    The copy appears when it is complete. An interrupted call continues.
+
+    Args:
+      cache: directory of the cache.
+      data: ``config.data``.
+      target: directory of published caches, in a bucket or a shared folder.
+      say: function that takes a line for the user.
+
+    Raises:
+      UserError: the cache is damaged; the target can't be written, has too little space, or holds something
+        else under the name of this cache.
+      RunError: the target has failed for a while.
+      Interrupted: Ctrl-C was received. What was copied is kept.
+    """
+    info, manifest = load_info(cache), files_of(cache)
+    index = Published(source=sources.identity(data.source), fingerprint=info.fingerprint, files=manifest)
+    place = files.absolute(target) / cache_name(data)
+    with _explained(f"the cache can't be published in {place}"):
+        before = _read_index(place, say)
+        if before is not None:
+            if before["fingerprint"] != info.fingerprint:
+                raise UserError(
+                    f"{place} holds other images ({before['fingerprint']}) than the cache"
+                    f" ({info.fingerprint}): remove it, or publish in another place"
+                )
+            say(f"nothing to publish: {place} holds this cache")
+            return
+        place.mkdir(parents=True, exist_ok=True)
+        with _alone(place / "lock", f"another process is publishing in {place}: waiting for it", say):
+            say(f"publishing {cache} in {place}")
+            try:
+                _copy(epath.Path(cache), place, index, "take another --publish", say)
+            except ValueError as error:
+                raise UserError(
+                    f"the cache {cache} is damaged ({files.explained(error)}), and was not published: rebuild"
+                    " it with alexnet-jax prepare --force and the same flags"
+                ) from error
+            copies.retried(lambda: files.write(place / _INDEX, _content(index)), _INDEX, say)
+            (place / _MARK).unlink(missing_ok=True)
+    say(f"published: other hosts copy it with --config.data.cache_from={target}")
+
+
+def fetch(
+    path: Path,
+    data: ConfigDict,
+    say: Callable[[str], None],
+    fingerprint: str | None = None,
+    force: bool = False,
+) -> None:
+    """Copy the published cache of ``config.data`` to ``path`` unless there is one.
+
+    If several processes on a host need it, one copies it and the others wait. A copy that was interrupted
+    continues.
+
+    Args:
+      path: directory from `dataset.cache_path`.
+      data: ``config.data``; ``data.cache_from`` is the directory of published caches.
+      say: function that takes a line for the user.
+      fingerprint: the fingerprint that the images must have; None for any.
+      force: whether to replace a cache that exists.
+
+    Raises:
+      UserError: the cache is not published, has another fingerprint, is damaged (nothing of the copy is
+        kept), or does not fit on the disk.
+      RunError: it could not be read for a while.
+      Interrupted: Ctrl-C was received. What was copied is kept.
+    """
+    copying = beside(path, "copying")
+    with _explained(f"the cache {path} can't be copied from {data.cache_from}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        busy = f"another process is copying or preparing {path}: waiting for it"
+        with _alone(epath.Path(beside(path, "lock")), busy, say):
+            if path.exists() and not force:
+                return
+            place, index = find(data, say)
+            if fingerprint not in (None, index["fingerprint"]):
+                raise UserError(
+                    f"{place} holds other images ({index['fingerprint']}) than the run began with"
+                    f" ({fingerprint}): take another --config.data.cache_from or another --workdir"
+                )
+            files.refuse_link(copying)
+            files.check_inside(copying)
+            copying.mkdir(exist_ok=True)
+            say(f"copying {place} to {path}")
+            try:
+                _copy(place, epath.Path(copying), index, "take another --config.data.cache_dir", say)
+                _check_copy(copying, index)
+            except ValueError as error:
+                shutil.rmtree(copying)
+                raise _damaged(place, error) from error
+            into_place(copying, path)
+            shutil.rmtree(beside(path, "old"), ignore_errors=True)
+            (path / _MARK).unlink(missing_ok=True)
+
+
+def find(data: ConfigDict, say: Callable[[str], None]) -> tuple[epath.Path, Published]:
+    """Return the directory of the published cache of ``config.data``, and its index.
+
+    A folder of images may have another path here than on the host that published its cache, or be missing.
+    Then the cache is the only one of a folder with the same name, prepared with the same settings.
+
+    Args:
+      data: ``config.data``; ``data.cache_from`` is the directory of published caches.
+      say: function that takes a line for the user.
+
+    Raises:
+      UserError: there is none, or several are possible, or its index is damaged.
+      OSError: the directory can't be read.
+    """
+    root, found = files.absolute(data.cache_from), []
+    if (index := _read_index(root / cache_name(data), say)) is not None:
+        return root / cache_name(data), index
+    for place in copies.retried(lambda: sorted(root.iterdir()) if root.exists() else [], str(root), say):
+        if (index := _read_index(place, say)) is None:
+            continue
+        alike = sources.short_name(index["source"]) == sources.short_name(data.source)
+        if alike and place.name == cache_name(data, index["source"]):
+            found.append((place, index))
+    if len(found) > 1:
+        choices = " or ".join(f"--config.data.source={index['source']}" for _, index in found)
+        raise UserError(f"{root} has the caches of several folders of this name: choose {choices}")
+    if not found:
+        raise UserError(
+            f"{root} has no cache of {data.source} with these settings: run alexnet-jax prepare"
+            f" --publish={data.cache_from} with the same --config and --config.data.* flags on a host that"
+            " has the images"
+        )
+    return found[0]
+
+
+def published_info(data: ConfigDict, say: Callable[[str], None]) -> DataInfo:
+    """Return the description of the published cache of ``config.data`` without copying the images.
+
+    Raises:
+      UserError: the cache is not published, is damaged, or can't be read.
+      RunError: it could not be read for a while.
+    """
+    with _explained(f"the published cache in {data.cache_from} can't be read"):
+        place, index = find(data, say)
+        checksums = {name: checksum for name, (_, checksum) in index["files"].items()}
+        try:
+            return copies.retried(lambda: DataInfo.load(place, checksums), str(place), say)
+        except ValueError as error:
+            raise _damaged(place, error) from error
+
+
+def _copy(
+    source: epath.Path, target: epath.Path, index: Published, advice: str, say: Callable[[str], None]
+) -> None:
+    """Copy the files, and discard what is left in the target from the copy of another cache."""
+    mark, content = target / _MARK, _content(index)
+    there = [file for file in target.iterdir() if file.name != "lock"] if target.exists() else []
+    if not mark.exists() or files.read(mark, schema.LARGEST) != content:
+        if there and not mark.exists():
+            raise UserError(f"{target} holds something else than a published cache: take another place")
+        for file in there:
+            if file != mark:
+                file.unlink()
+        files.write(mark, content)
+    copies.copy(source, target, index["files"], advice, say)
+
+
+def _check_copy(copying: Path, index: Published) -> None:
+    """Check that a complete copy can be opened. Its checksums are right, but a stranger may have made them.
+
+    Raises:
+      ValueError: it can't.
+    """
+    try:
+        fingerprint = load(copying).info.fingerprint
+    except UserError as error:
+        raise ValueError(str(error.__cause__)) from error
+    if fingerprint != index["fingerprint"]:
+        raise ValueError(f"{_INDEX} has another fingerprint")
+
+
+def _content(index: Published) -> bytes:
+    return (json.dumps(index, indent=0) + "\n").encode()
+
+
+def _read_index(place: epath.Path, say: Callable[[str], None]) -> Published | None:
+    """Return the index of a published cache; None if there is no such cache, or it is not complete."""
+    try:
+        return copies.retried(lambda: schema.read_json(place / _INDEX, Published), str(place), say)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise _damaged(place, error) from error
+
+
+def _damaged(place: epath.Path, error: Exception) -> UserError:
+    return UserError(
+        f"the published cache {place} is damaged ({files.explained(error)}): remove it, and publish it again"
+        f" with alexnet-jax prepare --publish={place.parent}"
+    )
+
+
+@contextlib.contextmanager
+def _alone(lock: epath.Path, busy: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock on a disk. In a bucket two processes write the same objects, each complete or absent."""
+    with contextlib.ExitStack() as held:
+        if not files.is_remote(lock):
+            held.enter_context(files.locked(lock, lambda: say(busy)))
+        yield
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn the errors of disks and buckets into one line."""
+    try:
+        yield
+    except InterruptedError:
+        raise
+    except OSError as error:
+        why = files.explained(error) or type(error).__name__
+        if isinstance(error, PermissionError | FileNotFoundError) or error.errno in copies.FULL:
+            raise UserError(f"{what} ({why})") from error
+        raise RunError(
+            f"{what} ({why}), after several attempts: what was copied is kept; run the same command again to"
+            " continue"
+        ) from error
