@@ -91,7 +91,7 @@ def test_a_process_that_is_killed_ends_the_others(cache_dir, tmp_path, victim):
     )
 
 
-def test_a_refusal_by_one_process_is_one_by_all(cache_dir, tmp_path):
+def test_a_refusal_by_one_process_is_one_by_all(trained, cache_dir, tmp_path):
     """One has a wrong setting, which it notices before they meet. One finds its cache changed, afterwards."""
     run = f"{shlex.join(TRAIN)} --workdir={tmp_path}/w --config.data.cache_dir={cache_dir}"
     script = f"exec {run} --config.batch_size=$((16 - 16 * JAX_PROCESS_ID))"
@@ -99,20 +99,44 @@ def test_a_refusal_by_one_process_is_one_by_all(cache_dir, tmp_path):
     lines = [line for line in printed.splitlines() if "alexnet-jax: " in line]
     assert sorted(line[:4] for line in lines) == ["[0] ", "[1] "]
     assert lines[0][4:] == lines[1][4:]
-    assert "batch_size = 0" in lines[0]
+    assert "config.batch_size is 0, but must be a positive number" in lines[0]
 
     shutil.copytree(cache_dir, tmp_path / "1")
-    (damaged,) = (tmp_path / "1").glob("*/mean_image.npy")
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     shutil.copytree(cache_dir, tmp_path / "0")
-    script = (
-        f"exec {shlex.join(TRAIN)} --workdir={tmp_path}/v --config.data.cache_dir={tmp_path}/$JAX_PROCESS_ID"
-    )
+    for damaged in (tmp_path / "1").glob("*/mean_image.npy"):
+        damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    settings = f"--config.mesh='(1, 2)' --config.data.cache_dir={tmp_path}/$JAX_PROCESS_ID"
+    script = f"exec {shlex.join(TRAIN)} --workdir={tmp_path}/v {settings}"
     printed = launch(2, "bash", "-c", script, devices=2, status=2)
     lines = [line for line in printed.splitlines() if "alexnet-jax: " in line]
     assert sorted(line[:4] for line in lines) == ["[0] ", "[1] "]
     assert lines[0][4:] == lines[1][4:]
     assert "mean_image.npy has a wrong checksum" in lines[0]
+
+
+SLURM = """
+    export SLURM_JOB_ID=7 SLURM_STEP_NODELIST=localhost SLURM_NTASKS=$JAX_NUM_PROCESSES
+    export SLURM_STEP_NUM_TASKS=$SLURM_NTASKS SLURM_PROCID=$JAX_PROCESS_ID SLURM_LOCALID=$JAX_PROCESS_ID
+"""
+OPEN_MPI = """
+    export OMPI_MCA_orte_hnp_uri="1531576320.0;tcp://127.0.0.1:34911" OMPI_COMM_WORLD_SIZE=$JAX_NUM_PROCESSES
+    export OMPI_COMM_WORLD_RANK=$JAX_PROCESS_ID OMPI_COMM_WORLD_LOCAL_RANK=$JAX_PROCESS_ID
+"""
+
+
+@pytest.mark.parametrize("variables", [SLURM, OPEN_MPI])
+def test_other_launchers_and_who_is_missing(variables, cache_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_PORT", str(free_port()))
+    run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}", "--config.num_steps=2")
+    unset = "unset JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID"
+    bash = ("bash", "-c", f'{variables} {unset}; exec "$@"', "bash")
+    assert "done: 2 steps" in launch(2, *bash, *run, "--config.mesh=(1, 2)", devices=2)
+
+    monkeypatch.setenv("ALEXNET_JAX_START_TIMEOUT", "3")
+    variables = variables.replace("$JAX_NUM_PROCESSES", "3")
+    bash = ("bash", "-c", f'{variables} {unset}; exec "$@"', "bash")
+    printed = launch(2, *bash, *run, "--config.mesh=(1, 2)", devices=2, status=2)
+    assert printed.count("2 of 3 processes started in time; missing: 2 (") == 2
 
 
 def test_proxies_do_no_harm(cache_dir, tmp_path, monkeypatch):
