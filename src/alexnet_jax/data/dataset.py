@@ -15,13 +15,16 @@ from alexnet_jax.data import sources
 from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import FORMAT, REBUILD, Cache, DataInfo, load, read_info
 from alexnet_jax.errors import UserError
+from alexnet_jax.remote.paths import on_disk
 
 _FEW_FILES = 100_000  # most files to compare with their cache at each opening: half a second
 
 
 def cache_path(data: ConfigDict) -> Path:
     """Return the directory of the cache, whose name depends on every setting that changes the bytes."""
-    root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
+    folder = data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")
+    on_disk(folder, "the folder for caches", "each host keeps its own cache")
+    root = Path(files.absolute(folder))
     source = sources.identity(data.source)
     settings = [FORMAT, source, data.encoding, data.image_size, data.validation, data.test]
     name = sources.short_name(data.source)[:50]  # names of files have at most 255 bytes
