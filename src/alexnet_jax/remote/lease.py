@@ -47,7 +47,7 @@ class Lease:
         self._lost: str | None = None
         self._ended = threading.Event()
         self._renewing = threading.Thread(target=self._renew, daemon=True)
-        self._me = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
+        self._token = secrets.token_hex(8)
         self._count = 0
         self._seen: tuple[bytes, float] | None = None  # a generation, and when it was first seen
         self._attempts, self._complained = 0, False
@@ -109,11 +109,12 @@ class Lease:
     def _write(self, generation: bytes) -> bool:
         """Replace a generation of the object by a new one, and return whether it was still there."""
         self._count += 1
-        content = json.dumps(self._me | {"renewals": self._count}).encode()
+        me = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}
+        content = json.dumps(me | {"renewals": self._count}).encode()
         written = self._store.write(self._key, content, if_equal=generation).result().generation
         if written == _FAILED:
             found = self._store.read(self._key).result()
-            if self._me["token"].encode() not in found.value:
+            if self._token.encode() not in found.value:
                 return False
             written = found.stamp.generation  # of an earlier attempt, whose answer was lost
         self._mine = written
