@@ -139,6 +139,7 @@ def emulator(_emulator, monkeypatch):
     monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", _emulator.address)
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
+    monkeypatch.setattr("alexnet_jax.remote.bucket.FileSystem._next_note", 0.0)
     return _emulator
 
 

@@ -10,11 +10,6 @@ from alexnet_jax.files import absolute
 from alexnet_jax.remote import bucket as bucket_lib
 
 
-@pytest.fixture(autouse=True)
-def new_note(monkeypatch):
-    monkeypatch.setattr(bucket_lib.FileSystem, "_next_note", 0.0)
-
-
 def test_objects_are_written_read_listed_renamed_and_deleted(bucket):
     path = absolute(bucket)
     assert not path.exists()
