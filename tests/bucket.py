@@ -9,6 +9,7 @@ import functools
 import http.server
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -82,12 +83,14 @@ server.HANDLERS = (
 
 
 def serve(port, bucket, folder):
-    """Serve one bucket until the process is killed. Its objects are kept in a folder."""
+    """Serve one bucket until standard input ends. Its objects are kept in a folder."""
     storage = Storage(data_dir=folder)
     with contextlib.suppress(buckets.Conflict):
         buckets.create_bucket(bucket, storage)
     handler = functools.partial(server.RequestHandler, storage)
-    http.server.HTTPServer(("127.0.0.1", int(port)), handler).serve_forever()
+    serving = http.server.HTTPServer(("127.0.0.1", int(port)), handler)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    sys.stdin.read()
 
 
 class Emulator:
@@ -100,7 +103,10 @@ class Emulator:
 
     def start(self):
         command = [sys.executable, "-m", "tests.bucket", str(self._port), NAME, str(self._folder)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        nothing = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=nothing, stderr=nothing
+        )
         while True:
             with contextlib.suppress(urllib.error.URLError):
                 urllib.request.urlopen(self.address).close()
@@ -114,7 +120,7 @@ class Emulator:
 
     def stop(self):
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 if __name__ == "__main__":
