@@ -17,9 +17,8 @@ from alexnet_jax.cli.main import main
 from alexnet_jax.files import absolute
 from alexnet_jax.remote import bucket as bucket_lib
 from alexnet_jax.remote import lease
-from alexnet_jax.training import appended, metrics
+from alexnet_jax.training import metrics
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
-from alexnet_jax.training.log import Log
 from alexnet_jax.training.workdir import saved_steps
 from tests.conftest import RECIPES, ROOT, error_lines, launch
 from tests.sweep.conftest import ended, start
@@ -142,36 +141,6 @@ def test_old_checkpoints_are_deleted_and_a_damaged_one_is_set_aside(words, bucke
     assert "resuming at step 25 of 35" in out
     names = {each.name for each in (absolute(bucket) / "checkpoints").iterdir()}
     assert "30.damaged" in names
-
-
-def test_lines_are_in_the_bucket_every_period_and_before_each_checkpoint(bucket, monkeypatch):
-    monkeypatch.setattr(appended, "PERIOD", 3600)
-    path = absolute(bucket) / "x"
-    file = appended.Appended(path)
-    file.append(b"1\n")  # the first one is written at once
-    file.append(b"2\n")
-    file.sync()
-    assert path.read_bytes() == b"1\n2\n"
-    file.append(b"3\n")
-    assert path.read_bytes() == b"1\n2\n"
-    monkeypatch.setattr(file, "_next", 0)
-    file.append(b"4\n")
-    file.append(b"5\n")
-    file.close()
-    assert path.read_bytes() == b"1\n2\n3\n4\n5\n"
-    again = appended.Appended(path)
-    again.append(b"6\n")
-    again.close()
-    assert path.read_bytes() == b"1\n2\n3\n4\n5\n6\n"
-
-
-def test_a_failed_write_in_the_background_is_seen(emulator, monkeypatch):
-    monkeypatch.setattr(bucket_lib, "LIMIT", 0.5)
-    log = Log(absolute("gs://no-such-bucket/run"), 0, total_steps=40, steps_per_epoch=20)
-    log.train(10, 2.0, 0.5, 0.1, 1.0)
-    log.sync()
-    assert "metrics.jsonl can't be written" in log.failure
-    log.close()
 
 
 def test_a_run_whose_lock_was_taken_over_ends_and_writes_nothing_more(words, bucket, monkeypatch, printed):

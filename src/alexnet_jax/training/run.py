@@ -208,6 +208,8 @@ def _held_in_bucket(path: epath.Path) -> Iterator[Callable[[], None]]:
         if hosts.all_true(done):
             break
         time.sleep(RETRY)
+    if not hosts.all_true(not isinstance(problem, RunError)):
+        raise problem or RunError(f"process 0 can't lock {path}, because the bucket does not answer")
     if not hosts.all_true(problem is None):
         raise problem or UserError(
             f"another process trains in {path}: take another --workdir, or wait for it"
