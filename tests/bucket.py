@@ -82,13 +82,19 @@ server.HANDLERS = (
 )
 
 
+class Server(http.server.HTTPServer):
+    """A server in which many connections may wait, because it answers one after the other."""
+
+    request_queue_size = 512
+
+
 def serve(port, bucket, folder):
     """Serve one bucket until standard input ends. Its objects are kept in a folder."""
     storage = Storage(data_dir=folder)
     with contextlib.suppress(buckets.Conflict):
         buckets.create_bucket(bucket, storage)
     handler = functools.partial(server.RequestHandler, storage)
-    serving = http.server.HTTPServer(("127.0.0.1", int(port)), handler)
+    serving = Server(("127.0.0.1", int(port)), handler)
     threading.Thread(target=serving.serve_forever, daemon=True).start()
     sys.stdin.read()
 
