@@ -128,6 +128,34 @@ def trained(tmp_path_factory, cache_dir):
     return workdir
 
 
+@pytest.fixture(scope="session")
+def _emulator(tmp_path_factory):
+    from tests.bucket import Emulator
+
+    emulator = Emulator(tmp_path_factory.mktemp("storage"))
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture
+def emulator(_emulator, monkeypatch):
+    """A storage server with a bucket, for this process and those that it starts."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", _emulator.address)
+    monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", _emulator.address)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
+    monkeypatch.setattr("alexnet_jax.remote.bucket.FileSystem._next_note", 0.0)
+    return _emulator
+
+
+@pytest.fixture
+def bucket(emulator, request):
+    """The URL of a new directory in the bucket."""
+    from tests.bucket import NAME
+
+    return f"gs://{NAME}/{re.sub('[^a-z0-9_]', '-', request.node.name)}"
+
+
 @pytest.fixture
 def five_classes(tmp_path):
     """The source of a folder with photographs of five classes, half as many as the digits have. All train."""

@@ -19,6 +19,7 @@ from typing import IO, Any
 from etils import epath
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.remote.paths import BUCKET, in_bucket
 
 # Errors of network file systems without locks.
 _NO_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -31,9 +32,11 @@ def absolute(path: str | os.PathLike[str]) -> epath.Path:
     """Return the absolute path, on a disk or in a bucket, with ``~`` expanded.
 
     A ``~name`` whose user does not exist stays as it is. Links are not followed.
+
+    Raises:
+      UserError: it is a URL other than gs://BUCKET/DIR, or the packages for buckets are missing.
     """
-    typed = epath.Path(path)
-    return typed if is_remote(typed) else typed.expanduser().resolve()
+    return epath.Path(path) if in_bucket(path) else epath.Path(path).expanduser().resolve()
 
 
 def expanded(path: str) -> str:
@@ -43,7 +46,7 @@ def expanded(path: str) -> str:
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is in a bucket."""
-    return "://" in os.fspath(path)
+    return os.fspath(path).startswith(BUCKET)
 
 
 def read(path: str | os.PathLike[str], most: int) -> bytes:
@@ -141,7 +144,9 @@ def _sync(path: Path, flags: int = 0) -> None:
 
 
 def delete_unfinished(directory: str | os.PathLike[str]) -> None:
-    """Delete the files that `write` left in a directory when its process was killed."""
+    """Delete the files that `write` left in a directory when its process was killed. Buckets have none."""
+    if is_remote(directory):
+        return
     for file in Path(directory).iterdir():
         if file.name.startswith(".") and file.name.endswith(_UNFINISHED) and not file.is_dir():
             file.unlink(missing_ok=True)
@@ -184,13 +189,11 @@ def irregular(directory: str | os.PathLike[str]) -> str | None:
 
 
 def open_append(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file to append bytes to it, created if it does not exist. Opening a pipe does not wait.
+    """Open a file on a disk to append bytes, created if it does not exist. Opening a pipe does not wait.
 
     Raises:
       UserError: the file is a symbolic link.
     """
-    if is_remote(path):
-        return epath.Path(path).open("ab")
     return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK), "ab")
 
 
@@ -228,18 +231,15 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 def locked(path: Path | epath.Path, busy: Callable[[], None]) -> Iterator[None]:
     """Hold an advisory lock, which the system releases when the process dies.
 
-    Do nothing if the file system has no locks, or the path is in a bucket.
+    Do nothing if the file system has no locks. In buckets there is `remote.lease` instead.
 
     Args:
-      path: path of the lock file, which is not removed.
+      path: path of the lock file on a disk, which is not removed.
       busy: function to call if another process holds the lock. If it returns, wait for that process.
 
     Raises:
       UserError: the lock file is a symbolic link.
     """
-    if is_remote(path):
-        yield
-        return
     held = False
     while not held:
         with os.fdopen(_descriptor(path, os.O_RDWR), "r+") as file:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from absl import flags
+from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import describe
@@ -115,17 +116,42 @@ def check_views(views: int) -> None:
 
 def check_file(flag: str, path: str | None) -> None:
     """Check before the work starts that the file of a flag can be written."""
-    if not path or is_remote(path):
+    if not path:
         return
     file = absolute(path)
+    if is_remote(file):
+        check_bucket(file.parent)
+        return
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UserError(
             f"{flag}={path} can't be written: name a file in a folder that exists and can be written"
         )
 
 
+def check_workdirs(*workdirs: str, writes: bool = False) -> None:
+    """Check before JAX starts that workdirs are paths that can be used.
+
+    Args:
+      *workdirs: the paths.
+      writes: whether the verb writes there.
+    """
+    for workdir in workdirs:
+        path = absolute(workdir)
+        if writes and is_remote(path):
+            check_bucket(path)
+
+
+def check_bucket(path: epath.Path) -> None:
+    """Check that a bucket exists and can be written."""
+    from alexnet_jax.remote.bucket import check_writable  # imports gcsfs, half a second
+
+    check_writable(path)
+
+
 def config_of(values: flags.FlagValues, overrides: list[str]) -> ConfigDict:
     """Return the checked config that a command line asks for."""
     config = override(load(required(values.config, "--config=RECIPE")), overrides)
     validate(config)
+    if config.init_from is not None:
+        check_workdirs(config.init_from)
     return config

@@ -12,6 +12,7 @@ from alexnet_jax import files
 from alexnet_jax.cli.flags import (
     check_file,
     check_views,
+    check_workdirs,
     config_flag,
     config_of,
     json_flag,
@@ -25,6 +26,7 @@ from alexnet_jax.cli.flags import (
 from alexnet_jax.config.overrides import data_location
 from alexnet_jax.config.recipe import recipes
 from alexnet_jax.errors import NOTE, Interrupted, RunError, UserError
+from alexnet_jax.remote.paths import on_disk
 from alexnet_jax.runtime import launchers, progress
 
 USAGE = """\
@@ -65,6 +67,8 @@ def _train(args: list[str]) -> None:
     values, overrides, _ = parse("train", args, USAGE, config_flag, workdir_flag, define, overrides=True)
     config = config_of(values, overrides)
     workdir = values.workdir if values.dry_run else required(values.workdir, "--workdir=DIR")
+    if not values.dry_run:
+        check_workdirs(workdir, writes=True)
 
     from alexnet_jax.loops.train import train
     from alexnet_jax.parallel import hosts
@@ -113,6 +117,7 @@ def _evaluate(args: list[str]) -> None:
     own = (define, split_flag, views_flag, step_flag, json_flag)
     values, overrides, _ = parse("evaluate", args, USAGE, *own, overrides=True)
     workdirs = required(values.workdir, "--workdir=DIR")
+    check_workdirs(*workdirs)
     check_views(values.views)
     check_file("--json", values.json)
 
@@ -180,6 +185,7 @@ def _sweep(args: list[str]) -> int:
             "a sweep runs as one process: start jobs with --index=N, or the commands that --dry_run lists"
         )
 
+    check_workdirs(required(values.workdir, "--workdir=DIR"), writes=not values.dry_run)
     if not values.dry_run:
         progress.say(f"reading the sweep {path}")
 
@@ -189,7 +195,7 @@ def _sweep(args: list[str]) -> int:
     from alexnet_jax.sweep.directory import refuse_another
 
     sweep = sweep_spec.load(path)
-    workdir = files.absolute(required(values.workdir, "--workdir=DIR"))
+    workdir = files.absolute(values.workdir)
     tasks = sweep_tasks.tasks(path, sweep, workdir, overrides)
     if values.index is not None and not 0 <= values.index < len(tasks):
         raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
@@ -218,6 +224,7 @@ def _report(args: list[str]) -> int:
     own = (workdir_flag, define, step_flag, split_flag, views_flag)
     values, overrides, _ = parse("report", args, USAGE, *own, overrides=True)
     workdir = required(values.workdir, "--workdir=DIR")
+    check_workdirs(workdir)
     check_views(values.views)
     others = ("figure", "save", "step", "split", "views")
     if values.tables and (overrides or any(values[name].present for name in others)):
@@ -256,7 +263,10 @@ def _predict(args: list[str]) -> int:
     values, _, paths = parse("predict", args, USAGE, *own, paths=True)
     paths = [files.expanded(path) for path in paths]
     workdir = required(values.workdir, "--workdir=DIR")
+    check_workdirs(workdir)
     required(paths and all(paths), "PATH of an image or a folder of images")
+    for path in paths:
+        on_disk(path, "the image", "copy it there first")
     check_views(values.views)
     check_file("--json", values.json)
     check_file("--save", values.save)

@@ -21,6 +21,7 @@ from alexnet_jax.config.settings import new_name
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import NOTE, UserError, near
 from alexnet_jax.files import expanded
+from alexnet_jax.remote.paths import on_disk
 from alexnet_jax.runtime import progress
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ def find(path: str) -> tuple[Path, str]:
     Raises:
       UserError: there is neither such a file nor such a recipe.
     """
+    on_disk(path, "the recipe", "copy it there, or take a recipe of the package")
     before, colon, after = path.rpartition(":")
     for name, variants in ((path, ""), (before, after)) if colon else ((path, ""),):
         file = Path(expanded(name))

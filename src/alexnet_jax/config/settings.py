@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from alexnet_jax.errors import near
+from alexnet_jax.remote.paths import scheme
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +162,10 @@ SETTINGS: tuple[Setting, ...] = (
         "tfds:imagenet2012",
         str,
         "Data set, such as tfds:NAME, folder:DIR or sklearn:digits.",
+        Check(
+            "on a local disk",
+            lambda x: scheme(x.partition(":")[2]) is None,
+        ),
         resume="yes",  # it may have moved: the data's fingerprint shows whether it is the same
     ),
     Setting(
@@ -168,6 +173,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         str,
         "Folder for caches; by default alexnet-jax in the user's cache folder.",
+        Check("a folder on a local disk", lambda x: scheme(x) is None),
         resume="neutral",
     ),
     Setting(

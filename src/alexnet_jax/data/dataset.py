@@ -14,6 +14,7 @@ from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import REBUILD, Cache, DataInfo, cache_name, load, read_info
 from alexnet_jax.data.publish import fetch, published_info
 from alexnet_jax.errors import UserError
+from alexnet_jax.remote.paths import on_disk
 from alexnet_jax.runtime import progress
 
 _FEW_FILES = 100_000  # most files to compare with their cache at each opening: half a second
@@ -21,8 +22,9 @@ _FEW_FILES = 100_000  # most files to compare with their cache at each opening: 
 
 def cache_path(data: ConfigDict) -> Path:
     """Return the directory of the cache, whose name depends on every setting that changes the bytes."""
-    root = Path(files.absolute(data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")))
-    return root / cache_name(data)
+    folder = data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")
+    on_disk(folder, "the folder for caches", "each host keeps its own cache")
+    return Path(files.absolute(folder)) / cache_name(data)
 
 
 def open_cache(data: ConfigDict, say: Callable[[str], None], fingerprint: str | None = None) -> Cache:

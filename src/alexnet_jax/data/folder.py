@@ -16,6 +16,7 @@ from alexnet_jax.data.images import NO_FILE, SUFFIXES, file_content
 from alexnet_jax.data.sampler import permutation
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError
+from alexnet_jax.remote.paths import on_disk
 
 ImageFile: TypeAlias = tuple[str, int, int]
 """The path of a file, its size in bytes, and its modification time in nanoseconds."""
@@ -25,6 +26,7 @@ _SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "t
 
 def identity(path: str) -> str:
     """Return the path that identifies a folder from any working directory, with links resolved."""
+    on_disk(path, "the folder of images", "copy the images there")
     return str(Path(files.absolute(path)).resolve())
 
 
@@ -48,6 +50,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
     Raises:
       UserError: it is not a folder, has fewer than two classes of images, or two classes are the same folder.
     """
+    on_disk(path, "the folder of images", "copy the images there")
     root = Path(files.absolute(path))
     if not root.is_dir():
         raise UserError(

@@ -22,6 +22,7 @@ import numpy as np
 
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError, near
+from alexnet_jax.remote.paths import on_disk
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -208,7 +209,9 @@ def _find(name: str) -> tuple[str, Path, Path | None]:
     import tensorflow_datasets as tfds
 
     path, _, version = name.partition(":")
-    root = Path(os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
+    folder = os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+    on_disk(folder, "TFDS_DATA_DIR", "copy the data set there")
+    root = Path(folder).expanduser()
     return path, root, _prepared(root / path, version)
 
 

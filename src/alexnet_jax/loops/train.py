@@ -125,7 +125,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         # ---- Loop -------------------------------------------------------------------------------
         hosts.say(f"{run.steps_per_epoch:,} steps in an epoch, {total_steps:,} in total; compiling the first")
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
-        log = Log(run.path, step, total_steps, run.steps_per_epoch)
+        log = Log(run.path, step, total_steps, run.steps_per_epoch, run.check_lock)
         watch = Watch(classes, run.steps_per_epoch)
         meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps, tally)
         batches = training_batches(cache, config, mesh, step, total_steps)
@@ -137,6 +137,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                 before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below
                 state, metrics = update(state, images, labels, reductions, stats)
                 step += 1
+                run.check_lock()
                 meter.add(step, metrics)
 
                 error = None

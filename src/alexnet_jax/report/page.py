@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 import matplotlib
 import numpy as np
+from etils import epath
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -81,7 +82,7 @@ def figure(number: int, request: Request, save: str) -> list[str]:
         return [_save(figure3.draw_kernels(figure3.first_kernels(net)), save)]
     given = data_location("report", net.config, list(request.overrides))
     found = figure4.gather(net, report_images.cache_of(request, net, given), request.views)
-    name = Path(save)
+    name = epath.Path(save)
     left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
     return [
         f"searched {found.neighbours.searched:,} of {net.data.splits['train']:,} training images",

@@ -8,15 +8,18 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Any
 
 from etils import epath
 
 from alexnet_jax import files
 from alexnet_jax.errors import NOTE, PREFIX, RESUME, Interrupted, UserError
-from alexnet_jax.files import locked
-from alexnet_jax.runtime import stopping
+from alexnet_jax.files import is_remote, locked
+from alexnet_jax.remote import lease
+from alexnet_jax.runtime import progress, stopping
 from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep import table as sweep_table
@@ -36,7 +39,7 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
         refuse_another(path, overrides, workdir)  # before anything is written to the directory
         files.check_inside(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        with _alone(workdir):
+        with _alone(workdir, progress.say):
             files.delete_unfinished(workdir)
             refuse_another(path, overrides, workdir)  # another sweep may have created it meanwhile
             sweep_directory.write(workdir, path, sweep, overrides)
@@ -80,11 +83,11 @@ def run(
         problem = needs or obstacle(task) or _do(task, where, say)
         if problem is not None:
             problems[task.directory] = problem
-            with _alone(workdir):
+            with _alone(workdir, say):
                 note_failure(task.directory, problem)
             say(f"{where}: failed: {problem}")
         count.done()
-    with _alone(workdir):
+    with _alone(workdir, say):
         for task in tasks:  # the table leaves out results that are out of date
             if evaluation(task.directory) is not None and task.directory not in problems:
                 note_failure(task.directory, difference(task))
@@ -96,9 +99,9 @@ def run(
 def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
     """Train and test, only once even if two sweeps run this task. Return why it failed, or None."""
     result = task.directory / EVALUATION
-    with _alone(task.directory, busy=lambda: say(f"{where}: waiting for another sweep that is running it")):
+    with _alone(task.directory, say, f"{where}: waiting for another sweep that is running it"):
         # A training keeps running if its sweep is killed.
-        with _alone(task.directory, "lock", lambda: say(f"{where}: waiting for a training that is running")):
+        with _alone(task.directory, say, f"{where}: waiting for a training that is running", "lock"):
             pass
         if is_done(task):
             return None
@@ -133,8 +136,17 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
     Raises:
       Interrupted: this process received a signal to stop, and the other one has stopped.
     """
+    with contextlib.ExitStack() as opened:
+        log = directory / STDERR
+        if is_remote(directory):  # a process can't write there: copy the file afterwards
+            log = epath.Path(opened.enter_context(tempfile.TemporaryDirectory())) / STDERR
+            opened.callback(lambda: files.write(directory / STDERR, log.read_bytes()))
+        return _run(verb, arguments, log, directory / STDERR)
+
+
+def _run(verb: str, arguments: Sequence[str], log: epath.Path, kept: epath.Path) -> tuple[int, str]:
+    """Do the same as `_command`, with standard error in ``log``, which is kept as ``kept``."""
     received: list[int] = []
-    log = directory / STDERR
     with (
         log.open("w") as stderr,
         # In a separate process group, so that Ctrl-C reaches it once, through `pass_on`.
@@ -156,7 +168,7 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
         raise Interrupted(received[0], f"{stopped}; finished tasks are kept")
     if status < 0:
         message = f"{verb} was killed by {signal.Signals(-status).name}"
-    return status, message or f"{verb} ended with status {status}: see {log}"
+    return status, message or f"{verb} ended with status {status}: see {kept}"
 
 
 def _error_message(log: epath.Path) -> str:
@@ -167,7 +179,19 @@ def _error_message(log: epath.Path) -> str:
 
 
 def _alone(
-    directory: epath.Path, lock: str = "sweep.lock", busy: Callable[[], None] = lambda: None
-) -> contextlib.AbstractContextManager[None]:
-    """Hold a lock in a directory, so that only one process at a time uses it."""
-    return locked(directory / lock, busy)
+    directory: epath.Path, say: Callable[[str], None], waiting: str | None = None, lock: str = "sweep.lock"
+) -> contextlib.AbstractContextManager[Any]:
+    """Hold a lock in a directory, so that only one process at a time uses it.
+
+    Args:
+      directory: the directory.
+      say: function that prints a line for the user.
+      waiting: line to print if another process holds the lock; None for none.
+      lock: name of the lock's file.
+    """
+
+    def busy(*_: str) -> None:
+        if waiting is not None:
+            say(waiting)
+
+    return lease.held(directory / lock, busy, say) if is_remote(directory) else locked(directory / lock, busy)

@@ -62,7 +62,7 @@ class CheckpointWriter:
             self._background = opened.enter_context(ThreadPoolExecutor(1))
             self._opened = opened.pop_all()
         self._steps = sorted(self._manager.all_steps())
-        if hosts.is_first():
+        if hosts.is_first() and not is_remote(self.directory):
             for left in self.directory.iterdir():  # by a run that was killed
                 if left.name.endswith(".deleted"):
                     self._background.submit(left.rmtree)
@@ -153,6 +153,7 @@ class CheckpointWriter:
             files.sync_all(self.directory / str(step))
             self._reader.verify(step, record, **shapes)
         except Exception as error:
+            self._refuse_outage(error)
             why = [self._reader.explain(error)] + [
                 f"Orbax warned: {line[:200]}" for line in self._warnings[:1]
             ]
@@ -191,7 +192,9 @@ class CheckpointWriter:
         for step in self._steps if hosts.is_first() else []:
             if step not in kept:
                 doomed = self.directory / str(step)
-                if not is_remote(doomed):  # a bucket would copy it
+                if is_remote(doomed):  # a rename would copy it; without this file it counts as unfinished
+                    (doomed / "commit_success.txt").unlink(missing_ok=True)
+                else:
                     doomed = doomed.rename(self.directory / f"{step}.deleted")
                 self._background.submit(doomed.rmtree)
         self._steps = sorted(kept)
@@ -220,6 +223,7 @@ class CheckpointWriter:
             except UserError:
                 raise
             except Exception as error:  # whatever a torn file makes Orbax raise
+                self._refuse_outage(error)
                 say(f"checkpoint {step} is damaged and skipped ({self._reader.explain(error)})")
                 damaged.append(step)
                 continue
@@ -232,6 +236,14 @@ class CheckpointWriter:
         if damaged:
             raise RunError(f"no checkpoint in {self.directory} can be read: train again in another --workdir")
         return None
+
+    def _refuse_outage(self, error: Exception) -> None:
+        """Raise a `RunError` if a checkpoint can't be read because the bucket does not answer."""
+        if is_remote(self.directory):
+            from alexnet_jax.remote.bucket import is_outage
+
+            if is_outage(error):
+                raise RunError(f"{self.directory} can't be read ({self._reader.explain(error)}): {_RESUME}")
 
     @functools.cached_property
     def _errors(self) -> dict[int, float | None]:

@@ -8,15 +8,15 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from etils import epath
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
-from alexnet_jax import files
 from alexnet_jax.parallel import hosts
+from alexnet_jax.training.appended import Appended
 
 
 class Events:
@@ -25,11 +25,12 @@ class Events:
     Args:
       workdir: directory of the file.
       step: number of updates done. TensorBoard hides the events of later steps in older files.
+      check: see `Appended`.
     """
 
-    def __init__(self, workdir: epath.Path, step: int) -> None:
+    def __init__(self, workdir: epath.Path, step: int, check: Callable[[], None] = lambda: None) -> None:
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-        self._path, self._fails = workdir / name, False
+        self._file, self._fails = Appended(workdir / name, check), False
         self._write(Event(file_version="brain.Event:2"))
         self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
@@ -38,13 +39,19 @@ class Events:
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(Event(step=step, summary=Summary(value=points)))
 
+    def close(self) -> None:
+        """Write what is not in the bucket yet."""
+        self._attempt(self._file.close)
+
     def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._attempt(lambda: self._file.append(_record(event.SerializeToString())))
+
+    def _attempt(self, write: Callable[[], None]) -> None:
         if self._fails:
             return
-        event.wall_time = time.time()
         try:
-            with files.open_append(self._path) as file:
-                file.write(_record(event.SerializeToString()))
+            write()
         except OSError as error:
             self._fails = True
             hosts.say(

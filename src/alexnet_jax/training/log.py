@@ -1,9 +1,8 @@
 """The log of a run: a bar on a terminal or lines elsewhere, ``metrics.jsonl``, and TensorBoard."""
 
 import json
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import hosts
 from alexnet_jax.training import metrics
+from alexnet_jax.training.appended import Appended
 from alexnet_jax.training.events import Events
 from alexnet_jax.training.metrics import Evaluation, Layers, Train
 from alexnet_jax.training.scores import Result
@@ -27,6 +27,7 @@ class Log:
       step: number of updates done. Lines of later steps are deleted, because the run repeats these steps.
       total_steps: number of updates in the whole run.
       steps_per_epoch: number of updates in an epoch.
+      check: see `Appended`.
 
     Attributes:
       failure: why ``metrics.jsonl`` can't be written any more; None if it can. The run should save and end.
@@ -35,17 +36,25 @@ class Log:
       UserError: ``metrics.jsonl`` can't be written, or is a symbolic link.
     """
 
-    def __init__(self, workdir: epath.Path, step: int, total_steps: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        workdir: epath.Path,
+        step: int,
+        total_steps: int,
+        steps_per_epoch: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._steps_per_epoch = steps_per_epoch
         self._metrics = workdir / metrics.FILE
         self._writes = hosts.is_first()
         self.failure: str | None = None
         if self._writes:
-            self._append(b"")
+            self._file = Appended(self._metrics, check)
+            self._attempt(lambda: self._file.append(b""))
             if self.failure is not None:
                 raise UserError(self.failure)
             _delete_after(self._metrics, step)
-            self._events = Events(workdir, step)
+            self._events = Events(workdir, step, check)
         self._bar = tqdm(
             initial=step,
             total=total_steps,
@@ -109,28 +118,28 @@ class Log:
 
     def sync(self) -> None:
         """Wait until all lines are on the disk, so that the log reaches as far as a checkpoint saved next."""
-        self._append(b"", sync=True)
+        if self._writes:
+            self._attempt(self._file.sync)
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Remove the bar, and write the lines that are not in the bucket yet."""
         self._bar.close()
+        if self._writes:
+            self._attempt(self._file.close)
+            self._events.close()
 
     def _write(self, kind: str, record: Mapping[str, Any], values: Mapping[str, float]) -> None:
         """Write a line, and values for TensorBoard."""
-        self._append(json.dumps({"kind": kind, **record}).encode() + b"\n")
+        self._attempt(lambda: self._file.append(json.dumps({"kind": kind, **record}).encode() + b"\n"))
         if self._writes:
             self._events.add(record["step"], values)
 
-    def _append(self, content: bytes, sync: bool = False) -> None:
-        """Append to ``metrics.jsonl``, and set `failure` if that fails. Write nothing after a failure."""
+    def _attempt(self, write: Callable[[], None]) -> None:
+        """Write to ``metrics.jsonl``, and set `failure` if that fails. Write nothing after a failure."""
         if not self._writes or self.failure is not None:
             return
         try:
-            with files.open_append(self._metrics) as file:
-                file.write(content)
-                if sync and not files.is_remote(self._metrics):
-                    file.flush()
-                    os.fsync(file.fileno())
+            write()
         except OSError as error:
             self.failure = f"{self._metrics} can't be written ({error.strerror or error})"
 

@@ -6,6 +6,7 @@ a field of its kind is missing, has another type, or is out of range.
 """
 
 import dataclasses
+import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -135,7 +136,10 @@ def lines(path: epath.Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
     """Yield each line of a file and its object, or None for a damaged line. A missing file has no lines."""
     # A pipe or a device would be read without end. The `is_file` of epath is also true for these.
     if path.exists() and (files.is_remote(path) or Path(path).is_file()):
-        with path.open("rb") as file:
+        with (
+            path.open("rb") as opened,
+            io.BufferedReader(opened) as file,
+        ):  # a bucket's file has fewer methods
             while line := file.readline(_LONGEST):
                 yield line, _parsed(line)
 

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from etils import epath
 from jax.sharding import Mesh
@@ -15,13 +16,14 @@ from alexnet_jax.config.validate import validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.dataset import class_count, open_cache
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute, is_remote, locked
 from alexnet_jax.layers import with_classes
 from alexnet_jax.net.model import Net, build
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.together import together
+from alexnet_jax.remote.lease import RETRY, Lease
 from alexnet_jax.training import transfer
 from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.workdir import is_workdir, read_workdir
@@ -40,6 +42,8 @@ class Run:
       before: config that the run had before; None for a new run.
       cache: open cache of the data.
       changed: settings that differ from ``before``, a line for each.
+      check_lock: function that raises a `RunError` if another process has taken the lock, which can happen
+        only in a bucket. Call it before anything is written.
     """
 
     path: epath.Path
@@ -50,6 +54,7 @@ class Run:
     before: ConfigDict | None
     cache: Cache
     changed: list[str]
+    check_lock: Callable[[], None]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -138,7 +143,7 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
     its_own = {"data.cache_dir": None, "data.cache_from": None}
     hosts.same(saved.settings(config) | its_own | {"--workdir": str(path)})
     mesh, model, description = describe(config)
-    with _held(path):
+    with _held(path) as check_lock:
         before, info_before, changed = None, None, []
         if is_workdir(path):
             before, info_before = read_workdir(path)
@@ -154,14 +159,15 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
                 f"{path} was trained on other data ({info_before.fingerprint}) than the cache holds"
                 f" ({cache.info.fingerprint}): take another --workdir"
             )
-        yield Run(path, config, mesh, model, description, before, cache, changed)
+        yield Run(path, config, mesh, model, description, before, cache, changed, check_lock)
 
 
 @contextlib.contextmanager
-def _held(path: epath.Path) -> Iterator[None]:
-    """Hold the lock of a workdir. The first process holds it for all. Buckets have no locks."""
+def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
+    """Hold the lock of a workdir. The first process holds it for all. Yield `Run.check_lock`."""
     if is_remote(path):
-        yield
+        with _held_in_bucket(path) as check_lock:
+            yield check_lock
         return
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
@@ -186,11 +192,41 @@ def _held(path: epath.Path) -> Iterator[None]:
         if not hosts.all_true(free):  # all processes refuse the run
             raise busy
         try:
-            yield
+            yield lambda: None
         finally:
             if created and hosts.is_first() and [file.name for file in path.iterdir()] == ["lock"]:
                 (path / "lock").unlink()
                 path.rmdir()
+
+
+@contextlib.contextmanager
+def _held_in_bucket(path: epath.Path) -> Iterator[Callable[[], None]]:
+    """Do the same as `_held` in a bucket. The other processes wait in short exchanges, which have a limit."""
+
+    def complain(holder: str) -> None:
+        raise UserError(f"{holder} trains in {path}: take another --workdir, or wait for it")
+
+    lease = Lease(path / "lock") if hosts.is_first() else None
+    problem: Exception | None = None
+    while True:
+        try:
+            done = lease is None or lease.take(complain, hosts.say)
+        except (UserError, RunError) as error:
+            done, problem = True, error
+        if hosts.all_true(done):
+            break
+        time.sleep(RETRY)
+    if not hosts.all_true(not isinstance(problem, RunError)):
+        raise problem or RunError(f"process 0 can't lock {path}, because the bucket does not answer")
+    if not hosts.all_true(problem is None):
+        raise problem or UserError(
+            f"another process trains in {path}: take another --workdir, or wait for it"
+        )
+    try:
+        yield lease.check if lease else lambda: None
+    finally:
+        if lease:
+            lease.release()
 
 
 def _check_data(config: ConfigDict, info: DataInfo) -> None:

@@ -1,0 +1,114 @@
+"""Google Cloud Storage for epath: gcsfs with one limit for all retries, and with errors of one line."""
+
+import asyncio
+import os
+import random
+import re
+import sys
+import time
+from typing import Any
+
+# Without this gcsfs asks for the layout of each bucket, which needs a further permission.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
+import aiohttp
+import gcsfs.core
+from etils import epath
+from gcsfs.retry import HttpError, is_retriable
+
+from alexnet_jax.errors import NOTE, UserError
+
+LIMIT = 300.0
+"""Seconds after which a request to a bucket that does not answer is given up."""
+
+_LONGEST_PAUSE = 20.0  # seconds between two attempts
+_BETWEEN_NOTES = 60.0  # seconds
+
+
+class BucketError(OSError):
+    """A bucket does not answer, or refuses a request."""
+
+
+class FileSystem(gcsfs.core.GCSFileSystem):
+    """The file system of ``gs://``. Other processes write to the same bucket, so no listing is remembered."""
+
+    _next_note = 0.0
+
+    def __init__(self, **options: Any) -> None:
+        # A connection that was cut off without a word counts as no answer.
+        timeouts = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            options.setdefault("token", "anon")
+        super().__init__(
+            **options | {"use_listings_cache": False, "session_kwargs": {"timeout": timeouts}, "project": ""}
+        )
+
+    async def _request(self, method: str, path: str, *args: Any, **options: Any) -> Any:
+        once = gcsfs.core.GCSFileSystem._request.__wrapped__  # without its own retries
+        began, pause = time.monotonic(), 1.0
+        while True:
+            try:
+                return await once(self, method, path, *args, **options)
+            except (FileNotFoundError, FileExistsError):
+                raise
+            except Exception as error:
+                where, why = (
+                    _bucket_of(path, args),
+                    " ".join(str(error).split())[:200] or type(error).__name__,
+                )
+                if not (is_retriable(error) or isinstance(error, TimeoutError | ConnectionError)):
+                    raise BucketError(_refusal(where, error, why)) from error
+                waited = time.monotonic() - began
+                if waited >= LIMIT:
+                    raise BucketError(f"{where} has not answered for {waited:.0f} seconds ({why})") from error
+                if time.monotonic() >= FileSystem._next_note:  # other requests may fail at the same time
+                    FileSystem._next_note = time.monotonic() + _BETWEEN_NOTES
+                    line = f"{NOTE}{where} does not answer ({why}): trying again for {LIMIT:.0f} seconds"
+                    print(line, file=sys.stderr, flush=True)
+            await asyncio.sleep(min(pause * random.uniform(0.8, 1.2), max(0.1, LIMIT - waited)))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def check_writable(path: epath.Path) -> None:
+    """Check that the bucket of a path exists, and that objects below the path can be written and deleted.
+
+    Raises:
+      UserError: they can't.
+    """
+    probe = path / f".{random.SystemRandom().getrandbits(64):x}.writable"
+    try:
+        probe.write_bytes(b"")
+        probe.unlink()
+    except FileNotFoundError as error:
+        bucket = os.fspath(path).split("/")[2]
+        raise UserError(
+            f"{path} can't be written: there is no bucket gs://{bucket}. Create it first"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error}") from error
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Return whether an error, or one that caused it, says that a bucket did not answer."""
+    while error is not None:
+        if isinstance(error, BucketError) or "retry attempts failed" in str(error):  # of TensorStore
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _refusal(where: str, error: Exception, why: str) -> str:
+    code = error.code if isinstance(error, HttpError) else None
+    if str(code) == "401":
+        return (
+            f"{where} needs credentials ({why}): run gcloud auth application-default login, or use a machine"
+            " whose service account may use the bucket"
+        )
+    if str(code) == "403" or why.startswith("Forbidden"):
+        return f"{where} refuses access ({why}): the account needs the role roles/storage.objectUser"
+    return f"{where}: {why}"
+
+
+def _bucket_of(path: str, args: tuple[Any, ...]) -> str:
+    found = re.search(r"/b/([^/{}]+)", path)
+    return f"gs://{found[1] if found else args[0] if args else ''}"

@@ -1,0 +1,55 @@
+"""Requests to a bucket that does not answer are repeated for a limited time."""
+
+import errno
+import threading
+
+import pytest
+
+from alexnet_jax import files
+from alexnet_jax.files import absolute
+from alexnet_jax.remote import bucket as bucket_lib
+
+
+def test_objects_are_written_read_listed_renamed_and_deleted(bucket):
+    path = absolute(bucket)
+    assert not path.exists()
+    files.write(path / "a" / "x", b"1")
+    files.write(path / "a" / "y", b"")
+    assert path.is_dir()
+    assert sorted(each.name for each in (path / "a").iterdir()) == ["x", "y"]
+    assert files.read(path / "a" / "x", 1) == b"1"
+    with pytest.raises(ValueError, match="x has more than 0 bytes"):
+        files.read(path / "a" / "x", 0)
+    (path / "a").rename(path / "b")
+    assert sorted(str(each) for each in (path / "b").iterdir()) == [f"{bucket}/b/x", f"{bucket}/b/y"]
+    path.rmtree()
+    assert not path.exists()
+
+
+def test_a_missing_object_is_no_outage(bucket):
+    with pytest.raises(FileNotFoundError) as missing:
+        files.read(absolute(bucket) / "x", 10)
+    assert not bucket_lib.is_outage(missing.value)
+
+
+def test_an_outage_is_waited_for_and_reported_once(emulator, bucket, capfd):
+    path = absolute(bucket) / "x"
+    files.write(path, b"1")
+    emulator.stop()
+    again = threading.Timer(2.5, emulator.start)
+    again.start()
+    assert path.read_bytes() == b"1"
+    again.join()
+    assert capfd.readouterr().err.count("does not answer") == 1
+
+
+def test_a_long_outage_is_an_error_of_one_line(emulator, monkeypatch, capfd):
+    monkeypatch.setattr(bucket_lib, "LIMIT", 1.5)
+    with pytest.raises(OSError, match="gs://overloaded-bucket has not answered for 2 seconds") as outage:
+        files.write(absolute("gs://overloaded-bucket/x"), b"1")
+    assert bucket_lib.is_outage(outage.value)
+    assert not bucket_lib.is_outage(OSError(errno.EIO, "Input/output error"))
+    assert capfd.readouterr().err == (
+        "alexnet-jax: note: gs://overloaded-bucket does not answer (try again, 503): trying again for 2"
+        " seconds\n"
+    )

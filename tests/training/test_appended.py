@@ -1,0 +1,45 @@
+"""Files that grow, on a disk and in a bucket."""
+
+from alexnet_jax.files import absolute
+from alexnet_jax.remote import bucket as bucket_lib
+from alexnet_jax.training import appended
+from alexnet_jax.training.log import Log
+
+
+def test_on_a_disk_bytes_are_appended_at_once(tmp_path):
+    path = absolute(tmp_path / "x")
+    for content in (b"1\n", b"", b"2\n"):
+        file = appended.Appended(path)
+        file.append(content)
+        file.sync()
+    assert path.read_bytes() == b"1\n2\n"
+
+
+def test_lines_are_in_the_bucket_every_period_and_before_each_checkpoint(bucket, monkeypatch):
+    monkeypatch.setattr(appended, "PERIOD", 3600)
+    path = absolute(bucket) / "x"
+    file = appended.Appended(path)
+    file.append(b"1\n")  # the first one is written at once
+    file.append(b"2\n")
+    file.sync()
+    assert path.read_bytes() == b"1\n2\n"
+    file.append(b"3\n")
+    assert path.read_bytes() == b"1\n2\n"
+    monkeypatch.setattr(file, "_next", 0)
+    file.append(b"4\n")
+    file.append(b"5\n")
+    file.close()
+    assert path.read_bytes() == b"1\n2\n3\n4\n5\n"
+    again = appended.Appended(path)
+    again.append(b"6\n")
+    again.close()
+    assert path.read_bytes() == b"1\n2\n3\n4\n5\n6\n"
+
+
+def test_a_failed_write_in_the_background_is_seen(emulator, monkeypatch):
+    monkeypatch.setattr(bucket_lib, "LIMIT", 0.5)
+    log = Log(absolute("gs://no-such-bucket/run"), 0, total_steps=40, steps_per_epoch=20)
+    log.train(10, 2.0, 0.5, 0.1, 1.0)
+    log.sync()
+    assert "metrics.jsonl can't be written" in log.failure
+    log.close()
