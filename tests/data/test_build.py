@@ -211,30 +211,6 @@ def many(data, folder, tmp_path):
     return data
 
 
-@pytest.mark.slow
-def test_a_killed_build_resumes_and_leaves_no_process(many, tmp_path):
-    """SIGKILL to the command and its workers, a little later each time."""
-    killed = 0
-    while True:
-        process = subprocess.Popen(
-            command(many, tmp_path / "killed"), stdout=subprocess.PIPE, start_new_session=True, text=True
-        )
-        assert process.stdout.readline()  # it has begun
-        try:
-            process.communicate(timeout=0.2 + 0.5 * killed)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()  # reads to the end of the output, when no process holds it
-            killed += 1
-        assert process.returncode in (0, -signal.SIGKILL)
-        if process.returncode == 0:
-            break
-    assert killed
-    subprocess.run(command(many, tmp_path / "whole"), check=True, capture_output=True)
-    (one,), (other,) = ((tmp_path / name).glob("*/") for name in ("killed", "whole"))
-    assert contents(one) == contents(other)
-
-
 def wait_for_line(stream, start):
     assert any(line.startswith(start) for line in stream), f"no line starts with {start}"
 

@@ -266,45 +266,6 @@ def test_signals_save_and_print_how_to_resume(cache_dir, trained, tmp_path, sign
     assert step not in (0, 100000)
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_ten_times_gives_the_same_bits(cache_dir, tiny, tmp_path, monkeypatch):
-    """SIGKILL at ten random moments, in the middle of whatever the run was doing."""
-    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # the run takes longer than the compilation
-    more = ["--config.num_steps=3000", "--config.checkpoint_every=17", "--config.eval_every=250"]
-    moments = random.Random(0)
-    reached = []
-    for _ in range(10):
-        process = start(tmp_path / "killed", cache_dir, *more)
-        wait_for_step(tmp_path / "killed", (reached[-1] // 10 + 1) * 10 if reached else 10, process)
-        time.sleep(moments.uniform(0, 0.3))
-        process.kill()
-        process.communicate()
-        records = lines_of_a_killed_run(tmp_path / "killed")
-        reached.append(max((record["step"] for record in records), default=0))
-    assert len(set(reached)) > 5
-    assert reached[-1] < 3000
-    finished = subprocess.run(command(tmp_path / "killed", cache_dir, *more), capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    subprocess.run(command(tmp_path / "undisturbed", cache_dir, *more), check=True, capture_output=True)
-    same_bits(tmp_path / "killed", tmp_path / "undisturbed")
-    with (
-        Checkpoints(absolute(tmp_path / "killed")) as killed,
-        Checkpoints(absolute(tmp_path / "undisturbed")) as undisturbed,
-    ):
-        assert killed.steps() == undisturbed.steps()
-    assert without_speed(tmp_path / "killed") == without_speed(tmp_path / "undisturbed")
-
-
-def lines_of_a_killed_run(workdir):
-    records = []
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
-    return records
-
-
 @pytest.mark.parametrize("full", [False, True])
 def test_a_standard_output_that_is_closed_or_full_does_not_stop_a_run(tmp_path, cache_dir, full):
     """Ctrl-C also ends a `tee` that reads the output."""
