@@ -19,6 +19,7 @@ from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.data.shards import Shard
+from alexnet_jax.loops.prepare import prepare
 from tests import odd_images
 from tests.conftest import CONFIGS
 
@@ -403,6 +404,14 @@ def test_labels_that_are_no_classes_are_refused(data, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 1)
     with pytest.raises(UserError, match="has the label 2, but labels must be from 0 to 1"):
         open_cache(data, print)
+
+
+def test_what_a_killed_build_left_beside_its_cache_is_deleted(tiny, data):
+    path = open_cache(data, print).directory
+    for again in (lambda: open_cache(data, print), lambda: prepare(tiny)):
+        path.with_name(f"{path.name}.parts").mkdir()
+        again()
+        assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}.lock"}
 
 
 def test_a_removed_cache_is_built_again_despite_the_remains_of_a_killed_build(data):

@@ -28,7 +28,7 @@ from alexnet_jax.files import locked
 
 
 def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
-    """Build the cache at ``path`` unless it exists.
+    """Build the cache at ``path`` unless it exists, and delete what a killed build has left beside it.
 
     Args:
       path: directory from `dataset.cache_path`.

@@ -43,11 +43,10 @@ def open_cache(data: ConfigDict, say: Callable[[str], None], fingerprint: str | 
       RunError: a worker process was killed, or the published cache could not be read for a while.
     """
     path = cache_path(data)
-    if not path.exists():
-        if data.cache_from is None:
-            build(path, data, say)
-        else:
-            fetch(path, data, say, fingerprint)
+    if data.cache_from is None:
+        build(path, data, say)
+    elif not path.exists():
+        fetch(path, data, say, fingerprint)
     cache = load(path)
     if sources.may_change(data.source) and sum(cache.info.splits.values()) <= _FEW_FILES:
         check_source(cache.info, data)

@@ -50,9 +50,10 @@ def prepare(
     if config.data.cache_from is not None and publish is None:
         if not exists:
             fetch(path, config.data, say, force=force)
-    elif not exists:
-        say(f"reading the list of images of {config.data.source}")
-        build(path, config.data, say, force)
+    else:
+        if not exists:
+            say(f"reading the list of images of {config.data.source}")
+        build(path, config.data, say, force)  # or delete what a killed build has left beside the cache
     verify = exists and publish is None  # publishing reads every byte, too
     if verify:
         say(f"verifying every byte of {path}")
