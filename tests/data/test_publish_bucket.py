@@ -110,15 +110,19 @@ def test_a_damaged_object_is_named(data, published):
 @pytest.mark.parametrize("verb", ["publish", "fetch"])
 def test_an_outage_is_waited_for_once(data, published, bucket, emulator, tmp_path, monkeypatch, verb):
     monkeypatch.setattr(bucket_lib, "LIMIT", 1.0)
-    emulator.stop()
     lines = []
+
+    def call():
+        if verb == "publish":
+            data.cache_dir = str(tmp_path / "first")
+            publish(cache_path(data), data, bucket, lines.append)
+        else:
+            open_cache(data, lines.append)
+
+    emulator.stop()
     try:
         with pytest.raises(RunError, match="has not answered for 1 seconds") as outage:
-            if verb == "publish":
-                data.cache_dir = str(tmp_path / "first")
-                publish(cache_path(data), data, bucket, lines.append)
-            else:
-                open_cache(data, lines.append)
+            call()
     finally:
         emulator.start()
     assert "run the same command again to continue" in str(outage.value)

@@ -65,7 +65,7 @@ def wait_for_loss() -> None:
 
 @contextlib.contextmanager
 def cleaned(clean: Callable[[], None]) -> Iterator[None]:
-    """Call a function at the end of the ``with`` block, or when another process ends this one in the block."""
+    """Call a function at the end of the ``with`` block, or when another process ends this one inside it."""
     _cleaning.append(clean)
     try:
         yield
