@@ -69,7 +69,7 @@ def _move(request, response, storage):
         storage.delete_file(request.params["bucket_name"], request.params["object_id"])
 
 
-_CONDITIONAL = {objects.insert, objects.get, objects.delete, objects.download}
+_CONDITIONAL = {objects.insert, objects.get, objects.delete, objects.download, objects.ls}
 server.HANDLERS = (
     (
         r"^/storage/v1/b/(?P<bucket_name>[-.\w]+)/o/(?P<object_id>.+)/moveTo/o/(?P<dest_object_id>.+)$",

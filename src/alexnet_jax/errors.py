@@ -26,6 +26,10 @@ class RunError(Exception):
     status = 1
 
 
+class BucketError(OSError):
+    """A bucket has not answered for as long as it is waited for, or it refuses a request."""
+
+
 class LostProcess(RunError):
     """Another process of the run is gone. The same command on all hosts resumes."""
 

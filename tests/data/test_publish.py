@@ -369,7 +369,7 @@ def test_a_source_that_keeps_failing_ends_in_one_line(data, shared, monkeypatch)
         patched.setattr(copies, "_pieces", failing)
         with pytest.raises(RunError) as failure:
             open_cache(data, print)
-    assert "Input/output error), after several attempts: what was copied is kept" in str(failure.value)
+    assert "Input/output error): what was copied is kept" in str(failure.value)
     open_cache(data, print)
 
 

@@ -15,6 +15,7 @@ from alexnet_jax.config.recipe import load
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute, is_remote
+from alexnet_jax.remote.paths import scheme
 
 
 def config_flag(values: flags.FlagValues) -> None:
@@ -154,4 +155,18 @@ def config_of(values: flags.FlagValues, overrides: list[str]) -> ConfigDict:
     validate(config)
     if config.init_from is not None:
         check_workdirs(config.init_from)
+    check_data(config.data)
     return config
+
+
+def check_data(data: ConfigDict) -> None:
+    """Check before JAX starts that a missing cache can be copied from ``data.cache_from``."""
+    if data.cache_from is None:
+        return
+    from alexnet_jax.data.dataset import cache_path
+    from alexnet_jax.data.publish import check_origin
+
+    if scheme(data.cache_from) is None or cache_path(data).exists():
+        absolute(data.cache_from)
+    else:
+        check_origin(data)

@@ -10,6 +10,7 @@ from absl import flags
 
 from alexnet_jax import files
 from alexnet_jax.cli.flags import (
+    check_data,
     check_file,
     check_views,
     check_workdirs,
@@ -123,7 +124,11 @@ def _evaluate(args: list[str]) -> None:
 
     from alexnet_jax.training.workdir import read_workdir
 
-    data = data_location("evaluate", read_workdir(workdirs[0])[0], overrides)
+    config, _ = read_workdir(workdirs[0])
+    data = data_location("evaluate", config, overrides)
+    if "cache_from" in data:
+        config.data.update(data)
+        check_data(config.data)
     progress.starting(progress.say)
 
     from alexnet_jax.loops.evaluate import evaluate

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from etils import epath
 
 from alexnet_jax import files
-from alexnet_jax.errors import Interrupted, UserError
+from alexnet_jax.errors import BucketError, Interrupted, UserError
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import size_in_words
 
@@ -44,8 +44,6 @@ _LASTING = FULL | {
     errno.EROFS,
     errno.ELOOP,
 }
-# The packages whose exceptions are those of a bucket, and no OSError.
-_BUCKETS = frozenset(["aiohttp", "gcsfs", "google", "requests"])
 
 
 def copy(
@@ -118,7 +116,9 @@ def copy(
 
 
 def retried(call: Callable[[], T], name: str, say: Callable[[str], None]) -> T:
-    """Call a function, and again after a while if a bucket or a network file system fails.
+    """Call a function, and again after a while if a network file system fails.
+
+    Requests to a bucket are repeated in `remote.bucket`. So the error of a bucket is final.
 
     Args:
       call: the function.
@@ -141,15 +141,10 @@ def _attempt(call: Callable[[], T], name: str, say: Callable[[str], None], stop:
             if damaged or stop.is_set():
                 raise
             damaged = True
-        except Exception as error:
-            of_a_bucket = type(error).__module__.partition(".")[0] in _BUCKETS
-            wait = next(waits, None) if of_a_bucket or isinstance(error, OSError) else None
-            lasting = isinstance(error, OSError) and error.errno in _LASTING
-            if lasting or isinstance(error, FileNotFoundError | PermissionError) or stop.is_set():
-                raise
-            if wait is None:
-                if of_a_bucket:
-                    raise OSError(f"{name}: {error}") from error
+        except (BucketError, FileNotFoundError, PermissionError):
+            raise
+        except OSError as error:
+            if error.errno in _LASTING or stop.is_set() or (wait := next(waits, None)) is None:
                 raise
             say(f"{name}: {files.explained(error) or type(error).__name__}; trying again in {wait:.0f} s")
             if stop.wait(wait):
@@ -188,16 +183,15 @@ def _to_disk(
 def _to_bucket(
     source: epath.Path, target: epath.Path, size: int, checksum: int, count: Callable[[int], None]
 ) -> None:
-    """Copy a file into a bucket, where it appears when it is complete."""
+    """Copy a file into a bucket. An object that is not complete, or has a wrong checksum, is shorter."""
     found = copied = 0
     with target.open("wb") as file:
         for piece in _pieces(source, 0, size):
-            file.write(piece)
             found, copied = zlib.crc32(piece, found), copied + len(piece)
+            if copied == size and found != checksum:
+                raise ValueError(f"{source.name} has a wrong checksum")
+            file.write(piece)
             count(copied)
-    if found != checksum:
-        target.unlink()
-        raise ValueError(f"{source.name} has a wrong checksum")
 
 
 def _pieces(source: epath.Path, start: int, size: int) -> Iterator[memoryview]:

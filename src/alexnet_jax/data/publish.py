@@ -48,6 +48,9 @@ def check_target(target: str) -> None:
     """
     root = files.absolute(target)
     if files.is_remote(root):
+        from alexnet_jax.remote.bucket import check_writable  # imports gcsfs, half a second
+
+        check_writable(root)
         return
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -55,6 +58,19 @@ def check_target(target: str) -> None:
         raise UserError(f"--publish={target} can't be created ({files.explained(error)})") from error
     if not os.access(root, os.W_OK):
         raise UserError(f"--publish={target} can't be written: take a folder that you can write")
+
+
+def check_origin(data: ConfigDict) -> None:
+    """Check that ``data.cache_from`` can be read if it is in a bucket.
+
+    Raises:
+      UserError: it can't, or it is another URL.
+    """
+    root = files.absolute(data.cache_from)
+    if files.is_remote(root):
+        from alexnet_jax.remote.bucket import check_readable  # imports gcsfs, half a second
+
+        check_readable(root)
 
 
 def publish(cache: Path, data: ConfigDict, target: str, say: Callable[[str], None]) -> None:
@@ -182,6 +198,7 @@ def find(data: ConfigDict, say: Callable[[str], None]) -> tuple[epath.Path, Publ
         choices = " or ".join(f"--config.data.source={index['source']}" for _, index in found)
         raise UserError(f"{root} has the caches of several folders of this name: choose {choices}")
     if not found:
+        check_origin(data)
         raise UserError(
             f"{root} has no cache of {data.source} with these settings: run alexnet-jax prepare"
             f" --publish={data.cache_from} with the same --config and --config.data.* flags on a host that"
@@ -278,6 +295,5 @@ def _explained(what: str) -> Iterator[None]:
         if isinstance(error, PermissionError | FileNotFoundError) or error.errno in copies.FULL:
             raise UserError(f"{what} ({why})") from error
         raise RunError(
-            f"{what} ({why}), after several attempts: what was copied is kept; run the same command again to"
-            " continue"
+            f"{what} ({why}): what was copied is kept; run the same command again to continue"
         ) from error

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NoReturn
 
@@ -60,6 +61,17 @@ def wait_for_loss() -> None:
     An exchange with that process may fail earlier than the watch notices.
     """
     time.sleep(_SILENCE + _EVERY)
+
+
+@contextlib.contextmanager
+def cleaned(clean: Callable[[], None]) -> Iterator[None]:
+    """Call a function at the end of the ``with`` block, or when another process ends this one inside it."""
+    _cleaning.append(clean)
+    try:
+        yield
+    finally:
+        _cleaning.remove(clean)
+        clean()
 
 
 def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -170,9 +182,13 @@ class _Peers:
                 connection.settimeout(max(0.1, deadline - time.monotonic()))
                 while connection.recv(2**16):
                     pass
+        for clean in reversed(_cleaning):
+            with contextlib.suppress(Exception):
+                clean()
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(status)
 
 
 _peers: _Peers | None = None
+_cleaning: list[Callable[[], None]] = []

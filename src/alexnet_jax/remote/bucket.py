@@ -12,21 +12,18 @@ from typing import Any
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 import aiohttp
+import fsspec
 import gcsfs.core
 from etils import epath
 from gcsfs.retry import HttpError, is_retriable
 
-from alexnet_jax.errors import NOTE, UserError
+from alexnet_jax.errors import NOTE, BucketError, UserError
 
 LIMIT = 300.0
 """Seconds after which a request to a bucket that does not answer is given up."""
 
 _LONGEST_PAUSE = 20.0  # seconds between two attempts
 _BETWEEN_NOTES = 60.0  # seconds
-
-
-class BucketError(OSError):
-    """A bucket does not answer, or refuses a request."""
 
 
 class FileSystem(gcsfs.core.GCSFileSystem):
@@ -80,12 +77,25 @@ def check_writable(path: epath.Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except FileNotFoundError as error:
-        bucket = os.fspath(path).split("/")[2]
-        raise UserError(
-            f"{path} can't be written: there is no bucket gs://{bucket}. Create it first"
-        ) from error
+        raise UserError(f"{path} can't be written: {_missing(path)}. Create it first") from error
     except OSError as error:
         raise UserError(f"{path} can't be written: {error}") from error
+
+
+def check_readable(path: epath.Path) -> None:
+    """Check that the bucket of a path exists, and that its objects can be listed.
+
+    Raises:
+      UserError: they can't.
+    """
+    bucket, _, prefix = os.fspath(path).removeprefix("gs://").partition("/")
+    try:
+        found = fsspec.filesystem("gcs")
+        found.call("GET", "b/{}/o", bucket, prefix=prefix, maxResults=1, json_out=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} can't be read: {_missing(path)}. Check its name") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error}") from error
 
 
 def is_outage(error: BaseException | None) -> bool:
@@ -95,6 +105,10 @@ def is_outage(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _missing(path: epath.Path) -> str:
+    return f"there is no bucket gs://{os.fspath(path).split('/')[2]}"
 
 
 def _refusal(where: str, error: Exception, why: str) -> str:

@@ -20,7 +20,7 @@ from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute, is_remote, locked
 from alexnet_jax.layers import with_classes
 from alexnet_jax.net.model import Net, build
-from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel import hosts, peers
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.together import together
 from alexnet_jax.remote.lease import RETRY, Lease
@@ -182,6 +182,12 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
 
     with contextlib.ExitStack() as held:
         free, created = True, not path.exists()
+
+        def remove_if_empty() -> None:
+            if [file.name for file in path.iterdir()] == ["lock"]:
+                (path / "lock").unlink()
+                path.rmdir()
+
         if hosts.is_first():
             path.mkdir(parents=True, exist_ok=True)
             try:
@@ -191,12 +197,9 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
                 free = False
         if not hosts.all_true(free):  # all processes refuse the run
             raise busy
-        try:
-            yield lambda: None
-        finally:
-            if created and hosts.is_first() and [file.name for file in path.iterdir()] == ["lock"]:
-                (path / "lock").unlink()
-                path.rmdir()
+        if created and hosts.is_first():
+            held.enter_context(peers.cleaned(remove_if_empty))
+        yield lambda: None
 
 
 @contextlib.contextmanager
@@ -222,11 +225,8 @@ def _held_in_bucket(path: epath.Path) -> Iterator[Callable[[], None]]:
         raise problem or UserError(
             f"another process trains in {path}: take another --workdir, or wait for it"
         )
-    try:
+    with peers.cleaned(lease.release) if lease else contextlib.nullcontext():
         yield lease.check if lease else lambda: None
-    finally:
-        if lease:
-            lease.release()
 
 
 def _check_data(config: ConfigDict, info: DataInfo) -> None:
