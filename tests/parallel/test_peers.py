@@ -12,10 +12,11 @@ from tests.conftest import ROOT, free_port
 
 SCRIPT = """
 import os, signal, sys, time
+number = int(sys.argv[1])
+exec(sys.argv[6])
 from alexnet_jax.parallel import peers, rendezvous
 from alexnet_jax.runtime.launchers import Member
 peers._EVERY, peers._SILENCE = 0.2, 2.0
-number = int(sys.argv[1])
 meeting = rendezvous.meet(Member("127.0.0.1", int(sys.argv[2]), 3, number, None), 30)
 peers.watch(number, meeting.hosts, meeting.connections)
 print("up", flush=True)
@@ -27,12 +28,15 @@ else:
 """
 
 
-def run(which, what, others=60):
-    """Start three processes. One of them executes a line. Return the status and the errors of each."""
+def run(which, what, others=60, before=""):
+    """Start three processes. One of them executes a line. Return the status and the errors of each.
+
+    Each executes another line first.
+    """
     port = free_port()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, *map(str, (number, port, which, what, others))],
+            [sys.executable, "-c", SCRIPT, *map(str, (number, port, which, what, others, before))],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for number in range(3)
@@ -86,3 +90,17 @@ def test_a_bug_in_a_script_ends_all():
 
 def test_processes_may_end_one_after_another():
     assert run(1, "sys.exit(0)", others=1) == [(0, "")] * 3
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_process_that_works_longer_than_the_others_is_no_loss(last):
+    """The others wait for it at their exit, in JAX's shutdown."""
+    waits = f"import atexit; atexit.register(time.sleep, 6 * (number != {last}))\n"
+    assert run(last, "time.sleep(5)", others=0, before=waits) == [(0, "")] * 3
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_end_of_the_last_process_is_that_of_those_that_wait_for_it(last):
+    waits = f"import atexit; atexit.register(time.sleep, 9 * (number != {last}))\n"
+    found = run(last, "time.sleep(1); peers.end(1, 'the disk is full')", others=0, before=waits)
+    assert found == [(1, "alexnet-jax: the disk is full\n")] * 3

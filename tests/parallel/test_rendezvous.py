@@ -101,7 +101,10 @@ def connected(port):
     raise AssertionError
 
 
-@pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\n\r\n", b"", b'{"number": "a"}\n', b"[]\n", b"{}\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"GET / HTTP/1.1\r\n\r\n", b"", b'{"number": "a"}\n', b'{"number": 1e999}\n', b"[]\n", b"{}\n"],
+)
 def test_other_programs_that_connect_are_ignored(port, content):
     def stranger():
         with contextlib.closing(connected(port)) as connection:

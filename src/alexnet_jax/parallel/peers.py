@@ -95,6 +95,8 @@ class _Peers:
         self._sending = threading.Lock()
         self._connections = connections  # open until the end of this process
         self._watched = dict(connections)
+        # What has done its work waits for the others in JAX's shutdown, and needs their signs of life.
+        self._listening = dict(connections)
         self._left = False
         self._selector = selectors.DefaultSelector()
         self._heard: dict[int, float] = {}
@@ -121,40 +123,44 @@ class _Peers:
 
     def _watch(self) -> None:
         sent = 0.0
-        while self._watched:
-            if time.monotonic() - sent > _EVERY:
+        while True:
+            # What has arrived while this process was suspended is read before a peer counts as silent.
+            now = time.monotonic()
+            if now - sent > _EVERY:
                 self._send_all(b"alive\n")
-                sent = time.monotonic()
+                sent = now
             for key, _ in self._selector.select(1):
                 self._read(key.data)
             for peer in list(self._watched):
-                silent = time.monotonic() - self._heard[peer]
+                silent = now - self._heard[peer]
                 if silent > _SILENCE:
                     self._lose(peer, f"has not answered for {silent:.0f} seconds")
 
     def _read(self, peer: int) -> None:
         try:
-            piece = self._watched[peer].recv(2**16)
+            piece = self._listening[peer].recv(2**16)
         except TimeoutError:
             return
         except OSError:
             piece = b""
-        if not piece:
+        if not piece and peer in self._watched:
             self._lose(peer, "is gone")
+        if not piece:
+            self._forget(peer)
             return
         self._heard[peer] = time.monotonic()
         *lines, self._rest[peer] = (self._rest[peer] + piece).split(b"\n")
         for line in lines:
             if line == b"done":
-                self._forget(peer)
-                return
+                self._watched.pop(peer, None)
             if line.startswith(b"end "):
                 status, message = json.loads(line[4:])
                 self._forget(peer)
                 self.end(status, message)
 
     def _forget(self, peer: int) -> None:
-        self._selector.unregister(self._watched.pop(peer))
+        self._watched.pop(peer, None)
+        self._selector.unregister(self._listening.pop(peer))
 
     def _lose(self, peer: int, why: str) -> None:
         self._forget(peer)
@@ -166,21 +172,20 @@ class _Peers:
 
     def _send_all(self, line: bytes) -> None:
         with self._sending:
-            for connection in list(self._watched.values()):
+            for connection in list(self._listening.values()):
                 with contextlib.suppress(OSError):  # `_watch` notices
                     connection.sendall(line)
 
     def _report(self, status: int, message: str) -> NoReturn:
         """Send the reason to the others, and end this process."""
-        watched = list(self._watched.values())
         self._send_all(b"end " + json.dumps([status, message]).encode() + b"\n")
         # Wait until they have read it: what is closed with unread bytes discards what it has sent. JAX's
         # service, on process 0, must end last.
         deadline = time.monotonic() + _FAREWELL
-        for connection in watched:
+        for connection in list(self._listening.values()):
             with contextlib.suppress(OSError):
                 connection.settimeout(max(0.1, deadline - time.monotonic()))
-                while connection.recv(2**16):
+                while connection.recv(2**16) and time.monotonic() < deadline:
                     pass
         for clean in reversed(_cleaning):
             with contextlib.suppress(Exception):

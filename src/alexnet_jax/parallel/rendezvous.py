@@ -141,7 +141,7 @@ class _Server:
         try:
             line = _receive(connection)
             number, _ = int(line["number"]), (line["host"], line["count"], line["versions"]["jax"])
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
             connection.close()
             return
         with self._changed:
@@ -232,7 +232,9 @@ def _introduction(member: Member) -> dict[str, Any]:
 
 def _is_open(connection: socket.socket) -> bool:
     """Return whether the process at the other end, which sends nothing now, still runs."""
-    readable, _, _ = select.select([connection], [], [], 0)
+    poll = select.poll()  # `select.select` refuses the descriptors from 1024 on
+    poll.register(connection, select.POLLIN)
+    readable = poll.poll(0)
     with contextlib.suppress(OSError):
         return not readable or bool(connection.recv(1, socket.MSG_PEEK))
     return False
