@@ -116,6 +116,7 @@ def test_a_tpu_vm(monkeypatch):
         {"JAX_COORDINATOR_ADDRESS": "localhost"},
         {"JAX_COORDINATOR_ADDRESS": "localhost:port"},
         {"JAX_COORDINATOR_ADDRESS": "localhost:70000"},
+        {"JAX_COORDINATOR_ADDRESS": "a..b:1"},
         {"JAX_NUM_PROCESSES": "x"},
         {"JAX_PROCESS_ID": "3"},
         {"JAX_PROCESS_ID": ""},

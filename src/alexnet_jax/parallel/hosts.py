@@ -55,18 +55,20 @@ def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
         jax_compat.set_gloo_address(meeting.address)
     # A process that shares its host with others uses the device with its own number, as in JAX's detection.
     shares = meeting.hosts.count(meeting.hosts[member.number]) > 1
+    chosen = None if "JAX_LOCAL_DEVICE_IDS" in os.environ or not shares else member.local
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     jax.distributed.initialize(
         f"127.0.0.1:{port}",
         member.count,
         member.number,
-        local_device_ids=[member.local] if shares and member.local is not None else None,
+        local_device_ids=None if chosen is None else [chosen],
         cluster_detection_method="deactivate",
         initialization_timeout=timeout,
         heartbeat_timeout_seconds=_HEARTBEAT,
     )
     if threading.current_thread() is threading.main_thread():
         # JAX's preemption service would swallow every SIGTERM from here on; `signals.Signals` forwards it.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def is_first() -> bool:

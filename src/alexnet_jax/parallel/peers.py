@@ -154,7 +154,11 @@ class _Peers:
             if line == b"done":
                 self._watched.pop(peer, None)
             if line.startswith(b"end "):
-                status, message = json.loads(line[4:])
+                try:
+                    status, message = json.loads(line[4:])
+                    status, message = int(status), str(message)
+                except (ValueError, TypeError):
+                    self._lose(peer, "has sent a line that can't be read")
                 self._forget(peer)
                 self.end(status, message)
 
@@ -162,7 +166,7 @@ class _Peers:
         self._watched.pop(peer, None)
         self._selector.unregister(self._listening.pop(peer))
 
-    def _lose(self, peer: int, why: str) -> None:
+    def _lose(self, peer: int, why: str) -> NoReturn:
         self._forget(peer)
         if self._left:
             # It may have ended as it should. If not, this process waits for it in JAX's shutdown.
@@ -184,9 +188,10 @@ class _Peers:
         deadline = time.monotonic() + _FAREWELL
         for connection in list(self._listening.values()):
             with contextlib.suppress(OSError):
-                connection.settimeout(max(0.1, deadline - time.monotonic()))
-                while connection.recv(2**16) and time.monotonic() < deadline:
-                    pass
+                while (left := deadline - time.monotonic()) > 0:
+                    connection.settimeout(left)
+                    if not connection.recv(2**16):
+                        break
         for clean in reversed(_cleaning):
             with contextlib.suppress(Exception):
                 clean()

@@ -27,7 +27,7 @@ TIMEOUT = "ALEXNET_JAX_START_TIMEOUT"
 
 _PATIENCE = 10  # seconds until a line says what a process waits for
 _GRACE = 10  # seconds in which all processes should have started, so that all learn of a problem
-_LONGEST = 2**20  # bytes of a line
+_LONGEST = 2**18  # bytes of a line
 _begun = False
 
 
@@ -98,6 +98,7 @@ class _Server:
         self._introductions: dict[int, dict[str, Any]] = {0: _introduction(member)}
         self._connections: dict[int, socket.socket] = {}
         self._problem = problem
+        self._closed = False
         threading.Thread(target=self._accept, name="rendezvous", daemon=True).start()
 
     def wait(self, deadline: float) -> Meeting:
@@ -119,6 +120,7 @@ class _Server:
             for connection in self._connections.values():
                 with contextlib.suppress(OSError):  # `peers` notices
                     _send(connection, answer)
+        self._closed = True
         self._socket.shutdown(socket.SHUT_RDWR)  # ends `_accept`
         self._socket.close()  # JAX will listen at this port
         if self._problem:
@@ -131,8 +133,11 @@ class _Server:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # closed
-                return
+            except OSError:
+                if self._closed:
+                    return
+                time.sleep(0.1)  # too many open files, for example
+                continue
             threading.Thread(target=self._welcome, args=(connection,), daemon=True).start()
 
     def _welcome(self, connection: socket.socket) -> None:
@@ -246,7 +251,7 @@ def _send(connection: socket.socket, line: dict[str, Any]) -> None:
 
 def _receive(connection: socket.socket) -> dict[str, Any]:
     """Read a line, byte by byte, since what follows it belongs to somebody else."""
-    line = b""
+    line = bytearray()
     while not line.endswith(b"\n"):
         byte = connection.recv(1)
         if not byte or len(line) > _LONGEST:

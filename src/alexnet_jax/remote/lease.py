@@ -45,6 +45,8 @@ class Lease:
         ).result()
         self.path, self._mine = path, _ABSENT
         self._lost: str | None = None
+        self._renewed = 0.0  # when, on this machine's monotonic clock
+        self._one_at_a_time = threading.Lock()
         self._ended = threading.Event()
         self._renewing = threading.Thread(target=self._renew, daemon=True)
         self._token = secrets.token_hex(8)
@@ -89,6 +91,9 @@ class Lease:
         Raises:
           RunError: another process has taken it, because this one could not renew it.
         """
+        if time.monotonic() - self._renewed > 2 * PERIOD:  # this process was suspended, or the bucket away
+            with contextlib.suppress(ValueError):
+                self._renew_once()
         if self._lost is not None:
             raise RunError(self._lost)
 
@@ -117,22 +122,24 @@ class Lease:
             if self._token.encode() not in found.value:
                 return False
             written = found.stamp.generation  # of an earlier attempt, whose answer was lost
-        self._mine = written
+        self._mine, self._renewed = written, time.monotonic()
         return True
 
     def _renew(self) -> None:
-        while not self._ended.wait(PERIOD):
-            try:
-                held = self._write(self._mine)
-                other = "" if held else _who(self._store.read(self._key).result().value)
-            except ValueError:  # no answer: another process takes the lock, or this one renews it later
-                continue
-            if not held:
-                self._lost = (
-                    f"{other or 'another process'} has taken over {self.path.parent}, because this run could"
-                    f" not renew its lock for {3 * PERIOD:.0f} seconds: this one ends and writes nothing more"
-                )
+        while self._lost is None and not self._ended.wait(PERIOD):
+            # If there is no answer, another process takes the lock, or this one renews it later.
+            with contextlib.suppress(ValueError):
+                self._renew_once()
+
+    def _renew_once(self) -> None:
+        with self._one_at_a_time:
+            if self._lost is not None or self._write(self._mine):
                 return
+            other = _who(self._store.read(self._key).result().value)
+            self._lost = (
+                f"{other} has taken over {self.path.parent}, because this run could not renew its lock for"
+                f" {3 * PERIOD:.0f} seconds: this one ends and writes nothing more"
+            )
 
     @contextlib.contextmanager
     def _answers(self) -> Iterator[None]:

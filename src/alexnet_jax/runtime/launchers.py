@@ -90,7 +90,9 @@ def _member(address: str, count: str | int, number: str | int, local: int | None
     """Return the values with their types; None if one of them can't be right."""
     host, _, port = address.rpartition(":")
     try:
-        member = Member(host.strip("[]"), int(port), int(count), int(number), local)
+        host = host.strip("[]")
+        host.encode("idna")  # an empty or too long part of a name is an error
+        member = Member(host, int(port), int(count), int(number), local)
     except ValueError:
         return None
     right = member.host and 0 <= member.number < member.count and 0 < member.port < 2**16
