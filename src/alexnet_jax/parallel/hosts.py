@@ -49,6 +49,7 @@ def start() -> None:
 def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
     """Start JAX's distributed service on process 0, and connect to it."""
     port = member.port if member.number == 0 else open_tunnel(member.host, member.port)
+    progress.hide_output_of_libraries()
     os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112, gRPC reads it in lower case
     jax.config.update("jax_check_proxy_envs", False)
     if meeting.address:

@@ -29,6 +29,19 @@ def say(line: str) -> None:
     _print(line, sys.stdout)
 
 
+def hide_output_of_libraries() -> None:
+    """Hide what libraries print from C++ on standard output, such as Gloo's log. Python prints as before."""
+    before = sys.__stdout__
+    if before is None or sys.stdout is not before:  # as in a notebook
+        return
+    before.flush()
+    kept = os.dup(before.fileno())
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123, a constant
+        os.dup2(nowhere.fileno(), before.fileno())
+    buffering = 1 if before.line_buffering else -1
+    sys.stdout = os.fdopen(kept, "w", buffering, before.encoding, before.errors)
+
+
 def note(line: str) -> None:
     """Print a line on standard error, for commands whose standard output is their result.
 
