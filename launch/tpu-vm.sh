@@ -9,13 +9,13 @@
 #   launch/tpu-vm.sh delete              delete the slice; the workdir stays in the bucket
 #
 # With --print as the first word it prints the commands instead of running them. SETTINGS are flags of
-# `train`, such as --config.num_epochs=10. On each host systemd runs the command and starts it again, up to 10
-# times a day, unless its status is 0, 2 (refused) or 143 (saved after SIGTERM).
+# `train`, such as --config.num_epochs=10. On each host systemd runs the command. If it fails, systemd starts
+# it again, up to 10 times a day, unless its status is 2 (refused) or 143 (saved after SIGTERM).
 set -euo pipefail
 
 # FILL IN the name of the bucket, without gs://. It holds runs/, code/ and the published caches/.
 BUCKET="${BUCKET:-}"
-# The rest works as it is. The project is that of `gcloud config`.
+# The rest may stay as it is. The project is that of `gcloud config`.
 NAME="${NAME:-alexnet}"
 ZONE="${ZONE:-us-central1-a}"
 ACCELERATOR="${ACCELERATOR:-v5litepod-256}"
@@ -26,7 +26,7 @@ refuse() {
   exit 2
 }
 
-# Print a command with the quotes that a shell needs.
+# Print a command, quoted for a shell.
 quoted() {
   local word words=()
   for word; do
@@ -51,7 +51,7 @@ create() {
     --accelerator-type="$ACCELERATOR" --runtime-version="$RUNTIME"
 }
 
-# Wait until the slice is there. Fail if it will not come.
+# Wait until the slice is active. Fail if the request has failed or the slice was preempted.
 wait_for_slice() {
   local describe=(gcloud compute tpus queued-resources describe "$NAME" --zone="$ZONE")
   describe+=("--format=value(state.state)")

@@ -27,11 +27,11 @@ class RunError(Exception):
 
 
 class BucketError(OSError):
-    """A bucket has not answered for as long as it is waited for, or it refuses a request."""
+    """A bucket refuses a request, or has not answered before the time limit."""
 
 
 class LostProcess(RunError):
-    """Another process of the run is gone. The same command on all hosts resumes."""
+    """Another process of the run is lost. To resume, start the same command on all hosts."""
 
     status = 75  # EX_TEMPFAIL of sysexits.h: try again
 

@@ -322,7 +322,7 @@ def test_a_part_with_other_arrays_is_not_a_part(tmp_path, name):
     np.savez(tmp_path / "part.npz", **arrays)
     assert Shard.load(tmp_path / "part.npz").sizes == [0]
     np.savez(tmp_path / "part.npz", **arrays | {name: np.zeros((2, 2))})
-    with pytest.raises(ValueError, match=r"part\.npz has other arrays"):
+    with pytest.raises(ValueError, match=r"part\.npz does not have the arrays of a part"):
         Shard.load(tmp_path / "part.npz")
 
 

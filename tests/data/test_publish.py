@@ -77,7 +77,7 @@ def test_the_same_cache_is_published_once_and_others_lie_beside_it(data, tmp_pat
     publish(cache, data, str(target), print)
     before = {file: file.stat().st_mtime_ns for file in (target / cache.name).iterdir()}
     publish(cache, data, str(target), lines.append)
-    assert lines == [f"nothing to publish: {target / cache.name} holds this cache"]
+    assert lines == [f"nothing to publish: {target / cache.name} has this cache already"]
     assert before == {file: file.stat().st_mtime_ns for file in (target / cache.name).iterdir()}
     data.validation = 0.0
     publish(open_cache(data, print).directory, data, str(target), print)
@@ -94,7 +94,7 @@ def test_other_images_under_the_same_name_are_not_overwritten(data, shared):
 
 def test_a_cache_is_not_published_into_its_own_folder(data):
     cache = open_cache(data, print).directory
-    with pytest.raises(UserError, match="holds something else than a published cache"):
+    with pytest.raises(UserError, match="has files that are not of a published cache"):
         publish(cache, data, data.cache_dir, print)
     load(cache, whole=True)
 
@@ -441,7 +441,7 @@ def test_prepare_publishes_and_copies(tiny, tmp_path):
     assert lines[-1] == f"published: other hosts copy it with --config.data.cache_from={tmp_path}/shared"
     lines.clear()
     prepare(tiny, say=lines.append, publish=str(tmp_path / "shared"))
-    assert lines == [f"nothing to publish: {tmp_path}/shared/{first.directory.name} holds this cache"]
+    assert lines == [f"nothing to publish: {tmp_path}/shared/{first.directory.name} has this cache already"]
     tiny.data.cache_dir = str(tmp_path / "second")
     lines.clear()
     second = prepare(tiny, say=lines.append)

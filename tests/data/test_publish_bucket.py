@@ -47,7 +47,7 @@ def test_a_host_without_the_photographs_copies_what_was_published_once(tiny, fiv
     first = prepare(tiny, publish=bucket)
     prepare(tiny, say=lines.append, publish=bucket)
     place = f"{bucket}/{first.directory.name}"
-    assert lines == [f"nothing to publish: {place} holds this cache"]
+    assert lines == [f"nothing to publish: {place} has this cache already"]
     assert names(absolute(place)) - names(first.directory) == {"published.json"}
     shutil.rmtree(tmp_path / "photographs")
     data = tiny.data

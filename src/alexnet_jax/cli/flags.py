@@ -130,7 +130,7 @@ def check_file(flag: str, path: str | None) -> None:
 
 
 def check_workdirs(*workdirs: str, writes: bool = False) -> None:
-    """Check before JAX starts that workdirs are paths that can be used.
+    """Check before JAX starts that workdirs can be used.
 
     Args:
       *workdirs: the paths.

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.status
     except BaseException as error:
         if peers.several() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
-            peers.wait_for_loss()  # an exchange with a process that is gone fails
+            peers.wait_for_loss()  # a collective fails if another process is gone
         known = _explain(error)
         if known is None:
             if peers.several():

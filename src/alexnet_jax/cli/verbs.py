@@ -44,7 +44,7 @@ usage: alexnet-jax VERB [--flag=value ...]
             prints the five most probable classes of image files, and of all images in folders
   prepare   --config=RECIPE[:VARIANT,...] [--force] [--publish=DIR] [--config.data.KEY=VALUE ...]
             builds the cache that training reads, or checks every byte of an existing one; --publish
-            copies it to a bucket or a shared folder, for --config.data.cache_from on other hosts
+            copies it to a bucket or a shared folder; other hosts use it with --config.data.cache_from
   sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
             trains, tests and compares the networks of the recipe's sweep(); --index runs only one
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
@@ -87,7 +87,9 @@ def _train(args: list[str]) -> None:
 def _prepare(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_bool("force", False, "Rebuild the cache if it exists.", flag_values=values)
-        text = "Bucket or shared folder to copy the cache to, for --config.data.cache_from on other hosts."
+        text = (
+            "Bucket or shared folder to copy the cache to. Other hosts read it with --config.data.cache_from."
+        )
         flags.DEFINE_string("publish", None, text, flag_values=values)
 
     values, overrides, _ = parse("prepare", args, USAGE, config_flag, define, overrides=True)

@@ -41,7 +41,7 @@ def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool 
         ``config.data.max_broken`` allows. Shards that are complete are kept for the next call.
       RunError: a worker process was killed.
     """
-    left = [beside(path, name) for name in ("old", "building", "parts")]  # from a process that was killed
+    left = [beside(path, name) for name in ("old", "building", "parts")]  # by a process that was killed
     if path.exists() and not force and not any(directory.exists() for directory in left):
         return
     try:
@@ -94,7 +94,7 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
 
 
 def into_place(complete: Path, path: Path) -> None:
-    """Give a complete cache its name. A cache that had the name becomes the one `beside` it, ``old``."""
+    """Give a complete cache its name. A cache that has the name is renamed to ``path.old`` first."""
     if path.exists():
         shutil.rmtree(beside(path, "old"), ignore_errors=True)
         path.rename(beside(path, "old"))

@@ -94,7 +94,7 @@ def _results(
 
 @contextlib.contextmanager
 def _start_workers() -> Iterator[None]:
-    """Make processes that are started inside ignore signals to stop, and not import the user's script.
+    """Start processes inside that ignore signals to stop, and that do not import the user's script.
 
     Ctrl-C reaches all processes of a terminal, but only the parent decides what to do. The workers need
     nothing from ``__main__``, which may be a script without ``if __name__ == "__main__"``.

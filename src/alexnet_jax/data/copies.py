@@ -1,8 +1,8 @@
 """Copy the files of a cache between a disk and a bucket or a shared folder.
 
-Several files are copied at a time, each in pieces, whose checksum is compared on the way. A file on a disk
-gets its name when it is complete, so that a second call copies only what is missing, and continues the files
-that were begun.
+Several files are copied at a time, each in pieces, and compared with their checksums meanwhile. A file on a
+disk gets its name when it is complete. A second call continues the files that were begun, and copies those
+that are missing.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from alexnet_jax.text import size_in_words
 T = TypeVar("T")
 
 FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
-"""Errors of a disk without space."""
+"""Error numbers that mean that a disk is full."""
 
-THREADS = 16  # files at a time; one connection to a bucket is much slower than the network of a host
+THREADS = 16  # files at a time, because one connection to a bucket is much slower than the network of a host
 _PIECE = 2**22  # bytes in memory for each file
 _WAITS = (1.0, 5.0, 15.0, 30.0)  # seconds before each further attempt
-# Errors that waiting does not end.
+# Errors for which another attempt is useless.
 _LASTING = FULL | {
     errno.ENOENT,
     errno.ENAMETOOLONG,
@@ -57,16 +57,16 @@ def copy(
 
     Args:
       source: directory of the files, on a disk or in a bucket.
-      target: directory that exists, on a disk or in a bucket. All files in it are copies from this source.
+      target: existing directory, on a disk or in a bucket. All files in it must be copies from this source.
       manifest: size and CRC-32 of each file, by name.
-      advice: what a user can do if the disk of the target is too small.
+      advice: what the user can do if the disk of the target is too small, for the message.
       say: function that takes a line for the user.
 
     Raises:
-      UserError: the disk has too little space. What was copied is kept.
+      UserError: the disk has too little space. The bytes copied so far are kept.
       ValueError: a file of the source is damaged. The message names it.
       OSError: a file can't be read or written, and several attempts have failed.
-      Interrupted: Ctrl-C was received. What was copied is kept.
+      Interrupted: Ctrl-C was received. The bytes copied so far are kept.
     """
     begun = {name: _copied(target / name, size) for name, (size, _) in manifest.items()}
     left = sum(size - begun[name] for name, (size, _) in manifest.items())
@@ -116,9 +116,9 @@ def copy(
 
 
 def retried(call: Callable[[], T], name: str, say: Callable[[str], None]) -> T:
-    """Call a function, and again after a while if a network file system fails.
+    """Call a function, and repeat the call a few times if a network file system fails.
 
-    Requests to a bucket are repeated in `remote.bucket`. So the error of a bucket is final.
+    The error of a bucket is final, because `remote.bucket` has repeated the request already.
 
     Args:
       call: the function.
@@ -137,7 +137,7 @@ def _attempt(call: Callable[[], T], name: str, say: Callable[[str], None], stop:
     while True:
         try:
             return call()
-        except ValueError:  # a piece that was copied before may be damaged, too: copy all of it once more
+        except ValueError:  # an earlier piece of the copy may be damaged: copy the whole file once more
             if damaged or stop.is_set():
                 raise
             damaged = True
@@ -154,7 +154,7 @@ def _attempt(call: Callable[[], T], name: str, say: Callable[[str], None], stop:
 def _to_disk(
     source: epath.Path, target: epath.Path, size: int, checksum: int, count: Callable[[int], None]
 ) -> None:
-    """Copy a file, or continue a copy. ``count`` receives the bytes in the copy after each piece."""
+    """Copy a file, or continue a copy. After each piece call ``count`` with the size of the copy."""
     partial = _partial(target)
     with os.fdopen(
         os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+b"
@@ -183,7 +183,7 @@ def _to_disk(
 def _to_bucket(
     source: epath.Path, target: epath.Path, size: int, checksum: int, count: Callable[[int], None]
 ) -> None:
-    """Copy a file into a bucket. An object that is not complete, or has a wrong checksum, is shorter."""
+    """Copy a file into a bucket. If it fails or the checksum is wrong, the object is never complete."""
     found = copied = 0
     with target.open("wb") as file:
         for piece in _pieces(source, 0, size):
@@ -198,7 +198,7 @@ def _pieces(source: epath.Path, start: int, size: int) -> Iterator[memoryview]:
     """Yield the bytes of a file from ``start``. A piece is valid until the next one.
 
     Raises:
-      ValueError: the file does not have ``size`` bytes, or is no regular file.
+      ValueError: the file does not have ``size`` bytes, or is not a regular file.
     """
     buffer = memoryview(bytearray(min(_PIECE, size)))
     with _open(source) as file:
@@ -220,7 +220,7 @@ def _open(source: epath.Path) -> Any:
     file = os.fdopen(os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise ValueError(f"{source.name} is no regular file")
+        raise ValueError(f"{source.name} is not a regular file")
     return file
 
 
@@ -235,7 +235,7 @@ def _is_copied(target: epath.Path, size: int) -> bool:
 
 
 def _copied(target: epath.Path, size: int) -> int:
-    """Return how many bytes of a file were copied."""
+    """Return how many bytes of a file are in the target."""
     if _is_copied(target, size):
         return size
     with contextlib.suppress(FileNotFoundError):
@@ -245,7 +245,7 @@ def _copied(target: epath.Path, size: int) -> int:
 
 
 def _check_room(target: epath.Path, left: int, advice: str) -> None:
-    """Check that the disk has space for the rest.
+    """Check that the disk has space for ``left`` more bytes.
 
     Raises:
       UserError: it has too little.

@@ -40,7 +40,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None], fingerprint: str | 
     Raises:
       UserError: the source does not exist, too many images are broken, the cache is damaged, or it can't be
         written; or see `publish.fetch`.
-      RunError: a worker process was killed, or the published cache could not be read for a while.
+      RunError: a worker process was killed, or reading the published cache kept failing.
     """
     path = cache_path(data)
     if data.cache_from is None:
@@ -54,7 +54,7 @@ def open_cache(data: ConfigDict, say: Callable[[str], None], fingerprint: str | 
 
 
 class NoImages(UserError):
-    """Report that this machine does not have the images of a workdir, or that a cache may hold others."""
+    """Report that the images of a workdir are not on this machine, or that a cache may hold other images."""
 
 
 def open_cache_of(
@@ -66,10 +66,10 @@ def open_cache_of(
 ) -> Cache:
     """Open the cache for the data of a workdir, which may come from a stranger.
 
-    So nothing is read or written at a path that only the workdir names. If the user gives a folder of caches,
-    the cache is looked for there. If the user gives a source or a published cache, a missing cache is built
-    or copied from it. Without any of these, the cache in the default folder is opened, if it has the same
-    fingerprint.
+    So no path that only the workdir names is read or written. The cache is searched in the folder of caches
+    that the user gives, or else in the default folder. In the default folder it must have the fingerprint of
+    the workdir, unless the user gives a source. If the cache is missing, it is built from the source or
+    copied from the published cache that the user gives.
 
     Args:
       data: ``config.data`` of the workdir.
@@ -124,7 +124,7 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
 
 
 def known_info(data: ConfigDict, say: Callable[[str], None] = progress.say) -> DataInfo | None:
-    """Return the description of the data in the cache or the published cache; None if there is neither.
+    """Return the description of the data from the cache, or the published cache; None if there is neither.
 
     Raises:
       UserError: the cache is damaged; or see `publish.published_info`.

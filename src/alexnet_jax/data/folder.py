@@ -119,8 +119,8 @@ def image_files(starts: Iterable[str], above: Iterable[str] = ()) -> dict[str, l
     """Return the sorted files below each of some folders that have the suffix of an image.
 
     Hidden files and folders are left out. Links are followed. A folder to which several paths lead is read
-    once: for the start that contains it, or, if none does, for the start with the shortest path to it. Files
-    that can't be read are in the result, so that they are reported.
+    once: for the start that contains it or, if none does, for the start with the shortest path to it. The
+    result includes files that can't be read, so that they are reported.
 
     Args:
       starts: the folders.

@@ -74,9 +74,9 @@ def check_origin(data: ConfigDict) -> None:
 
 
 def publish(cache: Path, data: ConfigDict, target: str, say: Callable[[str], None]) -> None:
-    """Copy a finished cache to a place from which other hosts copy it, unless it is there.
+    """Copy a finished cache to a directory from which other hosts copy it, unless it is there already.
 
-    The copy appears when it is complete. An interrupted call continues.
+    The others see the copy when it is complete. A second call continues one that was interrupted.
 
     Args:
       cache: directory of the cache.
@@ -85,10 +85,10 @@ def publish(cache: Path, data: ConfigDict, target: str, say: Callable[[str], Non
       say: function that takes a line for the user.
 
     Raises:
-      UserError: the cache is damaged; the target can't be written, has too little space, or holds something
-        else under the name of this cache.
-      RunError: the target has failed for a while.
-      Interrupted: Ctrl-C was received. What was copied is kept.
+      UserError: the cache is damaged; the target can't be written, has too little space, or has other files
+        under the name of this cache.
+      RunError: the target kept failing.
+      Interrupted: Ctrl-C was received. The files copied so far are kept.
     """
     info, manifest = load_info(cache), files_of(cache)
     index = Published(source=sources.identity(data.source), fingerprint=info.fingerprint, files=manifest)
@@ -99,9 +99,9 @@ def publish(cache: Path, data: ConfigDict, target: str, say: Callable[[str], Non
             if before["fingerprint"] != info.fingerprint:
                 raise UserError(
                     f"{place} holds other images ({before['fingerprint']}) than the cache"
-                    f" ({info.fingerprint}): remove it, or publish in another place"
+                    f" ({info.fingerprint}): remove it, or take another --publish"
                 )
-            say(f"nothing to publish: {place} holds this cache")
+            say(f"nothing to publish: {place} has this cache already")
             return
         place.mkdir(parents=True, exist_ok=True)
         with _alone(place / "lock", f"another process is publishing in {place}: waiting for it", say):
@@ -127,8 +127,8 @@ def fetch(
 ) -> None:
     """Copy the published cache of ``config.data`` to ``path`` unless there is one.
 
-    If several processes on a host need it, one copies it and the others wait. A copy that was interrupted
-    continues.
+    If several processes on a host need it, one copies it and the others wait. A second call continues one
+    that was interrupted.
 
     Args:
       path: directory from `dataset.cache_path`.
@@ -140,8 +140,8 @@ def fetch(
     Raises:
       UserError: the cache is not published, has another fingerprint, is damaged (nothing of the copy is
         kept), or does not fit on the disk.
-      RunError: it could not be read for a while.
-      Interrupted: Ctrl-C was received. What was copied is kept.
+      RunError: reading it kept failing.
+      Interrupted: Ctrl-C was received. The files copied so far are kept.
     """
     copying = beside(path, "copying")
     with _explained(f"the cache {path} can't be copied from {data.cache_from}"):
@@ -174,15 +174,15 @@ def fetch(
 def find(data: ConfigDict, say: Callable[[str], None]) -> tuple[epath.Path, Published]:
     """Return the directory of the published cache of ``config.data``, and its index.
 
-    A folder of images may have another path here than on the host that published its cache, or be missing.
-    Then the cache is the only one of a folder with the same name, prepared with the same settings.
+    A folder of images may be missing here, or have another path than on the host that published its cache.
+    Then the cache is found by the name of the folder and the settings.
 
     Args:
       data: ``config.data``; ``data.cache_from`` is the directory of published caches.
       say: function that takes a line for the user.
 
     Raises:
-      UserError: there is none, or several are possible, or its index is damaged.
+      UserError: there is none, several match, or its index is damaged.
       OSError: the directory can't be read.
     """
     root, found = files.absolute(data.cache_from), []
@@ -196,7 +196,7 @@ def find(data: ConfigDict, say: Callable[[str], None]) -> tuple[epath.Path, Publ
             found.append((place, index))
     if len(found) > 1:
         choices = " or ".join(f"--config.data.source={index['source']}" for _, index in found)
-        raise UserError(f"{root} has the caches of several folders of this name: choose {choices}")
+        raise UserError(f"{root} has caches of several folders with this name: choose {choices}")
     if not found:
         check_origin(data)
         raise UserError(
@@ -212,7 +212,7 @@ def published_info(data: ConfigDict, say: Callable[[str], None]) -> DataInfo:
 
     Raises:
       UserError: the cache is not published, is damaged, or can't be read.
-      RunError: it could not be read for a while.
+      RunError: reading it kept failing.
     """
     with _explained(f"the published cache in {data.cache_from} can't be read"):
         place, index = find(data, say)
@@ -226,12 +226,14 @@ def published_info(data: ConfigDict, say: Callable[[str], None]) -> DataInfo:
 def _copy(
     source: epath.Path, target: epath.Path, index: Published, advice: str, say: Callable[[str], None]
 ) -> None:
-    """Copy the files, and discard what is left in the target from the copy of another cache."""
+    """Copy the files. Delete those in the target first if they are the unfinished copy of another cache."""
     mark, content = target / _MARK, _content(index)
     there = [file for file in target.iterdir() if file.name != "lock"] if target.exists() else []
     if not mark.exists() or files.read(mark, schema.LARGEST) != content:
         if there and not mark.exists():
-            raise UserError(f"{target} holds something else than a published cache: take another place")
+            raise UserError(
+                f"{target} has files that are not of a published cache: remove them, or take another place"
+            )
         for file in there:
             if file != mark:
                 file.unlink()
@@ -240,7 +242,7 @@ def _copy(
 
 
 def _check_copy(copying: Path, index: Published) -> None:
-    """Check that a complete copy can be opened. Its checksums are right, but a stranger may have made them.
+    """Check that a complete copy can be opened. Correct checksums do not show that, if a stranger made them.
 
     Raises:
       ValueError: it can't.
@@ -276,7 +278,7 @@ def _damaged(place: epath.Path, error: Exception) -> UserError:
 
 @contextlib.contextmanager
 def _alone(lock: epath.Path, busy: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock on a disk. In a bucket two processes write the same objects, each complete or absent."""
+    """Hold a lock if it is on a disk. A bucket needs none: two processes write the same, complete objects."""
     with contextlib.ExitStack() as held:
         if not files.is_remote(lock):
             held.enter_context(files.locked(lock, lambda: say(busy)))

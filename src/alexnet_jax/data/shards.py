@@ -76,7 +76,7 @@ class Shard:
         except Exception as error:  # NumPy and zipfile raise many kinds
             raise ValueError(f"{path.name} is damaged ({error})") from error
         if found != _ARRAYS:
-            raise ValueError(f"{path.name} has other arrays")
+            raise ValueError(f"{path.name} does not have the arrays of a part")
         fields |= {name: int(fields[name]) for name in ("checksum", "enlarged")}
         return cls(**fields | {"broken": tuple(map(str, fields["broken"]))})
 

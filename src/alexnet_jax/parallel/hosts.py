@@ -1,7 +1,7 @@
 """Several processes as one run: how they connect, and what they agree on.
 
-`launchers` finds out that there are several. They meet (`rendezvous`), watch one another until the end
-(`peers`), and connect through ``jax.distributed``. A single process passes every check here at no cost.
+`launchers` finds out whether there are several. They meet (`rendezvous`), watch one another until the end
+(`peers`), and connect through ``jax.distributed``. For a single process the checks here cost nothing.
 """
 
 import json
@@ -54,7 +54,7 @@ def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
     jax.config.update("jax_check_proxy_envs", False)
     if meeting.address:
         jax_compat.set_gloo_address(meeting.address)
-    # A process that shares its host with others uses the device with its own number, as in JAX's detection.
+    # If several processes run on a host, each uses the device with its own number, as in JAX's detection.
     shares = meeting.hosts.count(meeting.hosts[member.number]) > 1
     chosen = None if "JAX_LOCAL_DEVICE_IDS" in os.environ or not shares else member.local
     on_sigterm = signal.getsignal(signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""The end of a process is the end of all: with the same line and the same status, and within seconds.
+"""End all processes of a run within seconds when one of them ends, with the same line and the same status.
 
-The connections of `rendezvous` stay open. Every process sends a line on them every few seconds. Process 0 has
-a connection to each other process, and passes on what one of them reports.
+The connections of `rendezvous` stay open. Every process sends a line on them every few seconds. Process 0 is
+connected to each other process, and forwards what one of them reports.
 """
 
 import atexit
@@ -22,11 +22,11 @@ from alexnet_jax.runtime import progress
 
 _EVERY = 4.0  # seconds between two signs of life
 _SILENCE = 20.0  # seconds after which a silent process counts as lost; JAX's own limit must be longer
-_FAREWELL = 5.0  # seconds that a process waits for the others, once all of them know why the run ends
+_FAREWELL = 5.0  # seconds to wait for the others after they were sent the reason for the end
 
 
 def watch(number: int, hosts: list[str], connections: dict[int, socket.socket]) -> None:
-    """End this process when another one ends before its work is done, and tell the others when this one does.
+    """End this process if another one ends early, and notify the others if this one does.
 
     Args:
       number: number of this process.
@@ -58,7 +58,7 @@ def is_first() -> bool:
 def wait_for_loss() -> None:
     """Wait as long as it takes to notice that another process is gone, which ends this one.
 
-    An exchange with that process may fail earlier than the watch notices.
+    Call this if a collective fails: it may fail before the watch notices that the process is gone.
     """
     time.sleep(_SILENCE + _EVERY)
 
@@ -95,7 +95,7 @@ class _Peers:
         self._sending = threading.Lock()
         self._connections = connections  # open until the end of this process
         self._watched = dict(connections)
-        # What has done its work waits for the others in JAX's shutdown, and needs their signs of life.
+        # A peer whose work is done waits in JAX's shutdown, and still needs signs of life from this process.
         self._listening = dict(connections)
         self._left = False
         self._selector = selectors.DefaultSelector()
@@ -124,7 +124,7 @@ class _Peers:
     def _watch(self) -> None:
         sent = 0.0
         while True:
-            # What has arrived while this process was suspended is read before a peer counts as silent.
+            # If this process was suspended, read what has arrived before a peer counts as silent.
             now = time.monotonic()
             if now - sent > _EVERY:
                 self._send_all(b"alive\n")
@@ -169,7 +169,7 @@ class _Peers:
     def _lose(self, peer: int, why: str) -> NoReturn:
         self._forget(peer)
         if self._left:
-            # It may have ended as it should. If not, this process waits for it in JAX's shutdown.
+            # If it has ended normally, this process ends meanwhile. If not, JAX's shutdown waits for it.
             time.sleep(2 * _FAREWELL)
         lost = LostProcess(f"process {peer} on host {self._hosts[peer]} {why}: start all again to resume")
         self.end(lost.status, str(lost))
@@ -183,8 +183,8 @@ class _Peers:
     def _report(self, status: int, message: str) -> NoReturn:
         """Send the reason to the others, and end this process."""
         self._send_all(b"end " + json.dumps([status, message]).encode() + b"\n")
-        # Wait until they have read it: what is closed with unread bytes discards what it has sent. JAX's
-        # service, on process 0, must end last.
+        # Wait until they have read it: a socket that is closed with unread bytes discards what it has sent.
+        # JAX's service, on process 0, must end last.
         deadline = time.monotonic() + _FAREWELL
         for connection in list(self._listening.values()):
             with contextlib.suppress(OSError):

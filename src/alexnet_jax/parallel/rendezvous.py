@@ -2,8 +2,8 @@
 
 If a process is missing, `jax.distributed.initialize` aborts without naming it (JAX 0.10.2 to 0.12.0.1). So
 process 0 first listens at the coordinator's port. Each other process connects, and sends a line with its
-number, its host and its versions. The answer is a line with all hosts, or with what is wrong. The connections
-stay open: `peers` sees by them when a process ends.
+number, its host and its versions. The answer is a line with all hosts, or with the problem. The connections
+stay open: `peers` uses them to notice when a process ends.
 """
 
 import contextlib
@@ -25,20 +25,21 @@ from alexnet_jax.runtime.launchers import Member
 TIMEOUT = "ALEXNET_JAX_START_TIMEOUT"
 """The environment variable with the seconds to wait for the other processes."""
 
-_PATIENCE = 10  # seconds until a line says what a process waits for
-_GRACE = 10  # seconds in which all processes should have started, so that all learn of a problem
+_PATIENCE = 10  # seconds until a line reports what a process waits for
+_GRACE = 10  # seconds to wait for the other processes, so that a problem can be reported to all
 _LONGEST = 2**18  # bytes of a line
 _begun = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Meeting:
-    """What a process knows of the others when all have started.
+    """What a process knows about the others when all have started.
 
     Attributes:
       hosts: name of the host of each process.
       address: address of this host at which the others can reach it; empty if it is not known.
-      connections: connections to the other processes by their numbers. All but process 0 have one, to it.
+      connections: connections to other processes, by their numbers. Process 0 has one to each of them; each
+        of them has one, to process 0.
     """
 
     hosts: list[str]
@@ -50,7 +51,7 @@ def meet(member: Member, timeout: int) -> Meeting:
     """Wait until every process has started.
 
     Args:
-      member: what the launcher says about this process.
+      member: number of this process, and where process 0 is.
       timeout: seconds to wait.
 
     Raises:
@@ -66,13 +67,13 @@ def meet(member: Member, timeout: int) -> Meeting:
 
 
 def refuse(problem: str) -> None:
-    """Let the other processes, if there are any, end with the problem of this one, unless they have met.
+    """End the other processes, if there are any, with the problem of this one. After the meeting do nothing.
 
     Args:
       problem: line for the user.
     """
     deadline = time.monotonic() + _GRACE
-    with contextlib.suppress(UserError):  # this problem, or one of the environment
+    with contextlib.suppress(UserError):  # this problem, which is printed already, or a wrong environment
         member = None if _begun else launchers.started_as(1)
         if member is not None and member.number == 0:
             _Server(member, _GRACE, problem).wait(deadline)
@@ -108,7 +109,7 @@ class _Server:
             self._changed.wait_for(
                 lambda: len(self._introductions) == count or self._problem, deadline - time.monotonic()
             )
-            if self._problem:  # the others need to know, too
+            if self._problem:  # report it to those that have not connected yet, too
                 self._changed.wait_for(lambda: len(self._introductions) == count, _GRACE)
             missing = sorted({*range(count)} - self._introductions.keys())
             if missing and not self._problem:
@@ -166,7 +167,7 @@ class _Server:
             self._changed.notify_all()
 
     def _difference(self, number: int, line: dict[str, Any]) -> str:
-        """Return why a process can't take part; empty if it can."""
+        """Return why a process is refused; empty if it is not."""
         mine = self._introductions[0]
         if line.get("problem"):
             return str(line["problem"])
@@ -250,7 +251,7 @@ def _send(connection: socket.socket, line: dict[str, Any]) -> None:
 
 
 def _receive(connection: socket.socket) -> dict[str, Any]:
-    """Read a line, byte by byte, since what follows it belongs to somebody else."""
+    """Read a line byte by byte, because the bytes after it are for `peers`."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = connection.recv(1)

@@ -1,4 +1,4 @@
-"""Signals to stop: a training loop saves before it stops, and all processes stop at the same step."""
+"""Signals to stop: the training loop saves before it stops, and all processes stop at the same step."""
 
 import contextlib
 import os

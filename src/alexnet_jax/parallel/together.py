@@ -1,4 +1,4 @@
-"""Long work that each process does by itself, such as copying the cache to its host."""
+"""Long work that each process does on its own, such as copying the cache to its host."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,11 +18,11 @@ _EVERY = 2.0  # seconds between two exchanges
 def together(work: Callable[[], T]) -> T:
     """Do work on every process, and return when all have done it.
 
-    The processes may need different times, but an exchange fails if a process reaches it 30 s after another.
-    So they exchange every few seconds whether they are done.
+    Some processes may take longer than others, but a collective fails if a process reaches it 30 s after
+    another. So every few seconds they exchange whether they are done.
 
     Args:
-      work: function without exchanges of its own. With several processes it runs in a thread.
+      work: function without collectives. If there are several processes, it runs in a thread.
 
     Raises:
       RunError: the work failed on another process, which reports why.
@@ -41,7 +41,7 @@ def together(work: Callable[[], T]) -> T:
             if failed:
                 return future.result()
             if failures:
-                peers.wait_for_loss()  # that process ends all with its own line
+                peers.wait_for_loss()  # the process that failed ends all with its own line
                 raise RunError("another process could not open its cache: start all again")
             if not working:
                 return future.result()

@@ -1,4 +1,4 @@
-"""A tunnel to JAX's distributed service, which hides from JAX that the other end is gone.
+"""A tunnel to JAX's distributed service that stays open when the service is gone.
 
 If the connection to the service is closed, JAX aborts the whole process from C++, with a stack trace and
 status 134 (JAX 0.10.2 to 0.12.0.1). So JAX connects to a port of its own host, where a small process forwards
@@ -31,8 +31,8 @@ def open_tunnel(host: str, port: int) -> int:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    # At a normal end JAX waits for the service, or until it is gone. JAX has registered that earlier, so it
-    # happens later.
+    # At a normal exit JAX waits until the service has answered or is gone. JAX has registered its shutdown
+    # before this function, so it runs later.
     atexit.register(process.stdin.close)
     with process.stdout as printed:
         return int(printed.readline())
@@ -51,7 +51,7 @@ def _main(host: str, port: int) -> None:
 
 
 _connections: list[threading.Thread] = []
-_ending = threading.Event()  # set when JAX may notice that the other end is gone
+_ending = threading.Event()  # set at a normal exit: from now on JAX may notice that the service is gone
 
 
 def _serve(server: socket.socket, host: str, port: int) -> None:

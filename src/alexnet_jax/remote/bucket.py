@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-# Without this gcsfs asks for the layout of each bucket, which needs a further permission.
+# Otherwise gcsfs requests the layout of each bucket, which needs another permission.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 import aiohttp
@@ -20,7 +20,7 @@ from gcsfs.retry import HttpError, is_retriable
 from alexnet_jax.errors import NOTE, BucketError, UserError
 
 LIMIT = 300.0
-"""Seconds after which a request to a bucket that does not answer is given up."""
+"""Seconds for which a failing request to a bucket is repeated."""
 
 _LONGEST_PAUSE = 20.0  # seconds between two attempts
 _BETWEEN_NOTES = 60.0  # seconds
@@ -32,7 +32,7 @@ class FileSystem(gcsfs.core.GCSFileSystem):
     _next_note = 0.0
 
     def __init__(self, **options: Any) -> None:
-        # A connection that was cut off without a word counts as no answer.
+        # Without a limit, a connection that was cut silently would be waited for without end.
         timeouts = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
         if os.environ.get("STORAGE_EMULATOR_HOST"):
             options.setdefault("token", "anon")
@@ -99,7 +99,7 @@ def check_readable(path: epath.Path) -> None:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Return whether an error, or one that caused it, says that a bucket did not answer."""
+    """Return whether an error, or one that caused it, means that a bucket did not answer."""
     while error is not None:
         if isinstance(error, BucketError) or "retry attempts failed" in str(error):  # of TensorStore
             return True

@@ -1,7 +1,7 @@
-"""A lock in a bucket: a small object that its holder renews, and that others take when it is renewed no more.
+"""A lock in a bucket: a small object that its holder renews. Others may take it when it is no longer renewed.
 
-Every write names the generation of the object that it replaces, so that of two writers one fails. Whether the
-holder is alive is seen from changes of the generation. So the clocks of the machines do not matter.
+Every write names the generation of the object that it replaces: if two processes write, one of them fails.
+The holder is alive if the generation changes. So the clocks of the machines do not matter.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from etils import epath
 from alexnet_jax.errors import RunError
 
 PERIOD = 10.0
-"""Seconds between two renewals. A lock that is not renewed for three of them is free."""
+"""Seconds between two renewals. A lock that is not renewed for three periods is free."""
 
 RETRY = 1.0
 """Seconds between two attempts to take a lock."""
@@ -91,7 +91,9 @@ class Lease:
         Raises:
           RunError: another process has taken it, because this one could not renew it.
         """
-        if time.monotonic() - self._renewed > 2 * PERIOD:  # this process was suspended, or the bucket away
+        if (
+            time.monotonic() - self._renewed > 2 * PERIOD
+        ):  # this process was suspended, or the bucket did not answer
             with contextlib.suppress(ValueError):
                 self._renew_once()
         if self._lost is not None:
@@ -112,7 +114,7 @@ class Lease:
         return taken
 
     def _write(self, generation: bytes) -> bool:
-        """Replace a generation of the object by a new one, and return whether it was still there."""
+        """Replace a generation of the object by a new one. Return False if it has another generation."""
         self._count += 1
         me = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}
         content = json.dumps(me | {"renewals": self._count}).encode()
@@ -127,7 +129,7 @@ class Lease:
 
     def _renew(self) -> None:
         while self._lost is None and not self._ended.wait(PERIOD):
-            # If there is no answer, another process takes the lock, or this one renews it later.
+            # If the bucket does not answer, try again later. Another process may take the lock before.
             with contextlib.suppress(ValueError):
                 self._renew_once()
 
@@ -156,8 +158,8 @@ def held(path: epath.Path, busy: Callable[[str], None], say: Callable[[str], Non
 
     Args:
       path: path of the lock's object.
-      busy: function that takes the name of the holder, if another process holds the lock and is alive. If it
-        returns, wait for that process.
+      busy: function that is called with the name of the holder if another process holds the lock and is
+        alive. If it returns, wait for that process.
       say: function that takes a line for the user.
     """
     lease = Lease(path)
@@ -170,7 +172,7 @@ def held(path: epath.Path, busy: Callable[[str], None], say: Callable[[str], Non
 
 
 def _who(content: bytes) -> str:
-    """Return the holder of a lock, whose object may have been written by anybody."""
+    """Return the holder of a lock. The content may be anything, because anybody may have written it."""
     try:
         record = json.loads(content)
         return f"process {int(record['pid'])} on {record['host']!s:.100}"

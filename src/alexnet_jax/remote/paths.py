@@ -21,7 +21,7 @@ def scheme(path: str | os.PathLike[str]) -> str | None:
 
 
 def in_bucket(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is in a bucket rather than on a disk, and prepare for the use of the bucket.
+    """Return whether a path is in a bucket rather than on a disk. If so, set up the libraries for buckets.
 
     Raises:
       UserError: it is another URL, it names no object, or the packages for buckets are missing.
@@ -31,7 +31,7 @@ def in_bucket(path: str | os.PathLike[str]) -> bool:
         return False
     if kind != "gs":
         raise UserError(
-            f"{text}: of the URLs only gs://BUCKET/DIR is supported. Take such a path, or one on a disk"
+            f"{text}: of the URLs only gs://BUCKET/DIR is supported. Use such a path, or one on a disk"
         )
     if not text.startswith(BUCKET):
         raise UserError(f"{text}: pathlib.Path removes a slash from a URL. Pass it as text, gs://BUCKET/DIR")
@@ -46,7 +46,7 @@ def in_bucket(path: str | os.PathLike[str]) -> bool:
 
 
 def on_disk(path: str | os.PathLike[str], what: str, instead: str) -> None:
-    """Check that a path is no URL.
+    """Check that a path is not a URL.
 
     Args:
       path: the path.
@@ -61,7 +61,7 @@ def on_disk(path: str | os.PathLike[str], what: str, instead: str) -> None:
 
 
 def _prepare() -> None:
-    """Let the libraries read buckets through `bucket.FileSystem`. An emulator needs one variable."""
+    """Make epath use `bucket.FileSystem`, and TensorStore the same emulator, if the variable names one."""
     import fsspec
 
     # TensorFlow, if it is installed, would be imported for each path in a bucket, and would take the GPU.

@@ -47,7 +47,7 @@ def process_index() -> int:
 def detect_cluster(timeout: int) -> tuple[str, int, int, int | None] | None:
     """Return what JAX's detection finds out about this process; None if it is the only one.
 
-    JAX 0.10.2 to 0.12.0.1 have no public function for that.
+    JAX 0.10.2 to 0.12.0.1 have no public function for this.
 
     Args:
       timeout: seconds to wait until the name of process 0's host is known.
@@ -67,7 +67,9 @@ def detect_cluster(timeout: int) -> tuple[str, int, int, int | None] | None:
     except (ImportError, AttributeError) as error:
         raise _changed("detects clusters", error) from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a pod without the package kubernetes may well be alone
+        warnings.simplefilter(
+            "ignore"
+        )  # JAX warns in a pod without the package kubernetes, even if it is the only one
         cluster = next((k for k in kinds if not k.opt_in_only_method and k.is_env_present()), None)
         if cluster is None or (count := cluster.get_process_count()) == 1:
             return None
@@ -79,8 +81,8 @@ def detect_cluster(timeout: int) -> tuple[str, int, int, int | None] | None:
 def set_gloo_address(address: str) -> None:
     """Let Gloo, which connects the processes on CPUs, listen at this address of this host.
 
-    Otherwise it takes the address of the host's own name, which is 127.0.1.1 on Debian. JAX 0.10.2 to
-    0.12.0.1 have no public function for that. Call this before the devices are initialized.
+    Otherwise it uses the address of the host's own name, which is 127.0.1.1 on Debian. Call this before the
+    devices are initialized. JAX 0.10.2 to 0.12.0.1 have no public function for this.
     """
     from jaxlib import _jax
 

@@ -1,4 +1,4 @@
-"""How a process learns from its environment that it is one of several, and which one."""
+"""Find out from the environment whether this process is one of several, and which one."""
 
 import dataclasses
 import os
@@ -8,19 +8,18 @@ from alexnet_jax.runtime import jax_compat
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
-
 # What the launchers set for each process: the number of processes, and the number of this one, from 0.
 _COUNTS = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 _NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID")
 
 
 def is_first() -> bool:
-    """Return whether this process is the first or the only one, as far as variables say it without JAX."""
+    """Return whether this is process 0 or the only one, judged by variables alone, without JAX."""
     return all(os.environ.get(name, "0") == "0" for name in _NUMBERS)
 
 
 def is_one_of_several() -> bool:
-    """Return whether this process is one of several, as far as variables say it without JAX."""
+    """Return whether this process is one of several, judged by variables alone, without JAX."""
     return any(os.environ.get(name, "1") != "1" for name in _COUNTS)
 
 
@@ -33,7 +32,7 @@ class Member:
       port: port at which process 0 listens.
       count: number of processes.
       number: number of this process, from 0.
-      local: number of this process among those of its host, from 0; None if the launcher does not say.
+      local: number of this process among those of its host, from 0; None if not known.
     """
 
     host: str
@@ -44,13 +43,13 @@ class Member:
 
 
 def started_as(timeout: int) -> Member | None:
-    """Return what the environment says about this process; None if it is the only one.
+    """Return which of several processes this is, according to the environment; None if it is the only one.
 
     The three variables of JAX come first. Otherwise JAX's own detection is used: SLURM, Open MPI, TPU VMs,
     and Kubernetes with TPUs or GPUs.
 
     Args:
-      timeout: seconds to wait for the host of process 0, where JAX's detection waits for it.
+      timeout: seconds to wait until the host of process 0 is known, if JAX's detection must wait for it.
 
     Raises:
       UserError: the environment is incomplete, or contradicts itself.
@@ -65,7 +64,7 @@ def started_as(timeout: int) -> Member | None:
                 " and the number of this process, from 0"
             )
     else:
-        # A shell inside an allocation of several tasks is no task itself.
+        # A shell inside an allocation of several tasks is not one of the tasks.
         if "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") == "1":
             return None
         try:
@@ -73,7 +72,7 @@ def started_as(timeout: int) -> Member | None:
             member = described and _member(*described)
         except UserError:
             raise
-        except Exception as error:  # whatever a missing or a wrong variable makes JAX's detection raise
+        except Exception as error:  # JAX's detection raises various errors for a missing or wrong variable
             raise UserError(
                 f"the launcher's description of the processes can't be read"
                 f" ({type(error).__name__}: {error}): set {', '.join(VARIABLES)} for each process"

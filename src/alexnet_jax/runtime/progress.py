@@ -30,7 +30,7 @@ def say(line: str) -> None:
 
 
 def hide_output_of_libraries() -> None:
-    """Hide what libraries print from C++ on standard output, such as Gloo's log. Python prints as before."""
+    """Hide what C++ libraries print on standard output, such as Gloo's log. Python still prints."""
     before = sys.__stdout__
     if before is None or sys.stdout is not before:  # as in a notebook
         return
@@ -45,7 +45,7 @@ def hide_output_of_libraries() -> None:
 def note(line: str) -> None:
     """Print a line on standard error, for commands whose standard output is their result.
 
-    If it can't be written, discard it, so that the command ends with its own exit status.
+    If it can't be written, it is discarded, so that the command ends with its own exit status.
     """
     _print(line, sys.stderr)
 
@@ -133,9 +133,9 @@ def bar(
 
 
 class Long:
-    """A display of work that may take hours: a bar on a terminal, elsewhere a line every 30 s.
+    """The progress of work that may take hours: a bar on a terminal, elsewhere a line every 30 s.
 
-    Several threads may count.
+    Several threads may call `add`.
 
     Args:
       done: number of items that were done before.
@@ -164,7 +164,7 @@ class Long:
         self._bar.close()
 
     def add(self, count: int) -> None:
-        """Count items that are done; a negative number takes them back."""
+        """Count items that are done. A negative number means that they must be done again."""
         with self._lock:
             self._done += count
             self._bar.update(count)

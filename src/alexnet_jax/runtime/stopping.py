@@ -15,8 +15,8 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Call a function for each signal that asks a run to stop, in the ``with`` block.
 
-    SIGHUP stays ignored if it is, as under ``nohup``. Python calls handlers in the main thread only: in
-    another thread this does nothing.
+    If SIGHUP is ignored, as under ``nohup``, it stays ignored. In any thread but the main one this does
+    nothing, because Python calls handlers in the main thread only.
     """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

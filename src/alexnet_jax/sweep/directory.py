@@ -140,7 +140,7 @@ def evaluation(directory: epath.Path) -> Evaluation | None:
 def failure(directory: epath.Path) -> str | None:
     """Return the reason why a task has no valid result; None if it has not failed.
 
-    A page or a table shows this text, so it must not be that of a file elsewhere.
+    The reason is shown on pages and in tables. So it is not read through a link, from a file elsewhere.
     """
     if not files.is_remote(directory) and Path(directory / FAILED).is_symlink():
         return f"{FAILED} is a symbolic link"

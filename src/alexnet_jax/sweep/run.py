@@ -138,14 +138,14 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
     """
     with contextlib.ExitStack() as opened:
         log = directory / STDERR
-        if is_remote(directory):  # a process can't write there: copy the file afterwards
+        if is_remote(directory):  # a subprocess can't write there: copy the file afterwards
             log = epath.Path(opened.enter_context(tempfile.TemporaryDirectory())) / STDERR
             opened.callback(lambda: files.write(directory / STDERR, log.read_bytes()))
         return _run(verb, arguments, log, directory / STDERR)
 
 
 def _run(verb: str, arguments: Sequence[str], log: epath.Path, kept: epath.Path) -> tuple[int, str]:
-    """Do the same as `_command`, with standard error in ``log``, which is kept as ``kept``."""
+    """Do the same as `_command`. Write standard error to ``log``; for the user it is at ``kept``."""
     received: list[int] = []
     with (
         log.open("w") as stderr,

@@ -1,7 +1,7 @@
 """Files to which a run appends: ``metrics.jsonl`` and the events for TensorBoard.
 
-Nothing can be appended to an object in a bucket. So there the run keeps the whole file in memory. A thread
-writes it every half minute, and the run waits for it before each checkpoint.
+Nothing can be appended to an object in a bucket. So the run keeps such a file in memory. A thread writes it
+as a whole every half minute, and the run waits for the thread before each checkpoint.
 """
 
 import os
@@ -14,7 +14,7 @@ from etils import epath
 from alexnet_jax import files
 
 PERIOD = 30.0
-"""Seconds between two writes of a file in a bucket, unless a write takes more than a tenth of that."""
+"""Seconds between two writes of a file in a bucket; more if a write takes longer than a tenth of this."""
 
 
 class Appended:
@@ -22,23 +22,23 @@ class Appended:
 
     Args:
       path: path of the file. It is created at the first `append` if it does not exist.
-      check: function to call before an object in a bucket is replaced; it raises an exception if the run must
-        not write there any more.
+      check: function to call before an object in a bucket is replaced. It raises an exception if the run must
+        no longer write there.
     """
 
     def __init__(self, path: epath.Path, check: Callable[[], None] = lambda: None) -> None:
         self._path, self._check = path, check
         self._in_bucket = files.is_remote(path)
         if self._in_bucket:
-            self._content: bytearray | None = None  # until something is appended
+            self._content: bytearray | None = None  # None until something is appended
             self._writer = ThreadPoolExecutor(1)
             self._writing: Future[None] | None = None
             self._written, self._next, self._took = -1, 0.0, 0.0
 
     def append(self, content: bytes) -> None:
-        """Append bytes. Without any, only create the file on a disk.
+        """Append bytes. If there are none, only create the file if it is on a disk.
 
-        An error may be of an earlier write in the background.
+        The error that this raises may come from an earlier write in the background.
         """
         if not self._in_bucket:
             with files.open_append(self._path) as file:

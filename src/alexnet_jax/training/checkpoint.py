@@ -202,7 +202,7 @@ class Checkpoints:
         return lines[0][:120]
 
     def _read(self, step: int, **items: Any) -> dict[str, Any]:
-        # Orbax would wait for a pipe without end.
+        # If there were a pipe, Orbax would wait for it without end.
         if (path := files.irregular(self.directory / str(step))) is not None:
             name = os.path.relpath(path, self.directory)
             raise ValueError(f"{name} is not a regular file")

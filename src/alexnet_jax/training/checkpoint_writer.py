@@ -143,10 +143,10 @@ class CheckpointWriter:
             self._manager.close()  # waits for a checkpoint that is being written
 
     def _verify(self, step: int, record: Record, shapes: dict[str, Any]) -> str | None:
-        """Read a checkpoint back when it is on disk, and return what is wrong with it, if anything.
+        """Read a checkpoint back when it is on disk. Return what is wrong with it; None if nothing is.
 
-        Orbax does not sync the records and the names of folders. Without these, a power cut would take this
-        checkpoint after the older ones were deleted.
+        Orbax does not sync the records and the names of folders. Without these, a power cut could destroy
+        this checkpoint after the older ones were deleted.
         """
         self._manager.wait_until_finished()
         try:
@@ -173,7 +173,8 @@ class CheckpointWriter:
             self._manager.wait_until_finished()
             why = verifying.result()
         self._warnings.clear()
-        intact = hosts.all_true(why is None)  # if a process has ended, the disk is not at fault
+        # Not in `_writing`: if this fails, another process has ended, and the disk is not to blame.
+        intact = hosts.all_true(why is None)
         with self._writing():
             if intact:
                 self._delete_old()
@@ -192,7 +193,7 @@ class CheckpointWriter:
         for step in self._steps if hosts.is_first() else []:
             if step not in kept:
                 doomed = self.directory / str(step)
-                if is_remote(doomed):  # a rename would copy it; without this file it counts as unfinished
+                if is_remote(doomed):  # a rename would copy it. Without this file it is unfinished
                     (doomed / "commit_success.txt").unlink(missing_ok=True)
                 else:
                     doomed = doomed.rename(self.directory / f"{step}.deleted")
@@ -229,7 +230,7 @@ class CheckpointWriter:
                 continue
             for later in damaged:
                 self._set_aside(later)
-            self._delete_old()  # a kill may have prevented it
+            self._delete_old()  # a killed run may not have done it
             number = on_devices(np.int32(step), state.step.sharding.mesh)
             new = TrainState(number, restored["params"], restored["opt_state"])
             return step, new, record.plateau, record.tally

@@ -40,7 +40,7 @@ class Events:
         self._write(Event(step=step, summary=Summary(value=points)))
 
     def close(self) -> None:
-        """Write what is not in the bucket yet."""
+        """In a bucket, write the events that are not there yet."""
         self._attempt(self._file.close)
 
     def _write(self, event: Event) -> None:

@@ -122,7 +122,7 @@ class Log:
             self._attempt(self._file.sync)
 
     def close(self) -> None:
-        """Remove the bar, and write the lines that are not in the bucket yet."""
+        """Remove the bar. In a bucket, write the lines that are not there yet."""
         self._bar.close()
         if self._writes:
             self._attempt(self._file.close)
@@ -135,7 +135,7 @@ class Log:
             self._events.add(record["step"], values)
 
     def _attempt(self, write: Callable[[], None]) -> None:
-        """Write to ``metrics.jsonl``, and set `failure` if that fails. Write nothing after a failure."""
+        """Write to ``metrics.jsonl``. If that fails, set `failure`, and write nothing more."""
         if not self._writes or self.failure is not None:
             return
         try:

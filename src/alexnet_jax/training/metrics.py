@@ -106,7 +106,7 @@ class Metrics:
     def epoch_errors(self) -> np.ndarray:
         """Return the mean training error of each whole epoch, a fraction, of shape (epochs,).
 
-        The line after a damaged one also counts for the interval of the damaged one.
+        If a line is damaged, the next line counts for the intervals of both.
         """
         ends, means = [line["epoch"] for line in self.train], [line["top1_error"] for line in self.train]
         return _epoch_means(ends, means)

@@ -24,8 +24,8 @@ def plain_path(directory: epath.Path) -> Iterator[epath.Path]:
     This is the path itself, or a symbolic link that exists until the end of the ``with`` block.
 
     Raises:
-      UserError: the path is in a bucket, where there are no links, and has a character of patterns; or the
-        path of the folder for temporary files has one too.
+      UserError: the path has a character of glob patterns, and no link can replace it: because it is in a
+        bucket, or because the path of the folder for temporary files has such a character, too.
     """
     if is_remote(directory):
         if re.search(r"[][*?\\]", os.fspath(directory)):
@@ -36,7 +36,7 @@ def plain_path(directory: epath.Path) -> Iterator[epath.Path]:
     else:
         if not _is_plain(tempfile.gettempdir()):
             raise UserError(
-                f"{directory} has characters of patterns, and so has the folder for temporary files,"
+                f"{directory} has characters of glob patterns, and so has the folder for temporary files,"
                 f" {tempfile.gettempdir()}: set TMPDIR to another folder"
             )
         with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as private:

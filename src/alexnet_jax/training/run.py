@@ -42,8 +42,8 @@ class Run:
       before: config that the run had before; None for a new run.
       cache: open cache of the data.
       changed: settings that differ from ``before``, a line for each.
-      check_lock: function that raises a `RunError` if another process has taken the lock, which can happen
-        only in a bucket. Call it before anything is written.
+      check_lock: function to call before anything is written. It raises a `RunError` if another process has
+        taken the lock, which can happen only in a bucket.
     """
 
     path: epath.Path
@@ -164,7 +164,7 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
 
 @contextlib.contextmanager
 def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
-    """Hold the lock of a workdir. The first process holds it for all. Yield `Run.check_lock`."""
+    """Hold the lock of a workdir, in process 0 for all processes. Yield `Run.check_lock`."""
     if is_remote(path):
         with _held_in_bucket(path) as check_lock:
             yield check_lock
@@ -204,7 +204,7 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def _held_in_bucket(path: epath.Path) -> Iterator[Callable[[], None]]:
-    """Do the same as `_held` in a bucket. The other processes wait in short exchanges, which have a limit."""
+    """Do the same as `_held` in a bucket. Ask every second, because a collective that waits longer fails."""
 
     def complain(holder: str) -> None:
         raise UserError(f"{holder} trains in {path}: take another --workdir, or wait for it")
