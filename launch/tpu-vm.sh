@@ -114,7 +114,7 @@ verb="${1:-}"
 case $verb in
   start | resume) ;;
   create | follow | stop | delete) (($# == 1)) || refuse "$verb takes no arguments, but got $2" ;;
-  *) refuse "say create, start, follow, stop, resume or delete, not '$verb'" ;;
+  *) refuse "the verb must be create, start, follow, stop, resume or delete, not '$verb'" ;;
 esac
 [[ $BUCKET ]] ||
   refuse "fill in BUCKET at the top of this file, or set it: BUCKET=NAME launch/tpu-vm.sh $verb"

@@ -30,7 +30,7 @@ REFUSALS = {
     "forbidden-bucket": (HTTPStatus.FORBIDDEN, "no permission storage.objects.create"),
     "overloaded-bucket": (HTTPStatus.SERVICE_UNAVAILABLE, "try again"),
 }
-"""Buckets whose every request is answered with an error."""
+"""Buckets in which every request fails."""
 
 
 def _generation(request, storage):

@@ -155,7 +155,7 @@ def bucket(emulator, request):
     from tests.bucket import NAME
 
     yield f"gs://{NAME}/{re.sub('[^a-z0-9_]', '-', request.node.name)}"
-    # gcsfs leaves buffers in cycles, whose collection complains; let it happen here, not in a later test.
+    # gcsfs leaves buffers in reference cycles. Collecting them warns, so do it here, not in a later test.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     gc.collect()
     sys.unraisablehook = hook

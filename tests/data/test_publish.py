@@ -35,7 +35,7 @@ def data(tiny, tmp_path):
 
 @pytest.fixture
 def shared(data, tmp_path):
-    """A folder in which the cache of ``data`` is published. Afterwards ``data`` is that of another host."""
+    """A folder in which the cache of ``data`` is published. Afterwards ``data`` is as on another host."""
     cache = open_cache(data, print).directory
     publish(cache, data, str(tmp_path / "shared"), print)
     shutil.rmtree(cache)
@@ -168,7 +168,7 @@ def test_a_missing_published_file_is_named(data, shared):
 
 @given(draws=st.data())
 @READ_ONLY
-def test_any_hostile_index_is_one_line(data, shared, draws):
+def test_any_hostile_index_is_refused_in_one_line(data, shared, draws):
     place, copy = next(shared.glob("sklearn*")), shared.with_name("hostile")
     shutil.copytree(place, copy / place.name, dirs_exist_ok=True)
     index = draws.draw(hostile(json.loads((place / "published.json").read_text())))
@@ -252,7 +252,7 @@ def test_a_second_start_copies_only_what_a_killed_one_did_not(data, shared, read
     load(cache_path(data), whole=True)
 
 
-def test_a_killed_publication_is_missing_and_a_second_one_continues(data, tmp_path, reads):
+def test_a_killed_publication_counts_as_missing_and_a_second_call_continues_it(data, tmp_path, reads):
     cache, target = open_cache(data, print).directory, tmp_path / "shared"
     killed("publish", data, target)
     data.cache_dir, data.cache_from = str(tmp_path / "second"), str(target)
@@ -263,7 +263,7 @@ def test_a_killed_publication_is_missing_and_a_second_one_continues(data, tmp_pa
     open_cache(data, print)
 
 
-def test_what_was_copied_of_another_cache_is_discarded(data, shared, tmp_path):
+def test_the_unfinished_copy_of_another_cache_is_deleted(data, shared, tmp_path):
     killed("fetch", data, shared)
     mark = next(cache_path(data).parent.glob("*.copying/copying.json"))
     mark.write_text(mark.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
@@ -320,7 +320,7 @@ def test_a_small_disk_is_noticed_first(data, shared, monkeypatch):
         open_cache(data, print)
 
 
-def test_a_full_disk_is_one_line_and_the_rest_is_copied_later(data, shared, monkeypatch, reads):
+def test_a_full_disk_ends_in_one_line_and_the_rest_is_copied_later(data, shared, monkeypatch, reads):
     to_disk = copies._to_disk
 
     def full(source, *args):
@@ -373,7 +373,7 @@ def test_a_source_that_keeps_failing_ends_in_one_line(data, shared, monkeypatch)
     open_cache(data, print)
 
 
-def test_a_file_without_permission_is_one_line_at_once(data, shared, monkeypatch):
+def test_a_file_without_permission_ends_in_one_line_at_once(data, shared, monkeypatch):
     def refused(source, start, size):
         raise PermissionError(errno.EACCES, "Permission denied", str(source))
 
@@ -418,7 +418,7 @@ def test_a_bucket_gets_each_file_whole(data, tmp_path, monkeypatch):
     assert published.keys() - contents(first.directory).keys() == {"published.json"}
 
 
-def test_a_workdir_names_no_place_to_copy_from(data, shared, tmp_path, monkeypatch):
+def test_nothing_is_copied_from_a_path_that_only_a_workdir_names(data, shared, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     info = open_cache(data, print).info
     data.cache_dir = None

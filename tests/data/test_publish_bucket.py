@@ -30,7 +30,7 @@ def data(tiny, tmp_path):
 
 @pytest.fixture
 def published(data, bucket, tmp_path):
-    """The directory of the cache in the bucket. Afterwards ``data`` is that of another host."""
+    """The directory of the cache in the bucket. Afterwards ``data`` is as on another host."""
     cache = open_cache(data, print).directory
     publish(cache, data, bucket, print)
     data.cache_dir, data.cache_from = str(tmp_path / "second"), bucket
@@ -66,7 +66,7 @@ def killed(verb, data, target):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def test_a_killed_publication_is_missing_and_a_second_one_continues(data, bucket, tmp_path):
+def test_a_killed_publication_counts_as_missing_and_a_second_call_continues_it(data, bucket, tmp_path):
     cache = open_cache(data, print).directory
     killed("publish", data, bucket)
     assert "copying.json" in names(absolute(bucket) / cache.name)
@@ -130,7 +130,7 @@ def test_an_outage_is_waited_for_once(data, published, bucket, emulator, tmp_pat
     open_cache(data, print)
 
 
-def test_an_outage_in_the_middle_of_a_copy_is_one_line(data, published, emulator, monkeypatch):
+def test_an_outage_in_the_middle_of_a_copy_ends_in_one_line(data, published, emulator, monkeypatch):
     monkeypatch.setattr(bucket_lib, "LIMIT", 1.0)
     pieces = copies._pieces
 

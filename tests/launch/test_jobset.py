@@ -1,4 +1,4 @@
-"""launch/jobset-*.yaml are valid JobSets, and their clusters do what docs/parallelism.md says."""
+"""launch/jobset-*.yaml are valid JobSets, with an action for each status in docs/parallelism.md."""
 
 import math
 import re
@@ -119,7 +119,7 @@ def test_processes_on_tpus_meet_at_the_port_of_jax():
 
 
 def action(jobset, status, *, disrupted=False):
-    """Return what Kubernetes and JobSet do when a pod ends with a status, as their controllers decide it."""
+    """Return what Kubernetes and JobSet do when a pod ends with a status, as their controllers do."""
     assert job(jobset)["backoffLimit"] == 0
     assert pod(jobset)["restartPolicy"] == "Never"
     reason, message = "BackoffLimitExceeded", "Job has reached the specified backoff limit"

@@ -91,8 +91,8 @@ def test_a_process_that_is_killed_ends_the_others(cache_dir, tmp_path, victim):
     )
 
 
-def test_a_refusal_by_one_process_is_one_by_all(trained, cache_dir, tmp_path):
-    """One has a wrong setting, which it notices before they meet. One finds its cache changed, afterwards."""
+def test_if_one_process_is_refused_all_are(trained, cache_dir, tmp_path):
+    """One process has a wrong setting, before they meet. Another finds its cache changed, after that."""
     run = f"{shlex.join(TRAIN)} --workdir={tmp_path}/w --config.data.cache_dir={cache_dir}"
     script = f"exec {run} --config.batch_size=$((16 - 16 * JAX_PROCESS_ID))"
     printed = launch(2, "bash", "-c", script, devices=2, status=2)
@@ -125,7 +125,7 @@ OPEN_MPI = """
 
 
 @pytest.mark.parametrize("variables", [SLURM, OPEN_MPI])
-def test_other_launchers_and_who_is_missing(variables, cache_dir, tmp_path, monkeypatch):
+def test_other_launchers_and_a_missing_process(variables, cache_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COORDINATOR_PORT", str(free_port()))
     run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}", "--config.num_steps=2")
     unset = "unset JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID"
@@ -139,7 +139,7 @@ def test_other_launchers_and_who_is_missing(variables, cache_dir, tmp_path, monk
     assert printed.count("2 of 3 processes started in time; missing: 2 (") == 2
 
 
-def test_proxies_do_no_harm(cache_dir, tmp_path, monkeypatch):
+def test_proxy_variables_are_ignored(cache_dir, tmp_path, monkeypatch):
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
     run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}", "--config.num_steps=2")

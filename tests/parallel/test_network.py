@@ -1,4 +1,4 @@
-"""Runs on two and three hosts: what is lost ends the run on all hosts, with one line, and it can be resumed.
+"""Runs on two and three hosts: if one is lost, the run ends on all with one line, and can be resumed.
 
 Each host is a network namespace, with its own name and its own cache. They share the workdir.
 """
@@ -136,7 +136,7 @@ def test_a_host_that_does_not_know_the_name_of_process_0(command):
 
 @pytest.mark.parametrize("own", [{}, {"h0": "127.0.1.1", "h1": "127.0.1.1"}])
 def test_hosts_whose_own_name_is_unknown_or_local(command, tmp_path, own):
-    """As Debian sets it up: the name of the host itself has a local address. Or it is in no file."""
+    """As on Debian, the name of the host itself has a local address; or the name is unknown."""
     with Network(2) as network:
         for number in range(2):
             names = {"h0": "10.77.0.1"} if number == 1 else {"h1": "10.77.0.2"}

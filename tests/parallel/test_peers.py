@@ -1,4 +1,4 @@
-"""The end of one process is the end of all. These processes do not import JAX."""
+"""If one process ends early, all end. The processes of these tests do not import JAX."""
 
 import os
 import signal
@@ -93,14 +93,14 @@ def test_processes_may_end_one_after_another():
 
 
 @pytest.mark.parametrize("last", [0, 1])
-def test_a_process_that_works_longer_than_the_others_is_no_loss(last):
+def test_a_process_that_works_longer_does_not_count_as_lost(last):
     """The others wait for it at their exit, in JAX's shutdown."""
     waits = f"import atexit; atexit.register(time.sleep, 6 * (number != {last}))\n"
     assert run(last, "time.sleep(5)", others=0, before=waits) == [(0, "")] * 3
 
 
 @pytest.mark.parametrize("last", [0, 1])
-def test_the_end_of_the_last_process_is_that_of_those_that_wait_for_it(last):
+def test_processes_that_wait_for_the_last_one_end_as_it_does(last):
     waits = f"import atexit; atexit.register(time.sleep, 9 * (number != {last}))\n"
     found = run(last, "time.sleep(1); peers.end(1, 'the disk is full')", others=0, before=waits)
     assert found == [(1, "alexnet-jax: the disk is full\n")] * 3

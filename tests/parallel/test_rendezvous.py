@@ -155,6 +155,6 @@ def test_another_program_at_the_port_is_reported():
         pool.submit(answer)
         with pytest.raises(UserError, match=rf"no process 0 at 127.0.0.1:{port}: another program answers"):
             process(port, 1)()
-        with pytest.raises(UserError, match=f"can't listen at port {port}: Address already in use; take"):
+        with pytest.raises(UserError, match=f"can't listen at port {port}: Address already in use; end"):
             process(port, 0)()
         server.shutdown(socket.SHUT_RDWR)

@@ -33,7 +33,7 @@ sys.exit(main([
 """.replace("RECIPE", str(RECIPES / "tiny.py"))
 
 
-def test_a_single_process_just_works():
+def test_a_single_process_does_the_work_directly():
     assert together(lambda: 3) == 3
     with pytest.raises(ZeroDivisionError):
         together(lambda: 1 // 0)

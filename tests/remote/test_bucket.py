@@ -26,7 +26,7 @@ def test_objects_are_written_read_listed_renamed_and_deleted(bucket):
     assert not path.exists()
 
 
-def test_a_missing_object_is_no_outage(bucket):
+def test_a_missing_object_is_not_an_outage(bucket):
     with pytest.raises(FileNotFoundError) as missing:
         files.read(absolute(bucket) / "x", 10)
     assert not bucket_lib.is_outage(missing.value)
@@ -43,7 +43,7 @@ def test_an_outage_is_waited_for_and_reported_once(emulator, bucket, capfd):
     assert capfd.readouterr().err.count("does not answer") == 1
 
 
-def test_a_long_outage_is_an_error_of_one_line(emulator, monkeypatch, capfd):
+def test_a_long_outage_ends_in_one_line(emulator, monkeypatch, capfd):
     monkeypatch.setattr(bucket_lib, "LIMIT", 1.5)
     with pytest.raises(OSError, match="gs://overloaded-bucket has not answered for 2 seconds") as outage:
         files.write(absolute("gs://overloaded-bucket/x"), b"1")

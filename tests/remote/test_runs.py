@@ -170,7 +170,7 @@ def _recorded(method, instances):
     return called
 
 
-def test_a_bucket_that_stays_away_ends_the_run_in_one_line_and_the_same_command_resumes(
+def test_a_long_outage_ends_the_run_in_one_line_and_the_same_command_resumes(
     words, bucket, emulator, trained, monkeypatch, printed
 ):
     monkeypatch.setattr(bucket_lib, "LIMIT", 1.0)
@@ -198,9 +198,7 @@ def test_a_bucket_that_stays_away_ends_the_run_in_one_line_and_the_same_command_
     same_as(trained, bucket)
 
 
-def test_a_bucket_that_comes_back_does_not_disturb_the_run(
-    words, bucket, emulator, trained, monkeypatch, printed
-):
+def test_a_short_outage_does_not_disturb_the_run(words, bucket, emulator, trained, monkeypatch, printed):
     save = CheckpointWriter.save
 
     def stop_before(self, step, *args):

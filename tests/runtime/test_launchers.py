@@ -82,7 +82,7 @@ def test_open_mpi(environment):
 
 
 def test_tpu_hosts_of_kubernetes(environment, monkeypatch):
-    """As on GKE: JAX says that it runs on TPUs, and the variables are those of the pods of a slice."""
+    """As on GKE: JAX detects TPUs, and the variables are those of the pods of a slice."""
     from jax._src.clusters import cloud_tpu_cluster
 
     monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", True)

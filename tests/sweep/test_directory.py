@@ -95,7 +95,7 @@ def test_any_hostile_result_counts_as_none(tmp_path, data):
 
 
 def test_a_reason_is_not_read_through_a_link(tmp_path):
-    """The page of a sweep would show the file that it names."""
+    """Otherwise the page of a sweep would show the file to which the link leads."""
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "failed.txt").symlink_to(tmp_path / "secret")
@@ -103,7 +103,7 @@ def test_a_reason_is_not_read_through_a_link(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a" * 256])
-def test_a_name_that_is_no_name_of_a_directory_is_refused(name):
-    """The result of such an ensemble would lie outside the directory."""
+def test_a_name_that_cannot_be_a_directory_is_refused(name):
+    """Otherwise the result of such an ensemble would lie outside the directory."""
     with pytest.raises(UserError, match="can't be the name of a directory: change a name"):
         check("sweep.json", Sweep((Member("a", "digits"),), ensembles=(Ensemble(name, ("a",)),)))

@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments, and started again, end with what an undisturbed one writes.
+"""Commands that are killed at random moments and started again write the same results as undisturbed ones.
 
     make torture                                            200 kills in each test
     python -m pytest -n 0 -s tests/torture --kills=N [--seed=N]

@@ -228,7 +228,7 @@ def test_a_workdir_is_intact_after_a_kill_between_two_files(workdir, monkeypatch
     ],
 )
 def test_a_setting_with_impossible_text_is_refused(workdir, key, value, message):
-    """Such a path would end in a traceback, or take hours to resolve."""
+    """Otherwise such a path would end in a traceback, or take hours to resolve."""
     settings = json.loads((workdir / "config.json").read_text())
     del settings["checksums"]
     settings["data"][key] = value

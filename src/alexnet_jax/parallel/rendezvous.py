@@ -92,8 +92,9 @@ class _Server:
             self._socket = socket.create_server(("", member.port), family=family, dualstack_ipv6=both)
         except OSError as error:
             raise UserError(
-                f"can't listen at port {member.port}: {os.strerror(error.errno or 0)}; take another one for"
-                " JAX_COORDINATOR_ADDRESS, or end the program that uses it"
+                f"can't listen at port {member.port}: {os.strerror(error.errno or 0)}; end the"
+                " program that uses it, or set another port in JAX_COORDINATOR_ADDRESS (with a launcher:"
+                " JAX_COORDINATOR_PORT)"
             ) from error
         self._changed = threading.Condition()
         self._introductions: dict[int, dict[str, Any]] = {0: _introduction(member)}
@@ -180,7 +181,9 @@ class _Server:
             other = self._introductions[number]["host"]
             return f"two processes have the number {number}, on {other} and {line['host']}"
         if not 0 < number < mine["count"]:
-            return f"a process has the number {number}, but there are {mine['count']}"
+            return (
+                f"a process has the number {number}, but the last of {mine['count']} is {mine['count'] - 1}"
+            )
         for name, version in mine["versions"].items():
             if line["versions"].get(name) != version:
                 return (

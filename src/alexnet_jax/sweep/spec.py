@@ -168,7 +168,7 @@ def check(path: str, sweep: Sweep) -> None:
     for each in slugs:
         if each in ("", ".", "..") or len(os.fsencode(each)) > _LONGEST:
             raise UserError(
-                f"{path}: {short(each)!r} can't be the name of a directory: change this name in the sweep"
+                f"{path}: {short(each)!r} can't be the name of a directory: change a name in the sweep"
             )
     if double := {name for name, times in Counter(slugs).items() if times > 1}:
         raise UserError(

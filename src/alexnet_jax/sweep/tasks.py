@@ -122,8 +122,8 @@ def _evaluation(
 ) -> tuple[str, ...]:
     workdirs = (f"--workdir={net}" for net in nets)
     # Evaluation reads only data that its command line names, or that lies in the default cache.
-    places = ((key, config.data[key]) for key in ("source", "cache_dir", "cache_from"))
-    data = [f"--config.data.{key}={place}" for key, place in places if place is not None]
+    locations = ((key, config.data[key]) for key in ("source", "cache_dir", "cache_from"))
+    data = [f"--config.data.{key}={value}" for key, value in locations if value is not None]
     return (*workdirs, *data, f"--views={sweep.views}", f"--json={directory / EVALUATION}")
 
 
