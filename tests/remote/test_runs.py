@@ -198,7 +198,7 @@ def test_a_long_outage_ends_the_run_in_one_line_and_the_same_command_resumes(
     same_as(trained, bucket)
 
 
-def test_a_short_outage_does_not_disturb_the_run(words, bucket, emulator, trained, monkeypatch, printed):
+def test_a_short_outage_does_not_disturb_the_run(words, bucket, emulator, trained, monkeypatch):
     save = CheckpointWriter.save
 
     def stop_before(self, step, *args):
@@ -209,7 +209,6 @@ def test_a_short_outage_does_not_disturb_the_run(words, bucket, emulator, traine
 
     monkeypatch.setattr(CheckpointWriter, "save", stop_before)
     assert main(words) == 0
-    assert "does not answer" in printed()[1]
     same_as(trained, bucket)
 
 

@@ -152,6 +152,9 @@ class _Server:
             connection.close()
             return
         with self._changed:
+            if not _is_open(connection):  # it has ended meanwhile, and may have been started again
+                connection.close()
+                return
             before = self._connections.get(number)
             if before is not None and not _is_open(before):  # it was started again
                 del self._introductions[number]
