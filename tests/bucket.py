@@ -1,4 +1,4 @@
-"""A storage server like Google's, as a process of its own: ``python -m tests.bucket PORT BUCKET FOLDER``.
+"""A storage server like Google's, as a separate process: ``python -m tests.bucket PORT BUCKET FOLDER``.
 
 It is gcp-storage-emulator with three additions: conditions on an object's generation, which locks need; the
 generation of an object that is read; and ``moveTo``, which gcsfs renames with.

@@ -95,11 +95,7 @@ def test_if_one_process_is_refused_all_are(trained, cache_dir, tmp_path):
     """One process has a wrong setting, before they meet. Another finds its cache changed, after that."""
     run = f"{shlex.join(TRAIN)} --workdir={tmp_path}/w --config.data.cache_dir={cache_dir}"
     script = f"exec {run} --config.batch_size=$((16 - 16 * JAX_PROCESS_ID))"
-    printed = launch(2, "bash", "-c", script, devices=2, status=2)
-    lines = [line for line in printed.splitlines() if "alexnet-jax: " in line]
-    assert sorted(line[:4] for line in lines) == ["[0] ", "[1] "]
-    assert lines[0][4:] == lines[1][4:]
-    assert "config.batch_size is 0, but must be a positive number" in lines[0]
+    assert "config.batch_size is 0, but must be a positive number" in refusal_of_both(script)
 
     shutil.copytree(cache_dir, tmp_path / "1")
     shutil.copytree(cache_dir, tmp_path / "0")
@@ -107,11 +103,16 @@ def test_if_one_process_is_refused_all_are(trained, cache_dir, tmp_path):
         damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     settings = f"--config.mesh='(1, 2)' --config.data.cache_dir={tmp_path}/$JAX_PROCESS_ID"
     script = f"exec {shlex.join(TRAIN)} --workdir={tmp_path}/v {settings}"
+    assert "mean_image.npy has a wrong checksum" in refusal_of_both(script)
+
+
+def refusal_of_both(script):
+    """Run a script as two processes that are refused. Return the line that both print."""
     printed = launch(2, "bash", "-c", script, devices=2, status=2)
     lines = [line for line in printed.splitlines() if "alexnet-jax: " in line]
     assert sorted(line[:4] for line in lines) == ["[0] ", "[1] "]
     assert lines[0][4:] == lines[1][4:]
-    assert "mean_image.npy has a wrong checksum" in lines[0]
+    return lines[0]
 
 
 SLURM = """

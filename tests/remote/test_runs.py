@@ -64,7 +64,7 @@ def test_a_run_that_is_resumed_has_the_same_bits_and_the_same_log_as_on_a_disk(
     assert "resuming at step 15 of 40" in out
     assert err == ""
     log = (absolute(bucket) / metrics.FILE).read_bytes().splitlines()
-    # The first part ended with an evaluation of its own, and the line of its last five steps.
+    # The first part ended with an additional evaluation, and the line of its last five steps.
     extra = [line for line in log if json.loads(line)["step"] == 15]
     (absolute(bucket) / metrics.FILE).write_bytes(b"".join(line + b"\n" for line in log if line not in extra))
     assert len(extra) >= 2

@@ -69,7 +69,7 @@ def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
     )
     if threading.current_thread() is threading.main_thread():
         # JAX's preemption service would swallow every SIGTERM from here on; `signals.Signals` forwards it.
-        signal.signal(signal.SIGTERM, on_sigterm)
+        signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
 
 
 def is_first() -> bool:

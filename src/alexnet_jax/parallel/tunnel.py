@@ -1,7 +1,7 @@
 """A tunnel to JAX's distributed service that stays open when the service is gone.
 
 If the connection to the service is closed, JAX aborts the whole process from C++, with a stack trace and
-status 134 (JAX 0.10.2 to 0.12.0.1). So JAX connects to a port of its own host, where a small process forwards
+status 134 (JAX 0.10.2 to 0.12.0.1). So JAX connects to a local port, where a small process forwards
 its bytes. When the other end is lost, the connection to JAX stays open and silent, and `peers` ends the
 process with one line. It is a separate process because JAX holds Python's lock while it waits for some
 answers.
