@@ -292,7 +292,7 @@ def main() -> None:
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     at_once = args.at_once or (10 if args.device == "cuda" else 1)
     patches = 10 if args.what == "evaluate" else 1
-    for dtype, mode, batch_size in itertools.product(dtypes, modes, map(int, args.batch_size.split(","))):
+    for batch_size, dtype, mode in itertools.product(map(int, args.batch_size.split(",")), dtypes, modes):
         key = {"what": args.what, "dtype": dtype, "mode": mode, "batch_size": batch_size}
         try:
             measured = measure(**key, device=args.device, steps=args.steps, at_once=at_once)
