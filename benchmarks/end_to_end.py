@@ -39,7 +39,13 @@ class Measured(NamedTuple):
 
 
 def measure(
-    path: str, overrides: dict[str, Any], steps: int, times: int, images: int | None, photos: Path | None
+    path: str,
+    overrides: dict[str, Any],
+    steps: int,
+    times: int,
+    images: int | None,
+    photos: Path | None,
+    warm: int = 1,
 ) -> Measured:
     """Measure training from the cache and the step alone, in turns.
 
@@ -47,9 +53,10 @@ def measure(
       path: recipe.
       overrides: values for settings of the recipe, such as ``{"batch_size": 256}``.
       steps: number of steps in a turn.
-      times: number of turns, after one that is not counted.
+      times: number of turns that count.
       images: number of images of an artificial cache; None for the recipe's own data.
       photos: folder of photographs for an artificial cache of JPEGs; None for smooth noise.
+      warm: number of turns before them that do not count.
     """
     config = get_config(path)
     from_cache: list[float] = []
@@ -69,7 +76,7 @@ def measure(
         config = settled(config)
         lowered, (state, *rest), which = resident_step(config)
         update = lowered.compile()
-        for turn in range(1 + times):
+        for turn in range(warm + times):
             per_second = images_per_second(Path(directory, f"run{turn}"), words)
             from_cache.append(config.batch_size / per_second)
             waiting = []
@@ -81,7 +88,7 @@ def measure(
                     jax.block_until_ready(waiting.pop(0))
             jax.block_until_ready(state)
             alone.append((time.perf_counter() - began) / steps)
-    return Measured(from_cache[1:], alone[1:], which)
+    return Measured(from_cache[warm:], alone[warm:], which)
 
 
 def main() -> None:

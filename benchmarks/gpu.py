@@ -30,7 +30,6 @@ from options import parser
 from alexnet_jax.text import aligned, markdown
 
 HERE = Path(__file__).parent
-PRECISIONS = ("bfloat16", "tf32", "float32")
 TUNED = "channels_last+cudnn_benchmark+compile+plain"
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 # CUDA graphs hide their kernels from the profiler.
@@ -65,74 +64,75 @@ class Part(NamedTuple):
     """A measurement: its name, its time limit in seconds, its command, and additions to its environment."""
 
     name: str
-    seconds: int
+    limit: int
     command: tuple[str, ...]
     environment: Mapping[str, str] = MappingProxyType({})
 
 
-def ours(
-    config: str, sizes: Sizes, what: str, precision: str, batches: tuple[int, ...], *more: str
-) -> tuple[str, ...]:
-    counts = f"--side={sizes.side} --images={sizes.images} --steps={sizes.steps} --at_once={sizes.at_once}"
-    return (
-        *(sys.executable, str(HERE / "gpu_parts.py"), what, f"--config={config}", f"--precision={precision}"),
-        f"--batch_sizes={','.join(map(str, batches))}",
-        *counts.split(),
-        *more,
-    )
-
-
 def parts(config: str, sizes: Sizes, peer: str, device: str) -> list[Part]:
-    """Return the parts, the most important ones first."""
-    all_sizes, large = sizes.batch_sizes, (sizes.large,)
-    # The largest sizes come last: if the time runs out, they are missing.
-    by_value = (sizes.large, *(size for size in all_sizes if size != sizes.large))
+    """Return the parts, the most important ones first.
 
-    def of_ours(
-        name: str, seconds: int, what: str, precision: str, *arguments: Any, **environment: str
+    Args:
+      config: recipe.
+      sizes: what is measured.
+      peer: a Python that has PyTorch.
+      device: PyTorch's name for the device: cpu or cuda.
+    """
+    everything, large = sizes.batch_sizes, (sizes.large,)
+    # If the time runs out, the last ones are missing.
+    by_value = (*large, *(size for size in everything if size != sizes.large))
+
+    def ours(
+        name: str, limit: int, what: str, precisions: str, batch_sizes: tuple[int, ...], **environment: str
     ) -> Part:
-        command = ours(config, sizes, what, precision, *arguments)
-        products = {"JAX_DEFAULT_MATMUL_PRECISION": "highest" if precision == "float32" else "default"}
-        return Part(f"{name}, {precision}", seconds, command, products | environment)
+        options = {
+            "config": config,
+            "precisions": precisions,
+            "batch_sizes": ",".join(map(str, batch_sizes)),
+            "side": sizes.side,
+            "images": sizes.images,
+            "steps": sizes.steps,
+            "at_once": sizes.at_once,
+        }
+        return Part(name, limit, command(sys.executable, "gpu_parts.py", what, **options), environment)
 
-    def of_peer(
-        name: str, seconds: int, what: str, mode: str, batches: tuple[int, ...], precisions: tuple[str, ...]
+    def pytorch(
+        name: str, limit: int, what: str, mode: str, precisions: str, batch_sizes: tuple[int, ...]
     ) -> Part:
-        command = (
-            *(peer, str(HERE / "peers" / "pytorch.py"), f"--device={device}", f"--what={what}"),
-            *(f"--mode={mode}", f"--dtype={','.join(precisions)}"),
-            f"--batch_size={','.join(map(str, batches))}",
-            *(f"--steps={sizes.steps}", f"--at_once={sizes.at_once}"),
-        )
-        return Part(name, seconds, command)
-
-    def train(precision: str) -> Part:
-        return of_ours("train", 90, "train", precision, all_sizes)
+        options = {
+            "device": device,
+            "what": what,
+            "mode": mode,
+            "dtype": precisions,
+            "batch_size": ",".join(map(str, batch_sizes)),
+            "steps": sizes.steps,
+            "at_once": sizes.at_once,
+        }
+        return Part(name, limit, command(peer, "peers/pytorch.py", **options))
 
     deterministic = {"XLA_FLAGS": DETERMINISTIC, "JAX_ENABLE_COMPILATION_CACHE": "false"}
     # The benchmark and the command that it runs share the device's memory.
     shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     return [
-        *(of_ours("peak", 30, "peak", precision, large) for precision in PRECISIONS),
-        train("bfloat16"),
-        train("tf32"),
-        of_peer("PyTorch, as it comes", 75, "train", "eager", by_value, PRECISIONS),
-        of_ours("kernels", 60, "kernels", "bfloat16", large, XLA_FLAGS=NO_GRAPHS),
-        of_peer("PyTorch, tuned", 120, "train", TUNED, by_value, PRECISIONS),
-        train("float32"),
-        *(
-            of_ours(f"determinism {run}", 60, "digest", "bfloat16", all_sizes[:1], **deterministic)
-            for run in (1, 2)
-        ),
-        *(
-            of_ours(f"from {x} images", 75, "from_cache", "bfloat16", large, f"--encoding={x}", **shared)
-            for x in ("raw", "jpeg")
-        ),
-        of_ours("ten views", 40, "evaluate", "bfloat16", large),
-        of_ours("ten views", 40, "evaluate", "tf32", large),
-        of_peer("PyTorch, ten views, as it comes", 30, "evaluate", "eager", large, PRECISIONS[:2]),
-        of_peer("PyTorch, ten views, tuned", 60, "evaluate", TUNED, large, PRECISIONS[:2]),
+        ours("machine", 40, "machine", "float32", large),
+        ours("peak", 40, "peak", "bfloat16,tf32,float32", large),
+        ours("train bfloat16", 80, "train", "bfloat16", everything),
+        ours("train tf32", 80, "train", "tf32", everything),
+        pytorch("PyTorch as it comes", 60, "train", "eager", "bfloat16,tf32,float32", by_value),
+        ours("kernels", 50, "kernels", "bfloat16", large, XLA_FLAGS=NO_GRAPHS),
+        pytorch("PyTorch tuned", 100, "train", TUNED, "bfloat16,tf32,float32", by_value),
+        ours("train float32", 80, "train", "float32", everything),
+        ours("determinism 1", 40, "digest", "bfloat16", everything[:1], **deterministic),
+        ours("determinism 2", 40, "digest", "bfloat16", everything[:1], **deterministic),
+        ours("from caches", 100, "from_cache", "bfloat16", large, **shared),
+        ours("ten views", 50, "evaluate", "bfloat16,tf32", large),
+        pytorch("PyTorch ten views", 60, "evaluate", f"eager,{TUNED}", "bfloat16,tf32", large),
     ]
+
+
+def command(python: str, program: str, *words: str, **options: Any) -> tuple[str, ...]:
+    flags = (f"--{name}={value}" for name, value in options.items())
+    return (python, str(HERE / program), *words, *flags)
 
 
 def run(part: Part, seconds: float, directory: Path) -> tuple[list[Row], Failure | None]:
@@ -152,7 +152,7 @@ def run(part: Part, seconds: float, directory: Path) -> tuple[list[Row], Failure
     reason = None
     with errors.open("w+") as stderr:
         process = subprocess.Popen(
-            [*part.command, f"--{'json' if 'peers' in part.command[1] else 'rows'}={rows}"],
+            [*part.command, f"--rows={rows}"],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
@@ -194,7 +194,7 @@ def main() -> None:
     options = parser(__doc__, "alexnet.py")
     options.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of the results")
     options.add_argument("--only", help="beginnings of the names of parts, with commas")
-    options.add_argument("--minutes", type=float, default=8.7, help="time for everything")
+    options.add_argument("--minutes", type=float, default=8.8, help="time for everything")
     options.add_argument("--small", action="store_true")
     options.add_argument("--peer_python", default=sys.executable, help="a Python that has PyTorch")
     args = options.parse_args()
@@ -203,20 +203,20 @@ def main() -> None:
     failures: list[Failure] = []
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as name:
         directory = Path(name)
-        machine = Part("machine", 60, ours(args.config, SMALL, "machine", "float32", (1,)))
-        rows, failure = run(machine, machine.seconds, directory)
+        machine, *_ = parts(args.config, SMALL, "", "")
+        rows, failure = run(machine, machine.limit, directory)
         if failure is not None:
             raise SystemExit(f"JAX found no device: {failure.reason}")
         on_cpu = rows[0]["platform"] == "cpu"
         sizes = SMALL if args.small or on_cpu else FULL
-        for part in parts(args.config, sizes, args.peer_python, "cpu" if on_cpu else "cuda"):
+        for part in parts(args.config, sizes, args.peer_python, "cpu" if on_cpu else "cuda")[1:]:
             if args.only and not part.name.startswith(tuple(args.only.split(","))):
                 continue
             began = time.monotonic()
             found: list[Row] = []
             failure = Failure(part.name, "no time was left", 0.0)
             if end - began > 5:
-                found, failure = run(part, min(part.seconds, end - began), directory)
+                found, failure = run(part, min(part.limit, end - began), directory)
             rows += found
             failures += [failure] if failure else []
             text = write(args.out, rows, failures)

@@ -1,15 +1,16 @@
 """The measurements of `gpu`. Each runs in a process of its own and appends its rows to a file.
 
-    python benchmarks/gpu_parts.py train --precision=bfloat16 --batch_sizes=128,256 --rows=FILE
+    python benchmarks/gpu_parts.py train --precisions=bfloat16,tf32 --batch_sizes=128,256 --rows=FILE
 
 Precisions: in ``float32`` the products and convolutions have float32 operands; in ``tf32``, JAX's default on
 a GPU, these are rounded to TF32, with 10 bits of fraction; in ``bfloat16`` the activations are bfloat16 too.
-`gpu` sets ``JAX_DEFAULT_MATMUL_PRECISION=highest`` for ``float32``. A CPU computes ``tf32`` in float32.
+A CPU computes ``tf32`` in float32.
 """
 
 import argparse
 import hashlib
 import json
+import os
 import re
 import tempfile
 import time
@@ -35,6 +36,13 @@ from alexnet_jax.runtime.cores import cores
 
 Row: TypeAlias = dict[str, Any]
 KERNELS = 10
+
+
+def set_precision(precision: str) -> None:
+    """Set the precision of products here, and in the commands that this process runs."""
+    name = "highest" if precision == "float32" else "default"
+    jax.config.update("jax_default_matmul_precision", name)
+    os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = name
 
 
 def config_of(args: argparse.Namespace, batch_size: int) -> ConfigDict:
@@ -122,23 +130,22 @@ def evaluate(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def from_cache(args: argparse.Namespace) -> Iterator[Row]:
-    """Measure training with the real command from a cache of images, and the step alone."""
+    """Measure training with the real command from caches of images, and the step alone."""
     (batch_size,) = args.batch_sizes
-    overrides = {
-        "batch_size": batch_size,
-        "dtype": dtype_of(args.precision),
-        "data.encoding": args.encoding,
-    }
+    overrides = {"batch_size": batch_size, "dtype": dtype_of(args.precision)}
     steps = args.steps * args.at_once
-    found = end_to_end.measure(args.config, overrides, steps, times=1, images=args.images, photos=None)
-    (seconds,), (alone,) = found.from_cache, found.alone
-    yield {
-        "encoding": args.encoding,
-        "batch_size": batch_size,
-        "seconds": seconds,
-        "seconds_alone": alone,
-        "per_second": batch_size / seconds,
-    }
+    for encoding in ("raw", "jpeg"):
+        found = end_to_end.measure(
+            args.config, {**overrides, "data.encoding": encoding}, steps, 1, args.images, None, warm=0
+        )
+        (seconds,), (alone,) = found.from_cache, found.alone
+        yield {
+            "encoding": encoding,
+            "batch_size": batch_size,
+            "seconds": seconds,
+            "seconds_alone": alone,
+            "per_second": batch_size / seconds,
+        }
 
 
 def kernels(args: argparse.Namespace) -> Iterator[Row]:
@@ -219,18 +226,20 @@ def numbers(text: str) -> list[int]:
 def main() -> None:
     options = parser(__doc__, "alexnet.py")
     options.add_argument("part", choices=PARTS)
-    options.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="bfloat16")
+    options.add_argument("--precisions", default="bfloat16", help="of float32, tf32 and bfloat16")
     options.add_argument("--batch_sizes", type=numbers, default=[128])
     options.add_argument("--steps", type=int, default=3, help="number of measurements")
     options.add_argument("--at_once", type=int, default=10, help="number of steps in a measurement")
     options.add_argument("--side", type=int, default=8192, help="of the matrices that measure the peak")
-    options.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
     options.add_argument("--images", type=int, default=20_000, help="number of images in the cache")
     options.add_argument("--rows", type=Path, required=True, help="append a JSON object for each row here")
     args = options.parse_args()
-    for row in PARTS[args.part](args):
-        with args.rows.open("a") as file:
-            file.write(json.dumps({"precision": args.precision, **row}) + "\n")
+    for precision in args.precisions.split(","):
+        set_precision(precision)
+        args.precision = precision
+        for row in PARTS[args.part](args):
+            with args.rows.open("a") as file:
+                file.write(json.dumps({"precision": precision, **row}) + "\n")
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument(
         "--at_once", type=int, help="number of steps in a measurement: on a CPU 1, on a GPU 10 by default"
     )
-    parser.add_argument("--json", type=Path, help="append a JSON object for each combination to this file")
+    parser.add_argument("--rows", type=Path, help="append a JSON object for each combination to this file")
     args = parser.parse_args()
     dtypes, modes = args.dtype.split(","), args.mode.split(",")
     if unknown := {word for mode in modes for word in mode.split("+")} - WORDS | (set(dtypes) - {*DTYPES}):
@@ -306,8 +306,8 @@ def main() -> None:
             line += f", first step {measured['first_seconds']:.1f} s, result {measured['result']:.4f}"
             line += f", peak {peak / 2**30:.2f} GiB" if peak else ""
         print(f"torch {torch.__version__}, {where}, {dtype} {mode} batch {batch_size}: {line}", flush=True)
-        if args.json:
-            with args.json.open("a") as file:
+        if args.rows:
+            with args.rows.open("a") as file:
                 file.write(
                     json.dumps({**key, "torch": torch.__version__, "device": where, **measured}) + "\n"
                 )
