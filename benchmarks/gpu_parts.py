@@ -151,7 +151,8 @@ def from_cache(args: argparse.Namespace) -> Iterator[Row]:
 def kernels(args: argparse.Namespace) -> Iterator[Row]:
     """Find the kernels in which a step spends the most time. On a CPU they are instructions of XLA."""
     (batch_size,) = args.batch_sizes
-    found = step.measure(config_of(args, batch_size), steps=1)
+    config = config_of(args, batch_size)
+    found, names = step.measure(config, steps=1), {layer.name for layer in config.net.layers}
     state, *rest = found.arguments
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         with jax.profiler.trace(directory):
@@ -164,7 +165,7 @@ def kernels(args: argparse.Namespace) -> Iterator[Row]:
     events = list(executed(profile, set(scopes)))
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for name, instruction, _, seconds in events:
-        times[name, work_of(scopes.get(instruction, ""))].append(seconds)
+        times[name, work_of(scopes.get(instruction, instruction), names)].append(seconds)
     together = sum(map(sum, times.values()))
     span = max(begin + seconds for *_, begin, seconds in events) - min(begin for *_, begin, _ in events)
     for (name, work), each in sorted(times.items(), key=lambda item: -sum(item[1]))[:KERNELS]:
@@ -196,11 +197,18 @@ def executed(
                     yield event.name, instruction, event.start_ns / 1e9, event.duration_ns / 1e9
 
 
-def work_of(scope: str) -> str:
-    """Describe a name scope: the layer, the direction, and the operation."""
-    layer, way = layers.layer_of(scope)
-    operation = re.split(r"[/:]", scope)[-1].rstrip(")")
-    return operation if layer == layers.REST else f"{layer} {way}: {operation}"
+def work_of(scope: str, names: set[str]) -> str:
+    """Describe a name scope: the layer, the direction, and the operation.
+
+    Args:
+      scope: as the compiled program has it, such as ``jit(update)/transpose(jvp(fc6))/dot_general``.
+      names: names of the layers.
+    """
+    words = re.findall(r"\w+", scope)
+    layer = next((word for word in reversed(words) if word in names), None)
+    operation = words[-1] if words else ""
+    way = "backward" if "transpose(" in scope else "forward"
+    return operation if layer is None else f"{layer} {way}: {operation}"
 
 
 def digest(args: argparse.Namespace) -> Iterator[Row]:

@@ -134,9 +134,14 @@ def test_kernels_of_a_gpu_are_those_of_its_streams(gpu_parts):
 
 
 def test_the_work_of_a_scope_names_the_layer_and_the_direction(gpu_parts):
-    scope = "jit(update)/transpose(jvp(fc6))/cond/branch_0_fun/dot_general"
-    assert gpu_parts.work_of(scope) == "fc6 backward: dot_general"
-    assert gpu_parts.work_of("jit(update)/add") == "add"
+    names = {"pool1", "fc6"}
+    work = {
+        "jit(update)/transpose(jvp(fc6))/cond/branch_0_fun/dot_general": "fc6 backward: dot_general",
+        "jit(update)/jvp()/cond/branch_0_fun/pool1/cond/branch_0_fun/mul": "pool1 forward: mul",
+        "jit(update)/add": "add",
+        "": "",
+    }
+    assert {scope: gpu_parts.work_of(scope, names) for scope in work} == work
 
 
 @pytest.mark.slow
