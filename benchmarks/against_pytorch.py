@@ -70,13 +70,13 @@ def of_peers(what: str, peers: Sequence[str]) -> list[Mode]:
     for whose, dtype, compiled, order in itertools.product(
         peers,
         TYPES if NETS[what] == "alexnet.py" else TYPES[:1],
-        ("", "--compile"),
-        ("", "--channels_last"),
+        ("", "compile"),
+        ("", "channels_last"),
     ):
-        flags = [flag for flag in ("--bf16" * (dtype == "bfloat16"), compiled, order) if flag]
-        name = " ".join(flags).replace("--", "") or "eager"
-        lrn = "library" if whose == "PyTorch" else "hand"
-        modes.append(Mode(whose, dtype, name, (program, f"--what={what}", f"--lrn={lrn}", *flags)))
+        lrn = "hand" if whose == "expert" else ""
+        name = "+".join(filter(None, (lrn, compiled, order))) or "eager"
+        flags = ("--device=cpu", f"--what={what}", f"--dtype={dtype}", f"--mode={name}")
+        modes.append(Mode(whose, dtype, name, (program, *flags)))
     return modes
 
 

@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 from command import running
@@ -29,48 +30,87 @@ from alexnet_jax.training.run import settled
 FAR = 10**9  # steps
 
 
+class Measured(NamedTuple):
+    """Seconds of a step in each counted turn, and a line that describes the mesh."""
+
+    from_cache: list[float]
+    alone: list[float]
+    which: str
+
+
+def measure(
+    path: str,
+    overrides: dict[str, Any],
+    steps: int,
+    times: int,
+    images: int | None,
+    photos: Path | None,
+    warm: int = 1,
+) -> Measured:
+    """Measure training from the cache and the step alone, in turns.
+
+    Args:
+      path: recipe.
+      overrides: values for settings of the recipe, such as ``{"batch_size": 256}``.
+      steps: number of steps in a turn.
+      times: number of turns that count.
+      images: number of images of an artificial cache; None for the recipe's own data.
+      photos: folder of photographs for an artificial cache of JPEGs; None for smooth noise.
+      warm: number of turns before them that do not count.
+    """
+    config = get_config(path)
+    from_cache: list[float] = []
+    alone: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
+        if images:
+            # The cache has no validation split.
+            overrides = {**overrides, "data.cache_dir": directory, "schedule.name": "constant"}
+        config.update_from_flattened_dict(overrides)
+        words = [f"--config={path}", f"--config.log_every={steps}"]
+        words += [f"--config.{end}={FAR}" for end in ("num_steps", "eval_every", "checkpoint_every")]
+        words += [f"--config.{key}={value}" for key, value in overrides.items()]
+        if images:
+            cache = cache_path(config.data)
+            cache.mkdir()
+            make_cache(cache, images, config.data.encoding, photos)
+        config = settled(config)
+        lowered, (state, *rest), which = resident_step(config)
+        update = lowered.compile()
+        for turn in range(warm + times):
+            per_second = images_per_second(Path(directory, f"run{turn}"), words)
+            from_cache.append(config.batch_size / per_second)
+            waiting = []
+            began = time.perf_counter()
+            for _ in range(steps):
+                state, metrics = update(state, *rest)
+                waiting.append(metrics)
+                if len(waiting) > 2:
+                    jax.block_until_ready(waiting.pop(0))
+            jax.block_until_ready(state)
+            alone.append((time.perf_counter() - began) / steps)
+    return Measured(from_cache[warm:], alone[warm:], which)
+
+
 def main() -> None:
     options = parser(__doc__, "digits.py")
+    options.add_argument("--batch_size", type=int, help="that of the recipe by default")
     options.add_argument("--images", type=int, help="number of images of an artificial cache")
-    options.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
+    options.add_argument("--encoding", choices=("raw", "jpeg"), help="that of the recipe by default")
     options.add_argument(
         "--photos", type=Path, help="folder of photographs, for jpeg; without it, smooth noise"
     )
     options.add_argument("--steps", type=int, default=400, help="number of steps in a turn")
     options.add_argument("--times", type=int, default=5)
     args = options.parse_args()
-    config = get_config(args.config)
-    words = [f"--config={args.config}", f"--config.log_every={args.steps}"]
-    words += [f"--config.{end}={FAR}" for end in ("num_steps", "eval_every", "checkpoint_every")]
-    seconds: dict[str, list[float]] = {"alone": [], "from the cache": []}
-    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
-        if args.images:
-            config.data.cache_dir, config.data.encoding = directory, args.encoding
-            words += [f"--config.data.{name}={config.data[name]}" for name in ("cache_dir", "encoding")]
-            words += ["--config.schedule.name=constant"]  # the cache has no validation split
-            path = cache_path(config.data)
-            path.mkdir()
-            make_cache(path, args.images, args.encoding, args.photos)
-        config = settled(config)
-        lowered, (state, *rest), which = resident_step(config)
-        update = lowered.compile()
-        for turn in range(1 + args.times):
-            per_second = images_per_second(Path(directory, f"run{turn}"), words)
-            seconds["from the cache"].append(config.batch_size / per_second)
-            waiting = []
-            began = time.perf_counter()
-            for _ in range(args.steps):
-                state, metrics = update(state, *rest)
-                waiting.append(metrics)
-                if len(waiting) > 2:
-                    jax.block_until_ready(waiting.pop(0))
-            jax.block_until_ready(state)
-            seconds["alone"].append((time.perf_counter() - began) / args.steps)
-    print(f"{args.config}, batch {config.batch_size}; {which}")
-    for name, found in seconds.items():
-        each = statistics.median(found[1:])
-        print(f"{name}: {each * 1e3:.3f} ms a step, {config.batch_size / each:,.1f} images/s")
-    ratios = [a / b for a, b in zip(seconds["alone"][1:], seconds["from the cache"][1:], strict=True)]
+    given = {"batch_size": args.batch_size, "data.encoding": args.encoding}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    found = measure(args.config, overrides, args.steps, args.times, args.images, args.photos)
+    batch_size = overrides.get("batch_size", get_config(args.config).batch_size)
+    print(f"{args.config}, batch {batch_size}; {found.which}")
+    for name, seconds in {"alone": found.alone, "from the cache": found.from_cache}.items():
+        each = statistics.median(seconds)
+        print(f"{name}: {each * 1e3:.3f} ms a step, {batch_size / each:,.1f} images/s")
+    ratios = [a / b for a, b in zip(found.alone, found.from_cache, strict=True)]
     print(f"from the cache / alone: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 
 

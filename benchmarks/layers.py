@@ -37,14 +37,8 @@ def main() -> None:
     table: dict[tuple[str, str], float] = defaultdict(float)
     devices = len(state.step.devices())
     hlo = compiled.as_text() or ""
-    calls = set(
-        re.findall(r"%([\w.\-]+) = [^=]* (?:call|conditional|while)\(", hlo)
-    )  # the instructions inside them count instead
     for name, scope in scopes(hlo).items():
-        found = LAYER.search(scope)
-        layer = found[2] if found else REST
-        if name not in calls:
-            table[layer, "backward" if found and found[1] else "forward"] += seconds[name] / devices
+        table[layer_of(scope)] += seconds[name] / devices
     print(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
     print(f"{'milliseconds of a device':38} {'forward':>8} {'backward':>8}")
     for layer in (*(layer.name for layer in config.net.layers), REST):
@@ -54,8 +48,16 @@ def main() -> None:
 
 
 def scopes(hlo: str) -> dict[str, str]:
-    """Return the name scope of each instruction of a compiled program."""
-    return dict(re.findall(r'%([\w.\-]+) = .*metadata=\{op_name="([^"]*)"', hlo))
+    """Return the name scope of each instruction of a compiled program, except those that contain others."""
+    found = dict(re.findall(r'%([\w.\-]+) = .*metadata=\{op_name="([^"]*)"', hlo))
+    outer = set(re.findall(r"%([\w.\-]+) = [^=]* (?:call|conditional|while)\(", hlo))
+    return {name: scope for name, scope in found.items() if name not in outer}
+
+
+def layer_of(scope: str) -> tuple[str, str]:
+    """Return the layer of a name scope, or `REST`, and ``forward`` or ``backward``."""
+    found = LAYER.search(scope)
+    return (found[2], "backward" if found[1] else "forward") if found else (REST, "forward")
 
 
 def seconds_of_instructions(trace: Path) -> dict[str, float]:

@@ -1,0 +1,229 @@
+"""Measure a machine with one GPU in less than nine minutes: speed, memory, kernels, determinism.
+
+    python benchmarks/gpu.py [--out=runs/gpu] [--only=train,kernels] [--small]
+
+Training steps and ten views in float32, TF32 and bfloat16 beside PyTorch on the same network, as it comes and
+tuned; training from caches of raw and JPEG images; the longest kernels; whether two runs with
+``--xla_gpu_deterministic_ops=true`` give the same bits. No network and no data are needed.
+
+Each part runs in a process of its own with a time limit. A part that fails is listed with the reason.
+``gpu.json``, ``gpu.md`` and ``gpu.txt`` are written again after each part. Sizes are small on a CPU, where
+the figures mean nothing, or with ``--small``.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from gpu_tables import Failure, Row, tables
+from options import parser
+
+from alexnet_jax.text import aligned, markdown
+
+HERE = Path(__file__).parent
+TUNED = "channels_last+cudnn_benchmark+compile+plain"
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+# CUDA graphs hide their kernels from the profiler.
+NO_GRAPHS = "--xla_gpu_enable_command_buffer="
+
+
+class Sizes(NamedTuple):
+    """What is measured.
+
+    Attributes:
+      batch_sizes: batch sizes of the training step, in ascending order.
+      large: batch size of the parts that have only one.
+      side: side of the matrices that measure the peak.
+      images: number of images in the caches.
+      steps: number of measurements.
+      at_once: number of steps in a measurement.
+    """
+
+    batch_sizes: tuple[int, ...]
+    large: int
+    side: int
+    images: int
+    steps: int
+    at_once: int
+
+
+FULL = Sizes((128, 256, 512, 1024, 2048), 1024, 8192, 20_000, 3, 10)
+SMALL = Sizes((2, 4), 4, 256, 50, 1, 2)
+
+
+class Part(NamedTuple):
+    """A measurement: its name, its time limit in seconds, its command, and additions to its environment."""
+
+    name: str
+    limit: int
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = MappingProxyType({})
+
+
+def parts(config: str, sizes: Sizes, peer: str, device: str) -> list[Part]:
+    """Return the parts, the most important ones first.
+
+    Args:
+      config: recipe.
+      sizes: what is measured.
+      peer: a Python that has PyTorch.
+      device: PyTorch's name for the device: cpu or cuda.
+    """
+    everything, large = sizes.batch_sizes, (sizes.large,)
+    # If the time runs out, the last ones are missing.
+    by_value = (*large, *(size for size in everything if size != sizes.large))
+
+    def ours(
+        name: str, limit: int, what: str, precisions: str, batch_sizes: tuple[int, ...], **environment: str
+    ) -> Part:
+        options = {
+            "config": config,
+            "precisions": precisions,
+            "batch_sizes": ",".join(map(str, batch_sizes)),
+            "side": sizes.side,
+            "images": sizes.images,
+            "steps": sizes.steps,
+            "at_once": sizes.at_once,
+        }
+        return Part(name, limit, command(sys.executable, "gpu_parts.py", what, **options), environment)
+
+    def pytorch(
+        name: str, limit: int, what: str, mode: str, precisions: str, batch_sizes: tuple[int, ...]
+    ) -> Part:
+        options = {
+            "device": device,
+            "what": what,
+            "mode": mode,
+            "dtype": precisions,
+            "batch_size": ",".join(map(str, batch_sizes)),
+            "steps": sizes.steps,
+            "at_once": sizes.at_once,
+        }
+        return Part(name, limit, command(peer, "peers/pytorch.py", **options))
+
+    deterministic = {"XLA_FLAGS": DETERMINISTIC, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    # The benchmark and the command that it runs share the device's memory.
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return [
+        ours("machine", 40, "machine", "float32", large),
+        ours("peak", 40, "peak", "bfloat16,tf32,float32", large),
+        ours("train bfloat16", 80, "train", "bfloat16", everything),
+        ours("train tf32", 80, "train", "tf32", everything),
+        pytorch("PyTorch as it comes", 60, "train", "eager", "bfloat16,tf32,float32", by_value),
+        ours("kernels", 50, "kernels", "bfloat16", large, XLA_FLAGS=NO_GRAPHS),
+        pytorch("PyTorch tuned", 100, "train", TUNED, "bfloat16,tf32,float32", by_value),
+        ours("train float32", 80, "train", "float32", everything),
+        ours("determinism 1", 40, "digest", "bfloat16", everything[:1], **deterministic),
+        ours("determinism 2", 40, "digest", "bfloat16", everything[:1], **deterministic),
+        ours("from caches", 100, "from_cache", "bfloat16", large, **shared),
+        ours("ten views", 50, "evaluate", "bfloat16,tf32", large),
+        pytorch("PyTorch ten views", 60, "evaluate", f"eager,{TUNED}", "bfloat16,tf32", large),
+    ]
+
+
+def command(python: str, program: str, *words: str, **options: Any) -> tuple[str, ...]:
+    flags = (f"--{name}={value}" for name, value in options.items())
+    return (python, str(HERE / program), *words, *flags)
+
+
+def run(part: Part, seconds: float, directory: Path) -> tuple[list[Row], Failure | None]:
+    """Run a part for at most so many seconds. Return its rows, and why it failed."""
+    began = time.monotonic()
+    rows, errors = directory / "rows", directory / "errors"
+    rows.write_text("")
+    environment = {
+        **os.environ,
+        # A program is compiled once for all parts, even if the user's own cache has it.
+        "JAX_COMPILATION_CACHE_DIR": str(directory / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **part.environment,
+    }
+    if flags := part.environment.get("XLA_FLAGS"):
+        environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    reason = None
+    with errors.open("w+") as stderr:
+        process = subprocess.Popen(
+            [*part.command, f"--rows={rows}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        try:
+            if status := process.wait(timeout=seconds):
+                reason = f"status {status}: {last_line(errors)}"
+        except subprocess.TimeoutExpired:
+            reason = f"not finished after {seconds:.0f} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # it and its children have ended
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    found = [{"part": part.name, **json.loads(line)} for line in rows.read_text().splitlines()]
+    elapsed = time.monotonic() - began
+    return found, None if reason is None else Failure(part.name, reason, elapsed)
+
+
+def last_line(file: Path) -> str:
+    lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:200] if lines else "no message"
+
+
+def write(directory: Path, rows: list[Row], failures: list[Failure]) -> str:
+    """Write the results as JSON, Markdown and text; return the text."""
+    made = tables(rows, failures)
+    text = "\n\n".join(f"{title}\n{aligned(table)}" for title, table in made)
+    (directory / "gpu.md").write_text(
+        "\n\n".join(f"### {title}\n\n{markdown(table)}" for title, table in made) + "\n"
+    )
+    (directory / "gpu.txt").write_text(text + "\n")
+    results = {"rows": rows, "failures": [failure._asdict() for failure in failures]}
+    (directory / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
+    return text
+
+
+def main() -> None:
+    options = parser(__doc__, "alexnet.py")
+    options.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of the results")
+    options.add_argument("--only", help="beginnings of the names of parts, with commas")
+    options.add_argument("--minutes", type=float, default=8.8, help="time for everything")
+    options.add_argument("--small", action="store_true")
+    options.add_argument("--peer_python", default=sys.executable, help="a Python that has PyTorch")
+    args = options.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * args.minutes
+    failures: list[Failure] = []
+    with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as name:
+        directory = Path(name)
+        machine, *_ = parts(args.config, SMALL, "", "")
+        rows, failure = run(machine, machine.limit, directory)
+        if failure is not None:
+            raise SystemExit(f"JAX found no device: {failure.reason}")
+        on_cpu = rows[0]["platform"] == "cpu"
+        sizes = SMALL if args.small or on_cpu else FULL
+        for part in parts(args.config, sizes, args.peer_python, "cpu" if on_cpu else "cuda")[1:]:
+            if args.only and not part.name.startswith(tuple(args.only.split(","))):
+                continue
+            began = time.monotonic()
+            found: list[Row] = []
+            failure = Failure(part.name, "no time was left", 0.0)
+            if end - began > 5:
+                found, failure = run(part, min(part.limit, end - began), directory)
+            rows += found
+            failures += [failure] if failure else []
+            text = write(args.out, rows, failures)
+            outcome = failure.reason if failure else "done"
+            print(f"{part.name}: {outcome}, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"\n{text}\n\nresults: {args.out}/gpu.json, gpu.md and gpu.txt")
+
+
+if __name__ == "__main__":
+    main()

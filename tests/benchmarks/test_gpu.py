@@ -1,0 +1,175 @@
+"""benchmarks/gpu.py: its parts, their time limits and failures, and its tables."""
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from tests.conftest import RECIPES, ROOT
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("gpu")
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("gpu_tables")
+
+
+@pytest.fixture
+def gpu_parts(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("gpu_parts")
+
+
+def part(gpu, program):
+    """Return a part that runs this Python program, with ``rows`` as the name of its file."""
+    program = f"import sys; rows = open(sys.argv[1].removeprefix('--rows='), 'a', 1)\n{program}"
+    return gpu.Part("some part", 60, (sys.executable, "-c", program))
+
+
+def test_a_part_that_fails_keeps_its_rows_and_its_last_line(gpu, tmp_path):
+    program = "rows.write('{\"batch_size\": 2}\\n'); sys.exit('first line\\nno device\\n')"
+    rows, failure = gpu.run(part(gpu, program), 60, tmp_path)
+    assert rows == [{"part": "some part", "batch_size": 2}]
+    assert failure.reason == "status 1: no device"
+
+
+def test_a_part_ends_at_its_time_limit_with_its_children(gpu, tmp_path):
+    child = "import time; time.sleep(60)"
+    program = f"""
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", {child!r}])
+rows.write('{{"child": %d}}\\n' % child.pid)
+child.wait()
+"""
+    (row,), failure = gpu.run(part(gpu, program), 3, tmp_path)
+    assert failure.reason == "not finished after 3 s"
+    command = Path(f"/proc/{row['child']}/cmdline")
+    for _ in range(100):
+        if not command.exists() or not command.read_bytes():
+            return  # a process that has ended has no command
+        time.sleep(0.1)
+    pytest.fail("the child still runs")
+
+
+def test_the_parts_cover_every_precision_and_batch_size(gpu):
+    parts = gpu.parts("alexnet.py", gpu.FULL, sys.executable, "cuda")
+    words = " ".join(" ".join(each.command) for each in parts)
+    for word in ("128,256,512,1024,2048", "float32", "tf32", "bfloat16", "evaluate", "from_cache", "digest"):
+        assert word in words
+
+
+def trained(precision, batch_size, per_second, **more):
+    seconds = batch_size / per_second
+    row = {"precision": precision, "batch_size": batch_size, "seconds": seconds, "per_second": per_second}
+    return {"part": f"train {precision}", "flops_per_second": 2e12, "compile_seconds": 3.0, **row, **more}
+
+
+def test_the_tables_compare_with_the_faster_peer_and_list_what_failed(tables):
+    peer = {"part": "PyTorch", "what": "train", "dtype": "tf32", "batch_size": 128, "torch": "2.11"}
+    rows = [
+        {"part": "peak", "precision": "tf32", "flops_per_second": 8e12},
+        trained("tf32", 128, 300.0, peak_bytes=5e9),
+        {"part": "train tf32", "precision": "tf32", "batch_size": 256, "error": "RESOURCE_EXHAUSTED"},
+        {**peer, "mode": "eager", "seconds": 1.28},
+        {**peer, "mode": "compile", "seconds": 0.64, "peak_bytes": 4e9},
+        {**peer, "mode": "compile", "batch_size": 256, "error": "OutOfMemoryError"},
+        {"part": "determinism 1", "precision": "tf32", "batch_size": 128, "seconds": 0.5, "digest": "a"},
+        {"part": "determinism 2", "precision": "tf32", "batch_size": 128, "seconds": 0.5, "digest": "b"},
+    ]
+    made = dict(tables.tables(rows, [tables.Failure("kernels", "not finished after 50 s", 50.0)]))
+    head, row = made["Training, images/s"]
+    cells = dict(zip(head, row, strict=True))
+    assert (cells["of the peak"], cells["PyTorch"], cells["PyTorch tuned"]) == ("0.25", "100.0", "200.0")
+    assert (cells["ours / best"], cells["memory"], cells["ours"]) == ("1.50", "5 GB", "300.0")
+    assert made["Two runs with deterministic operations"][1][2] == "no"
+    assert made["Failed"][1:] == [
+        ["train tf32, tf32, batch 256", "RESOURCE_EXHAUSTED"],
+        ["PyTorch, tf32, compile, batch 256", "OutOfMemoryError"],
+        ["kernels", "not finished after 50 s"],
+    ]
+    assert "Ten views, patches/s" not in made
+
+
+PROFILE = """
+planes {
+  name: "/host:CPU"
+  lines { name: "python" events { metadata_id: 1 duration_ps: 9000000 } }
+  event_metadata { key: 1 value { id: 1 name: "train" } }
+}
+planes {
+  name: "/device:GPU:0"
+  lines { name: "XLA Modules" events { metadata_id: 1 duration_ps: 9000000 } }
+  lines {
+    name: "Stream #13(Compute)"
+    timestamp_ns: 1000
+    events {
+      metadata_id: 2 offset_ps: 5000000 duration_ps: 2000000
+      stats { metadata_id: 1 str_value: "f.1" }
+    }
+  }
+  event_metadata { key: 1 value { id: 1 name: "jit_update" } }
+  event_metadata { key: 2 value { id: 2 name: "sm90_conv" } }
+  stat_metadata { key: 1 value { id: 1 name: "hlo_op" } }
+}
+"""
+
+
+@pytest.mark.filterwarnings("ignore:builtin type event_stats:DeprecationWarning")  # JAX's; an error aborts
+def test_kernels_of_a_gpu_are_those_of_its_streams(gpu_parts):
+    content = jax.profiler.ProfileData.text_proto_to_serialized_xspace(PROFILE)
+    profile = jax.profiler.ProfileData.from_serialized_xspace(content)
+    (event,) = gpu_parts.executed(profile, {"f.1"})
+    assert event == ("sm90_conv", "f.1", pytest.approx(6e-6), pytest.approx(2e-6))
+
+
+def test_the_work_of_a_scope_names_the_layer_and_the_direction(gpu_parts):
+    names = {"pool1", "fc6"}
+    work = {
+        "jit(update)/transpose(jvp(fc6))/cond/branch_0_fun/dot_general": "fc6 backward: dot_general",
+        "jit(update)/jvp()/cond/branch_0_fun/pool1/cond/branch_0_fun/mul": "pool1 forward: mul",
+        "jit(update)/add": "add",
+        "": "",
+    }
+    assert {scope: gpu_parts.work_of(scope, names) for scope in work} == work
+
+
+@pytest.mark.slow
+def test_it_runs_on_a_cpu(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), f"--out={tmp_path}"]
+    options = [f"--config={RECIPES / 'tiny.py'}", "--only=peak,train bfloat16,kernels,determinism,ten views"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    results = json.loads((tmp_path / "gpu.json").read_text())
+    assert results["failures"] == []
+    trained = [row for row in results["rows"] if row["part"].startswith("train")]
+    assert [(row["precision"], row["batch_size"]) for row in trained] == [("bfloat16", 2), ("bfloat16", 4)]
+    assert all(row["per_second"] > 0 and row["program_bytes"] > 0 for row in trained)
+    digests = [row["digest"] for row in results["rows"] if "digest" in row]
+    assert len(digests) == 2
+    assert len(set(digests)) == 1
+    kernels = [row for row in results["rows"] if row["part"] == "kernels"]
+    assert len(kernels) == 10
+    assert [row["share"] for row in kernels] == sorted((row["share"] for row in kernels), reverse=True)
+    assert "| bfloat16 | 4 |" in (tmp_path / "gpu.md").read_text()
+    assert (tmp_path / "gpu.txt").read_text() in done.stdout + "\n"
+
+
+@pytest.mark.slow
+def test_training_from_caches_runs_on_a_cpu(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), f"--out={tmp_path}", "--only=from"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    results = json.loads((tmp_path / "gpu.json").read_text())
+    assert results["failures"] == []
+    assert [row.get("encoding") for row in results["rows"]] == [None, "raw", "jpeg"]
