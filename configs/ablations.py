@@ -56,5 +56,18 @@ def cifar10() -> Sweep:
     return Sweep((whole, *members), baseline="whole", seeds=(0, 1, 2), views=10, ensembles=(five,))
 
 
+def photographs() -> Sweep:
+    members = [
+        Member(name, f"folder.py:small_bias,std03,bf16,{name}", published=_WORSE[name])
+        for name in ("one_tower", "silent_towers", "no_lrn", "pool2", "no_color")
+    ]
+    members += [
+        Member(name, f"folder.py:small_bias,std03,bf16,{name}") for name in ("no_crops", "no_dropout", "tanh")
+    ]
+    whole = Member("whole", "folder.py:small_bias,std03,bf16", seeds=(0, 1, 2))
+    others = (Member("owt", "folder.py:owt,bf16"), Member("initial values of the paper", "folder.py:bf16"))
+    return Sweep((whole, *members, *others), baseline="whole", seeds=(0,), views=10)
+
+
 def sweep(variants: str = "") -> Sweep:
-    return one_of(variants, {"imagenet": imagenet, "cifar10": cifar10})
+    return one_of(variants, {"imagenet": imagenet, "cifar10": cifar10, "photographs": photographs})

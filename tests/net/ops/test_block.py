@@ -8,7 +8,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from alexnet_jax.layers import LRN, MaxPool
 from alexnet_jax.net.ops import block_tpu, lrn, pointwise, pool
-from alexnet_jax.net.ops.block_tiles import fits
+from alexnet_jax.net.ops.block_tiles import fits_tpu
 from alexnet_jax.plan.chips import devices_of
 
 
@@ -22,7 +22,7 @@ def draws(*shape, seed=0):
 @pytest.mark.parametrize("norm", [LRN("n", alpha=1e-2), LRN("n", window=4, beta=0.5, divide_alpha=True)])
 def test_relu_lrn_max_pool(batch, channels, norm):
     x, bias = 10 * draws(batch, 5, 7, channels), draws(channels, seed=1)
-    assert fits(x, norm, MaxPool("p"))
+    assert fits_tpu(x, norm, MaxPool("p"))
 
     def apart(x, bias):
         return pool.max_pool(lrn.lrn(pointwise.relu(x + bias), norm), MaxPool("p"))
@@ -60,7 +60,7 @@ def test_of_equal_maxima_one_gets_the_gradient():
 )
 def test_other_sizes_do_not_fit(shape, window, pool):
     x = jax.ShapeDtypeStruct(shape, jnp.float32)
-    assert not fits(x, LRN("n", window=window), pool)
+    assert not fits_tpu(x, LRN("n", window=window), pool)
 
 
 def test_nan_is_passed_on_from_any_position_of_a_window():
@@ -86,7 +86,7 @@ def test_nan_is_passed_on_from_any_position_of_a_window():
 def test_the_kernels_compile_for_a_tpu(libtpu, size, channels, dtype):
     """The sizes of the paper's two stages, and of the second stage with one tower."""
     x, norm = jax.ShapeDtypeStruct((128, size, size, channels), dtype), LRN("n")
-    assert fits(x, norm, MaxPool("p"))
+    assert fits_tpu(x, norm, MaxPool("p"))
     device = devices_of("v5e:2x4")[0]
 
     def gradient(x, bias):

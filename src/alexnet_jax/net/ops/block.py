@@ -1,4 +1,4 @@
-"""ReLU, LRN and max pooling after a convolution; on a TPU they are one kernel."""
+"""ReLU, LRN and max pooling after a convolution; on a GPU or a TPU they are few kernels."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -8,38 +8,53 @@ from jax import lax
 
 from alexnet_jax.layers import LRN, Conv, MaxPool, ReLU
 from alexnet_jax.net.ops import lrn, pointwise, pool
-from alexnet_jax.net.ops.block_tiles import fits
+from alexnet_jax.net.ops.block_tiles import fits_gpu, fits_tpu
 from alexnet_jax.net.shapes import LayerShapes
 
 
-def stages(layers: Sequence[LayerShapes]) -> Iterator[tuple[LayerShapes, tuple[ReLU, LRN, MaxPool] | None]]:
+def stages(
+    layers: Sequence[LayerShapes],
+) -> Iterator[tuple[LayerShapes, tuple[ReLU, LRN | None, MaxPool] | None]]:
     """Yield each layer; a convolution comes with the layers after it that `relu_lrn_max_pool` applies."""
     while layers:
         match [shapes.layer for shapes in layers[:4]]:
             case [Conv(), ReLU() as relu, LRN() as norm, MaxPool() as pooling] if not layers[2].gathers:
                 yield layers[0], (relu, norm, pooling)
                 layers = layers[4:]
+            case [Conv(), ReLU() as relu, MaxPool() as pooling, *_]:
+                yield layers[0], (relu, None, pooling)
+                layers = layers[3:]
             case _:
                 yield layers[0], None
                 layers = layers[1:]
 
 
-def relu_lrn_max_pool(x: jax.Array, bias: jax.Array, relu: ReLU, norm: LRN, pooling: MaxPool) -> jax.Array:
-    """Apply ReLU, LRN and max pooling to x + bias, in turn; on a TPU, in one kernel if it `fits`."""
+def relu_lrn_max_pool(
+    x: jax.Array, bias: jax.Array, relu: ReLU, norm: LRN | None, pooling: MaxPool
+) -> jax.Array:
+    """Apply ReLU, LRN (unless None) and max pooling to x + bias: in turn, or in the kernels of a platform."""
 
     def in_turn(x: jax.Array, bias: jax.Array) -> jax.Array:
         x = pointwise.add_bias(x, bias)
         with jax.named_scope(relu.name):
             x = pointwise.relu(x)
-        with jax.named_scope(norm.name):
-            x = lrn.lrn(x, norm)
+        if norm is not None:
+            with jax.named_scope(norm.name):
+                x = lrn.lrn(x, norm)
         with jax.named_scope(pooling.name):
             return pool.max_pool(x, pooling)
 
-    if not fits(x, norm, pooling):
-        return in_turn(x, bias)
-    from alexnet_jax.net.ops import block_tpu  # imported only if needed: Pallas takes 0.2 s to import
+    # The kernels are imported only if needed: Pallas takes 0.2 s to import, and Triton may be absent.
+    kernels = {}
+    if norm is not None and fits_tpu(x, norm, pooling):
+        from alexnet_jax.net.ops import block_tpu
 
-    at_once = functools.partial(block_tpu.relu_lrn_max_pool, norm=norm)
-    pooled: jax.Array = lax.platform_dependent(x, bias, tpu=at_once, default=in_turn)
+        kernels["tpu"] = functools.partial(block_tpu.relu_lrn_max_pool, norm=norm)
+    if fits_gpu(x, norm, pooling):
+        from alexnet_jax.net.ops import block_gpu
+
+        kernels["cuda"] = functools.partial(block_gpu.relu_lrn_max_pool, norm=norm)
+    if not kernels:
+        return in_turn(x, bias)
+    pooled: jax.Array = lax.platform_dependent(x, bias, **kernels, default=in_turn)
     return pooled

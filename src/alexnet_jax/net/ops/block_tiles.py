@@ -1,4 +1,6 @@
-"""The tiles of the TPU kernel in `block_tpu`, and the sizes that it supports. Does not import Pallas."""
+"""The sizes that the kernels of `block_tpu` and `block_gpu` support. Imports neither Pallas nor Triton."""
+
+import importlib.util
 
 import jax
 
@@ -17,7 +19,7 @@ def images_in_a_tile(channels: int) -> int:
     return LANES if channels % LANES else LANES // 2
 
 
-def fits(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
+def fits_tpu(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
     """Return whether `block_tpu.relu_lrn_max_pool` supports these sizes."""
     batch, height, width, channels = x_BxHxWxC.shape
     row = width * channels * images_in_a_tile(channels)
@@ -31,4 +33,16 @@ def fits(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
         and batch % images_in_a_tile(channels) == channels % SUBLANES == 0
         and max(norm.reach) < channels
         and 2 * blocks + kept <= KERNEL_BYTES  # one block is computed while the next one is loaded
+    )
+
+
+def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
+    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes, and Triton is installed."""
+    _, height, width, channels = x_BxHxWxC.shape
+    return (
+        (pool.window, pool.stride) == (3, 2)
+        and (not pool.ceil or height % 2 == width % 2 == 1)  # so that the last windows end at the edge
+        and min(height, width) >= 3
+        and channels <= (128 if norm else 512)  # the registers of a multiprocessor
+        and importlib.util.find_spec("jax_triton") is not None
     )

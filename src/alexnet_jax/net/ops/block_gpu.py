@@ -1,0 +1,277 @@
+"""GPU kernels, in Triton, for ReLU, LRN and max pooling. `block` defines the operation and chooses them.
+
+Memory bandwidth limits these operations on a GPU. XLA writes the squares, their sums, the normalized channels
+and the gradients of each, and adds the gradients of a pool with atomic operations. These kernels write only
+the normalized channels, the maxima and the gradient of x.
+
+In the kernels, a tile is positions x channels. Triton needs powers of two, so tiles reach over the edges.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax_triton
+import triton
+import triton.language as tl
+from jax import lax
+
+from alexnet_jax.layers import LRN
+
+TILE_BYTES = 8192
+"""Size of a tile in bfloat16: 32 elements for each of 128 threads. Float32 has half as many elements."""
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def relu_lrn_max_pool(x_BxHxWxC: jax.Array, bias_C: jax.Array, norm: LRN | None) -> jax.Array:
+    """Apply ReLU, LRN (unless None) and pooling (windows of 3x3, stride 2) to x + bias, if it `fits_gpu`.
+
+    For the gradient, only x and the positions of the maxima are kept. The rest is recomputed.
+    """
+    return _forward(x_BxHxWxC, bias_C, norm)[0]
+
+
+def _forward(
+    x: jax.Array, bias: jax.Array, norm: LRN | None
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    batch, height, width, channels = x.shape
+    sizes = {"height": height, "width": width, "channels": channels}
+    y = x
+    if norm is not None:
+        tile = _tile(x, norm)
+        (y,) = _call(
+            _normalize_kernel,
+            (x, bias),
+            [jax.ShapeDtypeStruct(x.shape, x.dtype)],
+            (triton.cdiv(batch * height * width, tile["tile_positions"]),),
+            positions=batch * height * width,
+            channels=channels,
+            **tile,
+        )
+    pooled = jax.ShapeDtypeStruct((batch, (height - 1) // 2, (width - 1) // 2, channels), x.dtype)
+    columns = triton.next_power_of_2(pooled.shape[2])
+    maxima, positions = _call(
+        _pool_kernel,
+        (y, bias),
+        [pooled, jax.ShapeDtypeStruct(pooled.shape, jnp.int8)],
+        (batch * pooled.shape[1],),
+        relus=norm is None,
+        tile_columns=columns,
+        tile_channels=triton.next_power_of_2(channels),
+        **sizes,
+    )
+    return maxima, (x, bias, positions)
+
+
+def _backward(
+    norm: LRN | None, saved: tuple[jax.Array, jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, bias, positions = saved
+    batch, height, width, channels = x.shape
+    tile = _tile(x, norm)
+    quarter = triton.cdiv(height, 2) * triton.cdiv(width, 2)
+    tiles = triton.cdiv(quarter, tile["tile_positions"])
+    by_x, sums = _call(
+        _gradient_kernel,
+        (x, bias, positions, g),
+        [
+            jax.ShapeDtypeStruct(x.shape, x.dtype),
+            jax.ShapeDtypeStruct((batch, 4 * tiles, channels), jnp.float32),
+        ],
+        (batch, tiles, 4),
+        height=height,
+        width=width,
+        channels=channels,
+        **tile,
+    )
+    return by_x, jnp.sum(sums, axis=(0, 1)).astype(bias.dtype)
+
+
+relu_lrn_max_pool.defvjp(_forward, _backward)
+
+
+@triton.jit
+def _normalize_kernel(
+    x_ptr,
+    bias_ptr,
+    y_ptr,
+    positions: tl.constexpr,
+    channels: tl.constexpr,
+    tile_positions: tl.constexpr,
+    tile_channels: tl.constexpr,
+    normalizes: tl.constexpr,
+    before: tl.constexpr,
+    after: tl.constexpr,
+    k: tl.constexpr,
+    alpha: tl.constexpr,
+    beta: tl.constexpr,
+):
+    """Apply ReLU and LRN at a tile of the positions of all images."""
+    first = tl.program_id(0).to(tl.int64) * tile_positions  # a batch may have more than 2^31 elements
+    at = tl.arange(0, tile_positions)[:, None]
+    c = tl.arange(0, tile_channels)[None, :]
+    inside = (at < positions - first) & (c < channels)
+    element = at * channels + c
+    x = tl.load(x_ptr + first * channels + element, inside, 0)
+    y = _relu(x, tl.load(bias_ptr + c, c < channels, 0))
+    sums = _window_sums(y * y, before, after, tile_channels, x.dtype)
+    y *= _negative_power(k + alpha * sums, beta)
+    tl.store(y_ptr + first * channels + element, y.to(x.dtype), inside)
+
+
+@triton.jit
+def _pool_kernel(
+    y_ptr,
+    bias_ptr,
+    maxima_ptr,
+    positions_ptr,
+    relus: tl.constexpr,
+    height: tl.constexpr,
+    width: tl.constexpr,
+    channels: tl.constexpr,
+    tile_columns: tl.constexpr,
+    tile_channels: tl.constexpr,
+):
+    """Find the maxima of a row of windows of one image, and their positions: 3 row + column.
+
+    With ``relus``, first apply ReLU to y + bias. A maximum is the first of equals. NaN exceeds all numbers.
+    """
+    rows: tl.constexpr = (height - 1) // 2
+    columns: tl.constexpr = (width - 1) // 2
+    image, row = (tl.program_id(0) // rows).to(tl.int64), tl.program_id(0) % rows
+    column = tl.arange(0, tile_columns)[:, None]
+    c = tl.arange(0, tile_channels)[None, :]
+    inside = (column < columns) & (c < channels)
+    y_ptr += (image * height + 2 * row) * width * channels
+    best = tl.full((tile_columns, tile_channels), float("-inf"), tl.float32)
+    best_at = tl.zeros((tile_columns, tile_channels), tl.int32)
+    for at in tl.static_range(9):
+        element = ((at // 3) * width + 2 * column + at % 3) * channels + c
+        y = tl.load(y_ptr + element, inside, 0)
+        if relus:
+            y = _relu(y, tl.load(bias_ptr + c, c < channels, 0))
+        y = y.to(tl.float32)
+        better = (y > best) | (y != y)
+        best = tl.where(better, y, best)
+        best_at = tl.where(better, at, best_at)
+    first = (image * rows + row) * columns * channels
+    element = column * channels + c
+    tl.store(maxima_ptr + first + element, best.to(y_ptr.dtype.element_ty), inside)
+    tl.store(positions_ptr + first + element, best_at.to(tl.int8), inside)
+
+
+@triton.jit
+def _gradient_kernel(
+    x_ptr,
+    bias_ptr,
+    positions_ptr,
+    g_ptr,
+    by_x_ptr,
+    sums_ptr,
+    height: tl.constexpr,
+    width: tl.constexpr,
+    channels: tl.constexpr,
+    tile_positions: tl.constexpr,
+    tile_channels: tl.constexpr,
+    normalizes: tl.constexpr,
+    before: tl.constexpr,
+    after: tl.constexpr,
+    k: tl.constexpr,
+    alpha: tl.constexpr,
+    beta: tl.constexpr,
+):
+    """Compute the gradient at a tile of positions of one image, and its sums over these positions.
+
+    A tile has either the even or the odd rows, and either the even or the odd columns. An odd row lies in one
+    row of windows, an even row in two.
+    """
+    rows: tl.constexpr = (height - 1) // 2
+    columns: tl.constexpr = (width - 1) // 2
+    image, odd_row, odd_column = tl.program_id(0).to(tl.int64), tl.program_id(2) // 2, tl.program_id(2) % 2
+    at = tl.program_id(1) * tile_positions + tl.arange(0, tile_positions)[:, None]
+    half_row, half_column = at // ((width + 1) // 2), at % ((width + 1) // 2)
+    row, column = 2 * half_row + odd_row, 2 * half_column + odd_column
+    c = tl.arange(0, tile_channels)[None, :]
+    inside = (row < height) & (column < width) & (c < channels)
+    positions_ptr += image * rows * columns * channels
+    g_ptr += image * rows * columns * channels
+    g = tl.zeros((tile_positions, tile_channels), tl.float32)
+    for i in tl.static_range(2):
+        for j in tl.static_range(2):
+            if (odd_row + 2 * i < 3) & (odd_column + 2 * j < 3):
+                above, left = half_row - i, half_column - j
+                within = (above >= 0) & (above < rows) & (left >= 0) & (left < columns) & (c < channels)
+                element = (above * columns + left) * channels + c
+                wins = tl.load(positions_ptr + element, within, -1) == 3 * (odd_row + 2 * i) + odd_column + 2 * j
+                g += tl.where(wins, tl.load(g_ptr + element, within, 0).to(tl.float32), 0)
+    element = (row * width + column) * channels + c
+    x = tl.load(x_ptr + image * height * width * channels + element, inside, 0)
+    y = _relu(x, tl.load(bias_ptr + c, c < channels, 0))
+    by_x = g
+    if normalizes:
+        base = k + alpha * _window_sums(y * y, before, after, tile_channels, x.dtype)
+        scaled = g * _negative_power(base, beta)
+        # The windows are reversed: from each sum back to the channels whose squares it contains.
+        spread = _window_sums(scaled * y / base, after, before, tile_channels, x.dtype)
+        by_x = scaled - 2 * alpha * beta * y * spread
+    by_x = tl.where(inside & (y != 0), by_x, 0)
+    tl.store(by_x_ptr + image * height * width * channels + element, by_x.to(x.dtype), inside)
+    tile = (image * tl.num_programs(1) + tl.program_id(1)) * 4 + tl.program_id(2)
+    tl.store(sums_ptr + tile * channels + c, tl.sum(by_x, 0, keep_dims=True), c < channels)
+
+
+@triton.jit
+def _relu(x, bias):
+    """Return ReLU of x + bias, rounded to x's type, in float32."""
+    y = tl.maximum(x.to(tl.float32) + bias.to(tl.float32), 0, propagate_nan=tl.PropagateNan.ALL)
+    return y.to(x.dtype).to(tl.float32)
+
+
+@triton.jit
+def _window_sums(x, before: tl.constexpr, after: tl.constexpr, size: tl.constexpr, dtype: tl.constexpr):
+    """Sum each channel and its neighbours in float32, as a product with a band matrix, fast on a GPU."""
+    distance = tl.arange(0, size)[:, None] - tl.arange(0, size)[None, :]
+    band = (distance >= -before) & (distance <= after)
+    return tl.dot(x.to(dtype), band.to(dtype), input_precision=PRECISION)
+
+
+PRECISION: tl.constexpr = tl.constexpr("tf32x3")
+"""Precision of float32 products: three products of TF32 have nearly that of float32."""
+
+
+@triton.jit
+def _negative_power(x, beta: tl.constexpr):
+    """Compute x^-beta for x > 0."""
+    if beta == 0.75:
+        root = tl.rsqrt(x)
+        return root * tl.sqrt(root)
+    return tl.exp2(-beta * tl.log2(x))
+
+
+def _tile(x: jax.Array, norm: LRN | None) -> dict[str, Any]:
+    """Return the arguments of kernels that describe the tile and the LRN."""
+    tile_channels = max(triton.next_power_of_2(x.shape[-1]), 16)  # a product needs 16
+    tile_positions = max(TILE_BYTES // x.dtype.itemsize // tile_channels, 16)
+    tile = {"tile_channels": tile_channels, "tile_positions": tile_positions}
+    if norm is None:
+        return tile | dict.fromkeys(("before", "after", "k", "alpha", "beta"), 0) | {"normalizes": False}
+    before, after = norm.reach
+    constants = {"k": norm.k, "alpha": norm.alpha_each, "beta": norm.beta, "normalizes": True}
+    return tile | constants | {"before": before, "after": after}
+
+
+def _call(
+    kernel: Any,
+    arguments: Sequence[jax.Array],
+    results: Sequence[jax.ShapeDtypeStruct],
+    grid: tuple[int, ...],
+    **constants: Any,
+) -> list[jax.Array]:
+    """Run a kernel. Declare that its results vary over the same mesh axes as its first argument."""
+    found = jax_triton.triton_call(
+        *arguments, kernel=kernel, out_type=list(results), grid=grid, name=kernel.__name__, **constants
+    )
+    axes = tuple(jax.typeof(arguments[0]).manual_axis_type.varying)
+    return [lax.pcast(result, axes, to="varying") for result in found] if axes else found
