@@ -200,7 +200,7 @@ def test_the_machine_keeps_its_own_packages_that_satisfy_the_project(virtual, pr
 
 def test_what_the_machine_has_is_left_out_if_it_satisfies_the_project(project, tmp_path, index):
     kit, have = tmp_path / "kit", tmp_path / "have.txt"
-    have.write_text("Package @ file:///somewhere\nOld.Package==1\njax==0.10.5\n")
+    have.write_text("folder @ file:///folder\nodd==1.0-ubuntu_2\nOld.Package==1\njax==0.10.5\n")
     assert make(project, kit, "--have", have, index=index) == {"old_package 3"}
     own = machine(tmp_path / "own", index, jax="0.10.5", old_package="1")
     assert run(own, kit / "offline-kit", "install", tmp_path / "venv").returncode == 0
