@@ -71,16 +71,15 @@ def _backward(
     x, bias, positions = saved
     batch, height, width, channels = x.shape
     tile = _tile(x, norm)
-    quarter = triton.cdiv(height, 2) * triton.cdiv(width, 2)
-    tiles = triton.cdiv(quarter, tile["tile_positions"])
+    tiles = triton.cdiv(height * width, tile["tile_positions"])
     by_x, sums = _call(
         _gradient_kernel,
         (x, bias, positions, g),
         [
             jax.ShapeDtypeStruct(x.shape, x.dtype),
-            jax.ShapeDtypeStruct((batch, 4 * tiles, channels), jnp.float32),
+            jax.ShapeDtypeStruct((batch, tiles, channels), jnp.float32),
         ],
-        (batch, tiles, 4),
+        (batch, tiles),
         height=height,
         width=width,
         channels=channels,
@@ -182,31 +181,27 @@ def _gradient_kernel(
     alpha: tl.constexpr,
     beta: tl.constexpr,
 ):
-    """Compute the gradient at a tile of positions of one image, and its sums over these positions.
-
-    A tile has either the even or the odd rows, and either the even or the odd columns. An odd row lies in one
-    row of windows, an even row in two.
-    """
+    """Compute the gradient at a tile of positions of one image, and its sums over these positions."""
     rows: tl.constexpr = (height - 1) // 2
     columns: tl.constexpr = (width - 1) // 2
-    image, odd_row, odd_column = tl.program_id(0).to(tl.int64), tl.program_id(2) // 2, tl.program_id(2) % 2
+    image = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * tile_positions + tl.arange(0, tile_positions)[:, None]
-    half_row, half_column = at // ((width + 1) // 2), at % ((width + 1) // 2)
-    row, column = 2 * half_row + odd_row, 2 * half_column + odd_column
+    row, column = at // width, at % width
     c = tl.arange(0, tile_channels)[None, :]
-    inside = (row < height) & (column < width) & (c < channels)
+    inside = (at < height * width) & (c < channels)
     positions_ptr += image * rows * columns * channels
     g_ptr += image * rows * columns * channels
     g = tl.zeros((tile_positions, tile_channels), tl.float32)
-    for i in tl.static_range(2):
+    for i in tl.static_range(2):  # a position lies in one or two rows of windows, and in one or two columns
         for j in tl.static_range(2):
-            if (odd_row + 2 * i < 3) & (odd_column + 2 * j < 3):
-                above, left = half_row - i, half_column - j
-                within = (above >= 0) & (above < rows) & (left >= 0) & (left < columns) & (c < channels)
-                element = (above * columns + left) * channels + c
-                wins = tl.load(positions_ptr + element, within, -1) == 3 * (odd_row + 2 * i) + odd_column + 2 * j
-                g += tl.where(wins, tl.load(g_ptr + element, within, 0).to(tl.float32), 0)
-    element = (row * width + column) * channels + c
+            above, left = row // 2 - i, column // 2 - j
+            position = 3 * (row - 2 * above) + column - 2 * left
+            within = (above >= 0) & (above < rows) & (row - 2 * above < 3)
+            within = within & (left >= 0) & (left < columns) & (column - 2 * left < 3) & inside
+            element = (above * columns + left) * channels + c
+            wins = tl.load(positions_ptr + element, within, -1) == position
+            g += tl.where(wins, tl.load(g_ptr + element, within, 0).to(tl.float32), 0)
+    element = at * channels + c
     x = tl.load(x_ptr + image * height * width * channels + element, inside, 0)
     y = _relu(x, tl.load(bias_ptr + c, c < channels, 0))
     by_x = g
@@ -218,7 +213,7 @@ def _gradient_kernel(
         by_x = scaled - 2 * alpha * beta * y * spread
     by_x = tl.where(inside & (y != 0), by_x, 0)
     tl.store(by_x_ptr + image * height * width * channels + element, by_x.to(x.dtype), inside)
-    tile = (image * tl.num_programs(1) + tl.program_id(1)) * 4 + tl.program_id(2)
+    tile = image * tl.num_programs(1) + tl.program_id(1)
     tl.store(sums_ptr + tile * channels + c, tl.sum(by_x, 0, keep_dims=True), c < channels)
 
 
