@@ -90,6 +90,16 @@ def set_gloo_address(address: str) -> None:
     _jax.make_gloo_tcp_collectives = lambda **options: original(**options | {"hostname": address})
 
 
+def use_default_dce_rule(primitive: Any) -> None:
+    """Let JAX remove the calls of a primitive whose results are not used, as it does by default.
+
+    jax-triton 0.4.1 registers a rule of its own, with the signature of JAX 0.11, and JAX 0.12 cannot call it.
+    """
+    from jax._src.interpreters import partial_eval
+
+    partial_eval.dce_rules.pop(primitive, None)
+
+
 def _changed(what: str, error: Exception) -> UserError:
     return UserError(
         f"jax {importlib.metadata.version('jax')} has changed the private API that {what} ({error}):"

@@ -19,9 +19,21 @@ import triton.language as tl
 from jax import lax
 
 from alexnet_jax.layers import LRN
+from alexnet_jax.runtime import jax_compat
 
 TILE_BYTES = 8192
-"""Size of a tile in bfloat16: 32 elements for each of 128 threads. Float32 has half as many elements."""
+"""Size of the tiles of `_tile`: 32 elements of bfloat16, or 16 of float32, for each of 128 threads."""
+
+PRECISION: tl.constexpr = tl.constexpr("tf32x3")
+"""Precision of float32 products: three products of TF32 have nearly that of float32."""
+
+OPTIONS = {
+    "enable_fp_fusion": True,  # Triton 3.10 changes the default
+    "ptx_version": 88,  # CUDA 12.9's: by default it is that of Triton's assembler, and XLA's may be older
+}
+"""Options of Triton's compiler."""
+
+jax_compat.use_default_dce_rule(jax_triton.triton_lib.triton_kernel_call_p)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -37,10 +49,9 @@ def _forward(
     x: jax.Array, bias: jax.Array, norm: LRN | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
     batch, height, width, channels = x.shape
-    sizes = {"height": height, "width": width, "channels": channels}
     y = x
     if norm is not None:
-        tile = _tile(x, norm)
+        tile = _tile(x)
         (y,) = _call(
             _normalize_kernel,
             (x, bias),
@@ -49,18 +60,20 @@ def _forward(
             positions=batch * height * width,
             channels=channels,
             **tile,
+            **_constants(norm),
         )
     pooled = jax.ShapeDtypeStruct((batch, (height - 1) // 2, (width - 1) // 2, channels), x.dtype)
-    columns = triton.next_power_of_2(pooled.shape[2])
     maxima, positions = _call(
         _pool_kernel,
         (y, bias),
         [pooled, jax.ShapeDtypeStruct(pooled.shape, jnp.int8)],
         (batch * pooled.shape[1],),
         relus=norm is None,
-        tile_columns=columns,
+        height=height,
+        width=width,
+        channels=channels,
+        tile_columns=triton.next_power_of_2(pooled.shape[2]),
         tile_channels=triton.next_power_of_2(channels),
-        **sizes,
     )
     return maxima, (x, bias, positions)
 
@@ -70,7 +83,7 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, bias, positions = saved
     batch, height, width, channels = x.shape
-    tile = _tile(x, norm)
+    tile = _tile(x)
     tiles = triton.cdiv(height * width, tile["tile_positions"])
     by_x, sums = _call(
         _gradient_kernel,
@@ -83,7 +96,9 @@ def _backward(
         height=height,
         width=width,
         channels=channels,
+        normalizes=norm is not None,
         **tile,
+        **_constants(norm),
     )
     return by_x, jnp.sum(sums, axis=(0, 1)).astype(bias.dtype)
 
@@ -100,7 +115,6 @@ def _normalize_kernel(
     channels: tl.constexpr,
     tile_positions: tl.constexpr,
     tile_channels: tl.constexpr,
-    normalizes: tl.constexpr,
     before: tl.constexpr,
     after: tl.constexpr,
     k: tl.constexpr,
@@ -232,10 +246,6 @@ def _window_sums(x, before: tl.constexpr, after: tl.constexpr, size: tl.constexp
     return tl.dot(x.to(dtype), band.to(dtype), input_precision=PRECISION)
 
 
-PRECISION: tl.constexpr = tl.constexpr("tf32x3")
-"""Precision of float32 products: three products of TF32 have nearly that of float32."""
-
-
 @triton.jit
 def _negative_power(x, beta: tl.constexpr):
     """Compute x^-beta for x > 0."""
@@ -245,16 +255,19 @@ def _negative_power(x, beta: tl.constexpr):
     return tl.exp2(-beta * tl.log2(x))
 
 
-def _tile(x: jax.Array, norm: LRN | None) -> dict[str, Any]:
-    """Return the arguments of kernels that describe the tile and the LRN."""
-    tile_channels = max(triton.next_power_of_2(x.shape[-1]), 16)  # a product needs 16
-    tile_positions = max(TILE_BYTES // x.dtype.itemsize // tile_channels, 16)
-    tile = {"tile_channels": tile_channels, "tile_positions": tile_positions}
+def _tile(x: jax.Array) -> dict[str, int]:
+    """Return the size of a tile with all channels of some positions, as arguments of a kernel."""
+    channels = max(triton.next_power_of_2(x.shape[-1]), 16)  # a product needs 16
+    positions = max(TILE_BYTES // x.dtype.itemsize // channels, 16)
+    return {"tile_positions": positions, "tile_channels": channels}
+
+
+def _constants(norm: LRN | None) -> dict[str, float]:
+    """Return the window and the constants of the LRN, as arguments of a kernel."""
     if norm is None:
-        return tile | dict.fromkeys(("before", "after", "k", "alpha", "beta"), 0) | {"normalizes": False}
+        return dict.fromkeys(("before", "after", "k", "alpha", "beta"), 0)
     before, after = norm.reach
-    constants = {"k": norm.k, "alpha": norm.alpha_each, "beta": norm.beta, "normalizes": True}
-    return tile | constants | {"before": before, "after": after}
+    return {"before": before, "after": after, "k": norm.k, "alpha": norm.alpha_each, "beta": norm.beta}
 
 
 def _call(
@@ -266,7 +279,13 @@ def _call(
 ) -> list[jax.Array]:
     """Run a kernel. Declare that its results vary over the same mesh axes as its first argument."""
     found = jax_triton.triton_call(
-        *arguments, kernel=kernel, out_type=list(results), grid=grid, name=kernel.__name__, **constants
+        *arguments,
+        kernel=kernel,
+        out_type=list(results),
+        grid=grid,
+        name=kernel.__name__,
+        backend_options=OPTIONS,
+        **constants,
     )
     axes = tuple(jax.typeof(arguments[0]).manual_axis_type.varying)
     return [lax.pcast(result, axes, to="varying") for result in found] if axes else found
