@@ -241,7 +241,7 @@ def test_gradients_with_the_versions_for_tpus_are_the_same(tiny, monkeypatch):
     expected = gradients()
     chosen = []
 
-    def on_a_tpu(*args, default, tpu=None, cpu=None):
+    def on_a_tpu(*args, default, tpu=None, **_):
         chosen.append(tpu)
         return (tpu or default)(*args)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import jax
 import pytest
 
 from alexnet_jax import UserError, build, get_config
@@ -15,7 +16,7 @@ from alexnet_jax.cli.main import main
 from alexnet_jax.layers import LRN, Conv
 from alexnet_jax.net.ops import conv
 from alexnet_jax.parallel.mesh import make_mesh
-from alexnet_jax.plan import plan
+from alexnet_jax.plan import hlo, plan
 from alexnet_jax.plan import tables as plan_tables
 from alexnet_jax.plan.chips import CHIPS, chip_of, devices_of
 from tests.conftest import CONFIGS, RECIPES
@@ -177,16 +178,44 @@ def test_without_a_compiler_the_error_names_the_extra(tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_a_step_compiles_for_h100s(wide):
+@pytest.fixture
+def h100():
+    """XLA's compiler for GPUs, with all its optimizations. It needs neither CUDA nor a GPU."""
     if find_spec("jax_cuda13_plugin") is None:
         message = "XLA's GPU compiler is not installed: make test-h100 downloads it"
         pytest.fail(message) if os.environ.get("ALEXNET_JAX_H100") else pytest.skip(message)
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.slow
+def test_a_step_compiles_for_h100s(wide, h100):
     found = plan.plan(wide, "h100:8", CHIPS["h100"], make_mesh(4, 2, devices_of("h100:8"))).to_json()
     assert found["device_kind"] == "NVIDIA H100 80GB HBM3"
     assert found["per_device"]["flops"] is None
     assert found["fits"] is True
     assert found["estimate"]["step_seconds"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="jax-triton needs Python 3.12")
+def test_the_step_of_the_papers_network_for_h100s_uses_our_kernels(h100):
+    config = get_config(f"{CONFIGS / 'alexnet.py'}:bf16")
+    config.batch_size = 1024
+    compiled = plan.compile_step(build(config), config, make_mesh(1, 1, devices_of("h100:1")))
+    program = hlo.parse(compiled.as_text())
+    kernels = [i for i in program.values() if 'target="triton_kernel_call_ffi"' in i.attributes]
+    assert len(kernels) == 2 * (2 + 3 + 3)  # in each tower: LRN, pooling, and the gradients of both
+    # 17.2 GB with jax 0.12.0.1, and 49 GB without the kernels.
+    assert hlo.bytes_accessed(program) < 20e9
+
+    def of_images(*opcodes):
+        found = [i.arrays[0][1] for i in program.values() if i.opcode in opcodes]
+        return [shape for shape in found if len(shape) > 2 and config.batch_size in shape]
+
+    assert of_images("scatter", "select-and-scatter") == []  # slow gradients of pooling
+    assert len(of_images("transpose", "copy")) <= 1  # conv1 reads the images in blocks of pixels
 
 
 def test_topologies_have_the_right_number_of_devices(libtpu):

@@ -1,4 +1,4 @@
-"""Convolutions: the CPU's version against the definition, local against NumPy."""
+"""Convolutions: the versions for CPUs and GPUs against the definition, local against NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,40 @@ def test_convolution(channels, stride, padding):
     x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, channels), (4, 3, channels, 5)])
     expected = conv._conv(x, w, stride, padding)
     np.testing.assert_allclose(conv._cpu_conv(x, w, stride, padding), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "kernel", "stride", "padding"),
+    [
+        ((23, 23), 3, 11, 4, (0, 3)),  # conv1
+        ((27, 31), 3, 5, 2, (2, 2)),
+        ((16, 17), 1, 3, 2, (1, 0)),
+        ((20, 20), 3, 4, 3, (0, 0)),  # the stride leaves two rows and columns that no window reads
+        ((19, 24), 7, 8, 4, (3, 1)),  # the kernel consists of whole blocks
+        ((9, 8), 3, 2, 3, (1, 0)),  # windows with gaps between them
+        ((7, 6), 2, 1, 2, (0, 0)),
+    ],
+)
+def test_convolution_in_blocks_of_pixels(size, channels, kernel, stride, padding):
+    """The version for GPUs has the value and both gradients of the definition."""
+    draws = np.random.default_rng(0)
+    x, w = (jnp.float32(draws.normal(size=s)) for s in [(2, *size, channels), (kernel, kernel, channels, 5)])
+    expected, by_library = jax.vjp(lambda x, w: conv._conv(x, w, stride, padding), x, w)
+    found, gradients = jax.vjp(lambda x, w: conv._gpu_conv(x, w, stride, padding), x, w)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    g = jnp.float32(draws.normal(size=found.shape))
+    for a, b in zip(gradients(g), by_library(g), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "stride", "width"), [(8, 2, 3), (3, 1, 3), (3, 2, 2)])
+def test_other_convolutions_on_a_gpu_are_those_of_the_definition(channels, stride, width):
+    """Enough channels for the tensor cores, no blocks, or a kernel that is not square."""
+    x, w = jnp.ones((1, 8, 8, channels)), jnp.ones((3, width, channels, 4))
+    programs = [
+        jax.make_jaxpr(lambda x, w, f=f: f(x, w, stride, (1, 1)))(x, w) for f in (conv._gpu_conv, conv._conv)
+    ]
+    assert str(programs[0]) == str(programs[1])
 
 
 def test_gradients_of_a_convolution_equal_those_of_autodiff():

@@ -14,7 +14,7 @@ from alexnet_jax.layers import Local
 from alexnet_jax.net.ops import conv_products
 
 NARROW = 8
-"""With fewer input channels than this, convolutions are slow on CPUs and GPUs, and are computed in another form."""
+"""With fewer input channels, a convolution is slow on CPUs and GPUs, which compute it in another form."""
 IMAGES = 4
 """Largest number of images that `_cpu_kernel_gradient` processes at a time."""
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -106,9 +106,9 @@ def _gpu_conv(
 ) -> jax.Array:
     """Compute `conv` on a GPU.
 
-    If there are few input channels, as in an image, each block of stride x stride pixels becomes one pixel with
-    more channels ("space to depth"). The tensor cores need at least eight channels. The kernel is padded to
-    whole blocks. On an H200 the first layer of the paper's network is eight times faster (docs/performance.md).
+    If there are few input channels, as in an image, each block of stride x stride pixels becomes one pixel
+    with more channels ("space to depth"), because tensor cores need at least eight. The kernel is padded to
+    whole blocks. On an H200 the first layer of the paper's network is eight times faster.
     """
     size = kernel_HxWxIxO.shape[0]
     if x_BxHxWxI.shape[-1] >= NARROW or stride == 1 or size != kernel_HxWxIxO.shape[1]:
