@@ -53,7 +53,8 @@ class Tensor:
 
 
 def interpret():
-    """Let this process run the kernels in Triton's interpreter."""
+    """Let this process run the kernels in Triton's interpreter. Triton reads the variable when imported."""
+    os.environ["TRITON_INTERPRET"] = "1"
     from alexnet_jax.net.ops import block_gpu
 
     def call(kernel, arguments, results, grid, **constants):
@@ -78,11 +79,9 @@ def triton():
 
 @pytest.fixture(scope="module")
 def interpreted(triton):
-    """Call a function in a process that interprets kernels. Triton must know it when it is imported."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=interpret) as process:
-            yield lambda function, *args: process.submit(function, *args).result()
+    """Call a function in a process that interprets kernels."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=interpret) as process:
+        yield lambda function, *args: process.submit(function, *args).result()
 
 
 def draws(*shape, seed=0, dtype=np.float32):
@@ -186,7 +185,7 @@ def by_platform(config):
     def loss(params):
         return jnp.sum(jnp.sin(apply(model, params, images)))
 
-    return jax.tree.map(np.asarray, jax.value_and_grad(loss)(init(model, jax.random.key(0))))
+    return jax.tree.map(np.asarray, jax.jit(jax.value_and_grad(loss))(init(model, jax.random.key(0))))
 
 
 def test_a_network_with_the_versions_for_gpus(tiny, interpreted):
