@@ -2,7 +2,7 @@
 
     alexnet-jax sweep --config=ablations:cifar10 --workdir=runs/ablations
     alexnet-jax sweep --config=ablations --workdir=runs/imagenet_ablations
-    alexnet-jax sweep --config=ablations:photographs --workdir=runs/photographs --config.data.source=folder:DIR
+    alexnet-jax sweep --config=ablations:photographs --workdir=runs/photos --config.data.source=folder:DIR
 
 ``--dry_run`` lists the networks; ``--index=N`` trains one of them, for array jobs. A published result is the
 increase of the top-1 and of the top-5 error in percentage points, for the paper's network, on the data set
