@@ -7,7 +7,7 @@ VENV ?= .venv
 REQUIREMENTS ?= requirements.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-h100 torture lint docs bench requirements
+.PHONY: demo test test-all test-h100 torture lint docs pods bench requirements
 
 demo: $(VENV)/installed
 	$(BIN)/alexnet-jax train --config=digits --workdir=runs/demo
@@ -45,6 +45,11 @@ docs: $(VENV)/installed
 	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 	$(BIN)/python docs/make_api.py
+
+# Write the tables of docs/pods.md: compile for TPUs and H100s. This takes an hour on two cores.
+pods: $(VENV)/installed $(VENV)/libtpu $(VENV)/plan-h100
+	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" PYTHONPATH="$(abspath $(VENV))/plan-h100" \
+	  $(BIN)/python docs/make_pods.py
 
 # Run the benchmarks that need no other framework. benchmarks/against_*.py need one.
 bench: $(VENV)/installed

@@ -2,16 +2,12 @@
 
 import contextlib
 import multiprocessing
-import os
 import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.sharedctypes import Synchronized
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection, wait
 from types import ModuleType
 
 from alexnet_jax import files
@@ -22,7 +18,7 @@ from alexnet_jax.runtime.cores import cores
 from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
-_COUNT_EVERY = 0.5  # seconds
+_LAST_IMAGE = 30.0  # seconds in which a worker can finish its current image
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
 
@@ -68,28 +64,74 @@ def _results(
         for part in missing:
             yield work.write(part, lambda: add(1)).broken
         return
+    with _workers(work, processes) as connections:
+        waiting = missing[::-1]
+        busy = set(connections[: len(waiting)])
+        for connection in busy:
+            _send(connection, waiting.pop())
+        while busy:
+            for connection in busy.intersection(wait(list(busy))):
+                received = _receive(connection)
+                if isinstance(received, int):
+                    add(received)
+                    continue
+                yield received
+                if waiting:
+                    _send(connection, waiting.pop())
+                else:
+                    busy.remove(connection)
+
+
+def _send(connection: Connection, part: Part) -> None:
+    with _noticing_the_end():
+        connection.send(part)
+
+
+def _receive(connection: Connection) -> int | tuple[str, ...]:
+    """Return what a worker sent: a number of images, or the broken images of a shard. Raise its error."""
+    with _noticing_the_end():
+        received: int | tuple[str, ...] | Exception = connection.recv()
+    if isinstance(received, Exception):
+        raise received
+    return received
+
+
+@contextlib.contextmanager
+def _noticing_the_end() -> Iterator[None]:
+    """Replace the error of a connection to a worker that has ended."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise RunError(
+            "a process that prepared images ended unexpectedly, perhaps because memory ran out:"
+            " run the same command again to continue"
+        ) from error
+
+
+@contextlib.contextmanager
+def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
+    """Start processes that write shards, and end them afterwards. Yield a connection to each.
+
+    They share nothing: a process that is killed while it holds a lock of all would stop the others too.
+    """
     context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs JAX may hang
-    stop, counter = context.Event(), context.Value("q")
-    with ProcessPoolExecutor(processes, context, _begin, (work, stop, counter)) as pool:
-        try:
-            with _start_workers():
-                pending = {pool.submit(_write, part) for part in missing}
-            counted = 0
-            while pending:
-                finished, pending = wait(pending, timeout=_COUNT_EVERY, return_when=FIRST_COMPLETED)
-                seen = counter.value
-                add(seen - counted)
-                counted = seen
-                for future in finished:
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a process that prepared images ended unexpectedly, perhaps because memory ran out:"
-                " run the same command again to continue"
-            ) from error
-        finally:
-            stop.set()  # each worker stops before its next image
-            pool.shutdown(cancel_futures=True)
+    pairs = [context.Pipe() for _ in range(count)]
+    processes = [context.Process(target=_serve, args=(theirs, work), daemon=True) for _, theirs in pairs]
+    try:
+        with _start_workers():
+            for process, (_, theirs) in zip(processes, pairs, strict=True):
+                process.start()
+                theirs.close()
+        yield [ours for ours, _ in pairs]
+    finally:
+        for ours, theirs in pairs:
+            ours.close()  # a worker stops after its current image
+            theirs.close()
+        for process in processes:
+            if process.pid is not None:
+                process.join(_LAST_IMAGE)
+                process.kill()
+                process.join()
 
 
 @contextlib.contextmanager
@@ -111,34 +153,15 @@ def _start_workers() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-_mine: tuple[Work, Event, Synchronized] | None = None  # set in each worker
-
-
-def _begin(work: Work, stop: Event, counter: Synchronized) -> None:
-    global _mine
-    _mine = work, stop, counter
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent is killed. Otherwise it would wait for work indefinitely."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _write(part: Part) -> tuple[str, ...]:
-    assert _mine is not None
-    work, stop, counter = _mine
-
-    def check() -> None:
-        if stop.is_set():
-            raise InterruptedError
-        with counter.get_lock():
-            counter.value += 1
-
-    return work.write(part, check).broken
+def _serve(connection: Connection, work: Work) -> None:
+    """Write the shards that arrive. Send 1 for each image, and a shard's broken images or error."""
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent needs no more, or was killed
+        while True:
+            part = connection.recv()
+            try:
+                connection.send(work.write(part, lambda: connection.send(1)).broken)
+            except Exception as error:  # the parent raises it
+                connection.send(error)
 
 
 def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float) -> None:

@@ -49,26 +49,37 @@ def table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def comparison(plans: list[Plan]) -> str:
-    """Format plans side by side: first those that do not fit, then the fastest."""
-    counts = ("peak", "GFLOP", "traffic", "sent")
-    times = ("compute", "memory", "network", "input")
-    rows: list[tuple[str, ...]] = [("mesh", "parallelism", *counts, *times, "images/s", "bound by")]
+HEAD = (
+    *("mesh", "parallelism", "peak", "GFLOP", "traffic", "sent"),
+    *("compute", "memory", "network", "input", "images/s", "bound by"),
+)
+"""Heads of the columns of `rows`."""
+
+
+def rows(plans: list[Plan]) -> list[tuple[str, ...]]:
+    """Return a row of cells for each plan: first those that do not fit, then the fastest."""
+    found = []
     for plan in sorted(plans, key=lambda p: (p.fits is not False, p.step_seconds or 0)):
         traffic, sent = plan.bytes_accessed, sum(c.sent(plan.mesh) for c in plan.collectives)
         row = [f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes)]
         row.append("" if plan.flops is None else f"{plan.flops / 1e9:,.1f}")
         row.append("" if traffic is None else size_in_words(traffic))
         row.append(size_in_words(sent) if plan.collectives else "")
+        times = ("compute", "memory", "network", "input")
         row += [_duration(plan.seconds[name]) if plan.seconds else "" for name in times]
         row.append(f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else "")
-        rows.append((*row, "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""))
+        found.append((*row, "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""))
+    return found
+
+
+def comparison(plans: list[Plan]) -> str:
+    """Format plans side by side."""
     lines = [
         f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step. For each"
         " device the compiler counts peak memory, GFLOP and memory traffic. The bytes sent, and the time"
         " that each resource would take alone, are our estimates.",
         "",
-        aligned(rows),
+        aligned([HEAD, *rows(plans)]),
     ]
     best = best_of(plans)
     if best is not None:
