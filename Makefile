@@ -26,7 +26,8 @@ test: $(VENV)/installed
 test-all: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
-# Compile for H100s. This needs neither CUDA nor a GPU. It downloads 250 MB: XLA's compiler and NVIDIA's assembler.
+# Compile for H100s. This needs neither CUDA nor a GPU. It downloads 250 MB: XLA's compiler and NVIDIA's assembler. From
+# Python 3.12 on, the environment has jax-triton, which compiles our kernels.
 test-h100: $(VENV)/installed $(VENV)/plan-h100
 	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/plan/test_plan.py -k h100s
 

@@ -216,6 +216,8 @@ def test_a_network_with_the_versions_for_gpus(tiny, interpreted):
         ((1, 13, 13, 256), None, MaxPool("p"), True),
         ((1, 27, 27, 256), LRN("n"), MaxPool("p"), False),
         ((1, 13, 13, 1024), None, MaxPool("p"), False),
+        ((1, 28, 28, 512), None, MaxPool("p"), True),
+        ((1, 112, 112, 256), None, MaxPool("p"), False),
         ((1, 2, 9, 16), None, MaxPool("p"), False),
         ((1, 8, 9, 16), None, MaxPool("p"), True),
         ((1, 8, 9, 16), None, MaxPool("p", ceil=True), False),

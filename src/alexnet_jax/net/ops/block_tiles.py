@@ -1,4 +1,4 @@
-"""The sizes that the kernels of `block_tpu` and `block_gpu` support. Imports neither Pallas nor Triton."""
+"""The sizes that the kernels of `block_tpu` and `block_gpu` support. This module imports neither."""
 
 import importlib.util
 
@@ -7,11 +7,13 @@ import jax
 from alexnet_jax.layers import LRN, MaxPool
 
 LANES = 128
-"""Elements in a row of a tile, a TPU's vector register."""
+"""TPU: elements in a row of a tile, a vector register."""
 SUBLANES = 16
-"""Rows of a tile in bfloat16; in float32 there are half as many."""
+"""TPU: rows of a tile in bfloat16; in float32 there are half as many."""
 KERNEL_BYTES = 14 * 2**20
-"""Largest memory for the blocks of a kernel. The limit for a whole kernel is 16 MiB."""
+"""TPU: largest memory for the blocks of a kernel. The limit for a whole kernel is 16 MiB."""
+ROW_ELEMENTS = 8192
+"""GPU: largest tile of pooling, a row of windows. Larger ones exceed the registers, and compile slowly."""
 
 
 def images_in_a_tile(channels: int) -> int:
@@ -37,12 +39,19 @@ def fits_tpu(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
 
 
 def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
-    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes, and Triton is installed."""
+    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes, and jax-triton is installed."""
     _, height, width, channels = x_BxHxWxC.shape
+    row = _power_of_2((width - 1) // 2) * _power_of_2(channels)
     return (
         (pool.window, pool.stride) == (3, 2)
         and (not pool.ceil or height % 2 == width % 2 == 1)  # so that the last windows end at the edge
         and min(height, width) >= 3
         and channels <= (128 if norm else 512)  # the registers of a multiprocessor
+        and row <= ROW_ELEMENTS
         and importlib.util.find_spec("jax_triton") is not None
     )
+
+
+def _power_of_2(n: int) -> int:
+    """Return the smallest power of two that is at least n, the size of a tile in Triton."""
+    return 1 << (n - 1).bit_length()
