@@ -38,9 +38,17 @@ jax_compat.use_default_dce_rule(jax_triton.triton_lib.triton_kernel_call_p)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def relu_lrn_max_pool(x_BxHxWxC: jax.Array, bias_C: jax.Array, norm: LRN | None) -> jax.Array:
-    """Apply ReLU, LRN (unless None) and pooling (windows of 3x3, stride 2) to x + bias, if it `fits_gpu`.
+    """Apply ReLU, LRN (unless None) and max pooling (windows of 3x3, stride 2) to x + bias.
 
     For the gradient, only x and the positions of the maxima are kept. The rest is recomputed.
+
+    Args:
+      x_BxHxWxC: a convolution without its bias, of a size that `block_tiles.fits_gpu`.
+      bias_C: bias of each channel, of the same type.
+      norm: window and constants of the LRN.
+
+    Returns:
+      maxima of the windows that lie inside the image: batch, (H - 1) // 2, (W - 1) // 2, channels.
     """
     return _forward(x_BxHxWxC, bias_C, norm)[0]
 

@@ -61,15 +61,15 @@ def _conv_backward(
         by_x = _cpu_input_gradient(x, kernel, g, stride, padding)
         return by_x, _cpu_kernel_gradient(x, g, kernel.shape[:2], stride, padding)
 
-    def of(conv: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Array, jax.Array]]:
-        def by_autodiff(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-            by_x, by_kernel = jax.vjp(lambda x, kernel: conv(x, kernel, stride, padding), x, kernel)[1](g)
-            return by_x, by_kernel
+    def by_autodiff(
+        version: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array, g: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        by_x, by_kernel = jax.vjp(lambda x, kernel: version(x, kernel, stride, padding), x, kernel)[1](g)
+        return by_x, by_kernel
 
-        return by_autodiff
-
+    on_gpu, elsewhere = (functools.partial(by_autodiff, version) for version in (_gpu_conv, _conv))
     gradients: tuple[jax.Array, jax.Array] = lax.platform_dependent(
-        x, kernel, g, cpu=on_cpu, cuda=of(_gpu_conv), default=of(_conv)
+        x, kernel, g, cpu=on_cpu, cuda=on_gpu, default=elsewhere
     )
     return gradients
 
@@ -108,7 +108,7 @@ def _gpu_conv(
 
     If there are few input channels, as in an image, each block of stride x stride pixels becomes one pixel
     with more channels ("space to depth"), because tensor cores need at least eight. The kernel is padded to
-    whole blocks. On an H200 the first layer of the paper's network is eight times faster.
+    whole blocks. On an H200 the paper's first layer is eight times faster (docs/performance.md).
     """
     size = kernel_HxWxIxO.shape[0]
     if x_BxHxWxI.shape[-1] >= NARROW or stride == 1 or size != kernel_HxWxIxO.shape[1]:
@@ -116,10 +116,17 @@ def _gpu_conv(
     blocks = -(-size // stride)  # in a row or a column of the kernel
 
     def in_blocks(x: jax.Array, axis: int, counts: Sequence[int], before: int) -> jax.Array:
-        """Split two axes into blocks: ..., counts[0], counts[1], channels of a block, ..."""
+        """Make channels of the pixels of each block in the two axes from ``axis`` on.
+
+        Args:
+          x: array whose channels follow these two axes.
+          axis: the first of them.
+          counts: number of blocks along each.
+          before: number of zeros before the first pixels. At the end zeros are added or pixels removed.
+        """
         config = [(0, 0, 0)] * x.ndim
         for i, count in enumerate(counts):
-            config[axis + i] = (before, count * stride - before - x.shape[axis + i], 0)  # may remove pixels
+            config[axis + i] = (before, count * stride - before - x.shape[axis + i], 0)
         x = lax.pad(x, jnp.zeros((), x.dtype), config)
         head, (height, width), (channels, *tail) = x.shape[:axis], counts, x.shape[axis + 2 :]
         x = x.reshape(*head, height, stride, width, stride, channels, *tail)
