@@ -5,6 +5,7 @@ import importlib.util
 import jax
 
 from alexnet_jax.layers import LRN, MaxPool
+from alexnet_jax.runtime.devices import lacks_bfloat16
 
 LANES = 128
 """Elements in a row of a tile, a TPU's vector register."""
@@ -37,7 +38,7 @@ def fits_tpu(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
 
 
 def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
-    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes, and Triton is installed."""
+    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes and the GPU, and Triton exists."""
     _, height, width, channels = x_BxHxWxC.shape
     return (
         (pool.window, pool.stride) == (3, 2)
@@ -45,4 +46,5 @@ def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
         and min(height, width) >= 3
         and channels <= (128 if norm else 512)  # the registers of a multiprocessor
         and importlib.util.find_spec("jax_triton") is not None
+        and not any(map(lacks_bfloat16, jax.local_devices()))
     )
