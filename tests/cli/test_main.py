@@ -2,16 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from PIL import Image
 
 from alexnet_jax.cli.main import main
 from alexnet_jax.training.workdir import read_workdir
-from tests.conftest import CONFIGS, RECIPES
+from tests.conftest import CONFIGS, RECIPES, error_lines
 
 TINY = f"--config={RECIPES / 'tiny.py'}"
 TRAIN = ["train", TINY, "--workdir=W"]
@@ -92,6 +94,45 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
 )
 def test_evaluate_refuses_what_does_not_exist_or_match(trained, args, message, capfd):
     assert message in refused(capfd, "evaluate", f"--workdir={trained}", *args)
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2.00GiB.\nStats:\n", "2.15 GB needed: "),
+        ("INTERNAL: Could not create cudnn handle: CUDNN_STATUS_INTERNAL_ERROR", "probably uses the GPU"),
+    ],
+)
+def test_a_device_without_memory_is_one_line(
+    trained, tmp_path, cache_dir, monkeypatch, verb, text, message, capfd
+):
+    def fail(*args, **options):
+        raise jax.errors.JaxRuntimeError(text)
+
+    monkeypatch.setattr("alexnet_jax.loops.train.new_state", fail)
+    monkeypatch.setattr("alexnet_jax.training.restored.Restored.log_probabilities", fail)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photograph.png")
+    args = {
+        "train": [TINY, f"--workdir={tmp_path / 'w'}", f"--config.data.cache_dir={cache_dir}"],
+        "evaluate": [f"--workdir={trained}"],
+        "predict": [f"--workdir={trained}", str(tmp_path / "photograph.png")],
+    }
+    assert main([verb, *args[verb]]) == 1
+    (line,) = error_lines(capfd.readouterr().err)
+    assert message in line
+
+
+def test_parameters_that_do_not_fit_are_one_line(tmp_path, cache_dir):
+    """No machine has this much memory, so the error is a real one."""
+    recipe = (RECIPES / "tiny.py").read_text()
+    (tmp_path / "huge.py").write_text(recipe.replace("units=16", "units=2**36"))
+    command = [sys.executable, "-m", "alexnet_jax", "train", f"--config={tmp_path / 'huge.py'}"]
+    paths = [f"--workdir={tmp_path / 'w'}", f"--config.data.cache_dir={cache_dir}"]
+    done = subprocess.run([*command, *paths], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = error_lines(done.stderr)
+    assert re.search(r"out of memory on cpu: [\d.]+ TB needed: use more devices, or devices with more", line)
 
 
 def test_evaluate_writes_json(trained, tmp_path, capfd):

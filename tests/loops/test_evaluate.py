@@ -13,6 +13,7 @@ from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.errors import RunError
 from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.parallel.mesh import make_mesh
+from alexnet_jax.training.restored import Restored
 from tests.by_hand import probabilities
 
 
@@ -39,6 +40,22 @@ def test_every_example_counts_once(trained, cache, batch_size, shape):
     assert result.top1_error == np.mean(rank >= 1)
     assert result.top5_error == np.mean(rank >= 5)
     assert result.loss == pytest.approx(-np.log(right).mean(), abs=1e-6)
+
+
+def test_a_device_evaluates_a_limited_number_of_images_at_a_time(net, monkeypatch):
+    """A run with a large batch on many devices can be evaluated on one."""
+    sizes, log_probabilities = set(), Restored.log_probabilities
+
+    def noted(self, images, views):
+        sizes.add(len(images))
+        return log_probabilities(self, images, views)
+
+    expected = alexnet_jax.evaluate(net)
+    monkeypatch.setattr(Restored, "log_probabilities", noted)
+    monkeypatch.setattr("alexnet_jax.loops.evaluate._MOST_ON_A_DEVICE", 5)
+    result = alexnet_jax.evaluate(net)
+    assert sizes == {5}
+    assert (result.top1_error, result.top5_error) == (expected.top1_error, expected.top5_error)
 
 
 def test_an_ensemble_averages_probabilities(trained, cache):

@@ -167,6 +167,63 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(restore(tmp_path).params)))
 
 
+@pytest.fixture
+def out_of_memory(monkeypatch):
+    """A function after which an update finds no memory. A GPU's allocator raises the error."""
+    train_step = train_lib.step_lib.train_step
+
+    def simulate(at):
+        def build(*args):
+            update = train_step(*args)
+
+            def fail(state, *rest):
+                if int(state.step) == at:
+                    raise jax.errors.JaxRuntimeError(
+                        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4770354232 bytes."
+                    )
+                return update(state, *rest)
+
+            return fail
+
+        monkeypatch.setattr(train_lib.step_lib, "train_step", build)
+
+    return simulate
+
+
+def test_a_batch_that_does_not_fit_is_one_line_whose_advice_works(tiny, tmp_path, out_of_memory, monkeypatch):
+    out_of_memory(at=0)
+    advice = "try --config.batch_size=8 and another --workdir, or more devices"
+    with pytest.raises(RunError, match=rf"^out of memory on cpu: 4.77 GB needed: {advice}$"):
+        train(tiny, str(tmp_path / "too_large"))
+    monkeypatch.undo()
+    tiny.batch_size, tiny.num_steps = 8, 2
+    assert train(tiny, str(tmp_path / "smaller")).step == 2
+
+
+def test_no_memory_in_a_later_step_keeps_the_last_checkpoint(
+    tiny, trained, tmp_path, out_of_memory, monkeypatch
+):
+    out_of_memory(at=15)
+    reason = (
+        "a run keeps its batch_size, 16, so resume it from its last checkpoint on more devices, or train"
+        " again with --config.batch_size=8 and another --workdir"
+    )
+    with pytest.raises(RunError, match=rf"4.77 GB needed: {reason}$"):
+        train(tiny, str(tmp_path))
+    with Checkpoints(absolute(tmp_path)) as checkpoints:
+        assert checkpoints.steps() == [10]
+    monkeypatch.undo()
+    train(tiny, str(tmp_path))
+    same_bits(trained, tmp_path)
+
+
+def test_a_batch_that_can_not_be_smaller_needs_more_devices(tiny, tmp_path, out_of_memory):
+    tiny.batch_size, tiny.mesh = 2, (2, 1)
+    out_of_memory(at=0)
+    with pytest.raises(RunError, match=r"4.77 GB needed: use more devices, or devices with more memory$"):
+        train(tiny, str(tmp_path))
+
+
 def test_plateau_resumes_with_its_state(tiny, tmp_path, capsys):
     """Its state is in the checkpoint, so the learning rate is reduced at the same steps."""
     tiny.schedule.name, tiny.schedule.patience, tiny.schedule.min_improvement = "plateau", 1, 0.9

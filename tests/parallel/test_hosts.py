@@ -212,6 +212,37 @@ def test_all_processes_skip_a_checkpoint_that_one_finds_damaged_and_resume_on_ot
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)  # the same images in the same order
 
 
+@pytest.mark.parametrize("which", ["jax.process_index() == 1", "True"])
+def test_if_one_process_has_no_memory_all_end_with_its_line_and_resume(cache_dir, tmp_path, which):
+    script = """if True:
+        import sys, jax
+        from alexnet_jax.cli.main import main
+        from alexnet_jax.training import step
+        train_step = step.train_step
+        def build(*args):
+            update, done = train_step(*args), 0
+            def fail(*args):
+                nonlocal done
+                done += 1
+                if done == 15 and (WHICH):
+                    raise jax.errors.JaxRuntimeError(
+                        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2.00GiB."
+                    )
+                return update(*args)
+            return fail
+        step.train_step = build
+        sys.exit(main(sys.argv[1:]))
+    """.replace("WHICH", which)
+    run = ["train", *TRAIN[TRAIN.index("train") + 1 :], f"--workdir={tmp_path}"]
+    settings = [f"--config.data.cache_dir={cache_dir}", "--config.mesh=(1, 2)", "--config.num_steps=20"]
+    printed = launch(2, sys.executable, "-c", script, *run, *settings, devices=2, status=1)
+    lines = [line for line in printed.splitlines() if "alexnet-jax: " in line]
+    assert sorted(line[:4] for line in lines) == ["[0] ", "[1] "]
+    assert lines[0][4:] == lines[1][4:]
+    assert "out of memory on cpu: 2.15 GB needed: a run keeps its batch_size, 16, so resume it" in lines[0]
+    assert "resuming at step 10 of 20" in launch(2, *TRAIN, *run[2:], *settings, devices=2)
+
+
 def test_different_configs_are_refused_by_name(cache_dir, tmp_path):
     def command(number):
         environment = os.environ | {

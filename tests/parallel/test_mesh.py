@@ -1,10 +1,13 @@
 """The mesh of a config, and meshes that are refused."""
 
+import types
+
 import jax
 import pytest
 
 from alexnet_jax import UserError, get_config
 from alexnet_jax.parallel.mesh import mesh_for
+from alexnet_jax.runtime.devices import lacks_bfloat16
 from tests.conftest import CONFIGS
 
 FOUR = jax.devices()[:4]
@@ -41,6 +44,26 @@ def test_meshes_that_are_refused(tiny, shape, towers, batch, message):
     tiny.mesh, tiny.net.towers, tiny.batch_size = shape, towers, batch
     with pytest.raises(UserError, match=message):
         mesh_for(tiny, FOUR)
+
+
+@pytest.mark.parametrize("capability", ["7.0", "7.5", "6.1"])
+def test_bfloat16_is_refused_on_a_gpu_without_it(tiny, capability):
+    old = types.SimpleNamespace(device_kind="Tesla T4", compute_capability=capability)
+    tiny.dtype = "bfloat16"
+    with pytest.raises(
+        UserError,
+        match=rf"bfloat16, which Tesla T4 lacks \(compute capability {capability}, 8.0 is needed\): add"
+        r" --config.dtype=float32, or leave out the variant bf16$",
+    ):
+        mesh_for(tiny, [FOUR[0], old])
+
+
+@pytest.mark.parametrize(
+    ("capability", "lacks"), [("7.5", True), ("8.0", False), ("10.3", False), ("gfx90a", False)]
+)
+def test_gpus_without_bfloat16(capability, lacks):
+    assert lacks_bfloat16(types.SimpleNamespace(compute_capability=capability)) == lacks
+    assert not lacks_bfloat16(FOUR[0])
 
 
 def test_the_default_is_the_mesh_that_sends_least_and_is_explained():

@@ -121,6 +121,26 @@ def test_a_plan_that_does_not_fit_comes_first(wide, v5e):
     assert plan.best_of([found]) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "peak"),
+    [
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 32.00G of 15.48G hbm.", 32 * 2**30),
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 34359738368 bytes.", 32 * 2**30),
+    ],
+)
+def test_a_compiler_without_memory_counts_what_is_needed(wide, monkeypatch, text, peak):
+    def fail(*args):
+        raise jax.errors.JaxRuntimeError(text)
+
+    monkeypatch.setattr(plan, "compile_step", fail)
+    found = plan.plan(wide, "v5e:2x4", CHIPS["v5e"], make_mesh(8, 1))
+    assert (found.fits, found.peak_bytes) == (False, peak)
+    assert plan_tables.table(found).splitlines()[1] == (
+        "DOES NOT FIT: each device needs 34.4 GB, and has 17.2 GB: try --config.batch_size=24, or more"
+        " devices"
+    )
+
+
 def restored(config):
     config.data.image_size, config.data.crop_size, config.batch_size = 8, 7, 64
     return config

@@ -137,6 +137,31 @@ def test_the_traceback_of_a_plugin_without_a_driver_becomes_one_line(tmp_path, e
     assert f"JAX_PLATFORMS=cuda, but JAX cannot use a GPU ({reason}): check that" in refused.stderr
 
 
+BUSY_GPU = """
+from jax._src import hardware_utils, xla_bridge
+
+def fail():
+    raise RuntimeError("INTERNAL: no supported devices found for platform CUDA: failed call to"
+                       " cuDevicePrimaryCtxRetain: CUDA_ERROR_OUT_OF_MEMORY: out of memory; total memory"
+                       " reported: 34089730048")
+
+def initialize():
+    hardware_utils.has_visible_nvidia_gpu = lambda: True
+    xla_bridge.register_backend_factory("cuda", fail, priority=500, fail_quietly=False)
+"""
+
+
+@pytest.mark.parametrize("platforms", [{}, {"JAX_PLATFORMS": "cuda"}])
+def test_a_gpu_that_another_process_uses_is_refused_in_one_line(tmp_path, platforms):
+    path = broken_plugin(tmp_path, "xla_cuda99", "")
+    (tmp_path / "jax_plugins" / "xla_cuda99" / "__init__.py").write_text(BUSY_GPU)
+    done = run(HAVE_CUDA, PYTHONPATH=path, **platforms)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("alexnet-jax: another process probably uses the GPU (no supported devices")
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in done.stderr
+    assert "find it with nvidia-smi and end it" in done.stderr
+
+
 def test_logs_about_other_plugins_are_printed(tmp_path):
     path = broken_plugin(tmp_path, "another", "RuntimeError('boom')")
     done = run(HAVE_CUDA, PYTHONPATH=path)

@@ -90,6 +90,28 @@ def test_another_optimizers_state_is_refused_and_nothing_is_set_aside(copy, tiny
     refused(copy[0], state, message)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_device_without_memory_sets_no_checkpoint_aside(copy, saved, monkeypatch, wrapped):
+    def read(self, step, **items):
+        if "params" in items:
+            error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes.")
+            if wrapped:
+                raise ValueError("the restoration failed") from error
+            raise error
+        return real(self, step, **items)
+
+    workdir, state = copy
+    real = Checkpoints._read
+    monkeypatch.setattr(Checkpoints, "_read", read)
+    with CheckpointWriter(workdir, keep=2) as checkpoints:
+        with pytest.raises(ValueError if wrapped else jax.errors.JaxRuntimeError):
+            checkpoints.restore_last(state, pytest.fail)
+        assert checkpoints.steps() == [5, 6, 7]
+    with Checkpoints(workdir) as reader, pytest.raises(Exception, match=r"fail|RESOURCE_EXHAUSTED"):
+        reader.restore_params("last", saved[2], make_mesh(1, 1))
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["5", "6", "7"]
+
+
 def refused(workdir, state, message):
     with CheckpointWriter(workdir, keep=2) as checkpoints:
         with pytest.raises(UserError, match=message):

@@ -34,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress.complain(f"{error}{RESUME}alexnet-jax {shlex.join(args)}")
         return error.status
     except BaseException as error:
-        if peers.several() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
-            peers.wait_for_loss()  # a collective fails if another process is gone
         known = _explain(error)
         if known is None:
             if peers.several():
+                if isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
+                    peers.wait_for_loss()  # a collective fails if another process is gone
                 traceback.print_exc()
             else:
                 raise
@@ -81,4 +81,9 @@ def _explain(error: BaseException) -> tuple[int, str] | None:
             return 128 + signal.SIGPIPE, ""
         case OSError():
             return 1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    if "jax" in sys.modules:
+        from alexnet_jax.runtime import device_errors  # imports JAX
+
+        if line := device_errors.explain(error):
+            return RunError.status, line
     return None

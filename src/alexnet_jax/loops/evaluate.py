@@ -17,6 +17,7 @@ from alexnet_jax.data.dataset import open_cache_of
 from alexnet_jax.data.loader import test_batches
 from alexnet_jax.errors import RunError
 from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.parallel.together import together
 from alexnet_jax.runtime import progress
@@ -24,6 +25,7 @@ from alexnet_jax.training.restored import Restored, check_alike, check_views, re
 from alexnet_jax.training.scores import Result, score
 
 _COUNTED = ("loss", "top1_error", "top5_error")
+_MOST_ON_A_DEVICE = 1024  # images at a time: a run on many devices may be evaluated on one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +137,10 @@ def evaluate(
 
     # ---- One pass -------------------------------------------------------------------------------
     say(progress.evaluating(cache.info.splits[split], split, views))
+    batch_size = min(first.config.batch_size, _MOST_ON_A_DEVICE * mesh.shape[DATA])
     result = error_rates(
         [partial(net.log_probabilities, views=views) for net in members],
-        cache, split, views, first.config.batch_size, mesh,
+        cache, split, views, batch_size, mesh,
     )  # fmt: skip
     return Evaluation(**vars(result), checkpoints=tuple(Checkpoint(n.workdir, n.step) for n in members))
 

@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import statistics
@@ -16,9 +17,10 @@ from alexnet_jax.data.loader import training_batches
 from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.parallel import hosts
-from alexnet_jax.parallel.axes import splits_units
+from alexnet_jax.parallel.axes import DATA, splits_units
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.parallel.signals import Signals
+from alexnet_jax.runtime.device_errors import Shortage, explained, smaller_batch
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
@@ -64,8 +66,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     Raises:
       UserError: a setting is wrong, or the workdir holds another run. Nothing is overwritten.
-      RunError: the loss or a parameter is not finite, a checkpoint is damaged, or the workdir can't be
-        written. Earlier checkpoints stay.
+      RunError: the loss or a parameter is not finite, a checkpoint is damaged, the workdir can't be written,
+        or a device has too little memory. Earlier checkpoints stay.
       Interrupted: SIGTERM or Ctrl-C arrived, and the run has saved a checkpoint. The same call resumes it.
     """
     workdir, result = os.fspath(workdir), None
@@ -102,6 +104,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         else:
             begin = transfer.initial_params(model, config, info, mesh, run.path) if config.init_from else None
             state = new_state(model, config, mesh, begin)
+            jax.block_until_ready(state)  # if it does not fit into the memory, a smaller batch does not help
             step, plateau, tally = 0, Plateau(), Tally()
         if step > total_steps:
             raise UserError(
@@ -131,7 +134,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         batches = training_batches(cache, config, mesh, step, total_steps)
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
-        with contextlib.closing(log), contextlib.closing(batches):
+        smaller = partial(_with_less_memory, config, mesh, checkpoints)
+        with explained(smaller), contextlib.closing(log), contextlib.closing(batches):
             for images, labels in batches:
                 evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps
                 before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below
@@ -178,6 +182,20 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         command.append(f"--config.data.cache_dir={config.data.cache_dir}")
     hosts.say(f"done: {step} steps; evaluate with: {shlex.join(command)}")
     return Trained(workdir, step, result)
+
+
+def _with_less_memory(config: ConfigDict, mesh: Mesh, checkpoints: CheckpointWriter, found: Shortage) -> str:
+    """Return what to do if a step needs more memory than a device has."""
+    size = smaller_batch(config.batch_size, mesh.shape[DATA], found)
+    other = f"--config.batch_size={size} and another --workdir"
+    if size == config.batch_size:
+        return "use more devices, or devices with more memory"
+    if checkpoints.steps():
+        return (
+            f"a run keeps its batch_size, {config.batch_size}, so resume it from its last checkpoint on more"
+            f" devices, or train again with {other}"
+        )
+    return f"try {other}, or more devices"
 
 
 def _end(config: ConfigDict) -> str:

@@ -12,7 +12,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.collectives import expected, sent_by_each
-from alexnet_jax.runtime.devices import all_devices
+from alexnet_jax.runtime.devices import all_devices, lacks_bfloat16
 
 
 def make_mesh(data: int, tower: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -35,9 +35,16 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
 
     Raises:
       UserError: there are too few devices for the mesh; or it does not divide the batch, the towers or, with
-        ``one_weird_trick``, the units of the dense layers.
+        ``one_weird_trick``, the units of the dense layers; or a GPU lacks the config's type.
     """
     devices = list(all_devices() if devices is None else devices)
+    old = next(filter(lacks_bfloat16, devices), None)
+    if old is not None and config.dtype == "bfloat16":
+        raise UserError(
+            f"config.dtype is bfloat16, which {old.device_kind} lacks (compute capability"
+            f" {old.compute_capability}, 8.0 is needed): add --config.dtype=float32, or leave out the variant"
+            " bf16"
+        )
     shapes = possible_shapes(config, len(devices))
     sent = {shape: sent_by_each(expected(config, *shape), *shape) for shape in shapes}
     data, tower = best = min(sent, key=lambda shape: sent[shape])

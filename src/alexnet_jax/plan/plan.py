@@ -5,7 +5,6 @@ we estimate the time of a step, images a second and hours.
 """
 
 import dataclasses
-import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from alexnet_jax.parallel.placement import local_params
 from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import Chip
 from alexnet_jax.runtime import progress
+from alexnet_jax.runtime.device_errors import shortage
 from alexnet_jax.training.run import total_steps
 from alexnet_jax.training.step import lower_train_step
 
@@ -158,12 +158,11 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
     try:
         compiled = compile_step(model, config, mesh)
     except jax.errors.JaxRuntimeError as error:
-        needed = re.search(r"RESOURCE_EXHAUSTED.*?([\d.]+)([KMGT])i?B?\b", str(error), re.DOTALL)
-        if needed is None:
+        found = shortage(str(error))
+        if found is None or found.needed is None:
             raise
         nothing: dict[str, Any] = dict.fromkeys(("argument_bytes", "temp_bytes", "flops", "bytes_accessed"))
-        peak = int(float(needed[1]) * 2 ** (10 * (1 + "KMGT".index(needed[2]))))
-        return Plan(**common, **nothing, peak_bytes=peak, collectives=(), seconds={}, fits=False)
+        return Plan(**common, **nothing, peak_bytes=found.needed, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`ops.conv` has one).

@@ -2,6 +2,7 @@
 
 from alexnet_jax.parallel.axes import DATA, TOWER
 from alexnet_jax.plan.plan import Plan, best_of
+from alexnet_jax.runtime.device_errors import Shortage, smaller_batch
 from alexnet_jax.text import aligned, size_in_words
 
 _NO_PEAKS = "no estimate of time: this device has no published peaks"
@@ -15,9 +16,14 @@ def table(plan: Plan) -> str:
         f" {plan.global_batch} images a step"
     ]
     if plan.fits is False:
+        capacity = int(plan.capacity_bytes or 0)
+        found = Shortage(plan.peak_bytes, capacity or None)
+        smaller = smaller_batch(plan.global_batch, plan.mesh[DATA], found)
         lines.append(
             f"DOES NOT FIT: each device needs {size_in_words(plan.peak_bytes)}, and has"
-            f" {size_in_words(plan.capacity_bytes or 0)}"
+            f" {size_in_words(capacity)}: try"
+            + (f" --config.batch_size={smaller}, or" if smaller < plan.global_batch else "")
+            + " more devices"
         )
     of = "" if plan.capacity_bytes is None else f" of {size_in_words(plan.capacity_bytes)}"
     rows = [("on each device", "", "")]

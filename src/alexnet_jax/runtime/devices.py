@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import jax
 
 from alexnet_jax.errors import NOTE, UserError
-from alexnet_jax.runtime import progress
+from alexnet_jax.runtime import device_errors, progress
 
 # NVIDIA's driver creates these. A container may have only one of them. /dev/dxg is WSL2's.
 _NVIDIA_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
@@ -34,7 +35,9 @@ def all_devices() -> tuple[jax.Device, ...]:
             found = tuple(jax.devices())
         # If JAX_PLATFORMS=cuda and there is no GPU, JAX 0.10.2 to 0.12.0.1 raise an empty AssertionError.
         except (RuntimeError, AssertionError) as error:
-            raise UserError(_refusal(str(error), _cuda_failure(records))) from error
+            failure = _cuda_failure(records)
+            busy = device_errors.in_use(f"{error} {failure}")
+            raise UserError(busy or _refusal(str(error), failure)) from error
     platforms = {device.platform for device in jax.local_devices()}
     note = _unused_gpu(_cuda_failure(records)) if platforms == {"cpu"} and _wants_gpu() else None
     if note and jax.process_index() == 0:
@@ -43,6 +46,12 @@ def all_devices() -> tuple[jax.Device, ...]:
         if not (note and _is_about_cuda(record)):
             logging.getLogger(record.name).handle(record)
     return found
+
+
+def lacks_bfloat16(device: jax.Device) -> bool:
+    """Return whether a device is an NVIDIA GPU without bfloat16 and TF32: below compute capability 8.0."""
+    capability = re.fullmatch(r"(\d+)\.\d+", str(getattr(device, "compute_capability", None)))
+    return capability is not None and int(capability[1]) < 8
 
 
 def _wants_gpu() -> bool:

@@ -31,6 +31,7 @@ from alexnet_jax.net.model import Net, abstract_params
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.placement import param_specs, shardings
+from alexnet_jax.runtime import device_errors
 from alexnet_jax.training.checksums import checksum, checksums
 from alexnet_jax.training.plain_path import plain_path
 from alexnet_jax.training.record import OtherFormat, Record
@@ -191,6 +192,8 @@ class Checkpoints:
         except UserError:
             raise
         except Exception as error:
+            if device_errors.explain(error):  # the checkpoint is not to blame
+                raise
             raise UserError(
                 f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
                 " choose another checkpoint"

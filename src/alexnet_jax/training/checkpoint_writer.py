@@ -6,7 +6,7 @@ A checkpoint is deleted only when a later one has been read back from the disk a
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +20,7 @@ from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import is_remote
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel.placement import on_devices
+from alexnet_jax.runtime import device_errors
 from alexnet_jax.training.checkpoint import Checkpoints, by_path, lowest, manager
 from alexnet_jax.training.checksums import checksums
 from alexnet_jax.training.orbax_log import orbax_warnings
@@ -29,6 +30,7 @@ from alexnet_jax.training.state import TrainState
 from alexnet_jax.training.tally import Tally
 
 _RESUME = "run the same command again to resume"
+_PATIENCE = 60.0  # seconds to wait for a checkpoint of several processes if this one fails
 
 
 class CheckpointWriter:
@@ -74,6 +76,8 @@ class CheckpointWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and jax.process_count() > 1:
+            if isinstance(error, RunError) and self._verifying is not None:
+                wait([self._verifying[1]], _PATIENCE)  # the other processes still write their parts
             return  # closing would wait for a process that has ended
         with self._opened:
             if error is None:
@@ -224,6 +228,8 @@ class CheckpointWriter:
             except UserError:
                 raise
             except Exception as error:  # whatever a torn file makes Orbax raise
+                if device_errors.explain(error):  # the checkpoint is not to blame
+                    raise
                 self._refuse_outage(error)
                 say(f"checkpoint {step} is damaged and skipped ({self._reader.explain(error)})")
                 damaged.append(step)

@@ -5,6 +5,7 @@ import importlib.util
 import jax
 
 from alexnet_jax.layers import LRN, MaxPool
+from alexnet_jax.runtime.devices import lacks_bfloat16
 
 LANES = 128
 """TPU: elements in a row of a tile, a vector register."""
@@ -39,7 +40,7 @@ def fits_tpu(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
 
 
 def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
-    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes, and jax-triton is installed."""
+    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes and the GPU, and can be imported."""
     _, height, width, channels = x_BxHxWxC.shape
     row = _power_of_2((width - 1) // 2) * _power_of_2(channels)
     return (
@@ -49,6 +50,7 @@ def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
         and channels <= (128 if norm else 512)  # the registers of a multiprocessor
         and row <= ROW_ELEMENTS
         and importlib.util.find_spec("jax_triton") is not None
+        and not any(map(lacks_bfloat16, jax.local_devices()))
     )
 
 
