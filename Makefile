@@ -22,7 +22,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m 'not slow'
 
-# Run all tests, including the slow ones. Without Chromium the browser tests are skipped.
+# Run all tests, including the slow ones. Without Chromium or SLURM their tests are skipped.
 test-all: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 

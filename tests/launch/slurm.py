@@ -43,13 +43,14 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 ReturnToService=2
+KillWait=300
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=sched_interval=1,sched_min_interval=0
+SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1
 GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=60
+PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=300
 PartitionName=high Nodes=ALL PriorityTier=2
 """
 
@@ -75,6 +76,9 @@ class Slurm:
         return self
 
     def _start(self):
+        words = [shutil.which("slurmctld", path=path()), "-V"]
+        printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        self.version = tuple(map(int, re.findall(r"\d+", printed)[:2]))
         key = self.folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
@@ -94,6 +98,8 @@ class Slurm:
         for number in range(8):
             (self.folder / f"gpu{number}").touch()  # SLURM complains that this is no device, and counts it
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-7]\n")
+        if self.version >= (24, 5):  # older ones use no cgroups with this configuration
+            (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         self._daemon("slurmctld", "-D")
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node)
@@ -110,7 +116,7 @@ class Slurm:
             daemon = subprocess.Popen([program, *words], env=self.environment, stdout=log, stderr=log)
         self._daemons.append(daemon)
 
-    def wait(self, condition, seconds=60, report=None):
+    def wait(self, condition, seconds=300, report=None):
         """Wait until a condition is true. After the seconds fail, with what ``report`` returns."""
         deadline = time.monotonic() + seconds
         while True:
@@ -143,9 +149,9 @@ class Slurm:
         """Return the fields that ``scontrol show job`` prints."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", job)))
 
-    def wait_for(self, job, *states, seconds=90):
+    def wait_for(self, job, *states):
         """Wait until a job is in one of some states, and return its fields."""
-        self.wait(lambda: self.state(job)["JobState"] in states, seconds)
+        self.wait(lambda: self.state(job)["JobState"] in states)
         return self.state(job)
 
     def ended(self, job):

@@ -84,7 +84,7 @@ class Job:
 
     def wait_for(self, pattern):
         """Wait until the log has a line, and return what was found."""
-        self.slurm.wait(lambda: re.search(pattern, self.log(), re.MULTILINE), 120, self.log)
+        self.slurm.wait(lambda: re.search(pattern, self.log(), re.MULTILINE), report=self.log)
         return re.search(pattern, self.log(), re.MULTILINE)
 
     def ends(self, state="COMPLETED", status=0):
@@ -93,7 +93,7 @@ class Job:
 
     def start_again(self):
         """Start a requeued job now, not after two minutes."""
-        self.slurm.wait(lambda: self.slurm.state(self.number)["JobState"] == "PENDING", 60, self.log)
+        self.slurm.wait(lambda: self.slurm.state(self.number)["JobState"] == "PENDING", report=self.log)
         time.sleep(2)  # a node refuses a job in the second in which it has ended there
         self.slurm.run("scontrol", "update", f"JobId={self.number}", "StartTime=now")
 
@@ -117,16 +117,19 @@ def complaints(job):
 
 @pytest.mark.slow
 def test_a_preempted_run_requeues_and_ends_with_the_bits_of_an_undisturbed_run(slurm, shared):
-    words = (f"--config={CONFIGS / 'digits.py'}", "--config.num_steps=200", "--config.log_every=20")
+    words = (f"--config={CONFIGS / 'digits.py'}", "--config.num_steps=400", "--config.log_every=20")
     job = train(slurm, shared, *words, name="preempted")
     job.wait_for(r"^step 20 ")
     urgent = slurm.submit("--partition=high", "--nodes=2", "--gpus-per-node=8", "--wrap=true")
-    step = job.wait_for(r"^alexnet-jax: SIGTERM: saved at step (\d+) of 200; resume with: ")[1]
+    step = job.wait_for(r"^alexnet-jax: SIGTERM: saved at step (\d+) of 400; resume with: ")[1]
     assert slurm.ended(urgent) == ("COMPLETED", 0)
     job.start_again()
+    if slurm.version >= (24, 5):  # it starts a job that was preempted once more after its end
+        job.wait_for("^done: 400 steps")
+        job.start_again()
     job.ends()
     assert complaints(job) == ["status 143; requeueing it, 1 of 20"]
-    assert f"resuming at step {step} of 200" in job.log()
+    assert f"resuming at step {step} of 400" in job.log()
     on_one_node = ("--nodes=1", "--ntasks-per-node=2", "--gpus-per-node=0", "--cpus-per-task=1")
     undisturbed = train(slurm, shared, *words, options=on_one_node, name="undisturbed")
     undisturbed.ends()
@@ -148,7 +151,7 @@ def test_a_run_is_saved_before_its_time_limit_and_requeued_a_limited_number_of_t
     slurm.run("scancel", "--signal=USR1", job.number)
     job.ends("FAILED", 138)
     assert complaints(job)[1:] == [
-        "status 138; not requeued: it was requeued 1 times already; to resume it, submit it again"
+        "status 138; not requeued: all 1 requeues are used; to resume it, submit it again"
     ]
 
 
