@@ -116,7 +116,7 @@ class Slurm:
             daemon = subprocess.Popen([program, *words], env=self.environment, stdout=log, stderr=log)
         self._daemons.append(daemon)
 
-    def wait(self, condition, seconds=300, report=None):
+    def wait(self, condition, seconds=600, report=None):
         """Wait until a condition is true. After the seconds fail, with what ``report`` returns."""
         deadline = time.monotonic() + seconds
         while True:
