@@ -7,7 +7,7 @@ VENV ?= .venv
 REQUIREMENTS ?= requirements.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-h100 torture lint docs pods bench requirements
+.PHONY: demo test test-all test-h100 test-slurm torture lint docs pods bench requirements
 
 demo: $(VENV)/installed
 	$(BIN)/alexnet-jax train --config=digits --workdir=runs/demo
@@ -22,7 +22,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m 'not slow'
 
-# Run all tests, including the slow ones. Without Chromium the browser tests are skipped.
+# Run all tests, including the slow ones. Without Chromium or SLURM their tests are skipped.
 test-all: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
@@ -30,6 +30,10 @@ test-all: $(VENV)/installed $(VENV)/libtpu
 # Python 3.12 on, the environment has jax-triton, which compiles our kernels.
 test-h100: $(VENV)/installed $(VENV)/plan-h100
 	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/plan/test_plan.py -k h100s
+
+# Submit the files for SLURM to a SLURM of two nodes on this machine. On Debian: apt install slurm-wlm munge.
+test-slurm: $(VENV)/installed
+	ALEXNET_JAX_NO_SKIPS=1 $(BIN)/python -m pytest -n 0 -v tests/launch/test_slurm.py
 
 # Kill trainings, prepare, sweeps and runs of two processes at random moments, 200 times each. This takes an hour.
 torture: $(VENV)/installed

@@ -5,7 +5,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from alexnet_jax.text import aligned, markdown, size_in_words, visible, visible_lines
+from alexnet_jax.text import aligned, markdown, ranges, size_in_words, visible, visible_lines
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,11 @@ def test_the_lines_of_a_text_remain():
 )  # fmt: skip
 def test_sizes_in_words(count, words):
     assert size_in_words(count) == words
+
+
+@pytest.mark.parametrize(("numbers", "words"), [([], ""), ([7], "7"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])
+def test_ranges(numbers, words):
+    assert ranges(numbers) == words
 
 
 def test_columns_of_numbers_are_aligned_to_the_right():

@@ -33,6 +33,17 @@ def size_in_words(count: float) -> str:
     return f"{count * 1000:,.0f} TB"
 
 
+def ranges(numbers: Sequence[int]) -> str:
+    """Format ascending integers as SLURM takes them for an array, such as ``0-3,5``."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ",".join(str(each[0]) if len(each) == 1 else f"{each[0]}-{each[-1]}" for each in found)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Format a table as text. Columns of names are aligned to the left, columns of numbers to the right."""
     rows = [list(map(visible, row)) for row in rows]

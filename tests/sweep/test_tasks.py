@@ -50,6 +50,18 @@ def test_a_dry_run_writes_nothing(tmp_path, cache_dir, capfd):
     assert not (tmp_path / "sweep").exists()
 
 
+def test_arrays_lists_what_is_to_do_in_groups_that_can_run_at_the_same_time(
+    moved, tmp_path, cache_dir, capfd
+):
+    def arrays(workdir):
+        assert main([*words(moved, workdir, cache_dir), "--arrays"]) == 0
+        return capfd.readouterr().out.splitlines()
+
+    assert arrays(tmp_path / "new") == ["0,2-3", "1,4", "5"]
+    assert not (tmp_path / "new").exists()
+    assert arrays(tmp_path / "sweep") == ["2"]  # all but the one that fails are done
+
+
 @pytest.mark.parametrize("what", ["evaluation.json", "config.json"])
 @pytest.mark.parametrize("text", ["", "{}", "[]", None])
 def test_a_task_with_a_damaged_file_is_not_done(what, text, moved, tmp_path, cache_dir, capfd):

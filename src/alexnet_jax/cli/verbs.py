@@ -29,6 +29,7 @@ from alexnet_jax.config.recipe import recipes
 from alexnet_jax.errors import NOTE, Interrupted, RunError, UserError
 from alexnet_jax.remote.paths import on_disk
 from alexnet_jax.runtime import launchers, progress
+from alexnet_jax.text import ranges
 
 USAGE = """\
 usage: alexnet-jax VERB [--flag=value ...]
@@ -45,7 +46,8 @@ usage: alexnet-jax VERB [--flag=value ...]
   prepare   --config=RECIPE[:VARIANT,...] [--force] [--publish=DIR] [--config.data.KEY=VALUE ...]
             builds the cache that training reads, or checks every byte of an existing one; --publish
             copies it to a bucket or a shared folder; other hosts use it with --config.data.cache_from
-  sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--config.KEY=VALUE ...]
+  sweep     --config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--arrays]
+            [--config.KEY=VALUE ...]
             trains, tests and compares the networks of the recipe's sweep(); --index runs only one
   report    --workdir=DIR [--save=FILE.html] [--step=last|best|N] [--split=test] [--views=1|10]
             [--config.data.cache_dir=DIR ...] [--figure=1|3|4 --save=FILE.png] [--tables]
@@ -184,6 +186,11 @@ def _sweep(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_integer("index", None, "The only task to run, for array jobs.", flag_values=values)
         flags.DEFINE_bool("dry_run", False, "List the tasks and their states.", flag_values=values)
+        text = (
+            "Print the indices of the tasks that are to do, one line for each array of jobs. An array may"
+            " start when those of the lines above it have ended."
+        )
+        flags.DEFINE_bool("arrays", False, text, flag_values=values)
 
     values, overrides, _ = parse("sweep", args, USAGE, config_flag, workdir_flag, define, overrides=True)
     path = required(values.config, "--config=RECIPE")
@@ -192,8 +199,9 @@ def _sweep(args: list[str]) -> int:
             "a sweep runs as one process: start jobs with --index=N, or the commands that --dry_run lists"
         )
 
-    check_workdirs(required(values.workdir, "--workdir=DIR"), writes=not values.dry_run)
-    if not values.dry_run:
+    lists = values.dry_run or values.arrays
+    check_workdirs(required(values.workdir, "--workdir=DIR"), writes=not lists)
+    if not lists:
         progress.say(f"reading the sweep {path}")
 
     from alexnet_jax.sweep import run as sweep_run
@@ -206,8 +214,13 @@ def _sweep(args: list[str]) -> int:
     tasks = sweep_tasks.tasks(path, sweep, workdir, overrides)
     if values.index is not None and not 0 <= values.index < len(tasks):
         raise UserError(f"--index is {values.index}, but must be between 0 and {len(tasks) - 1}")
-    if values.dry_run:
+    if lists:
         refuse_another(path, overrides, workdir)
+    if values.arrays:
+        for wave in sweep_tasks.waves(tasks):
+            progress.show(ranges(wave))
+        return 0
+    if values.dry_run:
         for number, task in enumerate(tasks):
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
             done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)

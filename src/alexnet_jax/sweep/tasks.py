@@ -132,6 +132,21 @@ def is_done(task: Task) -> bool:
     return evaluation(task.directory) is not None and difference(task) is None
 
 
+def waves(tasks: Sequence[Task]) -> list[list[int]]:
+    """Return the indices of the tasks that are not done, in groups.
+
+    The tasks of a group can run at the same time, after those of the groups before it.
+    """
+    wave: dict[epath.Path, int] = {}
+    for task in tasks:
+        if not is_done(task):
+            wave[task.directory] = 1 + max((wave.get(net.directory, -1) for net in task.needs), default=-1)
+    return [
+        [index for index, task in enumerate(tasks) if wave.get(task.directory) == number]
+        for number in range(1 + max(wave.values(), default=-1))
+    ]
+
+
 def difference(task: Task) -> str | None:
     """Return why the result of a task is out of date; None if it is current, or if there is none."""
     found = evaluation(task.directory)
