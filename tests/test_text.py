@@ -5,7 +5,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from alexnet_jax.text import aligned, markdown, size_in_words, visible, visible_lines
+from alexnet_jax.text import aligned, markdown, size_in_words, time_in_words, visible, visible_lines
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,17 @@ def test_the_lines_of_a_text_remain():
 )  # fmt: skip
 def test_sizes_in_words(count, words):
     assert size_in_words(count) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0.0s"), (4.16, "4.2s"), (59.4, "59.4s"), (59.96, "1m 0s"), (432.4, "7m 12s"),
+        (7260, "2h 1m"), (183_600, "2d 3h"),
+    ],
+)  # fmt: skip
+def test_times_in_words(seconds, words):
+    assert time_in_words(seconds) == words
 
 
 def test_columns_of_numbers_are_aligned_to_the_right():

@@ -1,4 +1,4 @@
-"""Text for terminals and pages: names from outside, sizes, and tables."""
+"""Text for terminals and pages: names from outside, sizes, times, and tables."""
 
 import re
 from collections.abc import Sequence
@@ -31,6 +31,18 @@ def size_in_words(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count * 1000:,.0f} TB"
+
+
+def time_in_words(seconds: float) -> str:
+    """Format a time with its two largest units, such as ``7m 12s``; times below a minute as ``4.2s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {rest}s" if minutes else f"{seconds:.1f}s"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
