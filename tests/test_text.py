@@ -5,7 +5,15 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from alexnet_jax.text import aligned, markdown, ranges, size_in_words, visible, visible_lines
+from alexnet_jax.text import (
+    aligned,
+    markdown,
+    ranges,
+    size_in_words,
+    time_in_words,
+    visible,
+    visible_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,17 @@ def test_sizes_in_words(count, words):
 @pytest.mark.parametrize(("numbers", "words"), [([], ""), ([7], "7"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])
 def test_ranges(numbers, words):
     assert ranges(numbers) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0.0s"), (4.16, "4.2s"), (59.4, "59.4s"), (59.96, "1m 0s"), (432.4, "7m 12s"),
+        (7260, "2h 1m"), (183_600, "2d 3h"),
+    ],
+)  # fmt: skip
+def test_times_in_words(seconds, words):
+    assert time_in_words(seconds) == words
 
 
 def test_columns_of_numbers_are_aligned_to_the_right():

@@ -8,6 +8,7 @@ dataclasses, `TypedDict` and the types below, and `check` compares a file with i
     manifest.json     `data.cache.Manifest`
     published.json    `data.publish.Published`
     init_from.json    `training.workdir.Start`
+    goodput.json      `training.goodput.Times`
     sweep.json        `sweep.directory.Record`, with the classes of `sweep.spec`
     evaluation.json   `sweep.directory.Evaluation`
 """

@@ -1,4 +1,4 @@
-"""Text for terminals and pages: names from outside, sizes, and tables."""
+"""Text for terminals and pages: names from outside, sizes, times, and tables."""
 
 import re
 from collections.abc import Sequence
@@ -42,6 +42,18 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             found.append([number])
     return ",".join(str(each[0]) if len(each) == 1 else f"{each[0]}-{each[-1]}" for each in found)
+
+
+def time_in_words(seconds: float) -> str:
+    """Format a time with its two largest units, such as ``7m 12s``; times below a minute as ``4.2s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {rest}s" if minutes else f"{seconds:.1f}s"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,11 @@ from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.optimizer import OPTIMIZERS
 from alexnet_jax.training.workdir import read_workdir
 from tests.conftest import RECIPES
+
+GOODPUT = (
+    r"goodput: [\d.]+% of [\dhms. ]+ in steps; starting [\d.]+%, preparing the data [\d.]+%,"
+    r" compiling [\d.]+%, waiting for data [\d.]+%, evaluating [\d.]+%, saving [\d.]+%"
+)
 
 
 def lines(workdir, kind):
@@ -57,6 +63,7 @@ def test_a_workdir_holds_the_documented_files(trained):
         "mean_image.npy",
         "checkpoints",
         "metrics.jsonl",
+        "goodput.json",
         "events.out",
         "lock",
     }
@@ -135,6 +142,36 @@ def test_the_log_does_not_depend_on_interruptions(tiny, trained, tmp_path, monke
         with pytest.raises(KeyboardInterrupt):
             train(tiny, str(tmp_path))
     train(tiny, str(tmp_path))
+    assert without_speed(tmp_path) == without_speed(trained)
+
+
+def test_a_run_ends_with_its_goodput_and_a_workdir_adds_up_that_of_its_runs(tiny, tmp_path, capsys):
+    spent = [0.0]
+    for steps in (15, 20):
+        tiny.num_steps = steps
+        train(tiny, str(tmp_path))
+        goodput, done = capsys.readouterr().out.splitlines()[-2:]
+        assert re.fullmatch(GOODPUT, goodput)
+        shares = [float(share) for share in re.findall(r"([\d.]+)%", goodput)]
+        assert sum(shares) == pytest.approx(100, abs=0.5)
+        assert done.startswith(f"done: {steps} steps")
+        found = json.loads((tmp_path / "goodput.json").read_text())["seconds"]
+        assert all(found[kind] > 0 for kind in ("steps", "starting", "compiling", "evaluating", "saving"))
+        spent.append(sum(found.values()))
+    assert spent == sorted(set(spent))
+    train(tiny, str(tmp_path))
+    assert "goodput" not in capsys.readouterr().out  # it has trained to its end before
+    assert sum(json.loads((tmp_path / "goodput.json").read_text())["seconds"].values()) == spent[-1]
+
+
+def test_damaged_times_neither_end_a_run_nor_change_it(tiny, trained, tmp_path, capsys):
+    tiny.num_steps = 20
+    train(tiny, str(tmp_path))
+    (tmp_path / "goodput.json").write_text("{")
+    tiny.num_steps = 40
+    train(tiny, str(tmp_path))
+    assert "note: goodput.json: Expecting property name" in capsys.readouterr().out
+    same_bits(trained, tmp_path)
     assert without_speed(tmp_path) == without_speed(trained)
 
 
@@ -312,8 +349,9 @@ def test_signals_save_and_print_how_to_resume(cache_dir, trained, tmp_path, sign
     process = start(tmp_path, cache_dir, "--config.num_steps=100000", "--config.checkpoint_every=100000")
     wait_for_step(tmp_path, 20, process)
     process.send_signal(signum)
-    _, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == status
+    assert re.fullmatch(GOODPUT, out.splitlines()[-1])
     first, last = err.splitlines()
     assert first == f"{signum.name}: saving; a second signal stops at once"
     assert last.startswith(f"alexnet-jax: {signum.name}: saved at step ")

@@ -146,6 +146,7 @@ def test_proxy_variables_are_ignored(cache_dir, tmp_path, monkeypatch):
     run = (*TRAIN, f"--workdir={tmp_path}", f"--config.data.cache_dir={cache_dir}", "--config.num_steps=2")
     printed = launch(2, *run, "--config.mesh=(1, 2)", devices=2)
     assert "done: 2 steps" in printed
+    assert printed.count("goodput: ") == 1  # only the first one prints
     assert "[Gloo]" not in printed
     assert "[0] " not in printed
     assert "[1] " not in printed

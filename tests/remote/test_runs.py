@@ -17,7 +17,7 @@ from alexnet_jax.cli.main import main
 from alexnet_jax.files import absolute
 from alexnet_jax.remote import bucket as bucket_lib
 from alexnet_jax.remote import lease
-from alexnet_jax.training import metrics
+from alexnet_jax.training import goodput, metrics
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
 from alexnet_jax.training.workdir import saved_steps
 from tests.conftest import RECIPES, ROOT, error_lines, launch
@@ -58,9 +58,13 @@ def same_as(trained, workdir):
 def test_a_run_that_is_resumed_has_the_same_bits_and_the_same_log_as_on_a_disk(
     words, bucket, trained, printed
 ):
+    spent = []
     for steps in (15, 40):
         assert main([*words, f"--config.num_steps={steps}"]) == 0
+        spent.append(sum(goodput.read(absolute(bucket)).values()))
+    assert 0 < spent[0] < spent[1]
     out, err = printed()
+    assert out.count("goodput: ") == 2
     assert "resuming at step 15 of 40" in out
     assert err == ""
     log = (absolute(bucket) / metrics.FILE).read_bytes().splitlines()

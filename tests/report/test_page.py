@@ -19,6 +19,7 @@ from alexnet_jax.report import training as report_training
 from alexnet_jax.report.mistakes import Mistakes
 from alexnet_jax.report.request import Request
 from alexnet_jax.sweep.spec import Published
+from alexnet_jax.training import goodput
 from alexnet_jax.training.scores import Result
 from tests.conftest import HOSTILE_NAMES, error_lines
 from tests.hostile import forge
@@ -80,6 +81,37 @@ def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
     assert changed["data.source"] == ("sklearn:digits", "tfds:imagenet2012")
     assert "optimizer.momentum" not in changed
     assert dict(facts.settings)["optimizer.momentum"] == "0.9"
+
+
+def test_the_page_shows_what_the_time_was_spent_on(copy, capfd):
+    seconds = {"steps": 400.0, "compiling": 20.0, "saving": 12.0}
+    (copy / "goodput.json").write_text(
+        json.dumps({"seconds": seconds, "checksum": goodput._checksum(seconds)})
+    )
+    facts = report_training.gather(Request(str(copy)), print)
+    space = "\N{NO-BREAK SPACE}"
+    assert [row for row in facts.goodput if row[2] != "0.0s"] == [
+        ("in steps", f"92.6{space}%", "6m 40s"),
+        ("compiling", f"4.6{space}%", "20.0s"),
+        ("saving", f"2.8{space}%", "12.0s"),
+        ("in all", f"100.0{space}%", "7m 12s"),
+    ]
+    page = report.render("training.html.jinja", facts)
+    assert f'<th scope="row">in steps</th><td class="number">92.6{space}%</td>' in page
+    for none in ("{}", '{"steps": 0}'):
+        content = f'{{"seconds": {none}, "checksum": {goodput._checksum(json.loads(none))}}}'
+        (copy / "goodput.json").write_text(content)
+        assert report_training.gather(Request(str(copy)), print).goodput == []
+    (copy / "goodput.json").unlink()  # as in a workdir of an earlier version
+    assert main(["report", f"--workdir={copy}"]) == 0
+    assert "Goodput" not in (copy / "report.html").read_text()
+    (copy / "goodput.json").write_text("{}")
+    assert main(["report", f"--workdir={copy}"]) == 2
+    note = "goodput.json: checksum is missing: its times are ignored"
+    assert f"alexnet-jax: {note}" in capfd.readouterr().err
+    page = (copy / "report.html").read_text()
+    assert note in page
+    assert "Goodput" not in page
 
 
 def test_the_page_has_the_errors_of_evaluate(trained, page, tmp_path):

@@ -134,7 +134,7 @@ def test_a_workdir_that_cannot_be_written_is_refused(tiny, tmp_path):
         train(tiny, str(tmp_path / "file" / "w"))
 
 
-@pytest.mark.parametrize("name", ["lock", "metrics.jsonl", "checkpoints", "config.json"])
+@pytest.mark.parametrize("name", ["lock", "metrics.jsonl", "goodput.json", "checkpoints", "config.json"])
 def test_a_link_inside_a_workdir_is_refused_and_its_target_is_kept(tiny, tmp_path, name):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "w").mkdir()

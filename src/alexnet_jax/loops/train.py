@@ -77,7 +77,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         Signals() as signals,
         CheckpointWriter(run.path, run.config.keep_checkpoints) as checkpoints,
     ):
-        config, mesh, model = run.config, run.mesh, run.model
+        config, mesh, model, goodput = run.config, run.mesh, run.model, run.goodput
         for line in run.description.splitlines():
             hosts.say(line)
 
@@ -94,8 +94,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         split = next(name for name in ("validation", "test", "train") if name in info.splits)
 
         # ---- Step -------------------------------------------------------------------------------
-        update = step_lib.train_step(model, config, mesh, run.steps_per_epoch)
-        predict = step_lib.log_probabilities(model, config.data, mesh, splits_units(config))
+        update = goodput.compiling(step_lib.train_step(model, config, mesh, run.steps_per_epoch))
+        predict = goodput.compiling(
+            step_lib.log_probabilities(model, config.data, mesh, splits_units(config))
+        )
 
         # ---- State: from the last checkpoint, or new --------------------------------------------
         restored = checkpoints.restore_last(abstract_state(model, config, mesh), hosts.say)
@@ -131,7 +133,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         log = Log(run.path, step, total_steps, run.steps_per_epoch, run.check_lock)
         watch = Watch(classes, run.steps_per_epoch)
         meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps, tally)
-        batches = training_batches(cache, config, mesh, step, total_steps)
+        batches = goodput.batches(training_batches(cache, config, mesh, step, total_steps))
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
         smaller = partial(_with_less_memory, config, mesh, checkpoints)
@@ -141,6 +143,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                 before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below
                 state, metrics = update(state, images, labels, reductions, stats)
                 step += 1
+                goodput.dispatched(metrics)
                 run.check_lock()
                 meter.add(step, metrics)
 
@@ -148,9 +151,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                 if before is not None:
                     meter.fetch()  # a loss that is not finite ends the run here, before anything is saved
                     member = partial(predict, state.params, statistics=stats, views=1)
-                    result = error_rates([member], cache, split, 1, config.batch_size, mesh)
-                    log.evaluation(step, result)
-                    log.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
+                    with goodput.during("evaluating"):
+                        result = error_rates([member], cache, split, 1, config.batch_size, mesh)
+                        log.evaluation(step, result)
+                        log.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
                     error = result.top1_error if split == "validation" else None
                     if config.schedule.name == "plateau" and step % eval_every == 0:
                         plateau = plateau.after(result.top1_error, config.schedule)
@@ -164,11 +168,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                 is_best = error is not None and (best is None or error < best[1])
                 if step % checkpoint_every == 0 or is_best or ends:
                     meter.fetch()
-                    log.sync()
-                    checkpoints.save(step, state, plateau, error, meter.tally)
+                    with goodput.during("saving"):
+                        log.sync()
+                        goodput.save()
+                        checkpoints.save(step, state, plateau, error, meter.tally)
                 meter.restart()
                 if ends:
                     break
+        checkpoints.wait()
+        goodput.end()
 
     if log.failure is not None:
         raise RunError(

@@ -25,8 +25,8 @@ from alexnet_jax.report.images import Tested
 from alexnet_jax.report.request import Request
 from alexnet_jax.runtime import progress
 from alexnet_jax.sweep.spec import Published
-from alexnet_jax.text import size_in_words
-from alexnet_jax.training import metrics
+from alexnet_jax.text import size_in_words, time_in_words
+from alexnet_jax.training import goodput, metrics
 from alexnet_jax.training.metrics import Evaluation, Metrics
 from alexnet_jax.training.restored import restore
 from alexnet_jax.training.run import total_steps
@@ -53,6 +53,7 @@ class Facts:
       changed: (key, value, default) of the settings that differ from the defaults, without the layers.
       settings: (key, value) of all settings.
       charts: curves over epochs.
+      goodput: (what, share of the time, time) for all runs in the workdir; empty if the times are unknown.
       layers: cells of a table of the layers, the header first.
       figure3: data of figure 3; None without a checkpoint, or if no convolution reads the image.
       tested: results on images; None without a checkpoint, or without the images.
@@ -73,6 +74,7 @@ class Facts:
     changed: list[tuple[str, str, str]]
     settings: list[tuple[str, str]]
     charts: list[Chart]
+    goodput: list[tuple[str, str, str]]
     layers: list[tuple[str, ...]]
     figure3: Figure3 | None
     tested: Tested | None
@@ -130,6 +132,11 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     problems: list[str] = []
     if log.damaged:
         problems.append(metrics.damage(log.damaged))
+    seconds: Mapping[goodput.Kind, float] = {}
+    try:
+        seconds = goodput.read(path)
+    except ValueError as error:
+        problems.append(str(error))
     if not log.train:
         problems.append("metrics.jsonl has no training lines yet, so there are no curves")
     net, tested, kernels = None, None, None
@@ -180,6 +187,7 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
         ],
         settings=[(key, words(value)) for key, value in sorted(saved.settings(config).items())],
         charts=_charts(log),
+        goodput=_goodput(seconds),
         layers=_layers(config),
         figure3=kernels,
         tested=tested,
@@ -219,6 +227,16 @@ def _charts(log: Metrics) -> list[Chart]:
             ]
             charts.append(curves(what, title, each, reductions if what == "steps" else (), log=True))
     return charts
+
+
+def _goodput(seconds: Mapping[goodput.Kind, float]) -> list[tuple[str, str, str]]:
+    """Return the rows of the table of times; none without times."""
+    total = sum(seconds.values())
+    shares = [(goodput.WORDS[kind], share) for kind, share in goodput.shares(seconds)]
+    rows = [*shares, ("in all", 1.0)] if total else []
+    return [
+        (what, f"{100 * share:.1f}\N{NO-BREAK SPACE}%", time_in_words(share * total)) for what, share in rows
+    ]
 
 
 def _column(lines: Sequence[Mapping[str, Any]], key: str) -> list[float]:

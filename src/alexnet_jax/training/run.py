@@ -25,6 +25,7 @@ from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.together import together
 from alexnet_jax.remote.lease import RETRY, Lease
 from alexnet_jax.training import transfer
+from alexnet_jax.training.goodput import Goodput
 from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.workdir import is_workdir, read_workdir
 
@@ -44,6 +45,7 @@ class Run:
       changed: settings that differ from ``before``, a line for each.
       check_lock: function to call before anything is written. It raises a `RunError` if another process has
         taken the lock, which can happen only in a bucket.
+      goodput: measurement of what the run spends its time on, since the call of `open_run`.
     """
 
     path: epath.Path
@@ -55,6 +57,7 @@ class Run:
     cache: Cache
     changed: list[str]
     check_lock: Callable[[], None]
+    goodput: Goodput
 
     @property
     def steps_per_epoch(self) -> int:
@@ -138,12 +141,14 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
         the workdir; the workdir holds a run with other settings or other data; or the data does not fit the
         config.
     """
+    goodput = Goodput()
     config, path = settled(config), absolute(workdir)
     # This comes first, because later checks may fail in one process only.
     its_own = {"data.cache_dir": None, "data.cache_from": None}
     hosts.same(saved.settings(config) | its_own | {"--workdir": str(path)})
     mesh, model, description = describe(config)
     with _held(path) as check_lock:
+        goodput.open(path, check_lock)
         before, info_before, changed = None, None, []
         if is_workdir(path):
             before, info_before = read_workdir(path)
@@ -151,7 +156,8 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
         elif config.init_from is not None:
             transfer.check(config, read_workdir(config.init_from)[0])
         fingerprint = None if info_before is None else info_before.fingerprint
-        cache = together(lambda: open_cache(config.data, hosts.say, fingerprint))
+        with goodput.during("preparing"):
+            cache = together(lambda: open_cache(config.data, hosts.say, fingerprint))
         hosts.same({"the data's fingerprint": cache.info.fingerprint})
         _check_data(config, cache.info)
         if info_before is not None and info_before.fingerprint != cache.info.fingerprint:
@@ -159,7 +165,7 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
                 f"{path} was trained on other data ({info_before.fingerprint}) than the cache holds"
                 f" ({cache.info.fingerprint}): take another --workdir"
             )
-        yield Run(path, config, mesh, model, description, before, cache, changed, check_lock)
+        yield Run(path, config, mesh, model, description, before, cache, changed, check_lock, goodput)
 
 
 @contextlib.contextmanager
