@@ -38,7 +38,7 @@ def test_both_files_requeue_alike():
     ("variables", "message"),
     [
         ({}, "fill in SHARED at the top of this file, or set it: SHARED=DIR "),
-        ({"SHARED": "/missing"}, "SHARED=/missing is no folder on "),
+        ({"SHARED": "/missing"}, "SHARED=/missing is not a folder on "),
         ({"SHARED": "/tmp"}, "there is no command alexnet-jax on "),
     ],
 )
