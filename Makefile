@@ -27,7 +27,7 @@ test-all: $(VENV)/installed $(VENV)/libtpu
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" $(BIN)/python -m pytest
 
 # Compile for H100s. This needs neither CUDA nor a GPU. It downloads 250 MB: XLA's compiler and NVIDIA's assembler. From
-# Python 3.12 on, the environment has jax-triton, which compiles our kernels.
+# Python 3.12 on, jax-triton is there and compiles our kernels.
 test-h100: $(VENV)/installed $(VENV)/plan-h100
 	PYTHONPATH="$(abspath $(VENV))/plan-h100" ALEXNET_JAX_H100=1 $(BIN)/python -m pytest -n 0 tests/plan/test_plan.py -k h100s
 
@@ -51,7 +51,7 @@ docs: $(VENV)/installed
 	mv docs/settings.md.new docs/settings.md
 	$(BIN)/python docs/make_api.py
 
-# Write the tables of docs/pods.md: compile for TPUs and H100s. This takes an hour on two cores.
+# Write the tables of docs/pods.md: compile for TPUs and H100s. This takes about an hour on two cores.
 pods: $(VENV)/installed $(VENV)/libtpu $(VENV)/plan-h100
 	TPU_LIBRARY_PATH="$(abspath $(VENV))/libtpu/libtpu/libtpu.so" PYTHONPATH="$(abspath $(VENV))/plan-h100" \
 	  $(BIN)/python docs/make_pods.py

@@ -56,7 +56,7 @@ def measure(
       times: number of turns that count.
       images: number of images of an artificial cache; None for the recipe's own data.
       photos: folder of photographs for an artificial cache of JPEGs; None for smooth noise.
-      warm: number of turns before them that do not count.
+      warm: number of earlier turns that do not count.
     """
     config = get_config(path)
     from_cache: list[float] = []
@@ -93,9 +93,9 @@ def measure(
 
 def main() -> None:
     options = parser(__doc__, "digits.py")
-    options.add_argument("--batch_size", type=int, help="that of the recipe by default")
+    options.add_argument("--batch_size", type=int, help="default: that of the recipe")
     options.add_argument("--images", type=int, help="number of images of an artificial cache")
-    options.add_argument("--encoding", choices=("raw", "jpeg"), help="that of the recipe by default")
+    options.add_argument("--encoding", choices=("raw", "jpeg"), help="default: that of the recipe")
     options.add_argument(
         "--photos", type=Path, help="folder of photographs, for jpeg; without it, smooth noise"
     )

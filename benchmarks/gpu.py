@@ -2,13 +2,14 @@
 
     python benchmarks/gpu.py [--out=runs/gpu] [--only=train,kernels] [--small]
 
-Training steps and ten views in float32, TF32 and bfloat16 beside PyTorch on the same network, as it comes and
-tuned; training from caches of raw and JPEG images; the longest kernels; whether two runs with
-``--xla_gpu_deterministic_ops=true`` give the same bits. No network and no data are needed.
+It measures the training step in float32, TF32 and bfloat16, and ten views in bfloat16, beside PyTorch on the
+same network, as it comes and tuned. It measures training from caches of raw and JPEG images. It finds the
+longest kernels, and tests whether two runs with ``--xla_gpu_deterministic_ops=true`` give the same bits. No
+network and no data are needed.
 
-Each part runs in a process of its own with a time limit. A part that fails is listed with the reason.
-``gpu.json``, ``gpu.md`` and ``gpu.txt`` are written again after each part. Sizes are small on a CPU, where
-the figures mean nothing, or with ``--small``.
+Each part runs in a separate process with a time limit. A part that fails is listed with the reason.
+``gpu.json``, ``gpu.md`` and ``gpu.txt`` are written after each part. On a CPU, and with ``--small``, sizes
+are small and the figures mean nothing.
 """
 
 import contextlib
@@ -112,7 +113,7 @@ def parts(config: str, sizes: Sizes, peer: str, device: str) -> list[Part]:
     shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     return [
         ours("machine", 40, "machine", "float32", large),
-        # To compile a step for one batch size takes 15 s on an H200, and PyTorch's 40 s.
+        # On an H200 a step compiles in 15 s for each batch size, PyTorch's in 40 s.
         ours("peak", 40, "peak", "bfloat16,tf32,float32", large),
         ours("train bfloat16", 130, "train", "bfloat16", everything),
         ours("train tf32", 70, "train", "tf32", two),
@@ -134,13 +135,13 @@ def command(python: str, program: str, *words: str, **options: Any) -> tuple[str
 
 
 def run(part: Part, seconds: float, directory: Path) -> tuple[list[Row], Failure | None]:
-    """Run a part for at most so many seconds. Return its rows, and why it failed."""
+    """Run a part for at most this many seconds. Return its rows, and its failure or None."""
     began = time.monotonic()
     rows, errors = directory / "rows", directory / "errors"
     rows.write_text("")
     environment = {
         **os.environ,
-        # A program is compiled once for all parts, even if the user's own cache has it.
+        # All parts share a new cache: each program is compiled once, even if the cache of the user has it.
         "JAX_COMPILATION_CACHE_DIR": str(directory / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         **part.environment,
@@ -191,8 +192,10 @@ def write(directory: Path, rows: list[Row], failures: list[Failure]) -> str:
 def main() -> None:
     options = parser(__doc__, "alexnet.py")
     options.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of the results")
-    options.add_argument("--only", help="beginnings of the names of parts, with commas")
-    options.add_argument("--minutes", type=float, default=8.8, help="time for everything")
+    options.add_argument(
+        "--only", help="run only parts whose names begin like one of these words, with commas"
+    )
+    options.add_argument("--minutes", type=float, default=8.8, help="time limit of all parts together")
     options.add_argument("--small", action="store_true")
     options.add_argument("--peer_python", default=sys.executable, help="a Python that has PyTorch")
     args = options.parse_args()

@@ -1,10 +1,13 @@
-"""The measurements of `gpu`. Each runs in a process of its own and appends its rows to a file.
+"""The measurements of `gpu`. Each runs in a separate process, and appends its rows to a file.
 
     python benchmarks/gpu_parts.py train --precisions=bfloat16,tf32 --batch_sizes=128,256 --rows=FILE
 
-Precisions: in ``float32`` the products and convolutions have float32 operands; in ``tf32``, JAX's default on
-a GPU, these are rounded to TF32, with 10 bits of fraction; in ``bfloat16`` the activations are bfloat16 too.
-A CPU computes ``tf32`` in float32.
+Precisions:
+
+float32: products and convolutions have float32 operands.
+tf32: the operands are rounded to TF32, with 10 bits of fraction. This is JAX's default on a GPU. A CPU
+    computes in float32.
+bfloat16: the operands and the activations are bfloat16.
 """
 
 import argparse
@@ -114,7 +117,7 @@ def train(args: argparse.Namespace) -> Iterator[Row]:
             "flops_per_second": products(config) / seconds,
             # The state is donated: the outputs of the step are in the memory of its arguments.
             "program_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
-            # Of the process: the largest batch until now, and the memory in which cuDNN was timed.
+            # Peak of the process until now. It includes the memory in which cuDNN timed its algorithms.
             "peak_bytes": device_memory().get("peak_bytes_in_use"),
         }
         del found
@@ -130,7 +133,7 @@ def evaluate(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def from_cache(args: argparse.Namespace) -> Iterator[Row]:
-    """Measure training with the real command from caches of images, and the step alone."""
+    """Measure training from caches of raw and JPEG images with the real command, and the step alone."""
     (batch_size,) = args.batch_sizes
     overrides = {"batch_size": batch_size, "dtype": dtype_of(args.precision)}
     steps = args.steps * args.at_once

@@ -18,7 +18,7 @@ class Failure(NamedTuple):
 
 
 def tables(rows: list[Row], failures: list[Failure]) -> list[tuple[str, Table]]:
-    """Return a title and a table for each group of rows that exists, and one of what failed."""
+    """Return titles and tables: one for each group of rows that exists, and one for the failures."""
     made = [
         ("Machine", machine(rows)),
         ("Training, images/s", speeds(rows, "train", "train")),
@@ -32,7 +32,7 @@ def tables(rows: list[Row], failures: list[Failure]) -> list[tuple[str, Table]]:
 
 
 def part(rows: list[Row], beginning: str) -> Iterator[Row]:
-    """Yield the rows of parts whose names begin like this, except failures."""
+    """Yield the rows of the parts whose names have this beginning, without failures."""
     return (row for row in rows if row["part"].startswith(beginning) and "error" not in row)
 
 

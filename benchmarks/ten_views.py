@@ -17,7 +17,9 @@ from alexnet_jax.training import step
 
 
 def measure(config: ConfigDict, steps: int, at_once: int = 1) -> tuple[list[float], str]:
-    """Return the seconds of ten views, after an untimed time, and a line that describes the mesh.
+    """Return the seconds of ten views in each measurement, and a line that describes the mesh.
+
+    The first run is not timed.
 
     Args:
       config: recipe.

@@ -15,11 +15,11 @@ cifar10: the small AlexNet of configs/cifar10.py, ten views. Three seeds for eac
     (Zen 4), which makes four hours on 2 cores; on Zen 3 it takes 16 to 18 minutes, which makes more than six
     hours. Reached on 2026-11-24 and 25: 28.24 ± 0.30 % test error for the whole network, 26.36 % for the
     ensemble. docs/results.md has the other results.
-photographs: the paper's network at full size on a folder of photographs, in bfloat16, with
-    ``small_bias,std03`` as a small data set needs; ten views. Three seeds of the whole network, one of each
-    ablation, ``owt``, and the initial values of the paper: 13 trainings of 90 epochs. Five at once on 9,469
-    photographs of ten classes take five minutes on one H200. Reached on 2026-11-26: 16.29 ± 0.71 % for the
-    whole network, 17.83 % without LRN (docs/results.md).
+photographs: the paper's network at full size on a folder of photographs, in bfloat16, ten views. It uses
+    ``small_bias,std03``, which a small data set needs. Three seeds of the whole network, one of each
+    ablation, ``owt``, and the initial values of the paper: 13 trainings of 90 epochs. On 9,469 photographs
+    of ten classes, five trainings at once take five minutes on one H200. Reached on 2026-11-26: 16.29 ±
+    0.71 % for the whole network, 17.83 % without LRN (docs/results.md).
 """
 
 from alexnet_jax.paper.published import TABLE2

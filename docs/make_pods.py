@@ -2,8 +2,8 @@
 
     make pods
 
-Each topology is planned in another process, because a process has devices of one kind. ``make pods`` installs
-the compilers for TPUs and H100s. It takes about an hour on two cores.
+Each topology is planned in a separate process, because a process has devices of one kind. ``make pods`` also
+installs the compilers for TPUs and H100s. It takes about an hour on two cores.
 """
 
 import json
@@ -24,7 +24,7 @@ SMALL = ("v5e:2x4", "h100:8")
 
 
 def table(dtype: str, images: int | None) -> str:
-    """Plan all topologies with this number of images for each device, or with 128 in all. Return a table."""
+    """Plan all topologies with this number of images for each device; None is 128 in all. Return a table."""
     found: list[tuple[str, ...]] = []
     for topology, devices in DEVICES.items():
         if images or topology in SMALL:

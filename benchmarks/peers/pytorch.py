@@ -6,7 +6,7 @@
 
 ``benchmarks/against_pytorch.py`` runs all modes on a CPU, ``benchmarks/gpu.py`` some on a GPU. A step does
 what ours does: views from uint8 images, the loss, its gradient, and the update with momentum and decay. One
-process measures every combination of the lists; one that fails is reported, and the others go on.
+process measures every combination of the lists. If one fails, its error is printed and the next one follows.
 
 A mode is ``eager``, or words joined by ``+``:
 
@@ -190,7 +190,7 @@ def workload(what: str, words: set[str], dtype: str, batch_size: int, device: st
     color = 31.6 * torch.eye(3, device=device)
     random_views = looped_views if device == "cpu" else gathered_views
     autocast = functools.partial(torch.autocast, device, torch.bfloat16, enabled=dtype == "bfloat16")
-    # With one batch size for each compilation, no size needs to be a variable of the program.
+    # Each batch size is compiled separately, so the program needs no variable sizes.
     compiled = (
         functools.partial(torch.compile, dynamic=False) if words & {"compile", "max_autotune"} else None
     )

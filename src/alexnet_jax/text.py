@@ -34,7 +34,7 @@ def size_in_words(count: float) -> str:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Format ascending integers as SLURM takes them for an array, such as ``0-3,5``."""
+    """Format ascending integers in SLURM's notation for job arrays, such as ``0-3,5``."""
     found: list[list[int]] = []
     for number in numbers:
         if found and number == found[-1][-1] + 1:

@@ -84,7 +84,7 @@ def trained(precision, batch_size, per_second, **more):
     return {"part": f"train {precision}", "flops_per_second": 2e12, "compile_seconds": 3.0, **row, **more}
 
 
-def test_the_tables_compare_with_the_faster_peer_and_list_what_failed(tables):
+def test_the_tables_compare_with_the_faster_peer_and_list_failures(tables):
     peer = {"part": "PyTorch", "what": "train", "dtype": "tf32", "batch_size": 128, "torch": "2.11"}
     rows = [
         {"part": "peak", "precision": "tf32", "flops_per_second": 8e12},
@@ -134,7 +134,9 @@ planes {
 """
 
 
-@pytest.mark.filterwarnings("ignore:builtin type event_stats:DeprecationWarning")  # JAX's; an error aborts
+@pytest.mark.filterwarnings(
+    "ignore:builtin type event_stats:DeprecationWarning"
+)  # of JAX; as an error it aborts Python
 def test_kernels_of_a_gpu_are_those_of_its_streams(gpu_parts):
     content = jax.profiler.ProfileData.text_proto_to_serialized_xspace(PROFILE)
     profile = jax.profiler.ProfileData.from_serialized_xspace(content)
@@ -154,7 +156,7 @@ def test_the_work_of_a_scope_names_the_layer_and_the_direction(gpu_parts):
 
 
 @pytest.mark.slow
-def test_it_runs_on_a_cpu(tmp_path):
+def test_the_benchmark_runs_on_a_cpu(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), f"--out={tmp_path}"]
     options = [f"--config={RECIPES / 'tiny.py'}", "--only=peak,train bfloat16,kernels,determinism,ten views"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)

@@ -104,7 +104,7 @@ def test_evaluate_refuses_what_does_not_exist_or_match(trained, args, message, c
         ("INTERNAL: Could not create cudnn handle: CUDNN_STATUS_INTERNAL_ERROR", "probably uses the GPU"),
     ],
 )
-def test_a_device_without_memory_is_one_line(
+def test_a_lack_of_device_memory_is_reported_in_one_line(
     trained, tmp_path, cache_dir, monkeypatch, verb, text, message, capfd
 ):
     def fail(*args, **options):
@@ -123,8 +123,8 @@ def test_a_device_without_memory_is_one_line(
     assert message in line
 
 
-def test_parameters_that_do_not_fit_are_one_line(tmp_path, cache_dir):
-    """No machine has this much memory, so the error is a real one."""
+def test_parameters_that_do_not_fit_are_reported_in_one_line(tmp_path, cache_dir):
+    """The error is not simulated: no machine has this much memory."""
     recipe = (RECIPES / "tiny.py").read_text()
     (tmp_path / "huge.py").write_text(recipe.replace("units=16", "units=2**36"))
     command = [sys.executable, "-m", "alexnet_jax", "train", f"--config={tmp_path / 'huge.py'}"]

@@ -61,7 +61,7 @@ def path():
 
 
 class Slurm:
-    """The cluster. The ``with`` block ends its daemons and all their processes."""
+    """The cluster. At its end, the ``with`` block kills the daemons and all their processes."""
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket needs a short path
@@ -96,9 +96,9 @@ class Slurm:
             )
         (self.folder / "slurm.conf").write_text("".join(lines))
         for number in range(8):
-            (self.folder / f"gpu{number}").touch()  # SLURM complains that this is no device, and counts it
+            (self.folder / f"gpu{number}").touch()  # SLURM warns that this is not a device, but counts it
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-7]\n")
-        if self.version >= (24, 5):  # older ones use no cgroups with this configuration
+        if self.version >= (24, 5):  # with this configuration older ones use no cgroups
             (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         self._daemon("slurmctld", "-D")
         for node in NODES:
@@ -117,7 +117,7 @@ class Slurm:
         self._daemons.append(daemon)
 
     def wait(self, condition, seconds=600, report=None):
-        """Wait until a condition is true. After the seconds fail, with what ``report`` returns."""
+        """Wait until a condition is true. After too long a time, fail with the text of ``report``."""
         deadline = time.monotonic() + seconds
         while True:
             if condition():
@@ -167,7 +167,7 @@ class Slurm:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kill_jobs(self):
-        """Kill what the daemons have started. It has inherited their environment."""
+        """Kill the processes that the daemons started. They have inherited the environment."""
         mine = f"\0SLURM_CONF={self.folder}/".encode()
         found = True
         while found:
@@ -180,7 +180,7 @@ class Slurm:
 
 
 def need_slurm():
-    """Skip a test if this machine has no SLURM."""
+    """Skip a test if this machine has no SLURM. In CI, fail instead."""
     if missing := [name for name in PROGRAMS if shutil.which(name, path=path()) is None]:
         message = f"{', '.join(missing)} missing (apt install slurm-wlm munge): tests of SLURM are skipped"
         if os.environ.get("ALEXNET_JAX_NO_SKIPS"):

@@ -1,4 +1,4 @@
-"""launch/offline-kit with an index of small packages on this machine: what it brings, keeps and refuses."""
+"""launch/offline-kit with an index of small packages on this machine: what it installs, keeps and refuses."""
 
 import ensurepip
 import functools
@@ -110,7 +110,7 @@ def index(tmp_path_factory):
 
 @pytest.fixture
 def project(tmp_path):
-    """A repository with the script, whose requirements are all in the index."""
+    """A repository with the script. All its requirements are in the index."""
     folder = write_project(
         tmp_path / "project", "net_jax", "1", "jax>=0.10", "old_package>=2", 'plugin; extra == "cuda"'
     )
@@ -133,7 +133,7 @@ def run(*command, index="http://127.0.0.1:9", **variables):
 
 
 def make(project, kit, *arguments, index):
-    """Make a kit. Return the names and versions of its wheels, without those that each kit has."""
+    """Make a kit. Return the names and versions of its wheels, without those of pip and the project."""
     done = run(sys.executable, project / "launch" / "offline-kit", "make", kit, *arguments, index=index[1])
     assert (done.returncode, done.stderr) == (0, "")
     wheels = {tuple(path.name.split("-")[:2]) for path in (kit / "wheels").iterdir()}
@@ -198,7 +198,7 @@ def test_the_machine_keeps_its_own_packages_that_satisfy_the_project(virtual, pr
     assert "jax 0" not in done.stdout
 
 
-def test_what_the_machine_has_is_left_out_if_it_satisfies_the_project(project, tmp_path, index):
+def test_the_kit_leaves_out_packages_of_the_machine_that_satisfy_the_project(project, tmp_path, index):
     kit, have = tmp_path / "kit", tmp_path / "have.txt"
     have.write_text("folder @ file:///folder\nodd==1.0-ubuntu_2\nOld.Package==1\njax==0.10.5\n")
     assert make(project, kit, "--have", have, index=index) == {"old_package 3"}
@@ -206,7 +206,7 @@ def test_what_the_machine_has_is_left_out_if_it_satisfies_the_project(project, t
     assert run(own, kit / "offline-kit", "install", tmp_path / "venv").returncode == 0
     assert installed(tmp_path / "venv" / "bin" / "python") == ["0.10.5", "3"]
 
-    # Another machine lacks what this list has. The index has it, but installing must not need an index.
+    # Another machine lacks JAX, which the list has. `install` must not get it from the index.
     done = run(
         machine(tmp_path / "bare", index),
         kit / "offline-kit",
@@ -218,7 +218,7 @@ def test_what_the_machine_has_is_left_out_if_it_satisfies_the_project(project, t
     assert not (tmp_path / "bare_venv").exists()
 
 
-def test_extras_bring_wheels_for_the_targets_python_and_machine(project, tmp_path, index):
+def test_extras_add_wheels_for_the_python_and_the_machine_of_the_target(project, tmp_path, index):
     kit = tmp_path / "kit"
     extras = ("--extra=cuda", "--extra=jpeg")
     assert {"plugin 1", "compiled 1"} <= make(project, kit, *extras, "--python=3.9", index=index)
@@ -290,7 +290,7 @@ def test_a_requirement_for_which_no_wheel_fits_is_named(extra, message, project,
     assert_refused(run(*command, index=index[1]), message)
 
 
-def test_make_says_that_uv_is_missing(project, tmp_path, index):
+def test_make_reports_that_uv_is_missing(project, tmp_path, index):
     done = run(
         machine(tmp_path / "bare", index), project / "launch" / "offline-kit", "make", tmp_path / "kit"
     )

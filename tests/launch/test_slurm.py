@@ -28,7 +28,7 @@ def test_shellcheck_finds_nothing(script):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_both_files_requeue_alike():
+def test_both_files_requeue_in_the_same_way():
     ends = [script.read_text().partition("# Requeue the job")[2] for script in (TRAIN, SWEEP)]
     assert ends[0] == ends[1] != ""
 
@@ -38,11 +38,11 @@ def test_both_files_requeue_alike():
     ("variables", "message"),
     [
         ({}, "fill in SHARED at the top of this file, or set it: SHARED=DIR "),
-        ({"SHARED": "/missing"}, "SHARED=/missing is no folder on "),
+        ({"SHARED": "/missing"}, "SHARED=/missing is not a folder on "),
         ({"SHARED": "/tmp"}, "there is no command alexnet-jax on "),
     ],
 )
-def test_what_is_not_filled_in_is_refused_in_one_line(script, variables, message):
+def test_a_missing_setting_is_refused_in_one_line(script, variables, message):
     environment = {"PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "1"} | variables
     done = subprocess.run([script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -73,7 +73,7 @@ def shared(tmp_path_factory):
 
 
 class Job:
-    """A job in the queue, and the lines that it has printed so far."""
+    """A job, and its log."""
 
     def __init__(self, slurm, name, number):
         self.slurm, self.number = slurm, number
@@ -83,18 +83,18 @@ class Job:
         return self._log.read_text() if self._log.exists() else ""
 
     def wait_for(self, pattern):
-        """Wait until the log has a line, and return what was found."""
+        """Wait until a line of the log matches, and return the match."""
         self.slurm.wait(lambda: re.search(pattern, self.log(), re.MULTILINE), report=self.log)
         return re.search(pattern, self.log(), re.MULTILINE)
 
     def ends(self, state="COMPLETED", status=0):
-        """Check how the job ends."""
+        """Wait for the end of the job, and check its state and status."""
         assert self.slurm.ended(self.number) == (state, status), self.log()
 
     def start_again(self):
         """Start a requeued job now, not after two minutes."""
         self.slurm.wait(lambda: self.slurm.state(self.number)["JobState"] == "PENDING", report=self.log)
-        time.sleep(2)  # a node refuses a job in the second in which it has ended there
+        time.sleep(2)  # a node refuses a job within a second after its end there
         self.slurm.run("scontrol", "update", f"JobId={self.number}", "StartTime=now")
 
 
@@ -111,7 +111,7 @@ def train(slurm, shared, *settings, name, options=(), **more):
 
 
 def complaints(job):
-    """Return the lines of the file itself."""
+    """Return the messages of slurm.sbatch."""
     return re.findall(r"^launch/slurm\.sbatch: (.*)$", job.log(), re.MULTILINE)
 
 
@@ -124,7 +124,7 @@ def test_a_preempted_run_requeues_and_ends_with_the_bits_of_an_undisturbed_run(s
     step = job.wait_for(r"^alexnet-jax: SIGTERM: saved at step (\d+) of 400; resume with: ")[1]
     assert slurm.ended(urgent) == ("COMPLETED", 0)
     job.start_again()
-    if slurm.version >= (24, 5):  # it starts a job that was preempted once more after its end
+    if slurm.version >= (24, 5):  # it starts a preempted job once more after its end
         job.wait_for("^done: 400 steps")
         job.start_again()
     job.ends()
@@ -156,7 +156,7 @@ def test_a_run_is_saved_before_its_time_limit_and_requeued_a_limited_number_of_t
 
 
 @pytest.mark.slow
-def test_a_cluster_without_requeue(slurm, shared):
+def test_a_cluster_that_does_not_requeue(slurm, shared):
     job = train(slurm, shared, *ON_TWO, options=["--no-requeue"], name="once")
     job.wait_for(r"^step 10 ")
     slurm.run("scancel", "--signal=USR1", job.number)
@@ -182,7 +182,7 @@ def test_scancel_saves_the_run_and_ends_the_job(slurm, shared):
 
 @pytest.mark.slow
 def test_a_run_resumes_after_a_node_has_failed(slurm, shared):
-    """SLURM itself requeues such a job."""
+    """SLURM requeues the job, not the file."""
     job = train(slurm, shared, *ON_TWO, name="failed")
     job.wait_for(r"^step 10 ")
     slurm.run("scontrol", "update", f"NodeName={NODES[1]}", "State=DOWN", "Reason=test")
@@ -219,7 +219,7 @@ def task(slurm, job, number):
 
 @pytest.fixture
 def ends_with(tmp_path):
-    """A function that puts a command ``alexnet-jax`` on PATH which only ends, and returns the PATH."""
+    """A function that returns a PATH. There, the command ``alexnet-jax`` only runs the given line."""
 
     def make(last_line):
         command = tmp_path / "alexnet-jax"
@@ -233,14 +233,14 @@ def ends_with(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("last_line", "status"), [("kill -USR1 $$", 138), ("exit 75", 75)])
 def test_a_run_without_a_checkpoint_is_not_requeued(slurm, shared, ends_with, last_line, status):
-    """Such as one whose time limit is shorter than its start."""
+    """For example, because the time limit came before the first checkpoint."""
     job = train(slurm, shared, name=f"unsaved{status}", PATH=ends_with(last_line))
     job.ends("FAILED", status)
     assert complaints(job) == [f"status {status}; not requeued: no checkpoint was saved"]
 
 
 @pytest.mark.slow
-def test_a_run_that_has_lost_a_host_is_requeued(slurm, shared, ends_with):
+def test_a_run_that_lost_a_host_is_requeued(slurm, shared, ends_with):
     (shared / "runs" / "lost" / "checkpoints" / "10").mkdir(parents=True)
     path = ends_with('[ "$SLURM_RESTART_COUNT" ] || exit 75')
     job = train(slurm, shared, name="lost", PATH=path)
@@ -287,7 +287,7 @@ def test_a_sweep_is_one_array_and_others_that_wait_for_it(slurm, shared, tmp_pat
     slurm.run("scancel", "--signal=USR1", long.number)
     long.wait_for("^launch/slurm-sweep.sbatch: status 138; requeueing it, 1 of 20$")
     short.ends()
-    assert slurm.state(tuned.number)["Reason"] == "Dependency"  # it waits for the requeued one, too
+    assert slurm.state(tuned.number)["Reason"] == "Dependency"  # it waits for the requeued task too
     long.start_again()
     long.wait_for(r"resuming at step [\s\S]*^step \d+ ")
     slurm.run("scancel", long.number)

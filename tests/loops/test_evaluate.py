@@ -43,7 +43,7 @@ def test_every_example_counts_once(trained, cache, batch_size, shape):
 
 
 def test_a_device_evaluates_a_limited_number_of_images_at_a_time(net, monkeypatch):
-    """A run with a large batch on many devices can be evaluated on one."""
+    """So one device can evaluate a run with a large batch on many devices."""
     sizes, log_probabilities = set(), Restored.log_probabilities
 
     def noted(self, images, views):

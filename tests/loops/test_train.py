@@ -206,7 +206,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
 
 @pytest.fixture
 def out_of_memory(monkeypatch):
-    """A function after which an update finds no memory. A GPU's allocator raises the error."""
+    """A function that makes the update of one step raise the error of a GPU without free memory."""
     train_step = train_lib.step_lib.train_step
 
     def simulate(at):
@@ -227,7 +227,7 @@ def out_of_memory(monkeypatch):
     return simulate
 
 
-def test_a_batch_that_does_not_fit_is_one_line_whose_advice_works(tiny, tmp_path, out_of_memory, monkeypatch):
+def test_the_advice_for_a_batch_that_does_not_fit_works(tiny, tmp_path, out_of_memory, monkeypatch):
     out_of_memory(at=0)
     advice = "try --config.batch_size=8 and another --workdir, or more devices"
     with pytest.raises(RunError, match=rf"^out of memory on cpu: 4.77 GB needed: {advice}$"):
@@ -237,7 +237,7 @@ def test_a_batch_that_does_not_fit_is_one_line_whose_advice_works(tiny, tmp_path
     assert train(tiny, str(tmp_path / "smaller")).step == 2
 
 
-def test_no_memory_in_a_later_step_keeps_the_last_checkpoint(
+def test_a_lack_of_memory_in_a_later_step_keeps_the_last_checkpoint(
     tiny, trained, tmp_path, out_of_memory, monkeypatch
 ):
     out_of_memory(at=15)
@@ -254,7 +254,7 @@ def test_no_memory_in_a_later_step_keeps_the_last_checkpoint(
     same_bits(trained, tmp_path)
 
 
-def test_a_batch_that_can_not_be_smaller_needs_more_devices(tiny, tmp_path, out_of_memory):
+def test_a_batch_that_cannot_be_smaller_needs_more_devices(tiny, tmp_path, out_of_memory):
     tiny.batch_size, tiny.mesh = 2, (2, 1)
     out_of_memory(at=0)
     with pytest.raises(RunError, match=r"4.77 GB needed: use more devices, or devices with more memory$"):

@@ -214,7 +214,7 @@ def test_all_processes_skip_a_checkpoint_that_one_finds_damaged_and_resume_on_ot
 
 
 @pytest.mark.parametrize("which", ["jax.process_index() == 1", "True"])
-def test_if_one_process_has_no_memory_all_end_with_its_line_and_resume(cache_dir, tmp_path, which):
+def test_if_one_process_has_no_memory_all_print_its_line_and_resume_later(cache_dir, tmp_path, which):
     script = """if True:
         import sys, jax
         from alexnet_jax.cli.main import main

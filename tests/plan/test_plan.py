@@ -128,7 +128,7 @@ def test_a_plan_that_does_not_fit_comes_first(wide, v5e):
         ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 34359738368 bytes.", 32 * 2**30),
     ],
 )
-def test_a_compiler_without_memory_counts_what_is_needed(wide, monkeypatch, text, peak):
+def test_the_peak_of_a_step_that_does_not_fit_is_read_from_the_error(wide, monkeypatch, text, peak):
     def fail(*args):
         raise jax.errors.JaxRuntimeError(text)
 

@@ -1,4 +1,4 @@
-"""Errors about the memory of devices and about busy GPUs, in the words of XLA, CUDA and libtpu."""
+"""Errors about the memory of devices and about busy GPUs, with the messages of XLA, CUDA and libtpu."""
 
 import types
 
@@ -151,7 +151,7 @@ def gpu(monkeypatch):
     return simulate
 
 
-def test_a_line_says_what_is_needed_and_available_and_what_to_do(gpu):
+def test_the_line_has_the_bytes_needed_and_available_and_what_to_do(gpu):
     gpu(64 * 10**9, 4 * 10**9, 64 * 10**9)
     error = jax.errors.JaxRuntimeError(f"{ALLOCATE}80000000000 bytes.")
     line = explain(error, lambda found: f"take {smaller_batch(2048, 1, found)}")
@@ -162,26 +162,26 @@ def test_a_line_says_what_is_needed_and_available_and_what_to_do(gpu):
     assert "XLA_CLIENT_MEM_FRACTION=0.95" in line
 
 
-def test_memory_that_jax_may_take_but_does_not_get_belongs_to_another_process(gpu):
+def test_memory_that_jax_does_not_get_is_blamed_on_another_process(gpu):
     gpu(60 * 10**9, 10**9, 2 * 10**9)
     line = explain(jax.errors.JaxRuntimeError(f"{ALLOCATE}2000000000 bytes."))
     assert "2 GB needed; JAX may take 59 GB more, but the GPU has less, so another process probably" in line
     assert "CUDA_VISIBLE_DEVICES" in line
 
 
-def test_memory_in_pieces_is_not_blamed_on_another_process(gpu):
+def test_fragmented_memory_is_not_blamed_on_another_process(gpu):
     gpu(60 * 10**9, 10**9, 60 * 10**9)
     line = explain(jax.errors.JaxRuntimeError(f"{ALLOCATE}58000000000 bytes."), lambda _: "take less")
     assert "58 GB needed, 59 GB available: take less; nvidia-smi" in line
 
 
-def test_the_compilers_own_figures_come_first(gpu):
+def test_the_figures_of_the_compiler_are_preferred(gpu):
     gpu(60 * 10**9, 0, 60 * 10**9)
     text = "RESOURCE_EXHAUSTED: Allocating 2000000000 bytes exceeds the memory limit of 1000000000 bytes."
     assert "2 GB needed, 1 GB available: use more devices" in explain(jax.errors.JaxRuntimeError(text))
 
 
-def test_a_real_allocation_that_is_too_large_is_one_line():
+def test_an_allocation_that_is_too_large_is_reported_in_one_line():
     with (
         pytest.raises(RunError, match=r"^out of memory on cpu: 70.4 TB needed: take less$"),
         explained(lambda _: "take less"),
@@ -195,7 +195,7 @@ def test_an_error_with_such_a_cause_is_explained():
     assert explain(error).startswith("out of memory on cpu: 1 kB needed")
 
 
-def test_an_error_of_this_project_stays_what_it_is():
+def test_an_error_of_this_project_is_not_replaced():
     error = UserError("mine")
     error.__cause__ = jax.errors.JaxRuntimeError(f"{EXHAUSTED}Out of memory allocating 1000 bytes.")
     with pytest.raises(UserError, match="mine"), explained(str):

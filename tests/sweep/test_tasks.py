@@ -50,9 +50,7 @@ def test_a_dry_run_writes_nothing(tmp_path, cache_dir, capfd):
     assert not (tmp_path / "sweep").exists()
 
 
-def test_arrays_lists_what_is_to_do_in_groups_that_can_run_at_the_same_time(
-    moved, tmp_path, cache_dir, capfd
-):
+def test_arrays_groups_the_tasks_that_can_run_at_the_same_time(moved, tmp_path, cache_dir, capfd):
     def arrays(workdir):
         assert main([*words(moved, workdir, cache_dir), "--arrays"]) == 0
         return capfd.readouterr().out.splitlines()

@@ -187,8 +187,8 @@ def _sweep(args: list[str]) -> int:
         flags.DEFINE_integer("index", None, "The only task to run, for array jobs.", flag_values=values)
         flags.DEFINE_bool("dry_run", False, "List the tasks and their states.", flag_values=values)
         text = (
-            "Print the indices of the tasks that are to do, one line for each array of jobs. An array may"
-            " start when those of the lines above it have ended."
+            "Print the indices of the tasks that are not done, one line for each job array. An array may"
+            " start when the arrays of the lines above it have ended."
         )
         flags.DEFINE_bool("arrays", False, text, flag_values=values)
 

@@ -98,7 +98,7 @@ def _receive(connection: Connection) -> int | tuple[str, ...]:
 
 @contextlib.contextmanager
 def _noticing_the_end() -> Iterator[None]:
-    """Replace the error of a connection to a worker that has ended."""
+    """Raise a `RunError` of one line if the worker at the other end of a connection has ended."""
     try:
         yield
     except (EOFError, OSError) as error:
@@ -112,7 +112,7 @@ def _noticing_the_end() -> Iterator[None]:
 def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
     """Start processes that write shards, and end them afterwards. Yield a connection to each.
 
-    They share nothing: a process that is killed while it holds a lock of all would stop the others too.
+    They share no lock: a process that is killed while it holds one would stop the others.
     """
     context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs JAX may hang
     pairs = [context.Pipe() for _ in range(count)]
@@ -154,8 +154,8 @@ def _start_workers() -> Iterator[None]:
 
 
 def _serve(connection: Connection, work: Work) -> None:
-    """Write the shards that arrive. Send 1 for each image, and a shard's broken images or error."""
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent needs no more, or was killed
+    """Write the shards that arrive. Send 1 for each image, then a shard's broken images, or an error."""
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, or needs no more shards
         while True:
             part = connection.recv()
             try:

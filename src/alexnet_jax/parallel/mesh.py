@@ -35,7 +35,7 @@ def mesh_for(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
 
     Raises:
       UserError: there are too few devices for the mesh; or it does not divide the batch, the towers or, with
-        ``one_weird_trick``, the units of the dense layers; or a GPU lacks the config's type.
+        ``one_weird_trick``, the units of the dense layers; or a GPU lacks the bfloat16 of the config.
     """
     devices = list(all_devices() if devices is None else devices)
     old = next(filter(lacks_bfloat16, devices), None)

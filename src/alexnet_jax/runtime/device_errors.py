@@ -37,7 +37,7 @@ _IN_USE = re.compile(
     re.IGNORECASE,
 )
 _SHARE_GPU = (
-    "find it with nvidia-smi and end it, take another GPU with CUDA_VISIBLE_DEVICES=NUMBER, or start both"
+    "find it with nvidia-smi and end it, choose another GPU with CUDA_VISIBLE_DEVICES=NUMBER, or start both"
     " with XLA_PYTHON_CLIENT_PREALLOCATE=false"
 )
 
@@ -56,7 +56,7 @@ class Shortage:
 
 
 def shortage(text: str) -> Shortage | None:
-    """Return what the text of an error says about missing memory of a device; None if it is another error."""
+    """Read from the text of an error how much memory a device lacks. Return None for other errors."""
     for form in _SHORTAGES:
         if found := form.search(text):
             amounts = zip(found.groups()[::2], found.groups()[1::2], strict=True)
@@ -69,7 +69,7 @@ def _bytes(number: str, unit: str) -> int:
 
 
 def in_use(text: str) -> str | None:
-    """Return a line about a GPU that another process uses, with what to do; None for other errors."""
+    """Explain in a line that another process uses the GPU, and what to do. Return None for other errors."""
     found = _IN_USE.search(text)
     if found is None:
         return None
@@ -78,7 +78,7 @@ def in_use(text: str) -> str | None:
 
 
 def explain(error: BaseException, advice: Callable[[Shortage], str] | None = None) -> str | None:
-    """Return a line about an error of JAX, or about its cause; None if it is not about memory or a busy GPU.
+    """Explain an error of JAX, or its cause, in a line. Return None if it is not about memory or a busy GPU.
 
     Args:
       error: any exception.
@@ -97,15 +97,15 @@ def explain(error: BaseException, advice: Callable[[Shortage], str] | None = Non
         if found is None:
             return None
     device, stats = jax.local_devices()[0], _memory_stats()
-    gpu, ungranted = device.platform == "gpu", False
+    gpu, partial = device.platform == "gpu", False
     if found.available is None and stats:
         found = Shortage(found.needed, stats["bytes_limit"] - stats["bytes_in_use"])
-        # JAX takes the memory up to its limit from the GPU at its start, or later if that fails.
-        ungranted = gpu and stats.get("pool_bytes", 0) < stats["bytes_limit"]
+        # JAX takes its memory from the GPU at its start, or piece by piece if that fails.
+        partial = gpu and stats.get("pool_bytes", 0) < stats["bytes_limit"]
     line = f"out of memory on {device.device_kind}"
     if found.needed is not None:
         line += f": {size_in_words(found.needed)} needed"
-        if found.available is not None and ungranted and found.needed <= found.available:
+        if found.available is not None and partial and found.needed <= found.available:
             return (
                 f"{line}; JAX may take {size_in_words(found.available)} more, but the GPU has less, so"
                 f" another process probably uses it: {_SHARE_GPU}"
@@ -142,9 +142,9 @@ def explained(advice: Callable[[Shortage], str]) -> Iterator[None]:
 
 
 def smaller_batch(batch_size: int, parts: int, found: Shortage) -> int:
-    """Return a batch size to try: nine tenths of what would fit if all memory were the batch's, or else half.
+    """Return a batch size to try: 0.9 x available / needed of the old one, or half if these are not known.
 
-    Nine tenths, because the gradients of the parameters do not shrink with the batch.
+    The factor is less than 1 because the gradients of the parameters do not shrink with the batch.
 
     Args:
       batch_size: size that does not fit.

@@ -93,7 +93,7 @@ def set_gloo_address(address: str) -> None:
 def use_default_dce_rule(primitive: Any) -> None:
     """Let JAX remove the calls of a primitive whose results are not used, as it does by default.
 
-    jax-triton 0.4.1 registers a rule of its own, with the signature of JAX 0.11, and JAX 0.12 cannot call it.
+    jax-triton 0.4.1 registers another rule. JAX 0.12 cannot call it: it has the signature of JAX 0.11.
     """
     from jax._src.interpreters import partial_eval
 

@@ -30,7 +30,7 @@ from alexnet_jax.training.state import TrainState
 from alexnet_jax.training.tally import Tally
 
 _RESUME = "run the same command again to resume"
-_PATIENCE = 60.0  # seconds to wait for a checkpoint of several processes if this one fails
+_PATIENCE = 60.0  # seconds that a failing process waits until the others have written a checkpoint
 
 
 class CheckpointWriter:

@@ -21,9 +21,10 @@ NORMS = [None, LRN("n", alpha=1e-2), LRN("n", window=4, beta=0.5, divide_alpha=T
 
 
 class Tensor:
-    """A NumPy array in the form that Triton's interpreter needs: what it uses of a PyTorch tensor.
+    """A NumPy array with those methods of a PyTorch tensor that Triton's interpreter calls.
 
-    The interpreter copies each tensor to the CPU before a kernel runs, and back afterwards. This one stays.
+    The interpreter copies each tensor to the CPU before a kernel runs, and back afterwards. The methods for
+    this return the same array.
     """
 
     def __init__(self, array):
@@ -53,7 +54,7 @@ class Tensor:
 
 
 def interpret():
-    """Let this process run the kernels in Triton's interpreter. Triton reads the variable when imported."""
+    """Let this process run the kernels in Triton's interpreter. Triton reads the variable at its import."""
     os.environ["TRITON_INTERPRET"] = "1"
     from alexnet_jax.net.ops import block_gpu
 
@@ -70,7 +71,7 @@ def interpret():
 
 @pytest.fixture(scope="module")
 def triton():
-    """Without Triton, fail in CI if it could be installed."""
+    """Skip a test without Triton. In CI, fail instead if this Python can have Triton."""
     if importlib.util.find_spec("jax_triton") is None:
         if os.environ.get("ALEXNET_JAX_NO_SKIPS") and sys.version_info >= (3, 12):
             pytest.fail("jax-triton is not installed: pip install -e '.[dev]'")
@@ -109,8 +110,8 @@ def by_definition(x, bias, norm, g):
 @pytest.mark.parametrize(
     "shape",
     [
-        (3, 7, 9, 5),  # a part of a tile of positions; two tiles for LRN
-        (2, 11, 5, 48),  # several tiles, the last one in part
+        (3, 7, 9, 5),  # less than a tile of positions; two tiles for LRN
+        (2, 11, 5, 48),  # several tiles, the last one not full
         (2, 6, 8, 17),  # the last row and column lie in no window
         (1, 3, 3, 1),
     ],
@@ -128,7 +129,7 @@ def test_relu_lrn_max_pool(interpreted, shape, norm):
 
 
 def test_bfloat16(interpreted):
-    """Without LRN, and with sums that bfloat16 holds: the interpreter truncates, and multiplies wrongly."""
+    """Without LRN, and with exact sums: in bfloat16 the interpreter truncates, and multiplies wrongly."""
     x, bias, g = (np.round(4 * draws(*shape)) / 4 for shape in [(2, 9, 7, 40), (40,), (2, 4, 3, 40)])
     expected = by_definition(x, bias, None, g)
     x, bias, g = (array.astype(jnp.bfloat16) for array in (x, bias, g))
@@ -166,7 +167,7 @@ def test_nan_is_passed_on_from_any_position_of_a_window(interpreted, norm):
 
 
 def loss_and_gradients(config):
-    """Differentiate a network whose operations are those for GPUs where it can choose."""
+    """Differentiate a network with the GPU versions of its operations. Count these."""
     chosen = []
 
     def on_a_gpu(*args, default, cuda=None, **_):

@@ -1,4 +1,4 @@
-"""ReLU, LRN and max pooling after a convolution; on a GPU or a TPU they are few kernels."""
+"""ReLU, LRN and max pooling after a convolution, in fused kernels on GPUs and TPUs."""
 
 import functools
 from collections.abc import Iterator, Sequence

@@ -4,7 +4,7 @@ Memory bandwidth limits these operations on a GPU. XLA writes the squares, their
 and the gradients of each, and adds the gradients of a pool with atomic operations. These kernels write only
 the normalized channels, the maxima and the gradient of x.
 
-In the kernels, a tile is positions x channels. Triton needs powers of two, so tiles reach over the edges.
+In the kernels, a tile is positions x channels. Triton needs powers of two, so tiles extend beyond the edges.
 """
 
 import functools
@@ -25,11 +25,11 @@ TILE_BYTES = 8192
 """Size of the tiles of `_tile`: 32 elements of bfloat16, or 16 of float32, for each of 128 threads."""
 
 PRECISION: tl.constexpr = tl.constexpr("tf32x3")
-"""Precision of float32 products: three products of TF32 have nearly that of float32."""
+"""Precision of float32 products: three products in TF32 are nearly as precise as one in float32."""
 
 OPTIONS = {
     "enable_fp_fusion": True,  # Triton 3.10 changes the default
-    "ptx_version": 88,  # CUDA 12.9's: by default it is that of Triton's assembler, and XLA's may be older
+    "ptx_version": 88,  # of CUDA 12.9; the default is that of Triton's assembler, and XLA's may be older
 }
 """Options of Triton's compiler."""
 
@@ -43,7 +43,7 @@ def relu_lrn_max_pool(x_BxHxWxC: jax.Array, bias_C: jax.Array, norm: LRN | None)
     For the gradient, only x and the positions of the maxima are kept. The rest is recomputed.
 
     Args:
-      x_BxHxWxC: a convolution without its bias, of a size that `block_tiles.fits_gpu`.
+      x_BxHxWxC: a convolution without its bias, of a size that `block_tiles.fits_gpu` accepts.
       bias_C: bias of each channel, of the same type.
       norm: window and constants of the LRN.
 
@@ -157,7 +157,8 @@ def _pool_kernel(
 ):
     """Find the maxima of a row of windows of one image, and their positions: 3 row + column.
 
-    With ``relus``, first apply ReLU to y + bias. A maximum is the first of equals. NaN exceeds all numbers.
+    With ``relus``, first apply ReLU to y + bias. Of equal elements, the first is the maximum. NaN exceeds
+    all numbers.
     """
     rows: tl.constexpr = (height - 1) // 2
     columns: tl.constexpr = (width - 1) // 2
@@ -248,7 +249,7 @@ def _relu(x, bias):
 
 @triton.jit
 def _window_sums(x, before: tl.constexpr, after: tl.constexpr, size: tl.constexpr, dtype: tl.constexpr):
-    """Sum each channel and its neighbours in float32, as a product with a band matrix, fast on a GPU."""
+    """Sum each channel and its neighbours in float32, by a product with a band matrix: fast on a GPU."""
     distance = tl.arange(0, size)[:, None] - tl.arange(0, size)[None, :]
     band = (distance >= -before) & (distance <= after)
     return tl.dot(x.to(dtype), band.to(dtype), input_precision=PRECISION)
@@ -265,7 +266,7 @@ def _negative_power(x, beta: tl.constexpr):
 
 def _tile(x: jax.Array) -> dict[str, int]:
     """Return the size of a tile with all channels of some positions, as arguments of a kernel."""
-    channels = max(triton.next_power_of_2(x.shape[-1]), 16)  # a product needs 16
+    channels = max(triton.next_power_of_2(x.shape[-1]), 16)  # a product needs at least 16
     positions = max(TILE_BYTES // x.dtype.itemsize // channels, 16)
     return {"tile_positions": positions, "tile_channels": channels}
 

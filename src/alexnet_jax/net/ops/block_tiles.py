@@ -14,7 +14,7 @@ SUBLANES = 16
 KERNEL_BYTES = 14 * 2**20
 """TPU: largest memory for the blocks of a kernel. The limit for a whole kernel is 16 MiB."""
 ROW_ELEMENTS = 8192
-"""GPU: largest tile of pooling, a row of windows. Larger ones exceed the registers, and compile slowly."""
+"""GPU: elements of the largest row of windows. Larger rows exceed the registers, and compile slowly."""
 
 
 def images_in_a_tile(channels: int) -> int:

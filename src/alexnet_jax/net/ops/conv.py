@@ -14,7 +14,7 @@ from alexnet_jax.layers import Local
 from alexnet_jax.net.ops import conv_products
 
 NARROW = 8
-"""With fewer input channels, a convolution is slow on CPUs and GPUs, which compute it in another form."""
+"""With fewer input channels, a convolution is slow on CPUs and GPUs. They compute it in another form."""
 IMAGES = 4
 """Largest number of images that `_cpu_kernel_gradient` processes at a time."""
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -107,7 +107,7 @@ def _gpu_conv(
     """Compute `conv` on a GPU.
 
     If there are few input channels, as in an image, each block of stride x stride pixels becomes one pixel
-    with more channels ("space to depth"), because tensor cores need at least eight. The kernel is padded to
+    with more channels ("space to depth"): tensor cores need at least eight channels. The kernel is padded to
     whole blocks. On an H200 the paper's first layer is eight times faster (docs/performance.md).
     """
     size = kernel_HxWxIxO.shape[0]
@@ -116,12 +116,12 @@ def _gpu_conv(
     blocks = -(-size // stride)  # in a row or a column of the kernel
 
     def in_blocks(x: jax.Array, axis: int, counts: Sequence[int], before: int) -> jax.Array:
-        """Make channels of the pixels of each block in the two axes from ``axis`` on.
+        """Turn the pixels of each block into channels of one pixel.
 
         Args:
-          x: array whose channels follow these two axes.
-          axis: the first of them.
-          counts: number of blocks along each.
+          x: array with two axes of pixels, followed by an axis of channels.
+          axis: the first axis of pixels.
+          counts: number of blocks along each axis of pixels.
           before: number of zeros before the first pixels. At the end zeros are added or pixels removed.
         """
         config = [(0, 0, 0)] * x.ndim
