@@ -5,7 +5,6 @@ import gc
 import sys
 import threading
 
-import fsspec
 import pytest
 
 from alexnet_jax import files
@@ -57,19 +56,17 @@ def test_an_object_is_replaced_only_in_the_version_that_is_known(bucket):
     assert path.read_bytes() == large
 
 
-@pytest.mark.parametrize("size", [1, 2**18])
-def test_a_buffer_is_collected_in_silence_after_an_outage(bucket, emulator, monkeypatch, size):
+def test_a_buffer_is_collected_in_silence_after_an_outage(bucket, emulator, monkeypatch):
     monkeypatch.setattr(bucket_lib, "LIMIT", 0.1)
     assert not absolute(bucket).exists()
 
     def write():
-        with fsspec.filesystem("gcs").open(f"{bucket}/x", "wb", block_size=2**18) as file:
-            file.write(bytes(size))  # a block is sent at once, and then gcsfs takes another buffer
+        with (absolute(bucket) / "x").open("wb") as file:
+            file.write(b"1")
             emulator.stop()
-            file.write(bytes(size))
 
     try:
-        with pytest.raises(OSError, match=r"has not answered|upload_id="):  # the latter from gcsfs 2025.5
+        with pytest.raises(OSError, match="has not answered"):
             write()
     finally:
         emulator.start()
