@@ -3,7 +3,8 @@
 import pytest
 
 from alexnet_jax import UserError
-from alexnet_jax.config.overrides import override
+from alexnet_jax.config.overrides import data_location, override
+from alexnet_jax.config.saved import from_json, to_json
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,11 @@ def test_values_get_the_type_of_their_setting(tiny):
     assert (found.mesh, found.data.flip, found.data.cache_dir, found.num_steps) == ((2, 1), True, "a=b", 7)
     assert isinstance(found.num_epochs, float)
     assert found.optimizer.layers.conv1.boundaries == (1, 2)
+
+
+def test_a_workdir_without_a_place_of_its_cache_may_get_one(tiny):
+    tiny.data.cache_dir = None
+    words = [f"--config.data.{name}=/x" for name in ("cache_dir", "cache_from")]
+    for config in (tiny, from_json(to_json(tiny))):
+        assert data_location("evaluate", config, words) == {"cache_dir": "/x", "cache_from": "/x"}
+        assert config.data.cache_dir is None

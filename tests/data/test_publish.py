@@ -408,14 +408,35 @@ def test_one_of_two_processes_copies_and_the_other_waits(data, shared, monkeypat
     assert len(reads) == len({name for name, _, _ in reads})
 
 
-def test_a_bucket_gets_each_file_whole(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("alexnet_jax.files.is_remote", lambda path: "/shared" in os.fspath(path))
-    first = open_cache(data, print)
-    publish(first.directory, data, str(tmp_path / "shared"), print)
-    data.cache_dir, data.cache_from = str(tmp_path / "second"), str(tmp_path / "shared")
-    assert contents(open_cache(data, print).directory) == contents(first.directory)
-    published = contents(tmp_path / "shared" / first.directory.name)
-    assert published.keys() - contents(first.directory).keys() == {"published.json"}
+def test_of_two_that_publish_one_waits_and_then_has_nothing_to_do(data, tmp_path, monkeypatch):
+    cache, target, waits, lines = (
+        open_cache(data, print).directory,
+        tmp_path / "shared",
+        threading.Event(),
+        [],
+    )
+    copy = copies.copy
+
+    def slow(*args):
+        assert waits.wait(60)
+        copy(*args)
+
+    def busy(line):
+        lines.append(line)
+        waits.set()
+
+    monkeypatch.setattr(copies, "copy", slow)
+    started = threading.Event()
+    first = threading.Thread(target=publish, args=(cache, data, str(target), lambda line: started.set()))
+    first.start()
+    assert started.wait(60)
+    publish(cache, data, str(target), busy)
+    first.join()
+    place = target / cache.name
+    assert lines == [
+        f"another process is publishing in {place}: waiting for it",
+        f"nothing to publish: {place} has this cache already",
+    ]
 
 
 def test_nothing_is_copied_from_a_path_that_only_a_workdir_names(data, shared, tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 """Published caches in a bucket."""
 
+import importlib.util
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -15,8 +17,9 @@ from alexnet_jax.data.dataset import cache_path, class_count, open_cache
 from alexnet_jax.data.publish import publish
 from alexnet_jax.files import absolute
 from alexnet_jax.remote import bucket as bucket_lib
+from alexnet_jax.remote import lease as lease_lib
 from alexnet_jax.training import metrics
-from tests.conftest import RECIPES
+from tests.conftest import RECIPES, error_lines
 from tests.data.test_publish import KILLED, contents
 
 TINY = f"--config={RECIPES / 'tiny.py'}"
@@ -35,6 +38,12 @@ def published(data, bucket, tmp_path):
     publish(cache, data, bucket, print)
     data.cache_dir, data.cache_from = str(tmp_path / "second"), bucket
     return absolute(bucket) / cache.name
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(lease_lib, "PERIOD", 0.3)
+    monkeypatch.setattr(lease_lib, "RETRY", 0.05)
 
 
 def names(directory):
@@ -75,7 +84,7 @@ def test_a_killed_publication_counts_as_missing_and_a_second_call_continues_it(d
         open_cache(data, print)
     lines = []
     publish(cache, data, bucket, lines.append)
-    assert lines[1].startswith("resuming: ")
+    assert lines[-2].startswith("resuming: ")
     assert contents(open_cache(data, print).directory) == contents(cache)
 
 
@@ -86,6 +95,54 @@ def test_a_killed_copy_is_continued(data, published, bucket):
     open_cache(data, lines.append)
     assert lines[1].startswith("resuming: ")
     load(cache_path(data), whole=True)
+
+
+def test_of_two_that_publish_other_images_the_second_is_refused(
+    tiny, five_classes, bucket, tmp_path, monkeypatch
+):
+    data, caches = tiny.data, []
+    data.source, data.validation = five_classes, 0.0
+    image = next(tmp_path.glob("photographs/train/a/*.png"))
+    for name in ("first", "second"):
+        data.cache_dir = str(tmp_path / name)
+        caches.append(open_cache(data, print).directory)
+        shutil.copyfile(next(tmp_path.glob("photographs/train/b/*.png")), image)
+    copy, waits, started = copies.copy, threading.Event(), threading.Event()
+
+    def slow(*args):
+        started.set()
+        assert waits.wait(60)
+        copy(*args)
+
+    monkeypatch.setattr(copies, "copy", slow)
+    first = threading.Thread(target=publish, args=(caches[0], data, bucket, lambda line: None))
+    first.start()
+    assert started.wait(60)
+
+    def busy(line):
+        if line.startswith("another process is publishing in "):
+            waits.set()
+
+    with pytest.raises(UserError, match=r"holds other images \(.*\) than the cache"):
+        publish(caches[1], data, bucket, busy)
+    first.join()
+    assert waits.is_set()
+    data.cache_dir, data.cache_from = str(tmp_path / "third"), bucket
+    assert contents(open_cache(data, print).directory) == contents(caches[0])
+
+
+def test_a_publication_that_has_lost_its_lock_stays_incomplete(data, bucket, monkeypatch):
+    cache = open_cache(data, print).directory
+
+    def lost(lease):
+        raise RunError("another process has taken over")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lease_lib.Lease, "check", lost)
+        with pytest.raises(RunError, match="has taken over"):
+            publish(cache, data, bucket, print)
+    assert "published.json" not in names(absolute(bucket) / cache.name)
+    publish(cache, data, bucket, print)
 
 
 def test_a_damaged_cache_leaves_no_whole_object(data, bucket):
@@ -158,18 +215,33 @@ def test_an_outage_in_the_middle_of_a_copy_ends_in_one_line(data, published, emu
         ("s3://bucket/x", "only gs://BUCKET/DIR is supported"),
     ],
 )
-def test_a_place_that_cannot_be_used_is_refused_in_one_line(url, message, emulator, tmp_path, capfd):
+def test_a_place_that_cannot_be_used_is_refused_in_one_line(url, message, emulator, trained, tmp_path, capfd):
     cache = f"--config.data.cache_dir={tmp_path / 'cache'}"
     origin = f"--config.data.cache_from={url}"
     for words in (
         ["prepare", TINY, cache, f"--publish={url}"],
         ["prepare", TINY, cache, origin],
         ["train", TINY, cache, origin, f"--workdir={tmp_path / 'run'}"],
+        ["evaluate", f"--workdir={trained}", cache, origin],
     ):
         assert main(words) == 2
-        err = capfd.readouterr().err
-        assert err.count("\n") == 1, err
-        assert message in err
+        (line,) = error_lines(capfd.readouterr().err)
+        assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_packages_are_named(trained, tmp_path, capfd, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gcsfs" else find(name))
+    cache, origin = f"--config.data.cache_dir={tmp_path / 'cache'}", "--config.data.cache_from=gs://bucket/x"
+    for words in (
+        ["prepare", TINY, cache, origin],
+        ["train", TINY, cache, origin, f"--workdir={tmp_path / 'run'}"],
+        ["evaluate", f"--workdir={trained}", cache, origin],
+    ):
+        assert main(words) == 2
+        (line,) = error_lines(capfd.readouterr().err)
+        assert "gs://bucket/x needs packages that are not installed: pip install -e '.[gcs]'" in line
     assert list(tmp_path.iterdir()) == []
 
 

@@ -83,6 +83,18 @@ def test_all_end_with_the_line_and_the_status_of_the_first(number):
     assert found == [(2, "alexnet-jax: the cache was changed: build it again\n")] * 3
 
 
+def test_ctrl_c_during_the_end_changes_nothing():
+    ctrl_c = "lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0.1))"
+    found = run(1, f"with peers.cleaned({ctrl_c}): peers.end(2, 'refused')")
+    assert found == [(2, "alexnet-jax: refused\n")] * 3
+
+
+def test_ctrl_c_while_a_loss_is_waited_for_is_one_line():
+    soon = "import threading; threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    found = run(1, f"{soon}; peers._SILENCE = 60; peers.wait_for_loss()")
+    assert found == [(130, "alexnet-jax: stopped\n")] * 3
+
+
 def test_a_bug_in_a_script_ends_all():
     found = run(1, "raise ValueError('a bug')")
     traceback, line = found.pop(1)[1].rstrip().rsplit("\n", 1)

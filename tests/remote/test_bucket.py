@@ -1,6 +1,8 @@
 """Requests to a bucket that does not answer are repeated for a limited time."""
 
 import errno
+import gc
+import sys
 import threading
 
 import pytest
@@ -24,6 +26,54 @@ def test_objects_are_written_read_listed_renamed_and_deleted(bucket):
     assert sorted(str(each) for each in (path / "b").iterdir()) == [f"{bucket}/b/x", f"{bucket}/b/y"]
     path.rmtree()
     assert not path.exists()
+
+
+def test_sizes_come_from_one_listing_of_any_length(bucket, monkeypatch):
+    path, requests = absolute(bucket) / "many", []
+    for i in range(3):
+        files.write(path / str(i), bytes(i))
+    request = bucket_lib.FileSystem._request
+
+    async def recorded(*args, **options):
+        requests.append(args[1:])
+        return await request(*args, **options)
+
+    monkeypatch.setattr(bucket_lib.FileSystem, "_request", recorded)
+    assert bucket_lib.sizes(path) == {"0": 0, "1": 1, "2": 2}
+    assert len(requests) == 1
+    assert bucket_lib.sizes(path / "absent") == {}
+
+
+def test_an_object_is_replaced_only_in_the_version_that_is_known(bucket):
+    path = absolute(bucket) / "x#%"
+    first = bucket_lib.replace(path, b"1", bucket_lib.generation(path))
+    assert first == bucket_lib.generation(path)
+    assert bucket_lib.replace(path, b"2", bucket_lib.ABSENT) is None
+    assert path.read_bytes() == b"1"
+    large = bytes(2**21)
+    assert bucket_lib.replace(path, large, first) not in (None, first)
+    assert bucket_lib.replace(path, b"3", first) is None
+    assert path.read_bytes() == large
+
+
+def test_a_buffer_is_collected_in_silence_after_an_outage(bucket, emulator, monkeypatch):
+    monkeypatch.setattr(bucket_lib, "LIMIT", 0.1)
+    assert not absolute(bucket).exists()
+
+    def write():
+        with (absolute(bucket) / "x").open("wb") as file:
+            file.write(b"1")
+            emulator.stop()
+
+    try:
+        with pytest.raises(OSError, match="has not answered"):
+            write()
+    finally:
+        emulator.start()
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    gc.collect()
+    assert ignored == []
 
 
 def test_a_missing_object_is_not_an_outage(bucket):

@@ -1,5 +1,8 @@
 """Files that grow, on a disk and in a bucket."""
 
+import pytest
+
+from alexnet_jax import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.remote import bucket as bucket_lib
 from alexnet_jax.training import appended
@@ -34,6 +37,37 @@ def test_lines_are_in_the_bucket_every_period_and_before_each_checkpoint(bucket,
     again.append(b"6\n")
     again.close()
     assert path.read_bytes() == b"1\n2\n3\n4\n5\n6\n"
+
+
+def test_a_delayed_write_does_not_replace_the_lines_of_the_next_owner(bucket):
+    lost = []
+
+    def check():
+        if lost:
+            raise RunError("another run has taken over")
+
+    path = absolute(bucket) / "x"
+    before = appended.Appended(path, check)
+    before.append(b"1\n")
+    before.sync()
+    after = appended.Appended(path)
+    after.append(b"2\n")
+    after.close()
+    lost.append(True)
+    with pytest.raises(RunError, match="has taken over"):
+        before._write(b"1\nlate\n")  # it was begun before the lock was lost
+    assert path.read_bytes() == b"1\n2\n"
+
+
+def test_a_write_whose_answer_was_lost_is_repeated(bucket):
+    path = absolute(bucket) / "x"
+    file = appended.Appended(path)
+    file.append(b"1\n")
+    file.sync()
+    assert bucket_lib.replace(path, b"1\n2\n", file._version)
+    file.append(b"2\n")
+    file.close()
+    assert path.read_bytes() == b"1\n2\n"
 
 
 def test_a_failed_write_in_the_background_is_seen(emulator, monkeypatch):

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import copy
 import functools
 from typing import Any
 
@@ -72,7 +73,7 @@ def data_location(verb: str, config: ConfigDict, overrides: list[str]) -> dict[s
             raise UserError(
                 f"config.{key} can't change after training: {verb} takes only {', '.join(_DATA_LOCATION)}"
             )
-    changed = override(config.copy_and_resolve_references(), overrides)
+    changed = override(copy.deepcopy(config), overrides)
     validate(changed)
     names = [key.removeprefix("data.") for key in keys]
     return {name: changed.data[name] for name in names}

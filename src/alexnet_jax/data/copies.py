@@ -5,7 +5,6 @@ disk gets its name when it is complete. A second call continues the files that w
 that are missing.
 """
 
-import contextlib
 import errno
 import os
 import shutil
@@ -68,7 +67,8 @@ def copy(
       OSError: a file can't be read or written, and several attempts have failed.
       Interrupted: Ctrl-C was received. The bytes copied so far are kept.
     """
-    begun = {name: _copied(target / name, size) for name, (size, _) in manifest.items()}
+    there = _sizes(target)
+    begun = {name: _copied(name, size, there) for name, (size, _) in manifest.items()}
     left = sum(size - begun[name] for name, (size, _) in manifest.items())
     _check_room(target, left, advice)
     done, total = sum(begun.values()), sum(size for size, _ in manifest.values())
@@ -96,7 +96,7 @@ def copy(
         to = _to_bucket if files.is_remote(target) else _to_disk
         _attempt(lambda: to(source / name, target / name, size, checksum, count), name, complain, stop)
 
-    missing = [name for name, (size, _) in manifest.items() if not _is_copied(target / name, size)]
+    missing = [name for name, (size, _) in manifest.items() if there.get(name) != size]
     missing.sort(key=lambda name: -manifest[name][0])
     with progress.Long(done, total, "B", say) as bar, ThreadPoolExecutor(THREADS) as threads:
         try:
@@ -108,7 +108,8 @@ def copy(
             if error.errno not in FULL or files.is_remote(target):
                 raise
             stop.set()
-            left = sum(size - _copied(target / name, size) for name, (size, _) in manifest.items())
+            there = _sizes(target)
+            left = sum(size - _copied(name, size, there) for name, (size, _) in manifest.items())
             raise _no_room(target, left, advice) from error
         finally:
             stop.set()
@@ -155,7 +156,7 @@ def _to_disk(
     source: epath.Path, target: epath.Path, size: int, checksum: int, count: Callable[[int], None]
 ) -> None:
     """Copy a file, or continue a copy. After each piece call ``count`` with the size of the copy."""
-    partial = _partial(target)
+    partial = target.with_name(_partial(target.name))
     with os.fdopen(
         os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+b"
     ) as file:
@@ -224,24 +225,23 @@ def _open(source: epath.Path) -> Any:
     return file
 
 
-def _partial(target: epath.Path) -> epath.Path:
-    return target.with_name(f"{target.name}.writing")
+def _partial(name: str) -> str:
+    return f"{name}.writing"
 
 
-def _is_copied(target: epath.Path, size: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return target.stat().length == size
-    return False
+def _sizes(directory: epath.Path) -> dict[str, int]:
+    """Return the sizes of the files in a directory, by their names."""
+    if files.is_remote(directory):
+        from alexnet_jax.remote.bucket import sizes  # imports gcsfs, half a second
+
+        return sizes(directory)
+    with os.scandir(directory) as entries:
+        return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
 
 
-def _copied(target: epath.Path, size: int) -> int:
-    """Return how many bytes of a file are in the target."""
-    if _is_copied(target, size):
-        return size
-    with contextlib.suppress(FileNotFoundError):
-        if not files.is_remote(target):
-            return min(size, _partial(target).stat().length)
-    return 0
+def _copied(name: str, size: int, there: Mapping[str, int]) -> int:
+    """Return how many bytes of a file are in the target, whose files have the sizes ``there``."""
+    return size if there.get(name) == size else min(size, there.get(_partial(name), 0))
 
 
 def _check_room(target: epath.Path, left: int, advice: str) -> None:

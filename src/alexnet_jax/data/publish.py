@@ -93,18 +93,26 @@ def publish(cache: Path, data: ConfigDict, target: str, say: Callable[[str], Non
     info, manifest = load_info(cache), files_of(cache)
     index = Published(source=sources.identity(data.source), fingerprint=info.fingerprint, files=manifest)
     place = files.absolute(target) / cache_name(data)
-    with _explained(f"the cache can't be published in {place}"):
+
+    def is_published() -> bool:
         before = _read_index(place, say)
+        if before is not None and before["fingerprint"] != info.fingerprint:
+            raise UserError(
+                f"{place} holds other images ({before['fingerprint']}) than the cache"
+                f" ({info.fingerprint}): remove it, or take another --publish"
+            )
         if before is not None:
-            if before["fingerprint"] != info.fingerprint:
-                raise UserError(
-                    f"{place} holds other images ({before['fingerprint']}) than the cache"
-                    f" ({info.fingerprint}): remove it, or take another --publish"
-                )
             say(f"nothing to publish: {place} has this cache already")
+        return before is not None
+
+    with _explained(f"the cache can't be published in {place}"):
+        if is_published():
             return
         place.mkdir(parents=True, exist_ok=True)
-        with _alone(place / "lock", f"another process is publishing in {place}: waiting for it", say):
+        busy = f"another process is publishing in {place}: waiting for it"
+        with _alone(place / "lock", busy, say) as check_lock:
+            if is_published():  # meanwhile
+                return
             say(f"publishing {cache} in {place}")
             try:
                 _copy(epath.Path(cache), place, index, "take another --publish", say)
@@ -113,6 +121,7 @@ def publish(cache: Path, data: ConfigDict, target: str, say: Callable[[str], Non
                     f"the cache {cache} is damaged ({files.explained(error)}), and was not published: rebuild"
                     " it with alexnet-jax prepare --force and the same flags"
                 ) from error
+            check_lock()
             copies.retried(lambda: files.write(place / _INDEX, _content(index)), _INDEX, say)
             (place / _MARK).unlink(missing_ok=True)
     say(f"published: other hosts copy it with --config.data.cache_from={target}")
@@ -277,12 +286,16 @@ def _damaged(place: epath.Path, error: Exception) -> UserError:
 
 
 @contextlib.contextmanager
-def _alone(lock: epath.Path, busy: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock if it is on a disk. A bucket needs none: two processes write the same, complete objects."""
-    with contextlib.ExitStack() as held:
-        if not files.is_remote(lock):
-            held.enter_context(files.locked(lock, lambda: say(busy)))
-        yield
+def _alone(lock: epath.Path, busy: str, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Hold a lock. Yield a function that raises a `RunError` if another process has taken it."""
+    if files.is_remote(lock):
+        from alexnet_jax.remote.lease import held
+
+        with held(lock, lambda holder: say(busy), say) as lease:
+            yield lease.check
+    else:
+        with files.locked(lock, lambda: say(busy)):
+            yield lambda: None
 
 
 @contextlib.contextmanager

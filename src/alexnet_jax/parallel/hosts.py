@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import LostProcess, UserError
 from alexnet_jax.parallel import peers
 from alexnet_jax.parallel.rendezvous import TIMEOUT, Meeting, meet
 from alexnet_jax.parallel.tunnel import open_tunnel
@@ -48,7 +48,7 @@ def start() -> None:
 
 def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
     """Start JAX's distributed service on process 0, and connect to it."""
-    port = member.port if member.number == 0 else open_tunnel(member.host, member.port)
+    port = member.port if member.number == 0 else open_tunnel(member.host, member.port, _lose_tunnel)
     progress.hide_output_of_libraries()
     os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112, gRPC reads it in lower case
     jax.config.update("jax_check_proxy_envs", False)
@@ -70,6 +70,11 @@ def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
     if threading.current_thread() is threading.main_thread():
         # JAX's preemption service would swallow every SIGTERM from here on; `signals.Signals` forwards it.
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
+
+
+def _lose_tunnel() -> None:
+    lost = LostProcess("the process that forwards JAX's connections was killed: start all again to resume")
+    peers.end(lost.status, str(lost))
 
 
 def is_first() -> bool:

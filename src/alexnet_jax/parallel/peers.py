@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -60,7 +61,10 @@ def wait_for_loss() -> None:
 
     Call this if a collective fails: it may fail before the watch notices that the process is gone.
     """
-    time.sleep(_SILENCE + _EVERY)
+    try:
+        time.sleep(_SILENCE + _EVERY)
+    except KeyboardInterrupt:
+        end(128 + signal.SIGINT, "stopped")
 
 
 @contextlib.contextmanager
@@ -111,6 +115,8 @@ class _Peers:
 
     def end(self, status: int, message: str) -> NoReturn:
         """End this process and all others, with the same status and the same line on standard error."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end takes seconds, and Ctrl-C is a traceback
         with self._ending:  # never released: if another thread has it, this one waits for the end
             if message:
                 progress.complain(" ".join(message.split()))

@@ -22,7 +22,8 @@ class Signals:
     def __init__(self) -> None:
         self._received: int | None = None
         self._handled = stopping.handled(self._note)
-        self._stop_all = jax_compat.preemption_request() if jax.process_count() > 1 else None
+        self._request = jax_compat.preemption_request() if jax.process_count() > 1 else None
+        self._requested = False
 
     def __enter__(self) -> "Signals":
         self._handled.__enter__()
@@ -33,7 +34,10 @@ class Signals:
 
         All processes stop at the same step. Call this once before the first step, and after every step.
         """
-        if jax.process_count() > 1:
+        if self._request is not None:
+            if self._received is not None and not self._requested:
+                self._requested = True
+                self._request()
             if not multihost_utils.reached_preemption_sync_point(step):
                 return None
             received = multihost_utils.process_allgather(np.int32(self._received or 0))
@@ -41,14 +45,13 @@ class Signals:
         return self._received
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
-        """Ask all processes to stop at the same step, as this signal does."""
+        """Ask all processes to stop, as this signal does. The next `stop_after` passes it on."""
         self._received = signum
-        if self._stop_all is not None:
-            self._stop_all()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
-        # The signal may have interrupted a `print`, so this must not print. A closed stream is no error here.
+        # The signal may have interrupted a `print` or a request of JAX, so this must do neither. A closed
+        # stream is no error here.
         with contextlib.suppress(OSError):
             os.write(2, f"{signal.Signals(signum).name}: saving; a second signal stops at once\n".encode())
         self.stop(signum)

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from typing import Any
+from urllib.parse import quote
 
 # Otherwise gcsfs requests the layout of each bucket, which needs another permission.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
@@ -22,8 +23,29 @@ from alexnet_jax.errors import NOTE, BucketError, UserError
 LIMIT = 300.0
 """Seconds for which a failing request to a bucket is repeated."""
 
+ABSENT = "0"
+"""The version of an object that does not exist."""
+
 _LONGEST_PAUSE = 20.0  # seconds between two attempts
 _BETWEEN_NOTES = 60.0  # seconds
+
+
+class _File(gcsfs.core.GCSFile):
+    """A file whose buffer Python can collect after an error.
+
+    A plain buffer can't be closed if a request was being sent from it, and Python would print that.
+    """
+
+    @property
+    def buffer(self) -> Any:
+        return self.__dict__["buffer"]
+
+    @buffer.setter
+    def buffer(self, new: Any) -> None:
+        unclosable = gcsfs.core.UnclosableBytesIO
+        if not isinstance(new, unclosable):  # then it is empty
+            new = unclosable()
+        self.__dict__["buffer"] = new
 
 
 class FileSystem(gcsfs.core.GCSFileSystem):
@@ -39,6 +61,13 @@ class FileSystem(gcsfs.core.GCSFileSystem):
         super().__init__(
             **options | {"use_listings_cache": False, "session_kwargs": {"timeout": timeouts}, "project": ""}
         )
+
+    def _open(
+        self, path: str, mode: str = "rb", block_size: int | None = None, consistency: str | None = None,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        size, consistency = block_size or self.default_block_size, consistency or self.consistency
+        return _File(self, path, mode, size, consistency=consistency, **options)
 
     async def _request(self, method: str, path: str, *args: Any, **options: Any) -> Any:
         once = gcsfs.core.GCSFileSystem._request.__wrapped__  # without its own retries
@@ -98,6 +127,48 @@ def check_readable(path: epath.Path) -> None:
         raise UserError(f"{path} can't be read: {error}") from error
 
 
+def sizes(directory: epath.Path) -> dict[str, int]:
+    """Return the sizes of the objects in a directory, by their names, from one listing."""
+    try:
+        found = fsspec.filesystem("gcs").ls(os.fspath(directory), detail=True)
+    except FileNotFoundError:
+        return {}
+    return {each["name"].rpartition("/")[2]: each["size"] for each in found}
+
+
+def generation(path: epath.Path) -> str:
+    """Return the number of the current version of an object; 0 if it does not exist."""
+    bucket, _, name = os.fspath(path).removeprefix("gs://").partition("/")
+    try:
+        answer = fsspec.filesystem("gcs").call("GET", "b/{}/o/{}", bucket, name, json_out=True)
+    except FileNotFoundError:
+        return ABSENT
+    return str(answer["generation"])
+
+
+def replace(path: epath.Path, content: bytes, expected: str) -> str | None:
+    """Write an object, unless another process has written it since.
+
+    Args:
+      path: path of the object.
+      content: its new content.
+      expected: its version, from `generation`.
+
+    Returns:
+      The new version; None if it has another version than expected, and nothing was written.
+    """
+    bucket, _, name = os.fspath(path).removeprefix("gs://").partition("/")
+    found = fsspec.filesystem("gcs")
+    where = f"{found._location}/upload/storage/v1/b/{quote(bucket)}/o"
+    condition = {"uploadType": "media", "name": name, "ifGenerationMatch": expected}
+    try:
+        body = gcsfs.core.UnclosableBytesIO(content)  # aiohttp warns of large bytes
+        answer = found.call("POST", where, data=body, json_out=True, **condition)
+    except FileExistsError:
+        return None
+    return str(answer["generation"])
+
+
 def is_outage(error: BaseException | None) -> bool:
     """Return whether an error, or one that caused it, means that a bucket did not answer."""
     while error is not None:
@@ -119,7 +190,10 @@ def _refusal(where: str, error: Exception, why: str) -> str:
             " whose service account may use the bucket"
         )
     if str(code) == "403" or why.startswith("Forbidden"):
-        return f"{where} refuses access ({why}): the account needs the role roles/storage.objectUser"
+        return (
+            f"{where} refuses access ({why}): give the account the role roles/storage.objectUser, or"
+            " roles/storage.objectViewer if it only reads"
+        )
     return f"{where}: {why}"
 
 

@@ -1,7 +1,8 @@
 """Files to which a run appends: ``metrics.jsonl`` and the events for TensorBoard.
 
 Nothing can be appended to an object in a bucket. So the run keeps such a file in memory. A thread writes it
-as a whole every half minute, and the run waits for the thread before each checkpoint.
+as a whole every half minute, and the run waits for the thread before each checkpoint. If a write is delayed
+until another run owns the workdir, it fails, because it names the version of the object that it replaces.
 """
 
 import os
@@ -22,8 +23,8 @@ class Appended:
 
     Args:
       path: path of the file. It is created at the first `append` if it does not exist.
-      check: function to call before an object in a bucket is replaced. It raises an exception if the run must
-        no longer write there.
+      check: function to call before an object in a bucket is replaced, in any thread. It raises an exception
+        if the run must no longer write there.
     """
 
     def __init__(self, path: epath.Path, check: Callable[[], None] = lambda: None) -> None:
@@ -47,7 +48,10 @@ class Appended:
         if not content:
             return
         if self._content is None:
-            self._content = bytearray(self._path.read_bytes() if self._path.exists() else b"")
+            from alexnet_jax.remote.bucket import ABSENT, generation  # imports gcsfs, half a second
+
+            self._version = generation(self._path)
+            self._content = bytearray(b"" if self._version == ABSENT else self._path.read_bytes())
         self._content += content
         if self._writing is not None and self._writing.done():
             writing, self._writing = self._writing, None
@@ -83,6 +87,12 @@ class Appended:
         self._writing = self._writer.submit(self._write, bytes(self._content))
 
     def _write(self, content: bytes) -> None:
+        from alexnet_jax.remote.bucket import generation, replace
+
         began = time.monotonic()
-        files.write(self._path, content)
+        while (version := replace(self._path, content, self._version)) is None:
+            # Another process has written it, or this one has, and the answer was lost.
+            self._check()
+            self._version = generation(self._path)
+        self._version = version
         self._written, self._took = len(content), time.monotonic() - began
