@@ -201,7 +201,7 @@ def test_recipes_lists_all_with_their_variants():
     assert found["digits"].summary.startswith("Handwritten digits through a small AlexNet")
     assert {"no_lrn", "bf16"} < {*found["alexnet"].variants} == {*found["folder"].variants}
     assert {"quick", "towers"} < {*found["cifar10"].variants}
-    assert found["ablations"].variants == ("imagenet", "cifar10")
+    assert found["ablations"].variants == ("imagenet", "cifar10", "photographs")
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes() if r.verb == "train"], ids=lambda r: r.name)
