@@ -1,6 +1,7 @@
 """A build gives the same bytes after any interruption, and never an incomplete cache."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import stat
@@ -19,6 +20,8 @@ from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.data.shards import Shard
+from alexnet_jax.data.source import Source, Split
+from alexnet_jax.errors import RunError
 from alexnet_jax.loops.prepare import prepare
 from tests import odd_images
 from tests.conftest import CONFIGS
@@ -246,6 +249,39 @@ def test_a_script_without_a_guard_may_prepare(many, tmp_path):
     assert done.stderr == ""
     assert done.stdout.endswith("{'train': 640, 'validation': 80, 'test': 80}\n")
     assert done.stdout.count("preparing") == 1
+
+
+# ---- Worker processes -------------------------------------------------------------------------------
+
+
+class Kills:
+    """What ends a worker that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+@pytest.fixture
+def work_of(tmp_path, monkeypatch):
+    """A function that returns twelve shards, which two workers write."""
+    monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 10 * 3 * 32**2)
+    monkeypatch.setattr(workers, "_WORTH_A_PROCESS", 10 * 3 * 32**2)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    for name in ("building", "results"):
+        (tmp_path / name).mkdir()
+
+    def work(read):
+        splits = {"train": Split(read, np.arange(120))}
+        source = Source("some", "1", ("a", "b"), splits, stamp="more than a pipe holds" * 2**17)
+        return workers.Work(source, tmp_path / "building", tmp_path / "results", 32, "raw")
+
+    return work
+
+
+def test_a_worker_that_is_killed_while_it_starts_ends_the_build(work_of):
+    with pytest.raises(RunError, match="ended unexpectedly"):
+        workers.write_shards(work_of(Kills()), 0.0, print)
+    assert not multiprocessing.active_children()
 
 
 # ---- Odd and broken images --------------------------------------------------------------------------

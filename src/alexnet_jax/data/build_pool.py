@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import pickle
 import shutil
 import signal
 import sys
@@ -116,12 +117,18 @@ def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
     """
     context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs JAX may hang
     pairs = [context.Pipe() for _ in range(count)]
-    processes = [context.Process(target=_serve, args=(theirs, work), daemon=True) for _, theirs in pairs]
+    processes = [context.Process(target=_serve, args=(theirs,), daemon=True) for _, theirs in pairs]
     try:
         with _start_workers():
             for process, (_, theirs) in zip(processes, pairs, strict=True):
                 process.start()
                 theirs.close()
+        # Not as an argument, 80 MB for ImageNet: `start` would wait for each worker to read it, and forever
+        # for one that is killed meanwhile.
+        content = pickle.dumps(work)
+        for ours, _ in pairs:
+            with _noticing_the_end():
+                ours.send_bytes(content)
         yield [ours for ours, _ in pairs]
     finally:
         for ours, theirs in pairs:
@@ -153,9 +160,10 @@ def _start_workers() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(connection: Connection) -> None:
     """Write the shards that arrive. Send 1 for each image, and a shard's broken images or error."""
     with contextlib.suppress(EOFError, ConnectionError):  # the parent needs no more, or was killed
+        work = connection.recv()
         while True:
             part = connection.recv()
             try:
