@@ -1,5 +1,6 @@
 """A build gives the same bytes after any interruption, and never an incomplete cache."""
 
+import functools
 import itertools
 import multiprocessing
 import os
@@ -282,6 +283,39 @@ def test_a_worker_that_is_killed_while_it_starts_ends_the_build(work_of):
     with pytest.raises(RunError, match="ended unexpectedly"):
         workers.write_shards(work_of(Kills()), 0.0, print)
     assert not multiprocessing.active_children()
+
+
+class TwoWords(Exception):
+    """An error that can be pickled, but not unpickled."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
+def no_pickle():
+    error = ValueError("no pickle")
+    error.function = lambda: None
+    return error
+
+
+def fails(error, i):
+    """Return an example of a source that has a bug."""
+    raise error()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (functools.partial(KeyError, "missing"), KeyError, "missing"),
+        (functools.partial(TwoWords, "two", "words"), RuntimeError, "^TwoWords: two words"),
+        (no_pickle, RuntimeError, "^ValueError: no pickle"),
+    ],
+)
+def test_an_error_of_a_worker_is_raised_with_its_traceback(work_of, error, kind, message):
+    with pytest.raises(kind, match=message) as caught:
+        workers.write_shards(work_of(functools.partial(fails, error)), 0.0, print)
+    (note,) = caught.value.__notes__
+    assert "in fails" in note
 
 
 # ---- Odd and broken images --------------------------------------------------------------------------

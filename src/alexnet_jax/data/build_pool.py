@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
@@ -69,7 +70,7 @@ def _results(
         waiting = missing[::-1]
         busy = set(connections[: len(waiting)])
         for connection in busy:
-            _send(connection, waiting.pop())
+            _send(connection, pickle.dumps(waiting.pop()))
         while busy:
             for connection in busy.intersection(wait(list(busy))):
                 received = _receive(connection)
@@ -78,14 +79,14 @@ def _results(
                     continue
                 yield received
                 if waiting:
-                    _send(connection, waiting.pop())
+                    _send(connection, pickle.dumps(waiting.pop()))
                 else:
                     busy.remove(connection)
 
 
-def _send(connection: Connection, part: Part) -> None:
+def _send(connection: Connection, pickled: bytes) -> None:
     with _noticing_the_end():
-        connection.send(part)
+        connection.send_bytes(pickled)
 
 
 def _receive(connection: Connection) -> int | tuple[str, ...]:
@@ -127,8 +128,7 @@ def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
         # for one that is killed meanwhile.
         content = pickle.dumps(work)
         for ours, _ in pairs:
-            with _noticing_the_end():
-                ours.send_bytes(content)
+            _send(ours, content)
         yield [ours for ours, _ in pairs]
     finally:
         for ours, theirs in pairs:
@@ -169,7 +169,18 @@ def _serve(connection: Connection) -> None:
             try:
                 connection.send(work.write(part, lambda: connection.send(1)).broken)
             except Exception as error:  # the parent raises it
-                connection.send(error)
+                connection.send(_sendable(error))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error that can be pickled, with the traceback as a note."""
+    note = traceback.format_exc()
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever a library's error raises
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(note)
+    return error
 
 
 def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float) -> None:
