@@ -285,6 +285,15 @@ def test_a_worker_that_is_killed_while_it_starts_ends_the_build(work_of):
     assert not multiprocessing.active_children()
 
 
+def test_workers_that_hang_are_killed(work_of, monkeypatch):
+    monkeypatch.setattr(workers, "_LAST_IMAGE", 0.1)
+    with workers._workers(work_of(Image.open), 2):
+        hanging = multiprocessing.active_children()
+        for process in hanging:
+            os.kill(process.pid, signal.SIGSTOP)
+    assert [process.exitcode for process in hanging] == [-signal.SIGKILL] * 2
+
+
 class TwoWords(Exception):
     """An error that can be pickled, but not unpickled."""
 

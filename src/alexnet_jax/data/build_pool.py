@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
@@ -20,7 +21,7 @@ from alexnet_jax.runtime.cores import cores
 from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
-_LAST_IMAGE = 30.0  # seconds in which a worker can finish its current image
+_LAST_IMAGE = 30.0  # seconds in which the workers can finish their current images
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
 
@@ -134,9 +135,10 @@ def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
         for ours, theirs in pairs:
             ours.close()  # a worker stops after its current image
             theirs.close()
+        deadline = time.monotonic() + _LAST_IMAGE
         for process in processes:
             if process.pid is not None:
-                process.join(_LAST_IMAGE)
+                process.join(max(0.0, deadline - time.monotonic()))
                 process.kill()
                 process.join()
 
