@@ -110,6 +110,24 @@ def test_the_tables_compare_with_the_faster_peer_and_list_what_failed(tables):
     assert "Ten views, patches/s" not in made
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--only=kernel,tarin", None),
+        ("--only=tarin", "--only=tarin: the parts are peak, train bfloat16, "),
+        ("--peer_python=/nowhere", "--peer_python=/nowhere is no program"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_measured(
+    gpu, tmp_path, monkeypatch, capsys, option, message
+):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", f"--out={tmp_path / 'results'}", option])
+    monkeypatch.setattr(gpu, "run", lambda *_: ([], gpu.Failure("machine", "measured", 0.0)))
+    with pytest.raises(SystemExit, match="measured" if message is None else "2"):
+        gpu.main()
+    assert (message or "") in capsys.readouterr().err
+
+
 PROFILE = """
 planes {
   name: "/host:CPU"
