@@ -128,7 +128,7 @@ def _memory_stats() -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def explained(advice: Callable[[Shortage], str]) -> Iterator[None]:
+def explained(advice: Callable[[Shortage], str] | None = None) -> Iterator[None]:
     """Raise a `RunError` of one line instead of an error that `explain` knows."""
     try:
         yield
