@@ -203,6 +203,7 @@ def main() -> None:
         options.error(f"--only={args.only}: the parts are {', '.join(part.name for part in others)}")
     if shutil.which(args.peer_python) is None:
         options.error(f"--peer_python={args.peer_python} is no program")
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # `run` ends its part, too
     args.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * args.minutes
     failures: list[Failure] = []
