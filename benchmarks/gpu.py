@@ -15,6 +15,7 @@ are small and the figures mean nothing.
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,19 +200,25 @@ def main() -> None:
     options.add_argument("--small", action="store_true")
     options.add_argument("--peer_python", default=sys.executable, help="a Python that has PyTorch")
     args = options.parse_args()
+    beginnings = tuple(args.only.split(",")) if args.only else ("",)
+    machine, *others = parts(args.config, SMALL, "", "")
+    if not any(part.name.startswith(beginnings) for part in others):
+        options.error(f"--only={args.only}: the parts are {', '.join(part.name for part in others)}")
+    if shutil.which(args.peer_python) is None:
+        options.error(f"--peer_python={args.peer_python} is no program")
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # `run` ends its part, too
     args.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * args.minutes
     failures: list[Failure] = []
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as name:
         directory = Path(name)
-        machine, *_ = parts(args.config, SMALL, "", "")
         rows, failure = run(machine, machine.limit, directory)
         if failure is not None:
             raise SystemExit(f"JAX found no device: {failure.reason}")
         on_cpu = rows[0]["platform"] == "cpu"
         sizes = SMALL if args.small or on_cpu else FULL
         for part in parts(args.config, sizes, args.peer_python, "cpu" if on_cpu else "cuda")[1:]:
-            if args.only and not part.name.startswith(tuple(args.only.split(","))):
+            if not part.name.startswith(beginnings):
                 continue
             began = time.monotonic()
             found: list[Row] = []

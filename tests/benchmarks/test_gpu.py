@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -54,12 +55,35 @@ child.wait()
 """
     (row,), failure = gpu.run(part(gpu, program), 3, tmp_path)
     assert failure.reason == "not finished after 3 s"
-    command = Path(f"/proc/{row['child']}/cmdline")
+    wait_for_the_end_of(row["child"])
+
+
+def wait_for_the_end_of(pid):
+    command = Path(f"/proc/{pid}/cmdline")
     for _ in range(100):
         if not command.exists() or not command.read_bytes():
             return  # a process that has ended has no command
         time.sleep(0.1)
-    pytest.fail("the child still runs")
+    pytest.fail("it still runs")
+
+
+def test_sigterm_ends_the_part_that_runs(tmp_path):
+    program = f"import os, time; os.mkdir({str(tmp_path)!r} + '/%d.pid' % os.getpid()); time.sleep(60)"
+    script = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+import gpu
+part = gpu.Part("part", 60, (sys.executable, "-c", {program!r}))
+gpu.parts = lambda *_: [part, part]
+gpu.main()
+"""
+    process = subprocess.Popen([sys.executable, "-c", script, f"--out={tmp_path}"])
+    while not (started := list(tmp_path.glob("*.pid"))):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    wait_for_the_end_of(started[0].stem)
 
 
 def test_the_parts_cover_every_precision_and_batch_size(gpu):
@@ -108,6 +132,23 @@ def test_the_tables_compare_with_the_faster_peer_and_list_failures(tables):
         ["kernels", "not finished after 50 s"],
     ]
     assert "Ten views, patches/s" not in made
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--only=tarin", "--only=tarin: the parts are peak, train bfloat16, "),
+        ("--peer_python=/nowhere", "--peer_python=/nowhere is no program"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_measured(
+    gpu, tmp_path, monkeypatch, capsys, option, message
+):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", f"--out={tmp_path / 'results'}", option])
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main()
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
 
 
 PROFILE = """

@@ -1,6 +1,8 @@
 """A build gives the same bytes after any interruption, and never an incomplete cache."""
 
+import functools
 import itertools
+import multiprocessing
 import os
 import signal
 import stat
@@ -19,6 +21,8 @@ from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.data.shards import Shard
+from alexnet_jax.data.source import Source, Split
+from alexnet_jax.errors import RunError
 from alexnet_jax.loops.prepare import prepare
 from tests import odd_images
 from tests.conftest import CONFIGS
@@ -246,6 +250,81 @@ def test_a_script_without_a_guard_may_prepare(many, tmp_path):
     assert done.stderr == ""
     assert done.stdout.endswith("{'train': 640, 'validation': 80, 'test': 80}\n")
     assert done.stdout.count("preparing") == 1
+
+
+# ---- Worker processes -------------------------------------------------------------------------------
+
+
+class Kills:
+    """What ends a worker that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+@pytest.fixture
+def work_of(tmp_path, monkeypatch):
+    """A function that returns twelve shards, which two workers write."""
+    monkeypatch.setattr("alexnet_jax.data.shards._SMALLEST", 10 * 3 * 32**2)
+    monkeypatch.setattr(workers, "_WORTH_A_PROCESS", 10 * 3 * 32**2)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    for name in ("building", "results"):
+        (tmp_path / name).mkdir()
+
+    def work(read):
+        splits = {"train": Split(read, np.arange(120))}
+        source = Source("some", "1", ("a", "b"), splits, stamp="more than a pipe holds" * 2**17)
+        return workers.Work(source, tmp_path / "building", tmp_path / "results", 32, "raw")
+
+    return work
+
+
+def test_a_worker_that_is_killed_while_it_starts_ends_the_build(work_of):
+    with pytest.raises(RunError, match="ended unexpectedly"):
+        workers.write_shards(work_of(Kills()), 0.0, print)
+    assert not multiprocessing.active_children()
+
+
+def test_workers_that_hang_are_killed(work_of, monkeypatch):
+    monkeypatch.setattr(workers, "_LAST_IMAGE", 0.1)
+    with workers._workers(work_of(Image.open), 2):
+        hanging = multiprocessing.active_children()
+        for process in hanging:
+            os.kill(process.pid, signal.SIGSTOP)
+    assert [process.exitcode for process in hanging] == [-signal.SIGKILL] * 2
+
+
+class TwoWords(Exception):
+    """An error that can be pickled, but not unpickled."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
+def no_pickle():
+    error = ValueError("no pickle")
+    error.function = lambda: None
+    return error
+
+
+def fails(error, i):
+    """Return an example of a source that has a bug."""
+    raise error()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (functools.partial(KeyError, "missing"), KeyError, "missing"),
+        (functools.partial(TwoWords, "two", "words"), RuntimeError, "^TwoWords: two words"),
+        (no_pickle, RuntimeError, "^ValueError: no pickle"),
+    ],
+)
+def test_an_error_of_a_worker_is_raised_with_its_traceback(work_of, error, kind, message):
+    with pytest.raises(kind, match=message) as caught:
+        workers.write_shards(work_of(functools.partial(fails, error)), 0.0, print)
+    (note,) = caught.value.__notes__
+    assert "in fails" in note
 
 
 # ---- Odd and broken images --------------------------------------------------------------------------

@@ -254,6 +254,15 @@ def test_a_lack_of_memory_in_a_later_step_keeps_the_last_checkpoint(
     same_bits(trained, tmp_path)
 
 
+def test_parameters_that_do_not_fit_need_more_devices(tiny, tmp_path, monkeypatch):
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 2000000000 bytes.")
+
+    monkeypatch.setattr(train_lib, "new_state", fail)
+    with pytest.raises(RunError, match=r"2 GB needed: use more devices, or devices with more memory$"):
+        train(tiny, str(tmp_path))
+
+
 def test_a_batch_that_cannot_be_smaller_needs_more_devices(tiny, tmp_path, out_of_memory):
     tiny.batch_size, tiny.mesh = 2, (2, 1)
     out_of_memory(at=0)

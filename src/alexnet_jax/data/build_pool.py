@@ -2,10 +2,13 @@
 
 import contextlib
 import multiprocessing
+import pickle
 import shutil
 import signal
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
@@ -18,7 +21,7 @@ from alexnet_jax.runtime.cores import cores
 from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
-_LAST_IMAGE = 30.0  # seconds in which a worker can finish its current image
+_LAST_IMAGE = 30.0  # seconds in which the workers can finish their current images
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
 
@@ -68,7 +71,7 @@ def _results(
         waiting = missing[::-1]
         busy = set(connections[: len(waiting)])
         for connection in busy:
-            _send(connection, waiting.pop())
+            _send(connection, pickle.dumps(waiting.pop()))
         while busy:
             for connection in busy.intersection(wait(list(busy))):
                 received = _receive(connection)
@@ -77,14 +80,14 @@ def _results(
                     continue
                 yield received
                 if waiting:
-                    _send(connection, waiting.pop())
+                    _send(connection, pickle.dumps(waiting.pop()))
                 else:
                     busy.remove(connection)
 
 
-def _send(connection: Connection, part: Part) -> None:
+def _send(connection: Connection, pickled: bytes) -> None:
     with _noticing_the_end():
-        connection.send(part)
+        connection.send_bytes(pickled)
 
 
 def _receive(connection: Connection) -> int | tuple[str, ...]:
@@ -116,20 +119,26 @@ def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
     """
     context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs JAX may hang
     pairs = [context.Pipe() for _ in range(count)]
-    processes = [context.Process(target=_serve, args=(theirs, work), daemon=True) for _, theirs in pairs]
+    processes = [context.Process(target=_serve, args=(theirs,), daemon=True) for _, theirs in pairs]
     try:
         with _start_workers():
             for process, (_, theirs) in zip(processes, pairs, strict=True):
                 process.start()
                 theirs.close()
+        # Not as an argument, 80 MB for ImageNet: `start` would wait for each worker to read it, and forever
+        # for one that is killed meanwhile.
+        content = pickle.dumps(work)
+        for ours, _ in pairs:
+            _send(ours, content)
         yield [ours for ours, _ in pairs]
     finally:
         for ours, theirs in pairs:
             ours.close()  # a worker stops after its current image
             theirs.close()
+        deadline = time.monotonic() + _LAST_IMAGE
         for process in processes:
             if process.pid is not None:
-                process.join(_LAST_IMAGE)
+                process.join(max(0.0, deadline - time.monotonic()))
                 process.kill()
                 process.join()
 
@@ -153,15 +162,27 @@ def _start_workers() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(connection: Connection) -> None:
     """Write the shards that arrive. Send 1 for each image, then a shard's broken images, or an error."""
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, or needs no more shards
+        work = connection.recv()
         while True:
             part = connection.recv()
             try:
                 connection.send(work.write(part, lambda: connection.send(1)).broken)
             except Exception as error:  # the parent raises it
-                connection.send(error)
+                connection.send(_sendable(error))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error that can be pickled, with the traceback as a note."""
+    note = traceback.format_exc()
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever a library's error raises
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(note)
+    return error
 
 
 def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float) -> None:

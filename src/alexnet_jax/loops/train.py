@@ -105,8 +105,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
             step, state, plateau, tally = restored
         else:
             begin = transfer.initial_params(model, config, info, mesh, run.path) if config.init_from else None
-            state = new_state(model, config, mesh, begin)
-            jax.block_until_ready(state)  # if it does not fit into the memory, a smaller batch does not help
+            with explained():  # if the state does not fit into the memory, a smaller batch does not help
+                state = jax.block_until_ready(new_state(model, config, mesh, begin))
             step, plateau, tally = 0, Plateau(), Tally()
         if step > total_steps:
             raise UserError(

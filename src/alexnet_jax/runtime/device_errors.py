@@ -86,7 +86,7 @@ def explain(error: BaseException, advice: Callable[[Shortage], str] | None = Non
     """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, jax.errors.JaxRuntimeError):
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     if cause is None:
         return None
     text = str(cause)
@@ -128,7 +128,7 @@ def _memory_stats() -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def explained(advice: Callable[[Shortage], str]) -> Iterator[None]:
+def explained(advice: Callable[[Shortage], str] | None = None) -> Iterator[None]:
     """Raise a `RunError` of one line instead of an error that `explain` knows."""
     try:
         yield
