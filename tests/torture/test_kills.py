@@ -9,6 +9,7 @@ A kill is SIGKILL: to the command and all processes that it started, to the comm
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,7 @@ def torture(command, place, kills, moments, check, may_fail=()):
             assert status in (0, -signal.SIGKILL, *may_fail), printed
             assert "is damaged" not in printed, printed
         check(path, place / "undisturbed")
+        shutil.rmtree(path)
         ended += 1
         print(f"{done} kills", flush=True)
     print(f"{done} kills, {ended} runs that ended like the undisturbed one")
