@@ -1,5 +1,6 @@
 """The command ``alexnet-jax VERB``, or ``python -m alexnet_jax VERB``."""
 
+import signal
 import sys
 
 from alexnet_jax.runtime import huge_pages
@@ -11,7 +12,9 @@ def run() -> int:
     try:
         from alexnet_jax.cli.main import main
 
-        return main()
+        status = main()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python ends, Ctrl-C would print a traceback
+        return status
     except KeyboardInterrupt:  # while the modules are being imported
         print("alexnet-jax: stopped", file=sys.stderr)
         return 130

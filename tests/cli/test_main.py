@@ -259,6 +259,7 @@ def test_recipes_are_listed_from_any_folder_without_jax(tmp_path):
 def test_every_path_may_begin_with_a_tilde(tmp_path, monkeypatch, cache_dir, capfd):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.py").write_text((RECIPES / "tiny.py").read_text())
+    Path(cache_dir).mkdir(parents=True, exist_ok=True)  # no other test may have made it yet
     (tmp_path / "cache").symlink_to(cache_dir)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

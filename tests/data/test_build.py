@@ -233,7 +233,8 @@ def test_ctrl_c_prints_one_line(many, tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
         line = "alexnet-jax: SIGINT: what is prepared so far is kept; resume with: alexnet-jax prepare"
-        assert (process.returncode, err.count("\n")) in [(130, 1), (0, 0)]
+        # Otherwise the cache was finished, or Python was ending.
+        assert (process.returncode, err.count("\n")) in [(130, 1), (0, 0), (-signal.SIGINT, 0)]
         assert err == "" or err.startswith((line, "alexnet-jax: stopped\n")), err
 
 
