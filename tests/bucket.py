@@ -1,7 +1,7 @@
 """A storage server like Google's, as a separate process: ``python -m tests.bucket PORT BUCKET FOLDER``.
 
-It is gcp-storage-emulator with three additions: conditions on an object's generation, which locks need; the
-generation of an object that is read; and ``moveTo``, which gcsfs renames with.
+It is gcp-storage-emulator with four additions: conditions on an object's generation, which locks need; the
+generation of an object that is read; ``moveTo``, which gcsfs renames with; and uploads that may be repeated.
 """
 
 import contextlib
@@ -31,6 +31,19 @@ REFUSALS = {
     "overloaded-bucket": (HTTPStatus.SERVICE_UNAVAILABLE, "try again"),
 }
 """Buckets in which every request fails."""
+
+
+class _Storage(Storage):
+    """Ignores bytes that it has, as Google's server does: a client whose answer was lost repeats them."""
+
+    def add_to_resumable_upload(self, file_id, content, total_size=None, expected_start=None):
+        known = self.get_resumable_byte_count(file_id)
+        if expected_start is not None and expected_start < known:
+            content, expected_start = (content or b"")[known - expected_start :], known
+        return super().add_to_resumable_upload(file_id, content, total_size, expected_start)
+
+    def create_file(self, bucket_name, file_name, content, file_obj, file_id=None):
+        super().create_file(bucket_name, file_name, content, file_obj)  # and the upload stays known
 
 
 def _generation(request, storage):
@@ -90,7 +103,7 @@ class Server(http.server.HTTPServer):
 
 def serve(port, bucket, folder):
     """Serve one bucket until standard input ends. Its objects are kept in a folder."""
-    storage = Storage(data_dir=folder)
+    storage = _Storage(data_dir=folder)
     with contextlib.suppress(buckets.Conflict):
         buckets.create_bucket(bucket, storage)
     handler = functools.partial(server.RequestHandler, storage)
