@@ -50,6 +50,20 @@ def test_a_dry_run_writes_nothing(tmp_path, cache_dir, capfd):
     assert not (tmp_path / "sweep").exists()
 
 
+def test_one_task_is_listed(tmp_path, cache_dir, capfd):
+    args = words(write_sweep(tmp_path / "mine.py", SWEEP), tmp_path / "sweep", cache_dir)
+    assert main([*args, "--dry_run", "--index=2"]) == 0
+    (line,) = capfd.readouterr().out.splitlines()
+    assert line.startswith("2  to do  alexnet-jax train ")
+
+
+@pytest.mark.parametrize("flag", ["--dry_run", "--index=0"])
+def test_arrays_is_refused_with_a_flag_that_it_would_ignore(flag, tmp_path, cache_dir, capfd):
+    args = words(write_sweep(tmp_path / "mine.py", SWEEP), tmp_path / "sweep", cache_dir)
+    assert main([*args, "--arrays", flag]) == 2
+    assert "--arrays lists all tasks: remove --dry_run and --index" in capfd.readouterr().err
+
+
 def test_arrays_groups_the_tasks_that_can_run_at_the_same_time(moved, tmp_path, cache_dir, capfd):
     def arrays(workdir):
         assert main([*words(moved, workdir, cache_dir), "--arrays"]) == 0

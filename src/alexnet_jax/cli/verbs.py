@@ -184,7 +184,9 @@ def _plan(args: list[str]) -> None:
 
 def _sweep(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_integer("index", None, "The only task to run, for array jobs.", flag_values=values)
+        flags.DEFINE_integer(
+            "index", None, "The only task to run or list, for array jobs.", flag_values=values
+        )
         flags.DEFINE_bool("dry_run", False, "List the tasks and their states.", flag_values=values)
         text = (
             "Print the indices of the tasks that are not done, one line for each job array. An array may"
@@ -199,6 +201,8 @@ def _sweep(args: list[str]) -> int:
             "a sweep runs as one process: start jobs with --index=N, or the commands that --dry_run lists"
         )
 
+    if values.arrays and (values.dry_run or values.index is not None):
+        raise UserError("--arrays lists all tasks: remove --dry_run and --index")
     lists = values.dry_run or values.arrays
     check_workdirs(required(values.workdir, "--workdir=DIR"), writes=not lists)
     if not lists:
@@ -221,7 +225,8 @@ def _sweep(args: list[str]) -> int:
             progress.show(ranges(wave))
         return 0
     if values.dry_run:
-        for number, task in enumerate(tasks):
+        for number in range(len(tasks)) if values.index is None else [values.index]:
+            task = tasks[number]
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
             done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)
             state = "done" if done else "holds another network" if other else "to do"
