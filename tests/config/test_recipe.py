@@ -195,13 +195,13 @@ def test_a_recipe_with_an_unknown_setting_is_refused_in_one_line(tmp_path, line,
 
 def test_recipes_lists_all_with_their_variants():
     found = {recipe.name: recipe for recipe in recipes()}
-    assert [recipe.verb for recipe in found.values()] == ["train"] * 4 + ["sweep"] * 5
+    assert [recipe.verb for recipe in found.values()] == ["train"] * 5 + ["sweep"] * 5
     assert {*found} == {file.stem for file in CONFIGS.glob("*.py")}
     assert found["digits"].variants == ()
     assert found["digits"].summary.startswith("Handwritten digits through a small AlexNet")
     assert {"no_lrn", "bf16"} < {*found["alexnet"].variants} == {*found["folder"].variants}
     assert {"quick", "towers"} < {*found["cifar10"].variants}
-    assert found["ablations"].variants == ("imagenet", "cifar10", "photographs")
+    assert found["ablations"].variants == ("imagenet", "cifar10", "imagenette")
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes() if r.verb == "train"], ids=lambda r: r.name)
