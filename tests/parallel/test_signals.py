@@ -12,7 +12,7 @@ from alexnet_jax import restore
 from alexnet_jax.errors import LostProcess
 from alexnet_jax.parallel import signals as signals_lib
 from alexnet_jax.parallel.signals import Signals
-from tests.parallel.test_hosts import start_training
+from tests.parallel.test_hosts import end_of, start_training
 
 
 def test_a_handler_requests_nothing_and_the_next_step_does_once(monkeypatch, capfd):
@@ -36,7 +36,7 @@ def test_a_handler_requests_nothing_and_the_next_step_does_once(monkeypatch, cap
 def test_a_signal_to_one_process_saves_on_all(cache_dir, tmp_path, signum, number):
     started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(1, 2)")
     os.kill(pids[number], signum)
-    printed, _ = started.communicate(timeout=60)
+    printed = end_of(started, pids)
     assert started.returncode == 128 + signum, printed
     (line,) = re.findall(r"alexnet-jax: .*", printed)  # from the first process only
     saved = int(re.search(rf"{signum.name}: saved at step (\d+) of 1000000; resume with", line)[1])
@@ -53,7 +53,7 @@ def test_a_signal_while_process_0_is_suspended_ends_as_a_lost_process(cache_dir,
         printed.append(started.stdout.readline())
         assert printed[-1], printed
     os.kill(pids[0], signal.SIGCONT)
-    rest, _ = started.communicate(timeout=60)
+    rest = end_of(started, pids)
     assert started.returncode == LostProcess.status, rest
 
 
@@ -63,7 +63,7 @@ def test_the_end_of_the_process_that_forwards_connections_is_one_line(cache_dir,
     children = Path(f"/proc/{pids[1]}/task/{pids[1]}/children").read_text().split()
     (victim,) = (pid for pid in children if b"tunnel.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(int(victim), signal.SIGKILL)
-    printed, _ = started.communicate(timeout=60)
+    printed = end_of(started, pids)
     assert started.returncode == LostProcess.status, printed
     lines = [line[4:] for line in printed.splitlines() if re.match(r"\[\d\] ", line)]
     assert (
