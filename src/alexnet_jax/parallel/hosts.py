@@ -17,9 +17,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from alexnet_jax.errors import LostProcess, UserError
-from alexnet_jax.parallel import peers
+from alexnet_jax.parallel import peers, tunnel
 from alexnet_jax.parallel.rendezvous import TIMEOUT, Meeting, meet
-from alexnet_jax.parallel.tunnel import open_tunnel
 from alexnet_jax.runtime import jax_compat, launchers, progress
 from alexnet_jax.runtime.devices import all_devices
 from alexnet_jax.runtime.launchers import Member
@@ -48,7 +47,12 @@ def start() -> None:
 
 def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
     """Start JAX's distributed service on process 0, and connect to it."""
-    port = member.port if member.number == 0 else open_tunnel(member.host, member.port, _lose_tunnel)
+    port = member.port
+    if member.number != 0:
+        try:
+            port = tunnel.open_tunnel(member.host, member.port, _lose_tunnel)
+        except ChildProcessError as error:
+            raise LostProcess(str(error)) from error
     progress.hide_output_of_libraries()
     os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112, gRPC reads it in lower case
     jax.config.update("jax_check_proxy_envs", False)
@@ -73,8 +77,7 @@ def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
 
 
 def _lose_tunnel() -> None:
-    lost = LostProcess("the process that forwards JAX's connections was killed: start all again to resume")
-    peers.end(lost.status, str(lost))
+    peers.end(LostProcess.status, tunnel.KILLED)
 
 
 def is_first() -> bool:
