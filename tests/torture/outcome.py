@@ -14,9 +14,9 @@ def outcome_here(command, capfd, what):
     return _checked(status, *capfd.readouterr(), what)
 
 
-def outcome(command, what, **options):
+def outcome(command, what):
     """Run a command in a new process, check how it ended, and return its status."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return _checked(done.returncode, done.stdout, done.stderr, what)
 
 

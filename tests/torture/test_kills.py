@@ -22,6 +22,7 @@ from PIL import Image
 from alexnet_jax import restore
 from alexnet_jax.errors import LostProcess
 from tests.conftest import CONFIGS, ROOT
+from tests.odd_images import scene
 from tests.sweep.conftest import TINY, write_sweep
 
 pytestmark = pytest.mark.slow
@@ -188,3 +189,27 @@ def test_a_sweep(cache_dir, tmp_path, turns):
         assert (killed / "table.md").read_text() == (undisturbed / "table.md").read_text()
 
     torture(command, tmp_path, turns, same_sweep, may_fail=(1,))
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])
+def test_a_verb_that_reads(trained, cache_dir, tmp_path, turns, verb):
+    image = tmp_path / "image.png"
+    Image.fromarray(scene()).save(image)
+    cache = f"--config.data.cache_dir={cache_dir}"
+
+    def command(place):
+        place.mkdir(exist_ok=True)
+        words = {
+            "evaluate": [cache, f"--json={place / 'result.json'}"],
+            "predict": [str(image), f"--json={place / 'result.json'}"],
+            "report": [cache, f"--save={place / 'report.html'}"],
+        }
+        return [*ALEXNET_JAX, verb, f"--workdir={trained}", *words[verb]]
+
+    def same_files(killed, undisturbed):
+        assert files_in(killed) == files_in(undisturbed)
+        for name in files_in(killed):
+            one, other = (place.joinpath(name).read_text() for place in (killed, undisturbed))
+            assert one.replace(str(killed), str(undisturbed)) == other
+
+    torture(command, tmp_path, turns, same_files)
