@@ -5,28 +5,32 @@ import re
 import signal
 from pathlib import Path
 
-import jax
 import pytest
 
 from alexnet_jax import restore
 from alexnet_jax.errors import LostProcess
-from alexnet_jax.parallel import signals as signals_lib
+from alexnet_jax.parallel import peers
 from alexnet_jax.parallel.signals import Signals
 from tests.parallel.test_hosts import end_of, start_training
 
 
-def test_a_handler_requests_nothing_and_the_next_step_does_once(monkeypatch, capfd):
-    requests = []
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(signals_lib.jax_compat, "preemption_request", lambda: lambda: requests.append(1))
-    monkeypatch.setattr(signals_lib.multihost_utils, "reached_preemption_sync_point", lambda step: None)
+def test_a_handler_asks_nothing_and_the_next_step_does_once(monkeypatch, capfd):
+    received = []
+
+    class Recorder:
+        def begin(self):
+            received.append("begin")
+
+        def stop_after(self, step, signum):
+            received.append((step, signum))
+
+    monkeypatch.setattr(peers, "stopping_step", Recorder)
     with Signals() as signals:
         assert signals.stop_after(0) is None
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert requests == []
-        for step in (1, 2):
-            assert signals.stop_after(step) is None
-    assert requests == [1]
+        assert received == ["begin", (0, None)]
+        assert signals.stop_after(1) is None
+    assert received == ["begin", (0, None), (1, signal.SIGUSR1)]
     assert capfd.readouterr().err == "SIGUSR1: saving; a second signal stops at once\n"
 
 
