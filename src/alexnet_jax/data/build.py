@@ -4,6 +4,7 @@ Only one process at a time holds the lock of a cache. If it is killed, the next 
 complete and writes the others. The bytes do not depend on interruptions or on the number of processes.
 """
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -21,7 +22,7 @@ from alexnet_jax.data.build_pool import write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
 from alexnet_jax.data.shards import Shard, Work
-from alexnet_jax.data.source import Source
+from alexnet_jax.data.source import Source, left_out_lines
 from alexnet_jax.data.sources import download, open_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import locked
@@ -83,11 +84,11 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     building.mkdir(exist_ok=True)  # missing if it became a cache that was then removed
     for half_written in building.glob("*.writing"):
         half_written.unlink()
-    work = Work(source, building, parts, data.image_size, data.encoding)
-    counts = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
-    names = ", ".join([*source.class_names[:3], "..."] if len(source.class_names) > 3 else source.class_names)
     say(f"preparing {data.source} {source.version} in {path}")
-    say(f"{counts} images of {len(source.class_names):,} classes ({names})")
+    for line in source.report():
+        say(line)
+    source = dataclasses.replace(source, left_out={})  # the workers do not need it
+    work = Work(source, building, parts, data.image_size, data.encoding)
     write_shards(work, data.max_broken, say)
     _finish(work, data, identity, say)
     into_place(building, path)
@@ -167,10 +168,10 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         mean_image=mean.astype(np.float32),
     )
     info.save(building)
-    broken = [line for shard in everything for line in shard.broken]
+    broken = sorted(line for shard in everything for line in shard.broken)
     enlarged = sum(shard.enlarged for shard in everything)
-    if broken:
-        say(f"{len(broken)} images can't be read and are left out: broken.txt in the cache lists them")
+    for line in left_out_lines({"images that can't be read, which broken.txt in the cache lists": broken}):
+        say(line)
     if enlarged:
         say(f"{enlarged:,} images are smaller than {size}x{size}, and were enlarged")
     write_manifest(building, manifest)

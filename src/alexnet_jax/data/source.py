@@ -1,10 +1,12 @@
 """The types that describe a data set: `Example`, `Split` and `Source`."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from alexnet_jax.text import first_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Source:
       splits: splits by name: ``train``, and ``validation`` and ``test`` if they exist.
       folder: folder of the data set, which may hold a list of words for its classes; None for other sources.
       stamp: text that changes whenever the images may have changed, even if the version stays the same.
+      left_out: names of the images and folders that are not part of the data set, by reason. A reason
+        completes "25 left out: ...", and says what to do if the user may want them.
     """
 
     name: str
@@ -65,3 +69,17 @@ class Source:
     splits: dict[str, Split]
     folder: Path | None = None
     stamp: str = ""
+    left_out: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def report(self) -> list[str]:
+        """Return the lines that `prepare` prints first: splits, classes, and what is left out, by reason."""
+        counts = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        classes = f"{len(self.class_names):,} classes ({first_of(self.class_names)})"
+        return [f"{counts} images of {classes}", *left_out_lines(self.left_out)]
+
+
+def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for each reason, with the number of names and the first of them."""
+    return [
+        f"{len(names):,} left out: {reason}: {first_of(names)}" for reason, names in left_out.items() if names
+    ]
