@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from alexnet_jax.data import digits, folder, tfds
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Source
+from alexnet_jax.data.source import Source, with_every_class
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import locked
 
@@ -97,8 +97,9 @@ def open_source(name: str, validation: float | None, test: float) -> Source:
             " set a smaller number"
         )
     rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
-    held_out = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
-    return dataclasses.replace(source, splits=source.splits | held_out)
+    parts = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
+    held_out, notes = with_every_class(parts)
+    return dataclasses.replace(source, splits=source.splits | held_out, notes=source.notes + notes)
 
 
 def download(name: str, directory: Path, say: Say) -> None:
