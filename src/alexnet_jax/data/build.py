@@ -179,7 +179,7 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         if line not in reported:
             say(line)
     if unknown := without_words(work.source.class_names, class_words):
-        say(f"{len(unknown):,} classes have no words in a words.txt: {first_of(unknown)}")
+        say(f"no list of words names {len(unknown):,} of the classes: {first_of(unknown)}")
     for line in left_out_lines({"images that can't be read, which broken.txt in the cache lists": broken}):
         say(line)
     if enlarged:
