@@ -76,6 +76,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
                 " add images of it to train, or remove it"
             )
     version, stamp = hashlib.sha256(), hashlib.sha256()
+    below = len(f"{root}/")
 
     def split_of(images_by_class: Mapping[str, list[ImageFile]]) -> Split:
         names, labels = [], []
@@ -83,7 +84,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
             for name, size, changed in images_by_class.get(class_name, []):
                 names.append(name)
                 labels.append(label)
-                version.update(os.fsencode(f"{os.path.relpath(name, root)} {size}\n"))
+                version.update(os.fsencode(f"{name[below:]} {size}\n"))
                 stamp.update(f"{changed}\n".encode())
         return Split(functools.partial(_read, names, labels), np.arange(len(names)), np.array(labels))
 
