@@ -17,9 +17,26 @@ from alexnet_jax.training.log import Log
 from alexnet_jax.training.scores import Result
 
 
+class Board:
+    """Weights & Biases, as a list of what it receives."""
+
+    def __init__(self):
+        self.received = []
+
+    def begin(self):
+        self.received.append("begin")
+
+    def add(self, step, values):
+        self.received.append((step, values))
+
+
+def opened(workdir, step=0):
+    return Log(epath.Path(workdir), step, total_steps=40, steps_per_epoch=20, board=Board())
+
+
 @pytest.fixture
 def log(tmp_path):
-    with contextlib.closing(Log(epath.Path(tmp_path), 0, total_steps=40, steps_per_epoch=20)) as log:
+    with contextlib.closing(opened(tmp_path)) as log:
         yield log
 
 
@@ -48,7 +65,7 @@ def line(step):
 def resumed(tmp_path, content, step=30):
     """Return the log's content after a run with this log has resumed at a step."""
     (tmp_path / "metrics.jsonl").write_bytes(content)
-    Log(epath.Path(tmp_path), step, total_steps=40, steps_per_epoch=20).close()
+    opened(tmp_path, step).close()
     return (tmp_path / "metrics.jsonl").read_bytes()
 
 
@@ -73,7 +90,7 @@ def test_a_resumed_run_keeps_the_lines_after_a_damaged_one(tmp_path, capsys):
     assert said == "note: metrics.jsonl is damaged in 2 lines, first in line 1: they are ignored\n"
 
 
-def test_the_events_are_those_that_tensorboard_reads(log, tmp_path):
+def test_the_events_are_those_that_tensorboard_reads_and_weights_and_biases_receives(log, tmp_path):
     """They equal the records of tensorboardX's writer, which has the right checksums."""
     log.train(10, loss=2.0, top1_error=0.75, learning_rate=0.01, images_per_second=1234.5)
     log.magnitudes(20, {"conv1": {"steps": 0.001, "weights": 0.08}})
@@ -103,16 +120,21 @@ def test_the_events_are_those_that_tensorboard_reads(log, tmp_path):
     assert (train.step, layers.step) == (10, 20)
     assert {v.tag for v in layers.summary.value} == {"steps/conv1", "weights/conv1"}
     assert abs(train.wall_time - time.time()) < 60
+    begun, *received = log._board.received
+    assert begun == "begin"
+    for event, (step, values) in zip((train, layers), received, strict=True):
+        assert event.step == step
+        assert {v.tag: v.simple_value for v in event.summary.value} == pytest.approx(values)
 
 
 def full(monkeypatch, name):
     """Let the files whose names begin with this be on a full disk."""
     open_append = files.open_append
 
-    def opened(path):
+    def replaced(path):
         return open_append(epath.Path("/dev/full") if path.name.startswith(name) else path)
 
-    monkeypatch.setattr(files, "open_append", opened)
+    monkeypatch.setattr(files, "open_append", replaced)
 
 
 def log_twenty_lines(log):
@@ -142,7 +164,7 @@ def test_a_log_is_not_written_through_a_symbolic_link(tmp_path):
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "metrics.jsonl").symlink_to(tmp_path / "precious")
     with pytest.raises(UserError, match=r"metrics\.jsonl.*symbolic link"):
-        Log(epath.Path(tmp_path / "w"), 0, total_steps=40, steps_per_epoch=20)
+        opened(tmp_path / "w")
     assert (tmp_path / "precious").read_text() == "precious"
 
 
@@ -153,7 +175,7 @@ def test_events_are_not_written_through_a_symbolic_link(tmp_path, monkeypatch):
     name = f"events.out.tfevents.5.{socket.gethostname()}.{os.getpid()}"
     (tmp_path / "w" / name).symlink_to(tmp_path / "precious")
     with contextlib.suppress(UserError):
-        Log(epath.Path(tmp_path / "w"), 0, total_steps=40, steps_per_epoch=20).close()
+        opened(tmp_path / "w").close()
     assert (tmp_path / "precious").read_text() == "precious"
 
 

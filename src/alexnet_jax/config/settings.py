@@ -6,6 +6,7 @@ The table is the only source of `base.base`, `validate.validate`, what may chang
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -70,6 +71,10 @@ def _is_mesh(mesh: Any) -> bool:
 def _is_crop_scale(scale: Any) -> bool:
     numbers = all(isinstance(a, int | float) for a in scale)
     return len(scale) == 0 or (len(scale) == 2 and numbers and 0 < scale[0] <= scale[1] <= 1)
+
+
+def _is_project(name: str) -> bool:
+    return re.fullmatch(r"([^/\\#?%:\s]+/)?[^/\\#?%:]{1,128}", name) is not None
 
 
 _POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
@@ -157,6 +162,14 @@ SETTINGS: tuple[Setting, ...] = (
         resume="neutral",
     ),
     Setting("init_from", None, str, "Workdir whose parameters a new run starts from (fine-tuning)."),
+    Setting(
+        "wandb",
+        None,
+        str,
+        "Project on Weights & Biases that receives the log too (needs the extra wandb).",
+        Check("PROJECT or ENTITY/PROJECT", _is_project),
+        resume="neutral",
+    ),
     Setting(
         "data.source",
         "tfds:imagenet2012",

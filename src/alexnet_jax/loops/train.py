@@ -32,6 +32,7 @@ from alexnet_jax.training.scores import Result
 from alexnet_jax.training.state import abstract_state, new_state
 from alexnet_jax.training.tally import Tally
 from alexnet_jax.training.watch import Watch
+from alexnet_jax.training.weights_and_biases import WeightsAndBiases
 from alexnet_jax.training.workdir import write_workdir
 
 
@@ -74,6 +75,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     with (
         open_run(config, workdir) as run,
+        WeightsAndBiases(run.path, run.config) as board,
         Signals() as signals,
         CheckpointWriter(run.path, run.config.keep_checkpoints) as checkpoints,
     ):
@@ -130,7 +132,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         # ---- Loop -------------------------------------------------------------------------------
         hosts.say(f"{run.steps_per_epoch:,} steps in an epoch, {total_steps:,} in total; compiling the first")
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
-        log = Log(run.path, step, total_steps, run.steps_per_epoch, run.check_lock)
+        log = Log(run.path, step, total_steps, run.steps_per_epoch, board, run.check_lock)
         watch = Watch(classes, run.steps_per_epoch)
         meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps, tally)
         batches = goodput.batches(training_batches(cache, config, mesh, step, total_steps))

@@ -1,4 +1,4 @@
-"""The log of a run: a bar on a terminal or lines elsewhere, ``metrics.jsonl``, and TensorBoard."""
+"""The log of a run: a bar on a terminal or lines elsewhere, ``metrics.jsonl``, TensorBoard and W&B."""
 
 import json
 import sys
@@ -17,6 +17,7 @@ from alexnet_jax.training.appended import Appended
 from alexnet_jax.training.events import Events
 from alexnet_jax.training.metrics import Evaluation, Layers, Train
 from alexnet_jax.training.scores import Result
+from alexnet_jax.training.weights_and_biases import WeightsAndBiases
 
 
 class Log:
@@ -27,6 +28,7 @@ class Log:
       step: number of updates done. Lines of later steps are deleted, because the run repeats these steps.
       total_steps: number of updates in the whole run.
       steps_per_epoch: number of updates in an epoch.
+      board: log on Weights & Biases, which receives the same values as TensorBoard.
       check: see `Appended`.
 
     Attributes:
@@ -42,9 +44,10 @@ class Log:
         step: int,
         total_steps: int,
         steps_per_epoch: int,
+        board: WeightsAndBiases,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._steps_per_epoch = steps_per_epoch
+        self._steps_per_epoch, self._board = steps_per_epoch, board
         self._metrics = workdir / metrics.FILE
         self._writes = hosts.is_first()
         self.failure: str | None = None
@@ -55,6 +58,7 @@ class Log:
                 raise UserError(self.failure)
             _delete_after(self._metrics, step)
             self._events = Events(workdir, step, check)
+            board.begin()
         self._bar = tqdm(
             initial=step,
             total=total_steps,
@@ -129,10 +133,11 @@ class Log:
             self._events.close()
 
     def _write(self, kind: str, record: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """Write a line, and values for TensorBoard."""
+        """Write a line, and values for TensorBoard and Weights & Biases."""
         self._attempt(lambda: self._file.append(json.dumps({"kind": kind, **record}).encode() + b"\n"))
         if self._writes:
             self._events.add(record["step"], values)
+            self._board.add(record["step"], values)
 
     def _attempt(self, write: Callable[[], None]) -> None:
         """Write to ``metrics.jsonl``. If that fails, set `failure`, and write nothing more."""
