@@ -52,12 +52,7 @@ def test_offline_a_resumed_run_logs_the_same_values_as_metrics_jsonl_in_the_same
         flags = [f"--config={RECIPES / 'tiny.py'}", f"--workdir={workdir}", f"--config.num_steps={steps}"]
         flags += ["--config.wandb=team/digits"]
         subprocess.run(
-            (
-                sys.executable,
-                *"-W error -m alexnet_jax train".split(),
-                f"--config={RECIPES / 'tiny.py'}",
-                *flags,
-            ),
+            [sys.executable, "-W", "error", "-m", "alexnet_jax", "train", *flags],
             env=env,
             check=True,
             timeout=300,

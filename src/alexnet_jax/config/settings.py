@@ -163,6 +163,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("init_from", None, str, "Workdir whose parameters a new run starts from (fine-tuning)."),
     Setting(
+        "log_images",
+        12,
+        int,
+        "Hardest mistakes of an evaluation, drawn for TensorBoard beside the first kernels; 0: no pictures.",
+        Check("from 0 to 100", lambda x: 0 <= x <= 100),
+        resume="neutral",
+    ),
+    Setting(
         "wandb",
         None,
         str,

@@ -24,8 +24,10 @@ from alexnet_jax.runtime.device_errors import Shortage, explained, smaller_batch
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
+from alexnet_jax.training.hardest import Hardest
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.meter import Meter
+from alexnet_jax.training.pictures import pictures
 from alexnet_jax.training.run import open_run
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.scores import Result
@@ -154,9 +156,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                     meter.fetch()  # a loss that is not finite ends the run here, before anything is saved
                     member = partial(predict, state.params, statistics=stats, views=1)
                     with goodput.during("evaluating"):
-                        result = error_rates([member], cache, split, 1, config.batch_size, mesh)
+                        hardest = Hardest(config.log_images)
+                        result = error_rates([member], cache, split, 1, config.batch_size, mesh, hardest)
                         log.evaluation(step, result)
                         log.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
+                        log.pictures(step, pictures(model, state.params, cache, split, hardest))
                     error = result.top1_error if split == "validation" else None
                     if config.schedule.name == "plateau" and step % eval_every == 0:
                         plateau = plateau.after(result.top1_error, config.schedule)

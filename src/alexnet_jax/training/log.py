@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 from tqdm import tqdm
 
@@ -119,6 +120,12 @@ class Log:
         self._write("layers", Layers(step=step, layers=layers), values)
         columns = [f"{name} {of['weights']:.1e} {of['steps']:.1e}" for name, of in layers.items()]
         hosts.say("  mean |w|, mean |step|: " + ", ".join(columns))
+
+    def pictures(self, step: int, drawn: Mapping[str, np.ndarray]) -> None:
+        """Add the pictures of `pictures.pictures` to TensorBoard and Weights & Biases."""
+        if self._writes and drawn:
+            self._events.add_pictures(step, drawn)
+            self._board.add_pictures(step, drawn)
 
     def sync(self) -> None:
         """Wait until all lines are on the disk, so that the log reaches as far as a checkpoint saved next."""
