@@ -28,6 +28,7 @@ from alexnet_jax.training.hardest import Hardest
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.meter import Meter
 from alexnet_jax.training.pictures import pictures
+from alexnet_jax.training.profiler import Profiler
 from alexnet_jax.training.run import open_run
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.scores import Result
@@ -140,8 +141,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         batches = goodput.batches(training_batches(cache, config, mesh, step, total_steps))
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
+        profiler = Profiler(config.profile, run.path, step)
+        update = profiler.traced(update)
         smaller = partial(_with_less_memory, config, mesh, checkpoints)
-        with explained(smaller), contextlib.closing(log), contextlib.closing(batches):
+        closing = contextlib.closing
+        with explained(smaller), closing(log), closing(batches), closing(profiler):
             for images, labels in batches:
                 evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps
                 before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import saved
+from alexnet_jax.errors import reason
 from alexnet_jax.parallel import hosts
 
 FILE = "wandb_id.txt"
@@ -94,7 +95,7 @@ class WeightsAndBiases:
         except TimeoutError:
             self._give_up(_NOT_ALL)
         except Exception as error:  # whatever a package, a server and a disk can do
-            self._give_up(str(error).partition("\n")[0] or type(error).__name__)
+            self._give_up(reason(error))
 
     def _begin(self) -> Any:
         import wandb  # takes a second
@@ -142,8 +143,8 @@ class WeightsAndBiases:
 
         return wandb.Image(value) if isinstance(value, np.ndarray) else value
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, why: str) -> None:
         """Print why W&B receives nothing more, once."""
         if self._on:
             self._on = False
-            hosts.say(f"note: Weights & Biases: {reason}; the run continues without it")
+            hosts.say(f"note: Weights & Biases: {why}; the run continues without it")
