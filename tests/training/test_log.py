@@ -13,6 +13,7 @@ from tensorboardX.record_writer import RecordWriter
 
 from alexnet_jax import UserError, files
 from alexnet_jax.training import metrics
+from alexnet_jax.training.flops import Flops
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.scores import Result
 
@@ -30,8 +31,9 @@ class Board:
         self.received.append((step, values))
 
 
-def opened(workdir, step=0):
-    return Log(epath.Path(workdir), step, total_steps=40, steps_per_epoch=20, board=Board())
+def opened(workdir, step=0, peak=1e8):
+    flops = Flops(per_image=1e4, peak=peak)
+    return Log(epath.Path(workdir), step, total_steps=40, steps_per_epoch=20, flops=flops, board=Board())
 
 
 @pytest.fixture
@@ -45,17 +47,27 @@ def test_lines_are_printed_and_can_be_read_back(log, tmp_path, capsys):
     log.evaluation(20, Result("test", 1, 100, 1.5, 0.5, 0.25))
     log.magnitudes(20, {"conv1": {"steps": 0.001, "weights": 0.08}})
     assert capsys.readouterr().out.splitlines() == [
-        "step 10 (epoch 0.50): loss 2.0000, error 75.00%, learning rate 0.01, 1,234 images/s",
+        "step 10 (epoch 0.50): loss 2.0000, error 75.00%, learning rate 0.01, 1,234 images/s, 12.3 MFLOP/s"
+        " (MFU 12.3%)",
         "step 20 (epoch 1.00): test loss 1.5000, error 50.00% (top 5 25.00%)",
         "  mean |w|, mean |step|: conv1 8.0e-02 1.0e-03",
     ]
     found = metrics.read(epath.Path(tmp_path))
     ((train,), (evaluation,), (layers,)) = found.train, found.evaluations, found.layers
     assert (train["step"], train["epoch"], train["images_per_second"]) == (10, 0.5, 1234.5)
+    assert (train["flops_per_second"], train["mfu"]) == (12_345_000, pytest.approx(0.12345))
     assert (evaluation["split"], evaluation["examples"], evaluation["top5_error"]) == ("test", 100, 0.25)
     assert layers["layers"] == {"conv1": {"steps": 0.001, "weights": 0.08}}
     for line, kind in ((train, metrics.Train), (evaluation, metrics.Evaluation), (layers, metrics.Layers)):
         assert line.keys() == {"kind", *kind.__annotations__}
+
+
+def test_without_a_known_peak_the_utilization_is_null(tmp_path, capsys):
+    with contextlib.closing(opened(tmp_path, peak=None)) as log:
+        log.train(10, loss=2.0, top1_error=0.75, learning_rate=0.01, images_per_second=1234.5)
+    assert capsys.readouterr().out.endswith(" 1,234 images/s, 12.3 MFLOP/s\n")
+    assert metrics.read(epath.Path(tmp_path)).train[0]["mfu"] is None
+    assert "train/mfu" not in log._board.received[1][1]
 
 
 def line(step):
@@ -115,6 +127,8 @@ def test_the_events_are_those_that_tensorboard_reads_and_weights_and_biases_rece
             "train/top1_error": 0.75,
             "train/learning_rate": 0.01,
             "train/images_per_second": 1234.5,
+            "train/flops_per_second": 12_345_000,
+            "train/mfu": 0.12345,
         }
     )
     assert (train.step, layers.step) == (10, 20)

@@ -24,6 +24,7 @@ from alexnet_jax.runtime.device_errors import Shortage, explained, smaller_batch
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
+from alexnet_jax.training.flops import flops_of
 from alexnet_jax.training.hardest import Hardest
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.meter import Meter
@@ -135,7 +136,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         # ---- Loop -------------------------------------------------------------------------------
         hosts.say(f"{run.steps_per_epoch:,} steps in an epoch, {total_steps:,} in total; compiling the first")
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
-        log = Log(run.path, step, total_steps, run.steps_per_epoch, board, run.check_lock)
+        flops = flops_of(config, mesh)
+        log = Log(run.path, step, total_steps, run.steps_per_epoch, flops, board, run.check_lock)
         watch = Watch(classes, run.steps_per_epoch)
         meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps, tally)
         batches = goodput.batches(training_batches(cache, config, mesh, step, total_steps))

@@ -13,9 +13,11 @@ from tqdm import tqdm
 from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import hosts
+from alexnet_jax.text import with_prefix
 from alexnet_jax.training import metrics
 from alexnet_jax.training.appended import Appended
 from alexnet_jax.training.events import Events
+from alexnet_jax.training.flops import Flops
 from alexnet_jax.training.metrics import Evaluation, Layers, Train
 from alexnet_jax.training.scores import Result
 from alexnet_jax.training.weights_and_biases import WeightsAndBiases
@@ -29,6 +31,7 @@ class Log:
       step: number of updates done. Lines of later steps are deleted, because the run repeats these steps.
       total_steps: number of updates in the whole run.
       steps_per_epoch: number of updates in an epoch.
+      flops: FLOPs of the run, for the rate that it achieves.
       board: log on Weights & Biases, which receives the same values as TensorBoard.
       check: see `Appended`.
 
@@ -45,10 +48,11 @@ class Log:
         step: int,
         total_steps: int,
         steps_per_epoch: int,
+        flops: Flops,
         board: WeightsAndBiases,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._steps_per_epoch, self._board = steps_per_epoch, board
+        self._steps_per_epoch, self._flops, self._board = steps_per_epoch, flops, board
         self._metrics = workdir / metrics.FILE
         self._writes = hosts.is_first()
         self.failure: str | None = None
@@ -72,6 +76,7 @@ class Log:
         self, step: int, loss: float, top1_error: float, learning_rate: float, images_per_second: float
     ) -> None:
         """Log the means over the updates since the last such line, as `metrics.Train` describes them."""
+        flops_per_second, mfu = self._flops.achieved(images_per_second)
         record = Train(
             step=step,
             epoch=step / self._steps_per_epoch,
@@ -79,11 +84,14 @@ class Log:
             top1_error=top1_error,
             learning_rate=learning_rate,
             images_per_second=images_per_second,
+            flops_per_second=flops_per_second,
+            mfu=mfu,
         )
         self._write("train", record, _measured("train", record))
         text = (
             f"loss {loss:.4f}, error {top1_error:.2%}, learning rate {learning_rate:.2g},"
-            f" {images_per_second:,.0f} images/s"
+            f" {images_per_second:,.0f} images/s, {with_prefix(flops_per_second)}FLOP/s"
+            + ("" if mfu is None else f" (MFU {mfu:.1%})")
         )
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(step - self._bar.n)

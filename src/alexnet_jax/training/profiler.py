@@ -40,7 +40,7 @@ class Profiler:
             self._give_up(f"the run is already at step {step}")
 
     def traced(self, update: Callable[P, T]) -> Callable[P, T]:
-        """Return a function that traces its calls if they are in the range. The next one is for the next step."""
+        """Return a function that traces those of its calls that are in the range."""
 
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             self._step += 1
