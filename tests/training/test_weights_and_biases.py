@@ -88,7 +88,7 @@ class Package(types.ModuleType):
 
     def __init__(self, mode="online", account=True, init=None):
         super().__init__("wandb")
-        self.__spec__ = importlib.util.spec_from_loader("wandb", None)
+        self.__spec__ = importlib.util.spec_from_loader("wandb", None, origin="here")
         self.logged, self.status, self.arguments = [], None, None
         self.mode, self.account, self.replaced = mode, account, init
 
@@ -194,8 +194,12 @@ def test_without_an_account_offline_mode_logs(tiny, tmp_path, package):
     assert len(wandb.logged) == 2
 
 
-def test_without_the_package_a_note_names_the_extra(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(weights_and_biases, "find_spec", lambda name: None)
+@pytest.mark.parametrize("its_files", [False, True])
+def test_without_the_package_a_note_names_the_extra(tiny, tmp_path, monkeypatch, capsys, its_files):
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr(sys, "path", [f"{tmp_path}"])
+    if its_files:
+        (tmp_path / "wandb").mkdir()
     run(tiny, tmp_path)
     assert capsys.readouterr().out.count("the package is missing: pip install -e '.[wandb]'") == 1
 
@@ -203,7 +207,7 @@ def test_without_the_package_a_note_names_the_extra(tiny, tmp_path, monkeypatch,
 def test_a_server_that_never_answers_delays_only_the_end(tiny, tmp_path, package, monkeypatch, capsys):
     answer = threading.Event()
     package(init=answer.wait)
-    monkeypatch.setattr(weights_and_biases, "_PATIENCE", 0.1)
+    monkeypatch.setattr(weights_and_biases, "_LAST", 0.1)
     monkeypatch.setattr(weights_and_biases, "_MOST", 1)
     run(tiny, tmp_path)  # the queue is full, too
     assert capsys.readouterr().out.count("the server does not answer in time") == 1
@@ -219,7 +223,7 @@ def test_only_the_first_process_logs(tiny, tmp_path, package, monkeypatch):
 
 
 def test_nothing_is_imported_without_a_project(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights_and_biases, "find_spec", lambda name: pytest.fail("it is off"))
+    monkeypatch.setattr(weights_and_biases, "_is_installed", lambda: pytest.fail("it is off"))
     with WeightsAndBiases(epath.Path(tmp_path), tiny) as board:
         board.begin()
         board.add(10, {"train/loss": 2.0})

@@ -1,9 +1,9 @@
 """Training, from the config to the last checkpoint. Read it from top to bottom."""
 
-import contextlib
 import dataclasses
 import os
 import shlex
+from contextlib import closing
 from functools import partial
 
 import jax
@@ -146,7 +146,6 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         profiler = Profiler(config.profile, run.path, step)
         update = profiler.traced(update)
         smaller = partial(_with_less_memory, config, mesh, checkpoints)
-        closing = contextlib.closing
         with explained(smaller), closing(log), closing(batches), closing(profiler):
             for images, labels in batches:
                 evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps

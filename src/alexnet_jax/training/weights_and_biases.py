@@ -26,7 +26,7 @@ from alexnet_jax.parallel import hosts
 FILE = "wandb_id.txt"
 """The file in a workdir with the id of its run on W&B, so that a resumed run continues it there."""
 
-_PATIENCE = 30  # seconds to reach the server at the beginning, and to upload the rest at the end
+_FIRST, _LAST = 30, 10  # seconds to reach the server, and to upload the rest at the end
 _NOT_ALL = "the server does not answer in time (wandb sync uploads the rest)"
 _MOST = 10_000  # records that wait for the thread; more are dropped
 
@@ -55,19 +55,19 @@ class WeightsAndBiases:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the run on W&B. What can't be uploaded in half a minute stays in W&B's files."""
+        """End the run on W&B. What can't be uploaded in ten seconds stays in W&B's files."""
         if self._thread is None:
             return
         self._status = 0 if kind is None else 1
         with contextlib.suppress(queue.Full):
             self._records.put_nowait(None)
-            self._thread.join(_PATIENCE)
+            self._thread.join(_LAST)
         if self._thread.is_alive():
             self._give_up(_NOT_ALL)
 
     def begin(self) -> None:
         """Begin the run on W&B, or continue it. Values may be added before that is done."""
-        if self._on and find_spec("wandb") is None:
+        if self._on and not _is_installed():
             self._give_up("the package is missing: pip install -e '.[wandb]'")
         elif self._on:
             self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
@@ -105,8 +105,8 @@ class WeightsAndBiases:
             console="off",
             disable_git=True,
             disable_code=True,
-            init_timeout=_PATIENCE,
-            finish_timeout=_PATIENCE - 5,
+            init_timeout=_FIRST,
+            finish_timeout=_LAST - 2,
             finish_timeout_raises=True,
         )
         # Without a key, `wandb.init` would ask for one on a terminal.
@@ -148,3 +148,9 @@ class WeightsAndBiases:
         if self._on:
             self._on = False
             hosts.say(f"note: Weights & Biases: {why}; the run continues without it")
+
+
+def _is_installed() -> bool:
+    """Return whether the package can be imported. W&B's folder ``./wandb`` is none, but has a spec."""
+    found = find_spec("wandb")
+    return found is not None and found.origin is not None
