@@ -33,9 +33,9 @@ from ml_collections import ConfigDict
 from options import parser
 
 from alexnet_jax import get_config
-from alexnet_jax.plan.plan import products
 from alexnet_jax.runtime import huge_pages
 from alexnet_jax.runtime.cores import cores
+from alexnet_jax.training.flops import flops_per_image
 
 Row: TypeAlias = dict[str, Any]
 KERNELS = 10
@@ -114,7 +114,7 @@ def train(args: argparse.Namespace) -> Iterator[Row]:
             "per_second": batch_size / seconds,
             "compile_seconds": found.compile_seconds,
             "loss": found.loss,
-            "flops_per_second": products(config) / seconds,
+            "flops_per_second": flops_per_image(config) * config.batch_size / seconds,
             # The state is donated: the outputs of the step are in the memory of its arguments.
             "program_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
             # Peak of the process until now. It includes the memory in which cuDNN timed its algorithms.

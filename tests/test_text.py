@@ -14,6 +14,7 @@ from alexnet_jax.text import (
     time_in_words,
     visible,
     visible_lines,
+    with_prefix,
 )
 
 
@@ -52,6 +53,14 @@ def test_the_lines_of_a_text_remain():
 )  # fmt: skip
 def test_sizes_in_words(count, words):
     assert size_in_words(count) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 "), (999.4, "999 "), (999.6, "1 k"), (1.5e9, "1.5 G"), (2e14, "200 T"), (3.2e15, "3.2 P")],
+)
+def test_numbers_with_a_prefix(number, words):
+    assert with_prefix(number) == words
 
 
 @pytest.mark.parametrize(("numbers", "words"), [([], ""), ([7], "7"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])

@@ -48,3 +48,10 @@ def near(name: str, known: Collection[str]) -> str:
     """Return a suggestion for a message, `` (did you mean NAME?)``; empty if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
+def reason(error: Exception) -> str:
+    """Return an error of the system, a library or a server in one line."""
+    return (
+        getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+    )

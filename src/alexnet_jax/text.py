@@ -38,6 +38,15 @@ def size_in_words(count: float) -> str:
     return f"{count * 1000:,.0f} TB"
 
 
+def with_prefix(number: float) -> str:
+    """Format a number that is not negative for a unit, such as ``1.5 G`` for 1.5e9."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < 999.5:  # below 1000 after rounding
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:,.3g} P"
+
+
 def ranges(numbers: Sequence[int]) -> str:
     """Format ascending integers in SLURM's notation for job arrays, such as ``0-3,5``."""
     found: list[list[int]] = []

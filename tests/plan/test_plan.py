@@ -18,7 +18,9 @@ from alexnet_jax.net.ops import conv
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.plan import hlo, plan
 from alexnet_jax.plan import tables as plan_tables
-from alexnet_jax.plan.chips import CHIPS, chip_of, devices_of
+from alexnet_jax.plan.chips import chip_of, devices_of
+from alexnet_jax.runtime.chips import CHIPS
+from alexnet_jax.training.flops import flops_per_image
 from tests.conftest import CONFIGS, RECIPES
 
 TINY = f"--config={RECIPES / 'tiny.py'}"
@@ -74,15 +76,7 @@ def test_a_cpu_has_neither_counts_nor_an_estimate(wide):
     assert "no estimate of time" in plan_tables.table(plan.plan(wide, "cpu:8", None, make_mesh(4, 2)))
 
 
-def test_products_of_the_papers_network():
-    """The sizes of section 3.5 give 724 million multiplications for the forward pass of an image."""
-    config = get_config(str(CONFIGS / "alexnet.py"))
-    forward = 2 * config.batch_size * 724_406_816
-    conv1 = 2 * config.batch_size * 2 * 55 * 55 * 48 * 11 * 11 * 3
-    assert plan.products(config) == 3 * forward - conv1
-
-
-def test_the_flops_of_the_compiler_are_near_our_products(monkeypatch):
+def test_the_flops_of_the_compiler_are_near_ours(monkeypatch):
     """The network has no LRN, whose sums XLA counts too, and no padding, whose products XLA omits."""
     monkeypatch.setattr(conv, "conv", conv._conv)  # without its loop, of which XLA counts one round
     config = get_config(str(CONFIGS / "alexnet.py"))
@@ -93,7 +87,7 @@ def test_the_flops_of_the_compiler_are_near_our_products(monkeypatch):
         if not isinstance(x, LRN)
     )
     costs = plan.compile_step(build(config), config, make_mesh(4, 2)).cost_analysis()
-    assert costs["flops"] * 8 == pytest.approx(plan.products(config), rel=0.03)
+    assert costs["flops"] * 8 == pytest.approx(flops_per_image(config) * config.batch_size, rel=0.03)
 
 
 def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):

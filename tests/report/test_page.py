@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from alexnet_jax import restore
@@ -19,7 +20,7 @@ from alexnet_jax.report import training as report_training
 from alexnet_jax.report.mistakes import Mistakes
 from alexnet_jax.report.request import Request
 from alexnet_jax.sweep.spec import Published
-from alexnet_jax.training import goodput
+from alexnet_jax.training import goodput, metrics
 from alexnet_jax.training.scores import Result
 from tests.conftest import HOSTILE_NAMES, error_lines
 from tests.hostile import forge
@@ -69,6 +70,7 @@ def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
     assert series["validation"] == (at, [line["top1_error"] for line in evaluations])
     assert series["validation, top 5"] == (at, [line["top5_error"] for line in evaluations])
     assert drawn["loss"][0]["training"] == (epochs, [line["loss"] for line in train])
+    assert "mfu" not in drawn
     assert drawn["speed"][0]["images/s"] == (epochs, [line["images_per_second"] for line in train])
     # The learning rate is reduced at 0.3 epochs, 24 of 80 steps; a line for each ten steps.
     assert reductions == [(20 / 80, pytest.approx(0.002))]
@@ -81,6 +83,13 @@ def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
     assert changed["data.source"] == ("sklearn:digits", "tfds:imagenet2012")
     assert "optimizer.momentum" not in changed
     assert dict(facts.settings)["optimizer.momentum"] == "0.9"
+
+
+def test_the_page_has_a_curve_of_the_utilization_where_it_is_known(copy):
+    path = copy / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"mfu": null', '"mfu": 0.25', 2))
+    charts = report_training._charts(metrics.read(epath.Path(copy)))
+    assert "Model FLOP utilization" in [chart.title for chart in charts]
 
 
 def test_the_page_shows_what_the_time_was_spent_on(copy, capfd):

@@ -113,7 +113,8 @@ def same_run(killed, undisturbed):
     for one, other in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
         np.testing.assert_array_equal(one, other)
     logs = ((path / "metrics.jsonl").read_text().splitlines() for path in (killed, undisturbed))
-    one, other = ([json.loads(line) | {"images_per_second": None} for line in log] for log in logs)
+    timed = dict.fromkeys(("images_per_second", "flops_per_second"))
+    one, other = ([json.loads(line) | timed for line in log] for log in logs)
     assert one == other
     assert files_in(killed) == files_in(undisturbed)
 

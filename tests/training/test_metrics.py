@@ -104,3 +104,18 @@ def test_what_is_read_from_hostile_logs_is_of_its_type_and_finite(tmp_path):
 def test_a_pipe_in_place_of_the_log_has_no_lines(tmp_path):
     os.mkfifo(tmp_path / "metrics.jsonl")
     assert metrics.read(epath.Path(tmp_path)).train == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "intact"),
+    [
+        ({}, True),  # of an earlier version
+        ({"flops_per_second": 1e12, "mfu": 0.5}, True),
+        ({"flops_per_second": 1e12, "mfu": None}, True),
+        ({"flops_per_second": 1e12, "mfu": "0.5"}, False),
+        ({"flops_per_second": -1.0, "mfu": None}, False),
+    ],
+)
+def test_the_achieved_flops_may_be_missing(tmp_path, fields, intact):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(TRAIN | fields) + "\n")
+    assert len(metrics.read(epath.Path(tmp_path)).train) == intact

@@ -112,6 +112,10 @@ def test_another_run_is_refused_before_anything_is_overwritten(tiny, trained, ke
         ({"mesh": (3, 1)}, "batch_size = 16 can't be split over 3 devices"),
         ({"mesh": (1, 4)}, "2 towers can't be split over 4 devices"),
         ({"init_from": "/nowhere"}, "/nowhere is no workdir"),
+        (
+            {"num_steps": None, "num_epochs": 1, "profile": "80:81"},
+            "config.profile is 80:81, but the run has only 80 steps",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_and_leave_no_workdir(tiny, tmp_path, change, message):

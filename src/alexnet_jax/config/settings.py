@@ -6,6 +6,7 @@ The table is the only source of `base.base`, `validate.validate`, what may chang
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -72,6 +73,32 @@ def _is_crop_scale(scale: Any) -> bool:
     return len(scale) == 0 or (len(scale) == 2 and numbers and 0 < scale[0] <= scale[1] <= 1)
 
 
+def step_range(text: str) -> tuple[int, int]:
+    """Return the first and the last step of a range FIRST:LAST.
+
+    Raises:
+      ValueError: it is no such range, or it has more than 100 steps.
+    """
+    if (found := re.fullmatch(r"(\d{1,9}):(\d{1,9})", text, re.ASCII)) is None:
+        raise ValueError(text)
+    first, last = map(int, found.groups())
+    if not 1 <= first <= last < first + _MOST_PROFILED:
+        raise ValueError(text)
+    return first, last
+
+
+def _is_step_range(text: str) -> bool:
+    try:
+        return bool(step_range(text))
+    except ValueError:
+        return False
+
+
+def _is_project(name: str) -> bool:
+    return re.fullmatch(r"([^/\\#?%:\s]+/)?[^/\\#?%:]{1,128}", name) is not None
+
+
+_MOST_PROFILED = 100  # steps; the profiler keeps them in memory
 _POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
 _EPOCHS = Check("positive and at most 10**6", lambda x: 0 < x <= 10**6)
 _NOT_NEGATIVE = Check("a number that is not negative", lambda x: 0 <= x < math.inf)
@@ -157,6 +184,30 @@ SETTINGS: tuple[Setting, ...] = (
         resume="neutral",
     ),
     Setting("init_from", None, str, "Workdir whose parameters a new run starts from (fine-tuning)."),
+    Setting(
+        "log_images",
+        12,
+        int,
+        "Hardest mistakes of an evaluation, drawn for TensorBoard beside the first kernels; 0: no pictures.",
+        Check("from 0 to 100", lambda x: 0 <= x <= 100),
+        resume="neutral",
+    ),
+    Setting(
+        "profile",
+        None,
+        str,
+        "Steps of which JAX's profiler writes a trace into the workdir, such as 100:110.",
+        Check("FIRST:LAST, steps from 1 on and at most 100 of them", _is_step_range),
+        resume="neutral",
+    ),
+    Setting(
+        "wandb",
+        None,
+        str,
+        "Project on Weights & Biases that receives the log too (needs the extra wandb).",
+        Check("PROJECT or ENTITY/PROJECT", _is_project),
+        resume="neutral",
+    ),
     Setting(
         "data.source",
         "tfds:imagenet2012",

@@ -7,7 +7,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.base import flat
-from alexnet_jax.config.settings import BY_KEY, KINDS, OF_A_LAYER, RENAMED_VALUES, Setting, new_name, unknown
+from alexnet_jax.config.settings import (
+    BY_KEY,
+    KINDS,
+    OF_A_LAYER,
+    RENAMED_VALUES,
+    Setting,
+    new_name,
+    step_range,
+    unknown,
+)
 from alexnet_jax.errors import UserError, near
 from alexnet_jax.net.shapes import config_shapes
 
@@ -41,6 +50,8 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             "config.data.crop_scale needs random crops: set config.data.random_crops=True, or crop_scale=()"
         )
+    if config.num_steps is not None:
+        check_profile(config, config.num_steps)
     shapes = config_shapes(config)
     with_params = [t.layer.name for t in shapes if t.params]
     for name in config.optimizer.layers:
@@ -49,6 +60,16 @@ def validate(config: ConfigDict) -> None:
                 f"config.optimizer.layers.{name} is not a layer with weights{near(name, with_params)}: there"
                 f" are {', '.join(with_params)}"
             )
+
+
+def check_profile(config: ConfigDict, total_steps: int) -> None:
+    """Check that ``config.profile`` names steps of the run.
+
+    Raises:
+      UserError: the run ends before.
+    """
+    if config.profile is not None and step_range(config.profile)[1] > total_steps:
+        raise UserError(f"config.profile is {config.profile}, but the run has only {total_steps:,} steps")
 
 
 def check_each(config: ConfigDict) -> None:

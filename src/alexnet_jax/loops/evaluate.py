@@ -21,10 +21,12 @@ from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.parallel.together import together
 from alexnet_jax.runtime import progress
+from alexnet_jax.training.hardest import Hardest
 from alexnet_jax.training.restored import Restored, check_alike, check_views, restore
-from alexnet_jax.training.scores import Result, score
+from alexnet_jax.training.scores import Result, guesses, score
 
 _COUNTED = ("loss", "top1_error", "top5_error")
+_GUESSED = ("guess", "probability")
 _MOST_ON_A_DEVICE = 1024  # images at a time: a run on many devices may be evaluated on one
 
 
@@ -152,6 +154,7 @@ def error_rates(
     views: int,
     batch_size: int,
     mesh: Mesh,
+    hardest: Hardest | None = None,
 ) -> Result:
     """Count the errors of one network or of an ensemble in one pass over a split.
 
@@ -162,10 +165,12 @@ def error_rates(
       views: number of crops that the members read, for the record.
       batch_size: number of images at a time; the result does not depend on it.
       mesh: the devices that the members run on.
+      hardest: collector of the hardest mistakes; None for none.
 
     Raises:
       RunError: the loss is not finite.
     """
+    hardest = hardest or Hardest(0)
     left = cache.info.splits[split]
     batch_size = min(batch_size, left)
     sums = np.zeros(4)  # examples, loss, top-1 and top-5 errors that this process counted
@@ -173,12 +178,21 @@ def error_rates(
     compiling = f"{split}, compiling"  # until the first batch is done
     with progress.bar(total=left, unit="image", description=compiling, show=hosts.is_first()) as bar:
         for images, labels in batches:
-            scores = score([member(images) for member in members], labels)
-            shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in _COUNTED]
-            for loss, *errors in zip(*shards, strict=True):
-                real = max(0, left - (loss.index[0].start or 0))  # the last batch is padded
-                columns = [np.asarray(shard.data)[:real] for shard in (loss, *errors)]
-                sums += [len(columns[0]), *(column.sum(dtype=np.float64) for column in columns)]
+            log_probs = [member(images) for member in members]
+            scores, names = score(log_probs, labels), list(_COUNTED)
+            if hardest.most:
+                scores |= guesses(log_probs)
+                names += _GUESSED
+            shards = [[s for s in scores[name].addressable_shards if s.replica_id == 0] for name in names]
+            for each in zip(*shards, strict=True):
+                start = each[0].index[0].start or 0
+                real = max(0, left - start)  # the last batch is padded
+                columns = [np.asarray(shard.data)[:real] for shard in each]
+                sums += [len(columns[0]), *(column.sum(dtype=np.float64) for column in columns[:3])]
+                if hardest.most:
+                    loss, wrong, _, guess, probability = columns
+                    rows = cache.info.splits[split] - left + start + np.arange(len(loss))
+                    hardest.add(rows[wrong], loss[wrong], guess[wrong], probability[wrong])
             bar.set_description_str(split, refresh=False)
             bar.update(min(left, len(labels)))
             left -= len(labels)

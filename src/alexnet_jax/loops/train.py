@@ -1,9 +1,9 @@
 """Training, from the config to the last checkpoint. Read it from top to bottom."""
 
-import contextlib
 import dataclasses
 import os
 import shlex
+from contextlib import closing
 from functools import partial
 
 import jax
@@ -24,14 +24,19 @@ from alexnet_jax.runtime.device_errors import Shortage, explained, smaller_batch
 from alexnet_jax.training import step as step_lib
 from alexnet_jax.training import transfer
 from alexnet_jax.training.checkpoint_writer import CheckpointWriter
+from alexnet_jax.training.flops import flops_of
+from alexnet_jax.training.hardest import Hardest
 from alexnet_jax.training.log import Log
 from alexnet_jax.training.meter import Meter
+from alexnet_jax.training.pictures import pictures
+from alexnet_jax.training.profiler import Profiler
 from alexnet_jax.training.run import open_run
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.scores import Result
 from alexnet_jax.training.state import abstract_state, new_state
 from alexnet_jax.training.tally import Tally
 from alexnet_jax.training.watch import Watch
+from alexnet_jax.training.weights_and_biases import WeightsAndBiases
 from alexnet_jax.training.workdir import write_workdir
 
 
@@ -74,6 +79,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     with (
         open_run(config, workdir) as run,
+        WeightsAndBiases(run.path, run.config) as board,
         Signals() as signals,
         CheckpointWriter(run.path, run.config.keep_checkpoints) as checkpoints,
     ):
@@ -130,14 +136,17 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         # ---- Loop -------------------------------------------------------------------------------
         hosts.say(f"{run.steps_per_epoch:,} steps in an epoch, {total_steps:,} in total; compiling the first")
         eval_every, checkpoint_every = run.interval("eval_every"), run.interval("checkpoint_every")
-        log = Log(run.path, step, total_steps, run.steps_per_epoch, run.check_lock)
+        flops = flops_of(config, mesh)
+        log = Log(run.path, step, total_steps, run.steps_per_epoch, flops, board, run.check_lock)
         watch = Watch(classes, run.steps_per_epoch)
         meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps, tally)
         batches = goodput.batches(training_batches(cache, config, mesh, step, total_steps))
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
+        profiler = Profiler(config.profile, run.path, step)
+        update = profiler.traced(update)
         smaller = partial(_with_less_memory, config, mesh, checkpoints)
-        with explained(smaller), contextlib.closing(log), contextlib.closing(batches):
+        with explained(smaller), closing(log), closing(batches), closing(profiler):
             for images, labels in batches:
                 evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps
                 before = jax.tree.map(jnp.copy, state.params) if evaluates else None  # donated below
@@ -152,9 +161,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                     meter.fetch()  # a loss that is not finite ends the run here, before anything is saved
                     member = partial(predict, state.params, statistics=stats, views=1)
                     with goodput.during("evaluating"):
-                        result = error_rates([member], cache, split, 1, config.batch_size, mesh)
+                        hardest = Hardest(config.log_images)
+                        result = error_rates([member], cache, split, 1, config.batch_size, mesh, hardest)
                         log.evaluation(step, result)
                         log.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
+                        log.pictures(step, pictures(model, state.params, cache, split, hardest))
                     error = result.top1_error if split == "validation" else None
                     if config.schedule.name == "plateau" and step % eval_every == 0:
                         plateau = plateau.after(result.top1_error, config.schedule)

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers import Conv
+from alexnet_jax.net import kernels
+from alexnet_jax.net.kernels import grid, mosaic
 from alexnet_jax.training.restored import Restored
 
-_KERNELS_IN_A_ROW = 16
 _KERNEL = 0.5  # inches
 
 
@@ -32,10 +32,10 @@ def gather(net: Restored) -> Figure3:
     Raises:
       UserError: no convolution of the network reads the image.
     """
-    kernels = first_kernels(net)
-    shares = zip(*color_shares(kernels), strict=True)
+    found = first_kernels(net)
+    shares = zip(*color_shares(found), strict=True)
     return Figure3(
-        [mosaic(kernel) for kernel in kernels],
+        [mosaic(kernel) for kernel in found],
         [(float(share), float(each.min()), float(each.max())) for share, each in shares],
     )
 
@@ -46,10 +46,10 @@ def first_kernels(net: Restored) -> np.ndarray:
     Raises:
       UserError: no convolution reads the image.
     """
-    for shapes in net.model.shapes:
-        if shapes.shared and isinstance(shapes.layer, Conv):
-            return np.asarray(net.params[shapes.layer.name]["kernel"])
-    raise UserError("figure 3 shows the kernels of a convolution of the image, and this network has none")
+    found = kernels.first_kernels(net.model.shapes, net.params)
+    if found is None:
+        raise UserError("figure 3 shows the kernels of a convolution of the image, and this network has none")
+    return np.asarray(found)
 
 
 def color_shares(kernel_TxHxWx3xM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +81,7 @@ def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
     Args:
       kernel_TxHxWx3xM: kernels from `first_kernels`.
     """
-    towers, (rows, columns) = len(kernel_TxHxWx3xM), _grid(kernel_TxHxWx3xM.shape[-1])
+    towers, (rows, columns) = len(kernel_TxHxWx3xM), grid(kernel_TxHxWx3xM.shape[-1])
     size = (max(6.0, _KERNEL * columns), towers * (_KERNEL * rows + 0.35))
     figure = Figure(figsize=size, layout="constrained")
     cells = figure.subplots(towers, 1, squeeze=False)[:, 0]
@@ -95,33 +95,3 @@ def draw_kernels(kernel_TxHxWx3xM: np.ndarray) -> Figure:
             fontsize=10,
         )
     return figure
-
-
-def _grid(kernels: int) -> tuple[int, int]:
-    """Return the rows and columns for this number of kernels."""
-    rows = -(-kernels // _KERNELS_IN_A_ROW)
-    return rows, -(-kernels // rows)
-
-
-def mosaic(kernel_HxWx3xM: np.ndarray) -> np.ndarray:
-    """Return an image of the kernels of a tower, enlarged, in rows on white.
-
-    Each kernel is scaled by its largest absolute weight.
-
-    Args:
-      kernel_HxWx3xM: kernels of shape (height, width, 3, channels).
-
-    Returns:
-      Floats between 0 and 1 of shape (rows, columns, 3); 0.5 is a weight of zero.
-    """
-    rows, columns = _grid(kernel_HxWx3xM.shape[-1])
-    largest_M = np.abs(kernel_HxWx3xM).max(axis=(0, 1, 2))
-    scaled = 0.5 + kernel_HxWx3xM / (2 * np.where(largest_M == 0, 1, largest_M))
-    enlarge = -(-66 // len(scaled))
-    tiles = np.moveaxis(scaled, -1, 0).repeat(enlarge, axis=1).repeat(enlarge, axis=2)
-    blank = rows * columns - len(tiles)
-    tiles = np.pad(tiles, [(0, blank), (0, 0), (0, 0), (0, 0)], constant_values=1)
-    tiles = np.pad(tiles, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=1)
-    _, height, width, _ = tiles.shape
-    grid = tiles.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
-    return grid.reshape(rows * height, columns * width, 3)

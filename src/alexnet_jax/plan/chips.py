@@ -1,10 +1,9 @@
-"""Hardware that may be absent: its published peaks, and devices for the compiler.
+"""Devices for the compiler, of hardware that may be absent.
 
 A topology is a TPU slice with its shape (``v5e:16x16``), a number of GPUs in nodes of eight (``h100:8``), or
 a number of CPU devices (``cpu:8``).
 """
 
-import dataclasses
 import difflib
 import math
 import os
@@ -15,79 +14,7 @@ import jax
 from jax.experimental import topologies
 
 from alexnet_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """Published figures of one device, as JAX counts devices.
-
-    Attributes:
-      flops: peak FLOPs per second by ``config.dtype``, without sparsity. Those of float32 are for JAX's
-        default precision: bfloat16 products on a TPU, TF32 on a GPU.
-      memory: size of the memory in bytes.
-      bandwidth: bandwidth of the memory in bytes per second.
-      link: bytes per second in one direction over one link between neighbours (all NVLinks of a GPU).
-      links: number of links that one axis of the mesh uses at once. A ring uses both directions;
-        a line of chips sends there and back.
-      per_host: number of devices on each of several hosts.
-      largest_host: largest number of devices on a single host.
-      between_hosts: bytes per second that each device can send to other hosts; None if the links also
-        connect hosts.
-      slices: shapes that exist; empty for GPUs, which have none.
-      source: web page of the figures.
-    """
-
-    flops: dict[str, float]
-    memory: float
-    bandwidth: float
-    link: float
-    links: int
-    per_host: int
-    largest_host: int
-    between_hosts: float | None
-    slices: tuple[str, ...]
-    source: str
-
-
-def _tpu(
-    flops: float,
-    gib: float,
-    bandwidth: float,
-    link: float,
-    hosts: tuple[int, int],
-    slices: str,
-    source: str,
-) -> Chip:
-    peaks = {"float32": flops, "bfloat16": flops}
-    return Chip(peaks, gib * 2**30, bandwidth, link, 2, *hosts, None, tuple(slices.split()), source)
-
-
-_FLAT = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"
-_CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16 16x16x16"
-
-# Links of v4: jax-ml.github.io/scaling-book. Links of the others: the vendor's figure for a chip, divided by
-# the number of links.
-CHIPS: dict[str, Chip] = {
-    "v4": _tpu(275e12, 32, 1200e9, 45e9, (4, 4), _CUBES, "cloud.google.com/tpu/docs/v4"),
-    "v5e": _tpu(197e12, 16, 819e9, 50e9, (4, 8), _FLAT, "docs.cloud.google.com/tpu/docs/v5e"),
-    "v5p": _tpu(459e12, 95, 2765e9, 100e9, (4, 4), f"{_CUBES} 16x16x24", "cloud.google.com/tpu/docs/v5p"),
-    "v6e": _tpu(918e12, 32, 1638e9, 100e9, (4, 8), _FLAT, "docs.cloud.google.com/tpu/docs/v6e"),
-    # A chip is two devices. Each has half of the chip's figures.
-    "tpu7x": _tpu(1153.5e12, 96, 3690e9, 50e9, (8, 8), _CUBES, "docs.cloud.google.com/tpu/docs/tpu7x"),
-    "h100": Chip(
-        {"float32": 494.7e12, "bfloat16": 989.4e12},
-        memory=84942979072,
-        bandwidth=3352e9,
-        link=450e9,
-        links=1,
-        per_host=8,
-        largest_host=8,
-        between_hosts=50e9,
-        slices=(),
-        # SXM5 80 GB, no sparsity; NVLink 900 GB/s both ways; in a DGX a NIC of 400 Gb/s for each GPU.
-        source="nvidia.com/en-us/data-center/h100; docs.nvidia.com/dgx-basepod",
-    ),
-}
+from alexnet_jax.runtime.chips import CHIPS, Chip
 
 # A GpuTargetConfigProto of XLA. Its GPU compiler reads one from the card, if there is one. The figures are
 # those of an H100 SXM5.

@@ -18,15 +18,15 @@ from alexnet_jax.data.dataset import known_info
 from alexnet_jax.data.sources import known_examples
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import Net, build
-from alexnet_jax.net.shapes import config_shapes
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.collectives import Collective
 from alexnet_jax.parallel.mesh import make_mesh, possible_shapes
 from alexnet_jax.parallel.placement import local_params
 from alexnet_jax.plan import hlo
-from alexnet_jax.plan.chips import Chip
 from alexnet_jax.runtime import progress
+from alexnet_jax.runtime.chips import Chip
 from alexnet_jax.runtime.device_errors import shortage
+from alexnet_jax.training.flops import flops_per_image
 from alexnet_jax.training.run import total_steps
 from alexnet_jax.training.step import lower_train_step
 
@@ -176,8 +176,9 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
     flops, traffic = costs.get("flops"), costs.get("bytes accessed")
     seconds = {}
     if chip is not None:
+        ours = flops_per_image(config) * config.batch_size / mesh.size
         seconds = {
-            "compute": (flops or products(config) / mesh.size) / chip.flops[config.dtype],
+            "compute": (flops or ours) / chip.flops[config.dtype],
             "memory": (traffic or hlo.bytes_accessed(program)) / chip.bandwidth,
             "network": sum(c.sent(sizes) / _speed(c, chip, sizes) for c in collectives),
             "input": _input_seconds(config, chip, mesh.size),
@@ -228,17 +229,6 @@ def compare(
             if data > 1 or not splits_units(config):
                 plans.append(plan(config, topology, chip, make_mesh(data, tower, devices)))
     return plans
-
-
-def products(config: ConfigDict) -> float:
-    """Return the FLOPs of a step's convolutions and matrix products, forward and backward, on all devices."""
-    total = 0.0
-    passes = 2  # of the first layer with weights: images need no gradient
-    for shapes in config_shapes(config):
-        if shapes.weights is not None:
-            total += 2 * shapes.weights.multiplications * passes
-            passes = 3
-    return total * config.batch_size
 
 
 def best_of(plans: list[Plan]) -> Plan | None:

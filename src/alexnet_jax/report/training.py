@@ -215,6 +215,9 @@ def _charts(log: Metrics) -> list[Chart]:
         curves("errors", "Error, top 1 and top 5", errors, reductions, percent=True),
         curves("speed", "Images per second, without evaluation", speed),
     ]
+    if known := [(line["epoch"], mfu) for line in train if (mfu := line.get("mfu")) is not None]:
+        achieved = [Series("MFU", [at for at, _ in known], [mfu for _, mfu in known], 0, thin=True)]
+        charts.append(curves("mfu", "Model FLOP utilization", achieved, percent=True))
     per_epoch = log.steps_per_epoch
     if log.layers and per_epoch:
         names = log.layers[-1]["layers"].keys()

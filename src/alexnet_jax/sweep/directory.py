@@ -3,7 +3,8 @@
 DIRECTORY/
     sweep.json                the flags of the sweep, its members and its ensembles
     table.md, table.json      the results, as `table.write` writes them
-    MEMBER-seedN/             the workdir of a training, with the three files below
+    MEMBER-seedN/             the workdir of a training, with the three files below, and
+        events.out.tfevents.hparams   its settings and its result for TensorBoard
     ENSEMBLE/
         evaluation.json       the result of the test; absent before it
         failed.txt            the reason why the task has no valid result; absent if it has not failed

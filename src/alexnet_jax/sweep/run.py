@@ -22,6 +22,7 @@ from alexnet_jax.remote import lease
 from alexnet_jax.runtime import progress, stopping
 from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import directory as sweep_directory
+from alexnet_jax.sweep import hparams
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.directory import EVALUATION, STDERR, evaluation, note_failure, refuse_another
 from alexnet_jax.sweep.spec import Sweep
@@ -86,6 +87,8 @@ def run(
             with _alone(workdir, say):
                 note_failure(task.directory, problem)
             say(f"{where}: failed: {problem}")
+        else:
+            hparams.write(task, tasks, say)
         count.done()
     with _alone(workdir, say):
         for task in tasks:  # the table leaves out results that are out of date

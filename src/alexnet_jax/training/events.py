@@ -6,17 +6,18 @@ run hangs as soon as the queue is full. So each event is written here at once.
 
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from etils import epath
+from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import masked_crc32c
 
 from alexnet_jax.parallel import hosts
 from alexnet_jax.training.appended import Appended
+from alexnet_jax.training.tfrecord import tfrecord
 
 
 class Events:
@@ -39,13 +40,18 @@ class Events:
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(Event(step=step, summary=Summary(value=points)))
 
+    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Add pictures by their names, uint8 of shape (height, width, 3)."""
+        found = [summary.image(name, pixels, dataformats="HWC") for name, pixels in pictures.items()]
+        self._write(Event(step=step, summary=Summary(value=[each.value[0] for each in found])))
+
     def close(self) -> None:
         """In a bucket, write the events that are not there yet."""
         self._attempt(self._file.close)
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        self._attempt(lambda: self._file.append(_record(event.SerializeToString())))
+        self._attempt(lambda: self._file.append(tfrecord(event.SerializeToString())))
 
     def _attempt(self, write: Callable[[], None]) -> None:
         if self._fails:
@@ -58,9 +64,3 @@ class Events:
                 f"note: the events for TensorBoard can't be written ({error.strerror or error}); the run"
                 " continues without them, and metrics.jsonl has the same values"
             )
-
-
-def _record(data: bytes) -> bytes:
-    """Return a record of a TFRecord file: the length and the data, each with its checksum."""
-    length = struct.pack("<Q", len(data))
-    return b"".join(part + struct.pack("<I", masked_crc32c(part)) for part in (length, data))

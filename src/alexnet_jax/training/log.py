@@ -1,4 +1,4 @@
-"""The log of a run: a bar on a terminal or lines elsewhere, ``metrics.jsonl``, and TensorBoard."""
+"""The log of a run: a bar on a terminal or lines elsewhere, ``metrics.jsonl``, TensorBoard and W&B."""
 
 import json
 import sys
@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 from tqdm import tqdm
 
 from alexnet_jax import files
 from alexnet_jax.errors import UserError
 from alexnet_jax.parallel import hosts
+from alexnet_jax.text import with_prefix
 from alexnet_jax.training import metrics
 from alexnet_jax.training.appended import Appended
 from alexnet_jax.training.events import Events
+from alexnet_jax.training.flops import Flops
 from alexnet_jax.training.metrics import Evaluation, Layers, Train
 from alexnet_jax.training.scores import Result
+from alexnet_jax.training.weights_and_biases import WeightsAndBiases
 
 
 class Log:
@@ -27,6 +31,8 @@ class Log:
       step: number of updates done. Lines of later steps are deleted, because the run repeats these steps.
       total_steps: number of updates in the whole run.
       steps_per_epoch: number of updates in an epoch.
+      flops: FLOPs of the run, for the rate that it achieves.
+      board: log on Weights & Biases, which receives the same values as TensorBoard.
       check: see `Appended`.
 
     Attributes:
@@ -42,9 +48,11 @@ class Log:
         step: int,
         total_steps: int,
         steps_per_epoch: int,
+        flops: Flops,
+        board: WeightsAndBiases,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._steps_per_epoch = steps_per_epoch
+        self._steps_per_epoch, self._flops, self._board = steps_per_epoch, flops, board
         self._metrics = workdir / metrics.FILE
         self._writes = hosts.is_first()
         self.failure: str | None = None
@@ -55,6 +63,7 @@ class Log:
                 raise UserError(self.failure)
             _delete_after(self._metrics, step)
             self._events = Events(workdir, step, check)
+            board.begin()
         self._bar = tqdm(
             initial=step,
             total=total_steps,
@@ -67,6 +76,7 @@ class Log:
         self, step: int, loss: float, top1_error: float, learning_rate: float, images_per_second: float
     ) -> None:
         """Log the means over the updates since the last such line, as `metrics.Train` describes them."""
+        flops_per_second, mfu = self._flops.achieved(images_per_second)
         record = Train(
             step=step,
             epoch=step / self._steps_per_epoch,
@@ -74,11 +84,14 @@ class Log:
             top1_error=top1_error,
             learning_rate=learning_rate,
             images_per_second=images_per_second,
+            flops_per_second=flops_per_second,
+            mfu=mfu,
         )
         self._write("train", record, _measured("train", record))
         text = (
             f"loss {loss:.4f}, error {top1_error:.2%}, learning rate {learning_rate:.2g},"
-            f" {images_per_second:,.0f} images/s"
+            f" {images_per_second:,.0f} images/s, {with_prefix(flops_per_second)}FLOP/s"
+            + ("" if mfu is None else f" (MFU {mfu:.1%})")
         )
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(step - self._bar.n)
@@ -116,6 +129,12 @@ class Log:
         columns = [f"{name} {of['weights']:.1e} {of['steps']:.1e}" for name, of in layers.items()]
         hosts.say("  mean |w|, mean |step|: " + ", ".join(columns))
 
+    def pictures(self, step: int, drawn: Mapping[str, np.ndarray]) -> None:
+        """Add the pictures of `pictures.pictures` to TensorBoard and Weights & Biases."""
+        if self._writes and drawn:
+            self._events.add_pictures(step, drawn)
+            self._board.add_pictures(step, drawn)
+
     def sync(self) -> None:
         """Wait until all lines are on the disk, so that the log reaches as far as a checkpoint saved next."""
         if self._writes:
@@ -129,10 +148,11 @@ class Log:
             self._events.close()
 
     def _write(self, kind: str, record: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """Write a line, and values for TensorBoard."""
+        """Write a line, and values for TensorBoard and Weights & Biases."""
         self._attempt(lambda: self._file.append(json.dumps({"kind": kind, **record}).encode() + b"\n"))
         if self._writes:
             self._events.add(record["step"], values)
+            self._board.add(record["step"], values)
 
     def _attempt(self, write: Callable[[], None]) -> None:
         """Write to ``metrics.jsonl``. If that fails, set `failure`, and write nothing more."""

@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from etils import epath
@@ -38,7 +38,8 @@ class Train(TypedDict):
     """A line of training: the means over the updates since the previous such line.
 
     ``learning_rate`` is that of the last update. The loss is in nats, the error is a fraction.
-    ``images_per_second`` counts only the time of the updates.
+    ``images_per_second`` counts only the time of the updates. ``flops_per_second`` and ``mfu``, a fraction,
+    are the result of `flops.Flops.achieved` for it. Runs of earlier versions have neither.
     """
 
     step: int
@@ -47,6 +48,8 @@ class Train(TypedDict):
     top1_error: float
     learning_rate: float
     images_per_second: float
+    flops_per_second: NotRequired[float]
+    mfu: NotRequired[float | None]
 
 
 class Evaluation(TypedDict):
@@ -72,7 +75,7 @@ class Layers(TypedDict):
     layers: dict[str, dict[str, float]]
 
 
-_KINDS = {"train": Train, "eval": Evaluation, "layers": Layers}
+_KINDS: dict[str, Any] = {"train": Train, "eval": Evaluation, "layers": Layers}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,9 +162,12 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         return None
-    fields = _KINDS[record["kind"]].__annotations__ if record["kind"] in _KINDS else {"step": int}
-    if not all(_fits(name, record.get(name), kind) for name, kind in fields.items()):
-        return None
+    kind = _KINDS.get(record["kind"])
+    fields = {"step": int} if kind is None else kind.__annotations__
+    for name, type_ in fields.items():
+        optional = kind is not None and name in kind.__optional_keys__
+        if not (_fits(name, record.get(name), type_) or (optional and record.get(name) is None)):
+            return None
     if "epoch" in fields and not record["epoch"] <= record["step"] <= record["epoch"] * 2**31:
         return None  # an epoch has at least one step
     return record
@@ -174,7 +180,7 @@ def _fits(name: str, value: Any, kind: Any) -> bool:
     if name == "layers":
         return isinstance(value, dict) and all(map(_describes_layer, value, value.values()))
     low, high = _RANGES.get(name, _OTHERS)
-    return type(value) in (int, kind) and low <= value <= high
+    return type(value) in (int, kind if kind is int else float) and low <= value <= high
 
 
 def _describes_layer(name: str, means: Any) -> bool:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import saved
-from alexnet_jax.config.validate import validate
+from alexnet_jax.config.validate import check_profile, validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.dataset import class_count, open_cache
@@ -165,7 +165,9 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
                 f"{path} was trained on other data ({info_before.fingerprint}) than the cache holds"
                 f" ({cache.info.fingerprint}): take another --workdir"
             )
-        yield Run(path, config, mesh, model, description, before, cache, changed, check_lock, goodput)
+        run = Run(path, config, mesh, model, description, before, cache, changed, check_lock, goodput)
+        check_profile(config, run.total_steps)
+        yield run
 
 
 @contextlib.contextmanager

@@ -53,3 +53,14 @@ def score(members: Sequence[jax.Array], labels_B: jax.Array) -> dict[str, jax.Ar
     # "Not less or equal" rather than "greater": a NaN counts as wrong.
     rank_B = (~(log_probs_BxC <= right_B) | tied_before).sum(axis=-1)
     return {"loss": -right_B[:, 0], "top1_error": rank_B >= 1, "top5_error": rank_B >= 5}
+
+
+@jax.jit
+def guesses(members: Sequence[jax.Array]) -> dict[str, jax.Array]:
+    """Return the most probable class of each example, and its probability.
+
+    Args:
+      members: as in `score`.
+    """
+    log_probs_BxC = mean_log_probabilities(jnp.stack(members))
+    return {"guess": log_probs_BxC.argmax(axis=-1), "probability": jnp.exp(log_probs_BxC.max(axis=-1))}
