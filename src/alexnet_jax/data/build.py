@@ -73,7 +73,7 @@ def beside(path: Path, name: str) -> Path:
 
 def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     download(data.source, path.parent, say)
-    source = open_source(data.source, data.validation, data.test)
+    source = open_source(data.source, data.validation, data.test, data.columns)
     building, parts = beside(path, "building"), beside(path, "parts")
     identity = _identity(source, data)
     if _read_identity(parts) != [identity, source.stamp]:  # there are none, or the images have changed

@@ -49,6 +49,22 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
+class Options:
+    """The settings of ``config.data`` that a source may depend on.
+
+    Attributes:
+      validation: ``config.data.validation``. If it is None, a data set without splits keeps a tenth for
+        validation. If it is a number, `sources.open_source` splits off the validation split.
+      test: ``config.data.test``: fraction of a data set without splits that becomes the test split.
+      columns: ``config.data.columns``: names of the columns of the image and the label; None to find them.
+    """
+
+    validation: float | None
+    test: float
+    columns: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """A data set.
 
