@@ -22,7 +22,7 @@ from alexnet_jax.data.build_pool import write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
 from alexnet_jax.data.class_words import words_of
 from alexnet_jax.data.shards import Shard, Work
-from alexnet_jax.data.source import Source, left_out_lines
+from alexnet_jax.data.source import Source, left_out_lines, missing_class_lines
 from alexnet_jax.data.sources import download, open_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import locked
@@ -87,7 +87,7 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     say(f"preparing {data.source} {source.version} in {path}")
     for line in source.report():
         say(line)
-    source = dataclasses.replace(source, left_out={})  # the workers do not need it
+    source = dataclasses.replace(source, left_out={})  # the worker processes do not need it
     work = Work(source, building, parts, data.image_size, data.encoding)
     write_shards(work, data.max_broken, say)
     _finish(work, data, identity, say)
@@ -138,13 +138,15 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         found[part.split].append(shard)
         manifest[part.images_name] = (int(shard.sizes.sum()), shard.checksum)
     everything = [shard for of_split in found.values() for shard in of_split]
+    labels = {
+        split: np.concatenate([shard.labels for shard in of_split]) for split, of_split in found.items()
+    }
     for split, of_split in found.items():
-        labels = np.concatenate([shard.labels for shard in of_split])
-        if not len(labels):
+        if not len(labels[split]):
             raise UserError(
                 f"none of the images of {split} can be read: see {building / 'broken.txt'} for the reasons"
             )
-        files.write(building / f"{split}.labels.npy", content_of(labels))
+        files.write(building / f"{split}.labels.npy", content_of(labels[split]))
         sizes = np.concatenate([shard.sizes for shard in of_split])
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         files.write(building / f"{split}.offsets.npy", content_of(offsets))
@@ -170,6 +172,10 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     info.save(building)
     broken = sorted(line for shard in everything for line in shard.broken)
     enlarged = sum(shard.enlarged for shard in everything)
+    reported = missing_class_lines(work.source.labels(), work.source.class_names)
+    for line in missing_class_lines(labels, work.source.class_names):
+        if line not in reported:
+            say(line)
     for line in left_out_lines({"images that can't be read, which broken.txt in the cache lists": broken}):
         say(line)
     if enlarged:

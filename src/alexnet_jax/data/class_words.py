@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _ID = re.compile(r"n\d{8}")
-_FILES = ("words.txt", "synset_words.txt", "LOC_synset_mapping.txt")  # ImageNet's, Caffe's, Kaggle's
+FILES = ("words.txt", "synset_words.txt", "LOC_synset_mapping.txt")  # ImageNet's, Caffe's, Kaggle's
 
 
 def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[st
 
 
 def _in_folder(folder: Path) -> dict[str, str]:
-    for file in (folder / name for name in _FILES):
+    for file in (folder / name for name in FILES):
         if file.is_file():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             pairs = [line.split(maxsplit=1) for line in lines]

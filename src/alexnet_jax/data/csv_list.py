@@ -6,7 +6,6 @@ import errno
 import functools
 import io
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,11 +67,13 @@ def open_csv(path: str, options: Options) -> Source:
     of_split = np.array([found[name][0].split for name in names])
     rows = {split or None: np.flatnonzero(of_split == split) for split in np.unique(of_split).tolist()}
     read = _Examples([os.path.join(file.parent, name) for name in names], labels)  # noqa: PTH118 (a million)
-    splits = splits_of(read, labels, rows, class_names, options, str(file), left_out)
+    splits, notes = splits_of(read, labels, rows, class_names, options, str(file), left_out)
     status = [found[name][1] for name in names]
     lines = (f"{found[name][0].split} {name} {found[name][0].label}" for name in names)
     changes = version(lines, (each.st_size for each in status))
-    return Source("csv", changes, class_names, splits, file.parent, stamp(status), left_out)
+    if outside := [name for name in names if _is_outside(name, str(file.parent))]:
+        notes += (f"{len(outside):,} images lie outside {file.parent} and are read: {first_of(outside)}",)
+    return Source("csv", changes, class_names, splits, file.parent, stamp(status), left_out, notes)
 
 
 def _found(
@@ -91,18 +92,13 @@ def _found(
         directory, base = os.path.split(os.path.join(folder, row.path))  # noqa: PTH118
         name = os.path.relpath(os.path.join(real(directory), base), folder)  # noqa: PTH118
         try:
-            status = os.lstat(os.path.join(folder, name))  # noqa: PTH118
-            inside = not name.startswith("../")
-            if inside and stat.S_ISLNK(status.st_mode):
-                status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118
+            status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118
         except OSError as error:
             if error.errno not in NO_FILE | {errno.ENOTDIR}:
                 raise UserError(f"config.data.source: {row.path} can't be read: {error.strerror}") from error
             missing.append(row.path)
             continue
-        if not inside:
-            left_out[f"images outside the folder of {file.name}"].append(row.path)
-        elif (before := found.get(name)) is None:
+        if (before := found.get(name)) is None:
             found[name] = row, status
         elif (row.label, row.split) == (before[0].label, before[0].split):
             left_out["rows that repeat an image"].append(row.path)
@@ -117,6 +113,12 @@ def _found(
             f" can't be read: {first_of(missing)}. Paths are relative to {folder}"
         )
     return found
+
+
+def _is_outside(name: str, folder: str) -> bool:
+    path = os.path.join(folder, name)  # noqa: PTH118
+    real = os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+    return os.path.relpath(real, folder).startswith("../")
 
 
 def _rows(file: Path, options: Options) -> Iterator[_Row]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from alexnet_jax import files
 from alexnet_jax.data import tars
-from alexnet_jax.data.images import SUFFIXES
+from alexnet_jax.data.images import SUFFIXES, missing_decoder
 from alexnet_jax.data.listed import stamp, version
 from alexnet_jax.data.source import Source, Split
 from alexnet_jax.errors import UserError
@@ -76,7 +76,7 @@ def open_ilsvrc2012(path: str) -> Source:
     arrays = np.array(labels, np.int32), np.array(numbers, np.int8), np.array(places), np.array(sizes)
     read = tars.Images([str(archive) for archive in archives], names, *arrays)
     splits = {
-        split: Split(read, rows)
+        split: Split(read, rows, arrays[0])
         for number, split in enumerate(("train", "validation"))
         if len(rows := np.flatnonzero(arrays[1] == number))
     }
@@ -129,8 +129,10 @@ def _add(
         return
     if (reason := tars.problem(member)) is not None:
         left_out[reason].append(where + member.name)
-    elif PurePosixPath(name).suffix.lower() not in SUFFIXES:
-        left_out["members of archives that are not images by their names"].append(where + member.name)
+    elif (suffix := PurePosixPath(name).suffix.lower()) not in SUFFIXES:
+        left_out["members of archives that are not images"].append(where + member.name)
+    elif reason := missing_decoder(suffix):
+        left_out[reason].append(where + member.name)
     else:
         if name in images:
             left_out["images of which a later one in the archive has the name"].append(where + member.name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Example, Options, Split, left_out_lines
+from alexnet_jax.data.source import Example, Options, Split, left_out_lines, with_every_class
 from alexnet_jax.errors import UserError
 
 NO_LABEL = "images without a label, or with the label -1"
@@ -40,7 +40,8 @@ def chosen(
     if len(candidates) > 1:
         raise UserError(
             f"config.data.source: {where} has several candidates for the {what},"
-            f" {', '.join(candidates)}: name those of the image and the label with --config.data.columns=IMAGE,LABEL"
+            f" {', '.join(candidates)}: name those of the image and the label with "
+            " --config.data.columns=IMAGE,LABEL"
         )
     return candidates[0] if candidates else None
 
@@ -84,8 +85,8 @@ def splits_of(
     options: Options,
     where: str,
     left_out: Mapping[str, Sequence[str]],
-) -> dict[str, Split]:
-    """Return the splits of a data set, without the images that have no label.
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """Return the splits of a data set, without the images that have no label, and notes for the user.
 
     Args:
       read: function that reads an example by its number.
@@ -124,7 +125,10 @@ def splits_of(
                     f"config.data.source: {where} has images of the class {class_names[untrained[0]]} in"
                     f" {split}, but none in train: add some, or remove these"
                 )
-    return {split: Split(read, labelled[split]) for split in _SPLITS if len(labelled.get(split, ()))}
+    splits = {
+        split: Split(read, labelled[split], labels) for split in _SPLITS if len(labelled.get(split, ()))
+    }
+    return with_every_class(splits) if None in rows_by_split else (splits, ())
 
 
 def version(names: Iterable[str], sizes: Iterable[int]) -> str:

@@ -74,10 +74,11 @@ def open_parquet(path: str, options: Options) -> Source:
         rows[split] = np.arange(begins[first], begins[first + len(files)])
         first += len(files)
     left_out = {NO_LABEL: [read.name(i) for i in np.flatnonzero(labels < 0).tolist()]}
-    splits = splits_of(read, labels, rows, class_names, options, path, left_out)
+    splits, notes = splits_of(read, labels, rows, class_names, options, path, left_out)
     described = json.dumps([columns[0], [(file.name, file.stat().st_size) for file in paths]])
     version = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()[:12]
-    return Source("parquet", version, class_names, splits, None, stamp(f.stat() for f in paths), left_out)
+    times = stamp(file.stat() for file in paths)
+    return Source("parquet", version, class_names, splits, None, times, left_out, notes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet_jax.data import csv_list, digits, folder, ilsvrc2012, parquet, split_files, tfds, webdataset
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Options, Source
+from alexnet_jax.data.source import Options, Source, with_every_class
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import locked
 
@@ -134,9 +134,12 @@ def open_source(name: str, validation: float | None, test: float, columns: str |
             " set a smaller number"
         )
     rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
-    parts = {"train": np.sort(rows[:-count]), "validation": np.sort(rows[-count:])}
-    held_out = {name: train.subset(part) for name, part in parts.items()}
-    return dataclasses.replace(source, splits=source.splits | held_out)
+    parts = {
+        "train": np.sort(rows[:-count]),
+        "validation": np.sort(rows[-count:]),
+    }  # archives are read in order
+    held_out, notes = with_every_class({name: train.subset(part) for name, part in parts.items()})
+    return dataclasses.replace(source, splits=source.splits | held_out, notes=source.notes + notes)
 
 
 def download(name: str, directory: Path, say: Say) -> None:

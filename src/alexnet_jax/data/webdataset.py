@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from alexnet_jax.data import tars
-from alexnet_jax.data.images import SUFFIXES
+from alexnet_jax.data.images import SUFFIXES, missing_decoder
 from alexnet_jax.data.listed import LABEL_NAMES, NO_LABEL, chosen, classes_of, splits_of, stamp, version
 from alexnet_jax.data.source import Options, Source
 from alexnet_jax.data.split_files import split_files
@@ -52,6 +52,9 @@ def open_webdataset(pattern: str, options: Options) -> Source:
                 if image is None:
                     left_out["samples without an image"].append(where)
                     continue
+                if reason := missing_decoder(f".{image}"):
+                    left_out[reason].append(f"{where}.{image}")
+                    continue
                 label = _label(file.fileno(), sample, label_wanted, where)
                 if label in ("", "-1"):
                     left_out[NO_LABEL].append(f"{where}.{image}")
@@ -65,10 +68,10 @@ def open_webdataset(pattern: str, options: Options) -> Source:
         split: np.flatnonzero(np.isin(archives, [i for i, (other, _) in enumerate(shards) if other == split]))
         for split, _ in shards
     }
-    splits = splits_of(read, numbers, rows, class_names, options, pattern, left_out)
+    splits, notes = splits_of(read, numbers, rows, class_names, options, pattern, left_out)
     lines = (f"{shards[i][0]} {name} {x}" for i, name, x in zip(archives, names, labels, strict=True))
     changes, times = version(lines, sizes), stamp(path.stat() for _, path in shards)
-    return Source("webdataset", changes, class_names, splits, None, times, left_out)
+    return Source("webdataset", changes, class_names, splits, None, times, left_out, notes)
 
 
 def _samples(
