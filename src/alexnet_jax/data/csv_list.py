@@ -123,7 +123,7 @@ def _is_outside(name: str, folder: str) -> bool:
 
 def _rows(file: Path, options: Options) -> Iterator[_Row]:
     """Read the list. Lines without any value are skipped."""
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True, skipinitialspace=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         columns = _columns(header, options.columns, file)

@@ -40,7 +40,7 @@ def chosen(
     if len(candidates) > 1:
         raise UserError(
             f"config.data.source: {where} has several candidates for the {what},"
-            f" {', '.join(candidates)}: name those of the image and the label with "
+            f" {', '.join(candidates)}: name those of the image and the label with"
             " --config.data.columns=IMAGE,LABEL"
         )
     return candidates[0] if candidates else None

@@ -182,6 +182,8 @@ def _columns(schema: "pa.Schema", wanted: tuple[str, str] | None, where: str) ->
     Raises:
       UserError: there are none, or several.
     """
+    import pyarrow as pa
+
     features = _features(schema)
     images = [field.name for field in schema if _is_image(field.type)]
     labels = [field.name for field in schema if _is_label(field.type)]
@@ -205,7 +207,8 @@ def _columns(schema: "pa.Schema", wanted: tuple[str, str] | None, where: str) ->
             )
     assert image is not None
     assert label is not None
-    names = features.get(label, {}).get("names")
+    is_number = pa.types.is_integer(schema.field(label).type)
+    names = features.get(label, {}).get("names") if is_number else None
     return image, label, tuple(map(str, names)) if names else None
 
 

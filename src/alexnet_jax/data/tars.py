@@ -89,7 +89,9 @@ def members(file: BinaryIO, begin: int = 0, end: int | None = None) -> Iterator[
                 f"config.data.source: {file.name} is compressed, but archives are read in place:"
                 " decompress it, for example with gunzip"
             ) from error
-        raise UserError(f"config.data.source: {file.name} can't be read as a tar archive: {error}") from error
+        raise UserError(
+            f"config.data.source: {file.name} can't be read as a tar archive ({error}): copy it again"
+        ) from error
     except OSError as error:
         raise UserError(f"config.data.source: {file.name} can't be read: {error.strerror}") from error
     if os.pread(file.fileno(), min(_BLOCK, end - stopped), stopped) != bytes(_BLOCK):
