@@ -366,6 +366,19 @@ def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
         assert set(labels) == {1}  # good, the second of the classes
 
 
+def test_what_is_left_out_and_what_lacks_images_or_words_is_reported(data, folder):
+    data.max_broken, data.validation, data.test = 0.1, 0.0, 0.0
+    (folder / "n00000001").mkdir()
+    (folder / "n00000001" / "cut.png").write_bytes(odd_images.broken()["cut.png"])
+    (folder / "cat" / "notes.txt").write_bytes(b"")
+    said = []
+    open_cache(data, said.append)
+    counts = said.index("train 121 images of 3 classes (cat, dog, n00000001)")
+    assert said[counts + 1] == "1 left out: files that are not images (1 .txt): cat/notes.txt"
+    assert "train has no images of 1 of the 3 classes: n00000001" in said[counts + 2 :]
+    assert "no list of words names 1 of the classes: n00000001" in said
+
+
 def test_too_many_broken_images_stop_a_build_and_a_higher_limit_resumes_it(data, odd_folder):
     data.source, data.max_broken = f"folder:{odd_folder}", 0.001
     with pytest.raises(UserError, match=r"can't be read, more than config.data.max_broken = 0.001") as error:

@@ -170,15 +170,30 @@ def test_a_link_to_itself_is_an_image_that_cannot_be_read(tmp_path):
         next(e for e in (source.splits["train"][i] for i in range(3)) if "loop" in e.name).content()
 
 
-def test_files_without_an_image_suffix_are_ignored(tmp_path):
-    for name in ("cat", "dog"):
-        fill(tmp_path / name, 5)
-        (tmp_path / name / "notes.txt").write_text("a note")
-        (tmp_path / name / "._001.png").write_text("a shadow")
-    fill(tmp_path / ".thumbnails", 5)
-    source = open_source(f"folder:{tmp_path}", 0.0, 0.1)
-    assert source.class_names == ("cat", "dog")
-    assert sum(map(len, source.splits.values())) == 10
+def test_a_class_keeps_an_image_for_training(tmp_path):
+    """Of 30 classes with one image, six would have none in train."""
+    for i in range(30):
+        fill(tmp_path / f"{i:02}", 1)
+    for name in ("30", "31"):
+        fill(tmp_path / name, 35)
+    for validation in (None, 0.1, 40.0):
+        source = open_source(f"folder:{tmp_path}", validation, 0.1)
+        train = source.splits["train"]
+        assert {train[i].label for i in range(len(train))} == {*range(32)}
+        assert sum(sizes(source).values()) == 100
+        assert len({name for split in source.splits.values() for name, _ in everything(split)}) == 100
+        report = "\n".join(source.report())
+        assert "because train has no others of their classes" in report
+        assert "test has no images of 30 of the 32 classes: 00, 01, 02, ..." in report
+
+
+def test_one_image_for_each_class_leaves_none_to_hold_out(tmp_path):
+    for i in range(30):
+        fill(tmp_path / f"{i:02}", 1)
+    source = open_source(f"folder:{tmp_path}", None, 0.1)
+    assert sizes(source) == {"train": 30}
+    note = "6 images are in train and not in validation or test, because train has no others of their classes"
+    assert source.notes == (note,)
 
 
 def test_the_version_changes_with_the_files(tmp_path):
@@ -229,7 +244,7 @@ def strange_class(root):
     ("make", "message"),
     [
         (no_folder, "nothing is not a folder"),
-        (no_classes, "has no images: put a folder of images for each class"),
+        (no_classes, "images has images, but no folders of images: put the images of each class into"),
         (no_images, "has no images"),
         (one_class, "has images of only one class, cat: add another one"),
         (no_train, "has a folder for validation, but none for training: add .*/train"),

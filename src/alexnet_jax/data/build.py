@@ -20,12 +20,13 @@ from alexnet_jax import files, schema
 from alexnet_jax.data.arrays import content_of
 from alexnet_jax.data.build_pool import write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
-from alexnet_jax.data.class_words import words_of
+from alexnet_jax.data.class_words import without_words, words_of
 from alexnet_jax.data.shards import Shard, Work
 from alexnet_jax.data.source import Source, left_out_lines, missing_class_lines
 from alexnet_jax.data.sources import download, open_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import locked
+from alexnet_jax.text import first_of
 
 
 def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
@@ -157,6 +158,7 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     color = mean.mean(axis=(0, 1))
     labels_checksums = [zlib.crc32(shard.labels.tobytes()) for shard in everything]
     contents = json.dumps([identity, sorted(manifest.items()), labels_checksums])
+    class_words = words_of(work.source.class_names, work.source.folder)
     info = DataInfo(
         source=data.source,
         version=work.source.version,
@@ -164,7 +166,7 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         encoding=work.encoding,
         image_size=(size, size),
         class_names=work.source.class_names,
-        class_words=words_of(work.source.class_names, work.source.folder),
+        class_words=class_words,
         splits={name: sum(len(shard.labels) for shard in of_split) for name, of_split in found.items()},
         color_covariance=products / (images * size**2) - np.outer(color, color),
         mean_image=mean.astype(np.float32),
@@ -176,6 +178,8 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     for line in missing_class_lines(labels, work.source.class_names):
         if line not in reported:
             say(line)
+    if unknown := without_words(work.source.class_names, class_words):
+        say(f"no list of words names {len(unknown):,} of the classes: {first_of(unknown)}")
     for line in left_out_lines({"images that can't be read, which broken.txt in the cache lists": broken}):
         say(line)
     if enlarged:

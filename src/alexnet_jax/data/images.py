@@ -259,8 +259,8 @@ def _rgb(image: Image.Image, content: bytes) -> Image.Image:
         raise BadImage(_UNKNOWN_WHITE)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, image).convert("RGB")
     return image.convert("RGB")
 
 

@@ -47,7 +47,7 @@ def splits_of(walk: Walk) -> dict[str, str]:
         _refuse_other_splits(root, others)
         return {}
     beside = [folder for folder in others if holds_images(folder)]
-    if beside and ("train" not in found or len(found) == 1 or image_folders(found["train"])[1]):
+    if beside and ("train" not in found or len(found) == 1 or not image_folders(found["train"])[0]):
         names, more = _names(found.values()), _names(beside)
         _refuse(
             f"{root} has {names}, which may be a split or a class, beside {more}: if all are classes, move"

@@ -124,13 +124,13 @@ def missing_class_lines(labels: Mapping[str, np.ndarray], class_names: Sequence[
 
 
 def with_every_class(splits: Mapping[str, Split]) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """Move an example of each class that has none in the training split there. Drop splits without examples.
+    """Move an example of each class that has none in the training split there.
 
     Args:
       splits: parts of one data set. If its labels are unknown, nothing is moved.
 
     Returns:
-      The new splits, and a line for the user if there were such classes.
+      The new splits, which may be empty, and a line for the user if there were such classes.
     """
     train, held_out = splits["train"], [split.rows for name, split in splits.items() if name != "train"]
     if train.labels is None or not held_out:
@@ -147,4 +147,4 @@ def with_every_class(splits: Mapping[str, Split]) -> tuple[dict[str, Split], tup
     kept["train"] = dataclasses.replace(train, rows=np.concatenate([train.rows, moved]))
     note = f"{len(moved):,} images are in train and not in {' or '.join(n for n in splits if n != 'train')}"
     line = f"{note}, because train has no others of their classes"
-    return {name: split for name, split in kept.items() if len(split)}, (line,)
+    return kept, (line,)

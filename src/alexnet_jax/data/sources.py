@@ -126,20 +126,21 @@ def open_source(name: str, validation: float | None, test: float, columns: str |
     source = kind.open(rest, Options(validation, test, named))
     train = source.splits["train"]
     count = _held_out(kind, validation, len(train))
-    if "validation" in source.splits or not count:
-        return source
-    if count >= len(train):
-        raise UserError(
-            f"config.data.validation is {validation}, but {name} has only {len(train)} training examples:"
-            " set a smaller number"
-        )
-    rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
-    parts = {
-        "train": np.sort(rows[:-count]),
-        "validation": np.sort(rows[-count:]),
-    }  # archives are read in order
-    held_out, notes = with_every_class({name: train.subset(part) for name, part in parts.items()})
-    return dataclasses.replace(source, splits=source.splits | held_out, notes=source.notes + notes)
+    if "validation" not in source.splits and count:
+        if count >= len(train):
+            raise UserError(
+                f"config.data.validation is {validation}, but {name} has only {len(train)} training examples:"
+                " set a smaller number"
+            )
+        rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
+        parts = {
+            "train": np.sort(rows[:-count]),
+            "validation": np.sort(rows[-count:]),
+        }  # files are read in order
+        held_out, notes = with_every_class({name: train.subset(part) for name, part in parts.items()})
+        source = dataclasses.replace(source, splits=source.splits | held_out, notes=source.notes + notes)
+    splits = {name: split for name, split in source.splits.items() if len(split)}
+    return dataclasses.replace(source, splits=splits)
 
 
 def download(name: str, directory: Path, say: Say) -> None:

@@ -2,7 +2,6 @@
 
 import collections
 import heapq
-import itertools
 import os
 import stat
 from collections.abc import Iterable
@@ -40,13 +39,13 @@ class Walk:
         self.root = root
         self._decodable = decodable
         self._real_root = os.path.realpath(root)
-        self._left_out: dict[str, list[str]] = collections.defaultdict(list)
-        self._other: dict[str, list[str]] = collections.defaultdict(list)  # by suffix
-        self._links_out: list[str] = []
+        self._left_out: dict[str, set[str]] = collections.defaultdict(set)
+        self._other: dict[str, set[str]] = collections.defaultdict(set)  # by suffix
+        self._links_out: set[str] = set()
 
     def leave_out(self, reason: str, paths: Iterable[str]) -> None:
         """Record paths that the caller leaves out."""
-        self._left_out[reason] += paths
+        self._left_out[reason].update(paths)
 
     def left_out(self) -> dict[str, list[str]]:
         """Return the sorted names of everything left out so far, relative to the root, by reason."""
@@ -55,7 +54,7 @@ class Walk:
             by_count = sorted(self._other.items(), key=lambda item: (-len(item[1]), item[0]))
             kinds = [f"{len(paths):,} {suffix or 'without a suffix'}" for suffix, paths in by_count]
             more = f", {len(kinds) - 5:,} other suffixes" if len(kinds) > 5 else ""
-            reasons[f"{_OTHER} ({', '.join(kinds[:5])}{more})"] = [*itertools.chain(*self._other.values())]
+            reasons[f"{_OTHER} ({', '.join(kinds[:5])}{more})"] = set().union(*self._other.values())
         return {
             reason: sorted(os.path.relpath(path, self.root) for path in paths)
             for reason, paths in reasons.items()
@@ -125,17 +124,17 @@ class Walk:
         """Return whether an entry is left out, and record it. Also record a link out of the root."""
         suffix = _suffix(entry.name)
         if entry.name.startswith("."):
-            self._left_out[_HIDDEN].append(entry.path)
+            self._left_out[_HIDDEN].add(entry.path)
         elif is_folder and _is_of_a_system(entry.name):
-            self._left_out[_OF_SYSTEMS].append(entry.path)
+            self._left_out[_OF_SYSTEMS].add(entry.path)
         elif not is_folder and suffix not in SUFFIXES:
             if entry.name not in class_words.FILES:
-                self._other[suffix].append(entry.path)
+                self._other[suffix].add(entry.path)
         elif not is_folder and self._decodable and (reason := missing_decoder(suffix)):
-            self._left_out[reason].append(entry.path)
+            self._left_out[reason].add(entry.path)
         else:
             if entry.is_symlink() and self._leads_out(entry.path):
-                self._links_out.append(entry.path)
+                self._links_out.add(entry.path)
             return False
         return True
 
