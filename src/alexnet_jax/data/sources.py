@@ -133,10 +133,8 @@ def open_source(name: str, validation: float | None, test: float, columns: str |
                 " set a smaller number"
             )
         rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
-        parts = {
-            "train": np.sort(rows[:-count]),
-            "validation": np.sort(rows[-count:]),
-        }  # files are read in order
+        # In order, because the files of most sources are read from start to end.
+        parts = {"train": np.sort(rows[:-count]), "validation": np.sort(rows[-count:])}
         held_out, notes = with_every_class({name: train.subset(part) for name, part in parts.items()})
         source = dataclasses.replace(source, splits=source.splits | held_out, notes=source.notes + notes)
     splits = {name: split for name, split in source.splits.items() if len(split)}
