@@ -29,7 +29,7 @@ def opened(root):
         ("train", "val", "test"),
         ("Training", "Validation", "Testing"),
         ("TRAIN", "Valid", "TEST"),
-        ("training", "valid", "testing"),
+        ("training ", "valid", "testing"),
     ],
 )
 def test_splits_have_usual_names_in_any_letter_case(train, validation, test, tmp_path):
@@ -106,6 +106,15 @@ def test_splits_have_usual_names_in_any_letter_case(train, validation, test, tmp
             ["flowers/rose", "flowers/lily"],
             "ROOT has images of only one class, flowers: set folder:ROOT/flowers if lily, rose are the"
             " classes or the splits",
+        ),
+        (
+            ["set/train/cat", "set/train/dog", "set/test/cat"],
+            "ROOT has images of only one class, set: set folder:ROOT/set if test, train are the classes or"
+            " the splits",
+        ),
+        (
+            ["train_images/cat", "train_images/dog"],
+            "ROOT has images of only one class, train_images: set folder:ROOT/train_images if cat, dog are",
         ),
         # Splits without classes.
         (

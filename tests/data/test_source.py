@@ -40,7 +40,8 @@ def parts(labels, train, **held_out):
 def test_a_class_without_training_examples_gets_one():
     found, (note,) = parts([0, 1, 1, 2, 0], [0], validation=[1, 4], test=[2, 3])
     assert found == {"train": [0, 1, 3], "validation": [4], "test": [2]}
-    assert note.startswith("2 images are in train and not in validation or test, because")
+    assert note.startswith("images of validation or test that stay in train")
+    assert note.endswith(": 2")
     assert parts([0, 1], [0], validation=[1])[0] == {"train": [0, 1], "validation": []}
 
 

@@ -89,6 +89,6 @@ def test_links_out_of_the_folder_are_followed_and_reported(tmp_path):
     for path in (root, tmp_path / "link"):
         source = open_source(f"folder:{path}", 0.0, 0.0)
         assert sizes(source) == {"train": 7}
-        note = f"2 links lead out of {path} and are followed: cat/one.png, dog"
+        note = f"links out of {path} that are followed: 2 (cat/one.png, dog)"
         assert source.notes == (note,)
         assert note in source.report()

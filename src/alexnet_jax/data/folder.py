@@ -12,9 +12,9 @@ from alexnet_jax import files
 from alexnet_jax.data.images import SUFFIXES, file_content
 from alexnet_jax.data.layout import classes_of, splits_of
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Example, Source, Split, with_every_class
+from alexnet_jax.data.source import Example, Source, Split, left_out_lines, with_every_class
 from alexnet_jax.data.walk import ImageFile, Walk, image_folders
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
 from alexnet_jax.remote.paths import on_disk
 from alexnet_jax.text import first_of
 
@@ -59,7 +59,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
         listed = {split: _images_by_class(walk, folder) for split, folder in found.items()}
         whole = None if found else _images_by_class(walk, str(root))
         by_class = listed["train"] if whole is None else whole
-        _check(found.get("train", str(root)), by_class)
+        _check(walk, found.get("train", str(root)), by_class)
     except OSError as error:
         raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
     class_names = tuple(sorted(by_class))
@@ -71,11 +71,14 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
                 f"config.data.source: {found[split]} has no folders of images: put one for each class into it"
             )
         if strange := sorted(set(others) - set(class_names)):
+            unlabelled = split == "test" and not set(others) & set(class_names)
             raise UserError(
-                f"config.data.source: {found[split]} has the class {strange[0]}, but train does not:"
-                " add images of it to train, or remove it"
+                f"config.data.source: {found[split]} has the class {strange[0]}, but train does not"
+                f"{near(strange[0], class_names)}: add images of it to train, or remove it"
+                + (f"; if the images have no labels, move {found[split]} out of {root}" if unlabelled else "")
             )
     version, stamp = hashlib.sha256(), hashlib.sha256()
+    below = len(f"{root}/")
 
     def split_of(images_by_class: Mapping[str, list[ImageFile]]) -> Split:
         names, labels = [], []
@@ -83,7 +86,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
             for name, size, changed in images_by_class.get(class_name, []):
                 names.append(name)
                 labels.append(label)
-                version.update(os.fsencode(f"{os.path.relpath(name, root)} {size}\n"))
+                version.update(os.fsencode(f"{name[below:]} {size}\n"))
                 stamp.update(f"{changed}\n".encode())
         return Split(functools.partial(_read, names, labels), np.arange(len(names)), np.array(labels))
 
@@ -99,8 +102,10 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
         splits, notes = with_every_class(
             {name: everything.subset(np.sort(part)) for name, part in parts.items() if len(part)}
         )
+    if inside := _folders_inside(by_class, below, depth=len(found) and 1):
+        notes += (f"folders inside the classes, which are not classes themselves: {first_of(inside)}",)
     if links := walk.links_out():
-        notes += (f"{len(links):,} links lead out of {root} and are followed: {first_of(links)}",)
+        notes += (f"links out of {root} that are followed: {len(links):,} ({first_of(links)})",)
     return Source(
         "folder", version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest(),
         left_out=walk.left_out(), notes=notes,
@@ -115,8 +120,28 @@ def _images_by_class(walk: Walk, folder: str) -> dict[str, list[ImageFile]]:
     return {name: found[path] for name, path in classes.items() if found[path]}
 
 
-def _check(folder: str, by_class: Mapping[str, list[ImageFile]]) -> None:
+def _folders_inside(by_class: Mapping[str, list[ImageFile]], below: int, depth: int) -> list[str]:
+    """Return the folders in the classes if all images lie in such folders, and otherwise none.
+
+    Args:
+      by_class: images of each class.
+      below: number of characters of the root in the path of an image.
+      depth: number of folders between the root and the classes.
+    """
+    found = set()
+    for images in by_class.values():
+        for path, *_ in images:
+            name, inside, *file = path[below:].split("/", depth + 2)[depth:]
+            if not file:
+                return []
+            found.add(f"{name}/{inside}")
+    return sorted(found)
+
+
+def _check(walk: Walk, folder: str, by_class: Mapping[str, list[ImageFile]]) -> None:
     """Check that the folder of the training images, or of all images, holds at least two classes."""
+    left_out = "; ".join(left_out_lines(walk.left_out()))
+    but = f" ({left_out})" if left_out else ""
     if not by_class and image_folders(folder)[1]:
         raise UserError(
             f"config.data.source: {folder} has images, but no folders of images: put the images of each class"
@@ -124,7 +149,7 @@ def _check(folder: str, by_class: Mapping[str, list[ImageFile]]) -> None:
         )
     if not by_class:
         raise UserError(
-            f"config.data.source: {folder} has no images: put a folder of images for each class into"
+            f"config.data.source: {folder} has no images{but}: put a folder of images for each class into"
             f" DIR/train, DIR/val and DIR/test, or into DIR; image files end in {', '.join(sorted(SUFFIXES))}"
         )
     if len(by_class) < 2:
@@ -135,7 +160,7 @@ def _check(folder: str, by_class: Mapping[str, list[ImageFile]]) -> None:
             if len(inside) > 1 and not has_images
             else "add another one"
         )
-        raise UserError(f"config.data.source: {folder} has images of only one class, {name}: {advice}")
+        raise UserError(f"config.data.source: {folder} has images of only one class, {name}{but}: {advice}")
 
 
 def _read(names: list[str], labels: list[int], i: int) -> Example:

@@ -34,7 +34,7 @@ def splits_of(walk: Walk) -> dict[str, str]:
     folders, images = walk.inside(root)
     found: dict[str, str] = {}
     for folder in folders:
-        split = _SPLITS.get(_name(folder).casefold())
+        split = _SPLITS.get(_name(folder).strip().casefold())
         if split in found:
             _refuse(
                 f"{root} has both {_name(found[split])} and {_name(folder)}, which are names of the {split}"
@@ -97,7 +97,7 @@ def _refuse_other_splits(root: str, folders: list[str]) -> None:
     """Refuse folders that may be splits under names that are not known."""
     like = [folder for folder in folders if _is_like_a_split(folder)]
     kinds = {"train" in _name(folder).casefold() for folder in like}
-    if len(kinds) > 1 or any(map(_has_only_folders, like)):
+    if len(folders) > 1 and (len(kinds) > 1 or any(map(_has_only_folders, like))):
         _refuse(
             f"{root} has {_names(like)}: if these are splits, name them train, val and test; if they are"
             f" classes, move all classes into {root}/train"
@@ -109,8 +109,8 @@ def _refuse_other_splits(root: str, folders: list[str]) -> None:
             return
         if names:
             inside[folder] = names
-    if not inside:
-        return
+    if len(inside) < 2:
+        return  # `open_folder` refuses a single class
     first, *others = inside.values()
     same = all(names == first for names in others)
     if all(name.casefold() in _SPLITS for names in inside.values() for name in names):
@@ -118,7 +118,7 @@ def _refuse_other_splits(root: str, folders: list[str]) -> None:
             f"{root} has the splits {first_of(sorted(first))} inside {_names(inside)}: put the splits first,"
             f" as in {root}/train/{_name(next(iter(inside)))}"
         )
-    if same and len(first) > 1 and 1 < len(inside) <= _FEW:
+    if same and len(first) > 1 and len(inside) <= _FEW:
         _refuse(
             f"{root} has the same folders, {first_of(sorted(first))}, inside each of {_names(inside)}: if"
             f" those are the classes, choose one folder, such as folder:{next(iter(inside))}, or name the"

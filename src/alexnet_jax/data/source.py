@@ -145,6 +145,6 @@ def with_every_class(splits: Mapping[str, Split]) -> tuple[dict[str, Split], tup
         for name, split in splits.items()
     }
     kept["train"] = dataclasses.replace(train, rows=np.concatenate([train.rows, moved]))
-    note = f"{len(moved):,} images are in train and not in {' or '.join(n for n in splits if n != 'train')}"
-    line = f"{note}, because train has no others of their classes"
-    return kept, (line,)
+    others = " or ".join(name for name in splits if name != "train")
+    note = f"images of {others} that stay in train, which has no others of their classes: {len(moved):,}"
+    return kept, (note,)

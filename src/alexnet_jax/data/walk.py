@@ -20,7 +20,7 @@ _OTHER = "files that are not images"
 
 _SYSTEM_FOLDERS = frozenset(
     [
-        "$recycle.bin", "system volume information", "recycler",  # Windows
+        "$recycle.bin", "system volume information",  # Windows
         "__macosx", "lost+found", "__pycache__",
         "@eadir", "#recycle", "#snapshot", "@tmp", "@recycle", "@recently-snapshot",  # NAS: Synology, QNAP
     ]
