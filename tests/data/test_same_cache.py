@@ -18,7 +18,14 @@ def content(data, source):
     manifest = json.loads((cache.directory / "manifest.json").read_text())
     del manifest["data.json"]
     info = cache.info
-    return manifest, info.class_names, info.class_words, info.splits, info.color_covariance.tolist()
+    return (
+        manifest,
+        info.fingerprint,
+        info.class_names,
+        info.class_words,
+        info.splits,
+        info.color_covariance.tolist(),
+    )
 
 
 def same_caches(data, photos, tmp_path):
@@ -35,7 +42,7 @@ def test_every_form_of_the_same_photographs_gives_the_same_cache(tiny, tmp_path,
     photos = forms.photographs(train=10, validation=validation)
     if not validation:
         del photos["validation"]
-    manifest, names, words, splits, _ = same_caches(tiny.data, photos, tmp_path)
+    manifest, _, names, words, splits, _ = same_caches(tiny.data, photos, tmp_path)
     assert splits == ({"train": 40, "validation": 8} if validation else {"train": 36, "validation": 4})
     assert names == forms.IDS
     assert words[0] == "tench, Tinca tinca"
@@ -46,6 +53,6 @@ def test_real_photographs_give_the_same_cache_in_every_form(tiny, tmp_path, orig
     tiny.data.cache_dir, tiny.data.image_size, tiny.data.encoding = str(tmp_path), 128, "jpeg"
     contents = (path.read_bytes() for path in itertools.cycle(originals))
     photos = forms.photographs(train=40, validation=10, contents=contents)
-    _, _, _, splits, covariance = same_caches(tiny.data, photos, tmp_path)
+    *_, splits, covariance = same_caches(tiny.data, photos, tmp_path)
     assert splits == {"train": 160, "validation": 40}
     assert 1000 < np.array(covariance).trace() / 3 < 10000  # photographs, and not noise

@@ -80,7 +80,7 @@ class DataInfo:
     Attributes:
       source: ``config.data.source``.
       version: version of the data set.
-      fingerprint: hash of the data set, its version, the settings and every byte of the images and labels.
+      fingerprint: hash of the settings, the classes and every byte of the images and labels.
       encoding: encoding of the images in the cache, ``raw`` or ``jpeg``.
       image_size: (height, width) in pixels.
       class_names: names of the classes in the data set, by label.

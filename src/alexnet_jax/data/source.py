@@ -71,7 +71,7 @@ class Source:
     """A data set.
 
     Attributes:
-      name: name of the data set without its location and version; part of the fingerprint of a cache.
+      name: name of the data set without its location and version.
       version: text that changes when the images change.
       class_names: names of the classes, by label.
       splits: splits by name: ``train``, and ``validation`` and ``test`` if they exist.
