@@ -165,7 +165,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data.source",
         "tfds:imagenet2012",
         str,
-        "Data set, such as tfds:NAME, folder:DIR, ilsvrc2012:DIR, parquet:PATH, webdataset:PATTERN, csv:FILE.",
+        "Data set: tfds:NAME, folder:DIR, ilsvrc2012:DIR, parquet:PATH, webdataset:PATTERN or csv:FILE.",
         Check(
             "on a local disk",
             lambda x: scheme(x.partition(":")[2]) is None,
