@@ -66,7 +66,8 @@ def open_csv(path: str, options: Options) -> Source:
     left_out[NO_LABEL] += [name for name, label in zip(names, labels.tolist(), strict=True) if label < 0]
     of_split = np.array([found[name][0].split for name in names])
     rows = {split or None: np.flatnonzero(of_split == split) for split in np.unique(of_split).tolist()}
-    read = _Examples([os.path.join(file.parent, name) for name in names], labels)  # noqa: PTH118 (a million)
+    paths = [os.path.normpath(os.path.join(file.parent, name)) for name in names]  # noqa: PTH118 (a million)
+    read = _Examples(paths, labels)
     splits, notes = splits_of(read, labels, rows, class_names, options, str(file), left_out)
     status = [found[name][1] for name in names]
     lines = (f"{found[name][0].split} {name} {found[name][0].label}" for name in names)
