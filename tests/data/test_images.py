@@ -111,8 +111,8 @@ def test_heic_photographs_name_the_extra_if_it_is_missing(monkeypatch):
     images.missing_decoder.cache_clear()
     try:
         for suffix in (".heic", ".heif", ".hif"):
-            assert images.missing_decoder(suffix) == "HEIC files, which need pip install -e '.[heic]'"
-        with pytest.raises(images.BadImage, match=r"^HEIC files, which need pip install -e '.\[heic\]'$"):
+            assert images.missing_decoder(suffix) == "HEIC, which needs pip install -e '.[heic]'"
+        with pytest.raises(images.BadImage, match=r"^HEIC, which needs pip install -e '.\[heic\]'$"):
             images.square(b"\0\0\0\x18ftypheic" + bytes(100), 20)
         with pytest.raises(images.BadImage, match=r"^not an image of the formats JPEG, PNG"):
             images.square(b"\0\0\0\x18ftypisom" + bytes(100), 20)
@@ -124,7 +124,7 @@ def test_a_pillow_without_avif_is_reported(monkeypatch):
     monkeypatch.setattr(images.features, "check", lambda name: False)
     images.missing_decoder.cache_clear()
     try:
-        assert "AVIF files, which this Pillow can't decode" in images.missing_decoder(".avif")
+        assert "AVIF, which this Pillow can't decode" in images.missing_decoder(".avif")
     finally:
         images.missing_decoder.cache_clear()
 

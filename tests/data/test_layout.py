@@ -86,6 +86,11 @@ def test_splits_have_usual_names_in_any_letter_case(train, validation, test, tmp
             "ROOT has test_set beside train, val: if it is a split, name it train, val or test; otherwise"
             " move it out of ROOT",
         ),
+        (
+            ["train/cat", "train/dog", "dev/cat", "dev/dog"],
+            "ROOT has dev beside train: if it is a split, name",
+        ),
+        (["Trainingsdaten/cat", "Testdaten/cat"], "ROOT has Testdaten, Trainingsdaten: if these are splits"),
         # Other levels.
         (
             ["cat/train", "cat/test", "dog/train"],

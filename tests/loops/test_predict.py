@@ -239,5 +239,5 @@ def test_photographs_in_a_folder_whose_decoder_is_missing_are_named(trained, tmp
     complaints = []
     assert list(alexnet_jax.predict(restore(trained), tmp_path, complain=complaints.append)) == []
     image_files.missing_decoder.cache_clear()
-    need = "HEIC files, which need pip install -e '.[heic]'"
+    need = "HEIC, which needs pip install -e '.[heic]'"
     assert complaints == [f"{tmp_path}/photo.heic is left out: {need}"]

@@ -61,9 +61,9 @@ class BadImage(Exception):
 def missing_decoder(suffix: str) -> str:
     """Return why files with a suffix can't be decoded on this machine; empty if they can."""
     if suffix == ".avif" and not features.check("avif"):
-        return "AVIF files, which this Pillow can't decode: pip install --upgrade pillow"
+        return "AVIF, which this Pillow can't decode: pip install --upgrade pillow"
     if suffix in _HEIF_SUFFIXES and not _heif():
-        return "HEIC files, which need pip install -e '.[heic]'"
+        return "HEIC, which needs pip install -e '.[heic]'"
     return ""
 
 

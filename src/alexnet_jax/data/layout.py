@@ -18,7 +18,7 @@ _SPLITS = {
 """The names that a split may have, in any letter case."""
 
 _LIKE = re.compile(
-    r"train|(val|valid|validation|test|testing|dev|eval|evaluation)(s|set|data|images?|imgs?)?$"
+    r"train|(val|valid|validation|test|testing|dev|eval|evaluation)(s|set|data|daten|images?|imgs?)?$"
 )
 _FEW = 10  # most folders that could be splits or parts of one set
 
@@ -47,6 +47,12 @@ def splits_of(walk: Walk) -> dict[str, str]:
         _refuse_other_splits(root, others)
         return {}
     beside = [folder for folder in others if holds_images(folder)]
+    for folder in beside:
+        if _is_like_a_split(folder) and _has_only_folders(folder):
+            _refuse(
+                f"{root} has {_name(folder)} beside {_names(found.values())}: if it is a split, name it"
+                f" train, val or test; otherwise move it out of {root}"
+            )
     if beside and ("train" not in found or len(found) == 1 or not image_folders(found["train"])[0]):
         names, more = _names(found.values()), _names(beside)
         _refuse(
@@ -55,12 +61,6 @@ def splits_of(walk: Walk) -> dict[str, str]:
         )
     if "train" not in found:
         _refuse(f"{root} has a folder for {', '.join(found)}, but none for training: add {root}/train")
-    for folder in beside:
-        if _is_like_a_split(folder) and _has_only_folders(folder):
-            _refuse(
-                f"{root} has {_name(folder)} beside {_names(found.values())}: if it is a split, name it"
-                f" train, val or test; otherwise move it out of {root}"
-            )
     walk.leave_out("folders beside the splits", beside)
     walk.leave_out("folders without images", (folder for folder in others if folder not in beside))
     walk.leave_out("images that lie in no split", images)

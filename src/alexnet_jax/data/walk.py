@@ -55,15 +55,11 @@ class Walk:
             kinds = [f"{len(paths):,} {suffix or 'without a suffix'}" for suffix, paths in by_count]
             more = f", {len(kinds) - 5:,} other suffixes" if len(kinds) > 5 else ""
             reasons[f"{_OTHER} ({', '.join(kinds[:5])}{more})"] = set().union(*self._other.values())
-        return {
-            reason: sorted(os.path.relpath(path, self.root) for path in paths)
-            for reason, paths in reasons.items()
-            if paths
-        }
+        return {reason: sorted(map(self._short, paths)) for reason, paths in reasons.items() if paths}
 
     def links_out(self) -> list[str]:
         """Return the sorted names of the links that lead out of the root, relative to the root."""
-        return sorted(os.path.relpath(path, self.root) for path in self._links_out)
+        return sorted(map(self._short, self._links_out))
 
     def inside(self, folder: str) -> tuple[list[str], list[str]]:
         """Return the sorted paths of the folders and of the image files that lie directly in a folder."""
@@ -119,6 +115,9 @@ class Walk:
                     else:
                         folders.append((entry.path, start))
         return {start: sorted(images) for start, images in found.items()}
+
+    def _short(self, path: str) -> str:
+        return path[len(self.root) + 1 :]
 
     def _is_left_out(self, entry: os.DirEntry[str], is_folder: bool) -> bool:
         """Return whether an entry is left out, and record it. Also record a link out of the root."""
