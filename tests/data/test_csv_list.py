@@ -131,6 +131,13 @@ def test_rows_without_a_label_or_a_path_and_repeated_rows_are_counted(write):
     }
 
 
+def test_composed_and_decomposed_labels_are_the_same_class(write):
+    source = opened(
+        write(FOUR.replace("a.jpg,cat", "a.jpg,caf\u00e9").replace("c.jpg,cat", "c.jpg,cafe\u0301"))
+    )
+    assert source.class_names == ("caf\u00e9", "dog")
+
+
 def test_a_name_with_a_newline(write, tmp_path):
     (tmp_path / "two\nlines.jpg").write_bytes(b"e")
     source = opened(write(f'{FOUR}"two\nlines.jpg",cat\n'))

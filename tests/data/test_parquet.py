@@ -1,5 +1,6 @@
 """Parquet files of the ``datasets`` library and others, and what can be wrong with them."""
 
+import os
 import pickle
 
 import datasets
@@ -151,6 +152,10 @@ def other_columns(root):
     write(root / "val.parquet", label=None, species=["a", "b"] * 5)
 
 
+def pipe(root):
+    os.mkfifo(root / "train.parquet")
+
+
 def cut(root):
     file = write(root / "train.parquet")
     file.write_bytes(file.read_bytes()[:-30])
@@ -170,6 +175,7 @@ def cut(root):
         (lambda root: write(root / "train.parquet", label=[-1] * 10), "no labelled .*10 left out"),
         (lambda root: write(root / "test.parquet"), "no labelled images for training, only for test"),
         (lambda root: (root / "train.parquet").write_bytes(b""), "train.parquet can't be read: .*0 bytes"),
+        (pipe, "train.parquet is not a file"),
         (cut, "train.parquet can't be read: .*: copy it again"),
         (only_paths, "has no images in the column image, perhaps only their paths"),
         (out_of_range, "has the label 1000, but labels must be from 0 to 3"),

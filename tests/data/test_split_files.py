@@ -67,6 +67,11 @@ def test_folders_above_the_pattern_tell_no_split(make, tmp_path):
     assert list(found(tmp_path / "*/data/*.tar")) == ["test"]
 
 
+def test_a_pattern_may_be_longer_than_a_name(make):
+    make("a-0.tar", "a-1.tar")
+    assert found("{a-0," + "a" * 300 + "*,a-1}.tar") == {None: ["a-0.tar", "a-1.tar"]}
+
+
 def test_a_name_with_brackets_that_exists_is_no_pattern(make):
     make("data [a]{b}/train.tar")
     assert found("data [a]{b}") == found("data [a]{b}/train.tar") == {"train": ["train.tar"]}

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -49,7 +50,8 @@ def chosen(
 def classes_of(labels: Sequence[str], where: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the names of the classes, and the number of the class of each label, -1 if it has none.
 
-    If all labels are integers, the classes have their order, otherwise that of the words.
+    If all labels are integers, the classes have their order, otherwise that of the words. Words are composed
+    (NFC), as the names of folders are.
 
     Args:
       labels: the labels as text; empty or -1 for an image without a label.
@@ -58,7 +60,7 @@ def classes_of(labels: Sequence[str], where: str) -> tuple[tuple[str, ...], np.n
     Raises:
       UserError: an integer is below -1, or has several spellings.
     """
-    texts = [label.strip() for label in labels]
+    texts = [unicodedata.normalize("NFC", label.strip()) for label in labels]
     different = set(texts) - {"", "-1"}
     try:
         integers = {text: int(text) for text in different}

@@ -148,6 +148,8 @@ class _Reader:
 def _open(path: Path) -> "pq.ParquetFile":
     import pyarrow.parquet as pq
 
+    if not path.is_file():  # opening a pipe would wait for a writer
+        raise UserError(f"config.data.source: {path} is not a file")
     # A column may be read in small parts, even if the file has a single group of rows.
     return pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
 

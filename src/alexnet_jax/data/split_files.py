@@ -72,7 +72,7 @@ def split_files(pattern: str, suffix: str) -> dict[str | None, list[Path]]:
 def _fixed(pattern: str) -> tuple[Path, str]:
     """Return the folder in which the pattern begins, and the rest, which is empty for an existing path."""
     path = Path(files.absolute(pattern))
-    if path.exists() or not _MAGIC.search(pattern):
+    if os.path.exists(path) or not _MAGIC.search(pattern):  # noqa: PTH110 (a pattern may be too long for a name)
         return path, ""
     parts = Path(files.expanded(pattern)).parts
     first = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)

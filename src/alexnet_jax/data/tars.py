@@ -110,6 +110,8 @@ def problem(member: tarfile.TarInfo) -> str | None:
     """Return the reason for which a member of an archive is left out; None for a regular file."""
     if member.name.startswith("/") or ".." in member.name.split("/"):
         return "members of archives with an absolute name or with '..' in it"
+    if member.name.rpartition("/")[2].startswith("."):
+        return "hidden members of archives"
     if not member.isreg() or member.issparse():
         return "members of archives that are links or special files"
     return None
