@@ -70,12 +70,12 @@ def large_text():
     return texts
 
 
-def sixteen_bit_rgb(image_HxWx3):
-    """Return a PNG of RGB with 16 bits for each value, which Pillow does not write."""
-    height, width, _ = image_HxWx3.shape
-    rows = np.zeros((height, 1 + 6 * width), np.uint8)
-    rows[:, 1:] = image_HxWx3.astype(">u2").view(np.uint8).reshape(height, -1)
-    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+def sixteen_bits(image_HxWxC):
+    """Return a PNG of RGB or RGBA with 16 bits for each value, which Pillow does not write."""
+    height, width, channels = image_HxWxC.shape
+    rows = np.zeros((height, 1 + 2 * channels * width), np.uint8)
+    rows[:, 1:] = image_HxWxC.astype(">u2").view(np.uint8).reshape(height, -1)
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     return png([(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes()))])
 
 
@@ -129,7 +129,7 @@ def broken():
         "bomb.png": bomb(),
         "dark_12_of_16_bits.png": file(twelve_bits(), "PNG"),
         "dark_12_of_16_bits.tif": file(twelve_bits(), "TIFF"),
-        "dark_rgb_12_of_16_bits.png": sixteen_bit_rgb(scene().astype(np.uint16) * 16),
+        "dark_rgb_12_of_16_bits.png": sixteen_bits(scene().astype(np.uint16) * 16),
         "runs_ghostscript.jpg": file(Image.fromarray(scene()), "EPS"),
         "document.jpg": file(Image.fromarray(scene()), "PDF"),
         "telescope.jpg": telescope(),

@@ -87,9 +87,16 @@ def test_an_image_of_16_bits_that_would_be_nearly_black_is_reported(name):
 
 
 def test_rgb_of_16_bits_keeps_its_upper_bytes():
-    content = odd_images.sixteen_bit_rgb(odd_images.scene().astype(np.uint16) * 257)
+    content = odd_images.sixteen_bits(odd_images.scene().astype(np.uint16) * 257)
     expected = images.square(odd_images.scene(), 20)[0]
     np.testing.assert_array_equal(images.square(content, 20)[0], expected)
+
+
+def test_a_transparent_black_drawing_of_16_bits_is_read():
+    drawing = np.zeros((60, 90, 4), np.uint16)
+    drawing[:, 45:, 3] = 65535
+    found = images.square(odd_images.sixteen_bits(drawing), 20)[0]
+    assert (found[:, :9].min(), found[:, 11:].max()) == (255, 0)
 
 
 @pytest.mark.parametrize("turn", [1, 6])

@@ -254,9 +254,11 @@ def _rgb(image: Image.Image, content: bytes) -> Image.Image:
         return Image.fromarray(((grey * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise BadImage("its pixels have 32 bits, and which value is white is unknown")
-    upper_bytes_only = png.bit_depth(content) == 16 and png.significant_bits(content) != 16
-    if upper_bytes_only and np.asarray(image.convert("RGB")).max() < _DARK >> 8:
-        raise BadImage(_UNKNOWN_WHITE)
+    if png.bit_depth(content) == 16 and png.significant_bits(content) != 16:  # Pillow keeps the upper bytes
+        most = np.asarray(image.convert("RGB")).max()
+        black_drawing = most == 0 and image.has_transparency_data
+        if most < _DARK >> 8 and not black_drawing:
+            raise BadImage(_UNKNOWN_WHITE)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
