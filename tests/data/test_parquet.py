@@ -132,6 +132,23 @@ def test_the_metadata_tells_labels_from_other_integers(tmp_path):
     assert opened(tmp_path).class_names == ("0", "1")
 
 
+@pytest.mark.parametrize(
+    "features",
+    [
+        "[1]",
+        '{"label": 3}',
+        '{"label": {"_type": "ClassLabel", "names": "ab"}}',
+        '{"image": {"_type": [1]}}',
+        "{",
+    ],
+)
+def test_metadata_of_other_forms_is_ignored(features, tmp_path):
+    file = write(tmp_path / "train.parquet")
+    metadata = {b"huggingface": f'{{"info": {{"features": {features}}}}}'}
+    pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
+    assert opened(tmp_path).class_names == ("0", "1")
+
+
 def only_paths(root):
     image = pa.array(
         [{"bytes": None, "path": "a.jpg"}] * 10, pa.struct({"bytes": pa.binary(), "path": pa.string()})

@@ -178,7 +178,7 @@ SETTINGS: tuple[Setting, ...] = (
         str,
         "parquet, webdataset, csv: names of the image and the label, IMAGE,LABEL, if several fit.",
         Check("two names, such as image,fine_label", _is_pair),
-        resume="yes",  # the data's fingerprint shows whether the images and labels are the same
+        resume="neutral",  # the data's fingerprint shows whether the images and the labels are the same
     ),
     Setting(
         "data.cache_dir",

@@ -210,8 +210,10 @@ def _columns(schema: "pa.Schema", wanted: tuple[str, str] | None, where: str) ->
     assert image is not None
     assert label is not None
     is_number = pa.types.is_integer(schema.field(label).type)
-    names = features.get(label, {}).get("names") if is_number else None
-    return image, label, tuple(map(str, names)) if names else None
+    names = features.get(label, {}).get("names")
+    if not is_number or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return image, label, None
+    return image, label, tuple(names)
 
 
 def _features(schema: "pa.Schema") -> dict[str, dict[str, Any]]:
@@ -219,7 +221,7 @@ def _features(schema: "pa.Schema") -> dict[str, dict[str, Any]]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: dict(feature) for name, feature in features.items() if "_type" in feature}
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):  # another library's metadata
         return {}
 
 

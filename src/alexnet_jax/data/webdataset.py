@@ -113,8 +113,8 @@ def _label(file: int, sample: _Sample, wanted: str | None, where: str) -> str:
         return ""
     try:
         fields = json.loads(_text(file, sample["json"], where))
-    except ValueError as error:
-        raise UserError(f"config.data.source: {where}.json is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"config.data.source: {where}.json can't be read as JSON: {error}") from error
     if not isinstance(fields, dict):
         raise UserError(f"config.data.source: {where}.json must hold an object with the label")
     key = chosen([name for name in fields if name in LABEL_NAMES], wanted, where, "label", fields)
