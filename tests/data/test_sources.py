@@ -70,7 +70,7 @@ def test_sizes_of_data_sets_that_are_not_prepared(name, validation, examples):
     assert sources.known_examples(name, validation) == examples
 
 
-def squares(name, validation, test):
+def squares(name, options):
     """Return a source of 40 images of one colour each."""
 
     def read(i):

@@ -53,7 +53,7 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     return config
 
 
-_DATA_LOCATION = ("data.source", "data.cache_dir", "data.cache_from", "data.encoding")
+_DATA_LOCATION = ("data.source", "data.columns", "data.cache_dir", "data.cache_from", "data.encoding")
 
 
 def data_location(verb: str, config: ConfigDict, overrides: list[str]) -> dict[str, Any]:

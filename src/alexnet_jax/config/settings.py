@@ -99,6 +99,10 @@ def _is_project(name: str) -> bool:
 
 
 _MOST_PROFILED = 100  # steps; the profiler keeps them in memory
+def _is_pair(names: Any) -> bool:
+    return len(parts := names.split(",")) == 2 and all(part.strip() for part in parts)
+
+
 _POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
 _EPOCHS = Check("positive and at most 10**6", lambda x: 0 < x <= 10**6)
 _NOT_NEGATIVE = Check("a number that is not negative", lambda x: 0 <= x < math.inf)
@@ -212,12 +216,20 @@ SETTINGS: tuple[Setting, ...] = (
         "data.source",
         "tfds:imagenet2012",
         str,
-        "Data set, such as tfds:NAME, folder:DIR or sklearn:digits.",
+        "Data set: tfds:NAME, folder:DIR, ilsvrc2012:DIR, parquet:PATH, webdataset:PATTERN or csv:FILE.",
         Check(
             "on a local disk",
             lambda x: scheme(x.partition(":")[2]) is None,
         ),
         resume="yes",  # it may have moved: the data's fingerprint shows whether it is the same
+    ),
+    Setting(
+        "data.columns",
+        None,
+        str,
+        "parquet, webdataset, csv: names of the image and the label, IMAGE,LABEL, if several fit.",
+        Check("two names, such as image,fine_label", _is_pair),
+        resume="neutral",  # the data's fingerprint shows whether the images and the labels are the same
     ),
     Setting(
         "data.cache_dir",

@@ -74,7 +74,7 @@ def beside(path: Path, name: str) -> Path:
 
 def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     download(data.source, path.parent, say)
-    source = open_source(data.source, data.validation, data.test)
+    source = open_source(data.source, data.validation, data.test, data.columns)
     building, parts = beside(path, "building"), beside(path, "parts")
     identity = _identity(source, data)
     if _read_identity(parts) != [identity, source.stamp]:  # there are none, or the images have changed
@@ -157,7 +157,8 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     mean = total / images
     color = mean.mean(axis=(0, 1))
     labels_checksums = [zlib.crc32(shard.labels.tobytes()) for shard in everything]
-    contents = json.dumps([identity, sorted(manifest.items()), labels_checksums])
+    what = {key: value for key, value in identity.items() if key not in ("source", "version")}
+    contents = json.dumps([what, sorted(manifest.items()), labels_checksums])
     class_words = words_of(work.source.class_names, work.source.folder)
     info = DataInfo(
         source=data.source,

@@ -114,7 +114,7 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
       UserError: the cache holds another version.
     """
     try:
-        version = sources.open_source(data.source, data.validation, data.test).version
+        version = sources.open_source(data.source, data.validation, data.test, data.columns).version
     except UserError:
         return
     if version != info.version:
@@ -139,5 +139,7 @@ def class_count(data: ConfigDict, say: Callable[[str], None] = progress.say) -> 
     Raises:
       UserError: the source does not exist, or see `known_info`.
     """
-    source = known_info(data, say) or sources.open_source(data.source, data.validation, data.test)
+    source = known_info(data, say) or sources.open_source(
+        data.source, data.validation, data.test, data.columns
+    )
     return len(source.class_names)

@@ -51,11 +51,27 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
+class Options:
+    """The settings of ``config.data`` that a source may depend on.
+
+    Attributes:
+      validation: ``config.data.validation``. If it is None, a data set without splits keeps a tenth for
+        validation. If it is a number, `sources.open_source` splits off the validation split.
+      test: ``config.data.test``: fraction of a data set without splits that becomes the test split.
+      columns: ``config.data.columns``: names of the columns of the image and the label; None to find them.
+    """
+
+    validation: float | None
+    test: float
+    columns: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """A data set.
 
     Attributes:
-      name: name of the data set without its location and version; part of the fingerprint of a cache.
+      name: name of the data set without its location and version.
       version: text that changes when the images change.
       class_names: names of the classes, by label.
       splits: splits by name: ``train``, and ``validation`` and ``test`` if they exist.

@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeAlias
 
-from alexnet_jax.data import digits, folder, tfds
+import numpy as np
+
+from alexnet_jax.data import csv_list, digits, folder, ilsvrc2012, parquet, split_files, tfds, webdataset
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Source, with_every_class
+from alexnet_jax.data.source import Options, Source, with_every_class
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import locked
 
@@ -25,8 +27,7 @@ class Kind:
 
     Attributes:
       form: text for messages that shows how to write such a source.
-      open: function that opens the source. Its other arguments are ``config.data.validation``, which most
-        kinds leave to `open_source`, and ``config.data.test``.
+      open: function that opens the source. Most kinds leave ``validation`` of the options to `open_source`.
       identity: function that returns the name that identifies the source from any working directory.
       short_name: function that returns a short name, which becomes part of the name of the cache.
       download: function that does everything that must precede `open`; None if nothing must.
@@ -40,7 +41,7 @@ class Kind:
     """
 
     form: str
-    open: Callable[[str, float | None, float], Source]
+    open: Callable[[str, Options], Source]
     identity: Callable[[str], str] = lambda name: name
     short_name: Callable[[str], str] = lambda name: name
     download: Callable[[str, Say], None] | None = None
@@ -53,13 +54,46 @@ class Kind:
 KINDS = {
     "tfds": Kind(
         "tfds:NAME",
-        lambda name, _, test: _with_test(tfds.open_tfds(name), test),
+        lambda name, options: _with_test(tfds.open_tfds(name), options.test),
         download=tfds.download,
         known_sizes=tfds.SIZES.get,
     ),
     "folder": Kind(
         "folder:DIR",
-        folder.open_folder,
+        lambda path, options: folder.open_folder(path, options.validation, options.test),
+        identity=folder.identity,
+        short_name=folder.name_of,
+        held_out=0.1,
+        may_change=True,
+    ),
+    "ilsvrc2012": Kind(
+        "ilsvrc2012:DIR",
+        lambda path, _: ilsvrc2012.open_ilsvrc2012(path),
+        identity=folder.identity,
+        short_name=folder.name_of,
+        known_sizes=lambda _: ilsvrc2012.SIZES,
+        held_out=0.1,
+        may_change=True,
+    ),
+    "parquet": Kind(
+        "parquet:PATH",
+        parquet.open_parquet,
+        identity=split_files.identity,
+        short_name=split_files.name_of,
+        held_out=0.1,
+        may_change=True,
+    ),
+    "webdataset": Kind(
+        "webdataset:PATTERN",
+        webdataset.open_webdataset,
+        identity=split_files.identity,
+        short_name=split_files.name_of,
+        held_out=0.1,
+        may_change=True,
+    ),
+    "csv": Kind(
+        "csv:FILE",
+        csv_list.open_csv,
         identity=folder.identity,
         short_name=folder.name_of,
         held_out=0.1,
@@ -69,7 +103,7 @@ KINDS = {
 }
 
 
-def open_source(name: str, validation: float | None, test: float) -> Source:
+def open_source(name: str, validation: float | None, test: float, columns: str | None = None) -> Source:
     """Open a source, and split off a validation or a test split if it lacks one.
 
     The images are read only to build the cache. A source can be pickled, because several processes read it.
@@ -77,16 +111,19 @@ def open_source(name: str, validation: float | None, test: float) -> Source:
     Args:
       name: ``config.data.source``.
       validation: ``config.data.validation``: number of training examples that become the validation split if
-        the data set has none; a fraction if below 1. None means a tenth for folders, and no examples for
-        other data sets.
+        the data set has none; a fraction if below 1. None means no examples for TFDS and scikit-learn, and a
+        tenth for other data sets.
       test: ``config.data.test``: fraction of the examples that becomes the test split if the data set has no
         splits (a folder) or only a training split (TFDS).
+      columns: ``config.data.columns``: names of the image and the label, if several may hold them.
 
     Raises:
-      UserError: the source does not exist or is not prepared, or it is a folder without classes of images.
+      UserError: the source does not exist, is not prepared or is damaged, or it has no classes of images.
     """
     _, kind, rest = _parse(name)
-    source = kind.open(rest, validation, test)
+    image, _, label = (columns or "").partition(",")
+    named = (image.strip(), label.strip()) if columns else None
+    source = kind.open(rest, Options(validation, test, named))
     train = source.splits["train"]
     count = _held_out(kind, validation, len(train))
     if "validation" not in source.splits and count:
@@ -96,8 +133,9 @@ def open_source(name: str, validation: float | None, test: float) -> Source:
                 " set a smaller number"
             )
         rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
-        parts = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
-        held_out, notes = with_every_class(parts)
+        # In order, because the files of most sources are read from start to end.
+        parts = {"train": np.sort(rows[:-count]), "validation": np.sort(rows[-count:])}
+        held_out, notes = with_every_class({name: train.subset(part) for name, part in parts.items()})
         source = dataclasses.replace(source, splits=source.splits | held_out, notes=source.notes + notes)
     splits = {name: split for name, split in source.splits.items() if len(split)}
     return dataclasses.replace(source, splits=splits)

@@ -1,0 +1,124 @@
+"""Find the files of a pattern, and the split of each by its name."""
+
+import glob
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import braceexpand
+
+from alexnet_jax import files
+from alexnet_jax.errors import UserError
+from alexnet_jax.text import first_of
+
+WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""The split that each word means, in small letters."""
+
+_MAGIC = re.compile(r"[*?\[{]")
+
+
+def identity(pattern: str) -> str:
+    """Return the name that identifies a pattern from any working directory."""
+    fixed, rest = _fixed(pattern)
+    return str(fixed / rest) if rest else str(fixed)
+
+
+def name_of(pattern: str) -> str:
+    """Return the last name of a pattern."""
+    return Path(identity(pattern)).name
+
+
+def split_files(pattern: str, suffix: str) -> dict[str | None, list[Path]]:
+    """Return the files of a pattern by split, in order.
+
+    The split is a word of `WORDS` in the name of the file, or else in that of the nearest folder below the
+    fixed part of the pattern. If no file names a split, the only key is None.
+
+    Args:
+      pattern: a file, a folder, or names with ``*``, ``?``, ``[abc]``, ``{a,b}`` or ``{000..099}``. A folder
+        stands for the files in it, at any depth.
+      suffix: suffix of files in a folder, such as ``.tar``.
+
+    Raises:
+      UserError: a file is missing, or its split is ambiguous.
+    """
+    fixed, rest = _fixed(pattern)
+    if not rest and fixed.is_dir():
+        found = _below(fixed, suffix)
+        nothing = f"{fixed} has no {suffix} files"
+    elif not rest:
+        found = [fixed] if fixed.is_file() else []
+        fixed, nothing = fixed.parent, f"{fixed} does not exist"
+    else:
+        found, nothing = _matches(fixed, rest), f"no file matches {fixed / rest}"
+    if not found:
+        raise UserError(f"config.data.source: {nothing}: name a file, a folder, or a pattern in quotes")
+    by_split: dict[str | None, list[Path]] = defaultdict(list)
+    for path in found:
+        by_split[_split(path, fixed)].append(path)
+    if None in by_split and len(by_split) > 1:
+        raise UserError(
+            f"config.data.source: the name of {by_split[None][0]} has no split, but those of other files do:"
+            " rename it to contain train, val or test, or give a pattern without it"
+        )
+    return {split: by_split[split] for split in (None, "train", "validation", "test") if split in by_split}
+
+
+def _fixed(pattern: str) -> tuple[Path, str]:
+    """Return the folder in which the pattern begins, and the rest, which is empty for an existing path."""
+    path = Path(files.absolute(pattern))
+    if os.path.exists(path) or not _MAGIC.search(pattern):  # noqa: PTH110 (a pattern may be too long for a name)
+        return path, ""
+    parts = Path(files.expanded(pattern)).parts
+    first = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
+    return Path(files.absolute(Path(*parts[:first]))), str(Path(*parts[first:]))
+
+
+def _below(folder: Path, suffix: str) -> list[Path]:
+    """Return the sorted files below a folder. Hidden ones are left out, and links to folders not followed."""
+    found = []
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(directory, x) for x in names if x.lower().endswith(suffix) and not x.startswith(".")]
+    return sorted(found)
+
+
+def _matches(fixed: Path, rest: str) -> list[Path]:
+    """Return the files of a pattern, those of each alternative in braces sorted."""
+    try:
+        alternatives = list(braceexpand.braceexpand(rest))
+    except braceexpand.UnbalancedBracesError as error:
+        raise UserError(f"config.data.source: the braces of {rest} do not match") from error
+    found: list[Path] = []
+    missing = []
+    for alternative in alternatives:
+        if glob.has_magic(alternative):
+            names = sorted(glob.glob(alternative, root_dir=fixed, recursive=True))  # noqa: PTH207
+        else:
+            names = [alternative] if (fixed / alternative).is_file() else []
+            missing += [] if names else [alternative]
+        found += [fixed / name for name in names if (fixed / name).is_file()]
+    if missing and found:
+        raise UserError(
+            f"config.data.source: {len(missing):,} of the {len(alternatives):,} files of {fixed / rest} do"
+            f" not exist: {first_of(missing)}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _split(path: Path, fixed: Path) -> str | None:
+    for part in reversed(path.relative_to(fixed).parts):
+        named = sorted({word for word in re.findall("[a-z]+", part.lower()) if word in WORDS})
+        if len({WORDS[word] for word in named}) > 1:
+            raise UserError(
+                f"config.data.source: the split of {path} is ambiguous, because {part} contains"
+                f" {' and '.join(named)}: rename it"
+            )
+        if named:
+            return WORDS[named[0]]
+    return None
