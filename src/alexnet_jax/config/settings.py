@@ -99,6 +99,8 @@ def _is_project(name: str) -> bool:
 
 
 _MOST_PROFILED = 100  # steps; the profiler keeps them in memory
+
+
 def _is_pair(names: Any) -> bool:
     return len(parts := names.split(",")) == 2 and all(part.strip() for part in parts)
 

@@ -92,7 +92,7 @@ def _matches(fixed: Path, rest: str) -> list[Path]:
     """Return the files of a pattern, those of each alternative in braces sorted."""
     try:
         alternatives = list(braceexpand.braceexpand(rest))
-    except braceexpand.UnbalancedBracesError as error:
+    except ValueError as error:
         raise UserError(f"config.data.source: the braces of {rest} do not match") from error
     found: list[Path] = []
     missing = []
