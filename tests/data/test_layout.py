@@ -30,6 +30,7 @@ def opened(root):
         ("Training", "Validation", "Testing"),
         ("TRAIN", "Valid", "TEST"),
         ("training ", "valid", "testing"),
+        ("train", "dev", "test"),
     ],
 )
 def test_splits_have_usual_names_in_any_letter_case(train, validation, test, tmp_path):
@@ -87,8 +88,8 @@ def test_splits_have_usual_names_in_any_letter_case(train, validation, test, tmp
             " move it out of ROOT",
         ),
         (
-            ["train/cat", "train/dog", "dev/cat", "dev/dog"],
-            "ROOT has dev beside train: if it is a split, name",
+            ["train/cat", "train/dog", "eval/cat", "eval/dog"],
+            "ROOT has eval beside train: if it is a split, name",
         ),
         (["Trainingsdaten/cat", "Testdaten/cat"], "ROOT has Testdaten, Trainingsdaten: if these are splits"),
         # Other levels.

@@ -15,8 +15,7 @@ import numpy as np
 from alexnet_jax import files
 from alexnet_jax.data.images import NO_FILE, file_content
 from alexnet_jax.data.listed import LABEL_NAMES, NO_LABEL, chosen, classes_of, splits_of, stamp, version
-from alexnet_jax.data.source import Example, Options, Source
-from alexnet_jax.data.split_files import WORDS
+from alexnet_jax.data.source import SPLIT_WORDS, Example, Options, Source
 from alexnet_jax.errors import UserError
 from alexnet_jax.text import first_of
 
@@ -137,12 +136,12 @@ def _rows(file: Path, options: Options) -> Iterator[_Row]:
                     f" first line has {len(header)}: write a value with a comma in double quotes"
                 )
             path, label, word = (values[i].strip() if i is not None else "" for i in columns)
-            if columns[2] is not None and word.lower() not in WORDS:
+            if columns[2] is not None and word.lower() not in SPLIT_WORDS:
                 raise UserError(
                     f"config.data.source: line {reader.line_num} of {file} has the split {word!r}, but it"
                     " must be train, val or test"
                 )
-            yield _Row(path, label, WORDS.get(word.lower(), ""))
+            yield _Row(path, label, SPLIT_WORDS.get(word.lower(), ""))
     except csv.Error as error:
         raise UserError(
             f"config.data.source: line {reader.line_num} of {file} can't be read: {error}"

@@ -6,16 +6,10 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NoReturn
 
+from alexnet_jax.data.source import SPLIT_WORDS
 from alexnet_jax.data.walk import Walk, holds_images, image_folders
 from alexnet_jax.errors import UserError
 from alexnet_jax.text import first_of
-
-_SPLITS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-"""The names that a split may have, in any letter case."""
 
 _LIKE = re.compile(
     r"train|(val|valid|validation|test|testing|dev|eval|evaluation)(s|set|data|daten|images?|imgs?)?$"
@@ -34,7 +28,7 @@ def splits_of(walk: Walk) -> dict[str, str]:
     folders, images = walk.inside(root)
     found: dict[str, str] = {}
     for folder in folders:
-        split = _SPLITS.get(_name(folder).strip().casefold())
+        split = SPLIT_WORDS.get(_name(folder).strip().casefold())
         if split in found:
             _refuse(
                 f"{root} has both {_name(found[split])} and {_name(folder)}, which are names of the {split}"
@@ -84,7 +78,7 @@ def classes_of(walk: Walk, folder: str) -> dict[str, str]:
                 " move the images of one of them into the other"
             )
         found[name] = path
-    if found and all(name.casefold() in _SPLITS for name in found):
+    if found and all(name.casefold() in SPLIT_WORDS for name in found):
         _refuse(
             f"{folder} has folders with the names of splits, {first_of(list(found))}, in place of classes:"
             f" move the folders of the classes into {folder}"
@@ -113,7 +107,7 @@ def _refuse_other_splits(root: str, folders: list[str]) -> None:
         return  # `open_folder` refuses a single class
     first, *others = inside.values()
     same = all(names == first for names in others)
-    if all(name.casefold() in _SPLITS for names in inside.values() for name in names):
+    if all(name.casefold() in SPLIT_WORDS for names in inside.values() for name in names):
         _refuse(
             f"{root} has the splits {first_of(sorted(first))} inside {_names(inside)}: put the splits first,"
             f" as in {root}/train/{_name(next(iter(inside)))}"

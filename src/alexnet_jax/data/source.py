@@ -8,6 +8,13 @@ import numpy as np
 
 from alexnet_jax.text import first_of
 
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""The split that each name of a folder, a file or a row means, in small letters."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:

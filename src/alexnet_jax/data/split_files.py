@@ -9,15 +9,9 @@ from pathlib import Path
 import braceexpand
 
 from alexnet_jax import files
+from alexnet_jax.data.source import SPLIT_WORDS
 from alexnet_jax.errors import UserError
 from alexnet_jax.text import first_of
-
-WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""The split that each word means, in small letters."""
 
 _MAGIC = re.compile(r"[*?\[{]")
 
@@ -36,8 +30,8 @@ def name_of(pattern: str) -> str:
 def split_files(pattern: str, suffix: str) -> dict[str | None, list[Path]]:
     """Return the files of a pattern by split, in order.
 
-    The split is a word of `WORDS` in the name of the file, or else in that of the nearest folder below the
-    fixed part of the pattern. If no file names a split, the only key is None.
+    The split is a word of `SPLIT_WORDS` in the name of the file, or else in that of the nearest folder below
+    the fixed part of the pattern. If no file names a split, the only key is None.
 
     Args:
       pattern: a file, a folder, or names with ``*``, ``?``, ``[abc]``, ``{a,b}`` or ``{000..099}``. A folder
@@ -113,12 +107,12 @@ def _matches(fixed: Path, rest: str) -> list[Path]:
 
 def _split(path: Path, fixed: Path) -> str | None:
     for part in reversed(path.relative_to(fixed).parts):
-        named = sorted({word for word in re.findall("[a-z]+", part.lower()) if word in WORDS})
-        if len({WORDS[word] for word in named}) > 1:
+        named = sorted({word for word in re.findall("[a-z]+", part.lower()) if word in SPLIT_WORDS})
+        if len({SPLIT_WORDS[word] for word in named}) > 1:
             raise UserError(
                 f"config.data.source: the split of {path} is ambiguous, because {part} contains"
                 f" {' and '.join(named)}: rename it"
             )
         if named:
-            return WORDS[named[0]]
+            return SPLIT_WORDS[named[0]]
     return None
