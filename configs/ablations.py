@@ -19,7 +19,7 @@ imagenette: the paper's network at full size on ten classes of ImageNet, in bflo
     configs/imagenette.py says where the photographs are. Three seeds of the whole network, one of each
     ablation, ``owt``, and the initial values of the paper: 13 trainings of 90 epochs. Five of them at once
     take five minutes on one H200. Reached on 2026-11-26: 16.29 ± 0.71 % for the whole network, 17.83 %
-    without LRN (docs/results.md); eight of the trainings have not been run to the end.
+    without LRN (docs/results.md). Eight of the trainings have not been run to the end.
 """
 
 from alexnet_jax.paper.published import TABLE2

@@ -4,8 +4,8 @@
     alexnet-jax evaluate --workdir=runs/alexnet --views=10
 
 Not run yet. Expected from the paper: 40.7 % top-1 and 18.2 % top-5 error on the validation set with ten
-views, after about 90 epochs (5 to 6 days on two GTX 580). The data is TFDS's imagenet2012; with
---config.data.source=ilsvrc2012:DIR, the archives of image-net.org (docs/data.md).
+views, after about 90 epochs (5 to 6 days on two GTX 580). The data is TFDS's imagenet2012. With
+--config.data.source=ilsvrc2012:DIR it is read from the archives of image-net.org (docs/data.md).
 
 Variants can be combined unless they change the same thing. The ablations are those of
 alexnet_jax/variants.py; configs/ablations.py trains them, and has the published results. A pair of figures is

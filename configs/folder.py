@@ -1,12 +1,14 @@
-"""The paper's network on your own images, in a folder or another source, with as many classes as these have.
+"""The paper's network on your own images, with as many classes as these have.
 
     alexnet-jax train --config=folder --config.data.source=folder:DIR --workdir=runs/mine
     alexnet-jax predict --workdir=runs/mine PHOTOGRAPH.jpg
 
 DIR/train, DIR/val and DIR/test each have a folder for each class. Without DIR/val and DIR/test, a tenth of
-DIR/train is for validation. Or DIR itself has a folder for each class; then it is split 80/10/10. Other
-sources are parquet:PATH, webdataset:PATTERN, csv:FILE and ilsvrc2012:DIR (docs/data.md). The
-learning rates are reduced at epochs 60 and 80, not when the validation error stops improving.
+DIR/train is for validation. Or DIR itself has a folder for each class; then it is split 80/10/10.
+
+The images may also come from parquet:PATH, webdataset:PATTERN, csv:FILE or ilsvrc2012:DIR: see docs/data.md.
+
+The learning rates are reduced at epochs 60 and 80, not when the validation error stops improving.
 
 The variants are those of configs/alexnet.py. For a small data set take ``small_bias,std03``: with the
 paper's initial values the loss can stay at ln(classes) for a long time.

@@ -5,17 +5,18 @@
     alexnet-jax train --config=imagenette:bf16 --workdir=runs/imagenette
     alexnet-jax evaluate --workdir=runs/imagenette --views=10
 
-imagenette has 9,469 + 3,925 photographs of ten classes that are easy to tell apart; imagewoof has 9,025 +
-3,929 of ten breeds of dogs: ``--config.data.source=folder:imagewoof2-320``. Both are by fast.ai
-(https://github.com/fastai/imagenette), which links the archives.
+imagenette has 9,469 + 3,925 photographs of ten classes that are easy to tell apart. imagewoof has 9,025 +
+3,929 photographs of ten breeds of dogs. To train on it, add ``--config.data.source=folder:imagewoof2-320``.
+Both are by fast.ai. The archives are linked at https://github.com/fastai/imagenette.
 
-The network is configs/folder.py's with ``small_bias,std03``, which so few photographs need. 90 epochs; the
-learning rate is reduced at epochs 60 and 80. The variants are those of configs/alexnet.py, for example
-``owt``; it and ``caffe`` keep their own initial values. configs/ablations.py:imagenette trains the main ones.
+The network is that of configs/folder.py with ``small_bias,std03``, which so few photographs need. It is
+trained for 90 epochs. The learning rate is reduced at epochs 60 and 80. The variants are those of
+configs/alexnet.py, for example ``owt``. The variants ``owt`` and ``caffe`` keep their own initial values.
+configs/ablations.py:imagenette trains the main variants.
 
 Reached on 2026-11-26 with ``bf16``, on imagenette squashed to 224x224: 16.29 ± 0.71 % validation error with
-ten views, 18.33 % with one; five trainings at once took five minutes on one H200 (docs/results.md). imagewoof
-was not trained yet. On 2 CPU cores an epoch of imagenette is *expected* to take two minutes, from 75
+ten views, 18.33 % with one. Five trainings at once took five minutes on one H200 (docs/results.md). imagewoof
+has not been trained yet. On 2 CPU cores an epoch of imagenette is *expected* to take two minutes, at 75
 images/s (docs/performance.md).
 """
 
