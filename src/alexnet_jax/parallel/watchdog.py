@@ -25,16 +25,21 @@ T = TypeVar("T")
 _CACHE = "check the disk of the cache"
 _WORKDIR = "check the disk or the bucket of the workdir"
 _BETWEEN_STEPS = ("batch", "log sync")  # in these waits the arrays are those after a whole step
-_STOPPED: dict[What, tuple[str, str]] = {
-    "batch": ("the loader has delivered no batch", _CACHE),
-    "evaluation batch": ("the loader has delivered no batch for an evaluation", _CACHE),
-    "step": (
-        "a step has not ended",
-        "check the devices, or raise --config.step_timeout_minutes if a step may take as long",
-    ),
-    "log": ("the log has not been written", _WORKDIR),
-    "log sync": ("the log has not been written", _WORKDIR),
-    "checkpoint": ("a checkpoint has not been written", _WORKDIR),
+_STOPPED: dict[What, str] = {
+    "batch": "the loader has delivered no batch",
+    "evaluation batch": "the loader has delivered no batch for an evaluation",
+    "step": "a step has not ended",
+    "log": "the log has not been written",
+    "log sync": "the log has not been written",
+    "checkpoint": "a checkpoint has not been written",
+}
+_ADVICE: dict[What, str] = {
+    "batch": _CACHE,
+    "evaluation batch": _CACHE,
+    "step": "check the devices, or raise --config.step_timeout_minutes if a step may take as long",
+    "log": _WORKDIR,
+    "log sync": _WORKDIR,
+    "checkpoint": _WORKDIR,
 }
 _TICK = 1.0  # seconds between two ticks
 _FAREWELL = 60.0  # seconds in which the process must have printed its last line
@@ -126,7 +131,7 @@ class Watchdog:
             step = _within(self._limit, self._save)
             if found.what == "batch":
                 _within(_FAREWELL, self.sync)
-        stopped, advice = _STOPPED[found.what]
+        stopped, advice = _STOPPED[found.what], _ADVICE[found.what]
         kept = "earlier checkpoints are kept" if step is None else f"the run is saved at step {step}"
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.began))
         error = Stopped(
