@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future
 
@@ -13,8 +14,9 @@ import pytest
 
 from alexnet_jax import restore
 from alexnet_jax.errors import Stopped
-from alexnet_jax.parallel import peers, watchdog
+from alexnet_jax.parallel import hosts, peers, watchdog
 from alexnet_jax.parallel.watchdog import Watchdog
+from alexnet_jax.training.goodput import Goodput
 from tests.conftest import RECIPES, ROOT, launch
 
 LIMIT = 10.0
@@ -56,6 +58,23 @@ def test_what_is_nested_begins_anew_at_its_end():
             assert watchdog.waits_for("log") == "log"
         assert watchdog.waits_for(None) == "step"
     assert watchdog.waits_for("step") is None
+
+
+def test_compiling_and_a_terminal_that_is_stopped_do_not_count(monkeypatch):
+    waits = []
+    monkeypatch.setattr(hosts.progress, "say", lambda line: waits.append(watchdog.waits_for(None)))
+    update = Goodput().compiling(hosts.progress.say)
+    with watchdog.watching(LIMIT / 60, lambda: None):
+        for function in (hosts.say, update, update):
+            watchdog.waits_for("step")
+            function("a line")
+    assert waits == [None, None, "step"]
+
+
+@pytest.mark.parametrize("minutes", [0, 1])
+def test_a_limit_of_0_is_none(minutes):
+    with watchdog.watching(minutes, lambda: None):
+        assert any(thread.name == "watchdog" for thread in threading.enumerate()) == (minutes > 0)
 
 
 @pytest.fixture
@@ -217,6 +236,7 @@ def test_a_loader_that_blocks_is_reported_and_the_run_is_saved(tmp_path, cache_d
         (LOG, "the log has not been written"),
         (CHECKPOINT, "a checkpoint has not been written"),
     ],
+    ids=["step", "log", "checkpoint"],
 )
 def test_a_step_or_a_writer_that_blocks_is_reported(prepare, what, tmp_path, cache_dir):
     line = ends(prepare, tmp_path, cache_dir)
