@@ -51,6 +51,7 @@ docs: $(VENV)/installed
 	$(BIN)/python -m alexnet_jax.config.describe >docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 	$(BIN)/python docs/make_api.py
+	$(BIN)/python docs/make_errors.py
 
 # Write the tables of docs/pods.md: compile for TPUs and H100s. This takes about an hour on two cores.
 pods: $(VENV)/installed $(VENV)/libtpu $(VENV)/plan-h100

@@ -36,6 +36,12 @@ class LostProcess(RunError):
     status = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
+class Stopped(RunError):
+    """A step, the loader or a writer of the run has stopped. To resume, start the same command again."""
+
+    status = LostProcess.status
+
+
 class Interrupted(Exception):
     """The end of a run that was asked to stop, after it has saved."""
 

@@ -189,6 +189,14 @@ SETTINGS: tuple[Setting, ...] = (
         _POSITIVE,
         resume="neutral",
     ),
+    Setting(
+        "step_timeout_minutes",
+        30.0,
+        float,
+        "Minutes that a step, a batch or a write may take before the run ends with status 75; 0: any.",
+        _NOT_NEGATIVE,
+        resume="neutral",
+    ),
     Setting("init_from", None, str, "Workdir whose parameters a new run starts from (fine-tuning)."),
     Setting(
         "log_images",

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.data.buffers import Buffers
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import batch_rows
+from alexnet_jax.parallel import watchdog
 from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.runtime.cores import cores
 
@@ -47,7 +48,7 @@ def training_batches(
     def rows(step: int) -> np.ndarray:
         return batch_rows(examples, config.batch_size, config.seed, step, config.data.reshuffle)
 
-    return _batches(cache, "train", config.batch_size, mesh, rows, range(first_step, last_step))
+    return _batches(cache, "train", config.batch_size, mesh, rows, range(first_step, last_step), "batch")
 
 
 def test_batches(
@@ -63,7 +64,7 @@ def test_batches(
     def rows(start: int) -> np.ndarray:
         return np.minimum(np.arange(start, start + batch_size), examples - 1)
 
-    return _batches(cache, split, batch_size, mesh, rows, range(0, examples, batch_size))
+    return _batches(cache, split, batch_size, mesh, rows, range(0, examples, batch_size), "evaluation batch")
 
 
 def _batches(
@@ -73,6 +74,7 @@ def _batches(
     mesh: Mesh,
     rows: Callable[[int], np.ndarray],
     numbers: range,
+    what: watchdog.What,
 ) -> Generator[tuple[jax.Array, jax.Array], None, None]:
     images, labels = cache.images[split], cache.labels[split]
     sharding = NamedSharding(mesh, P(DATA))
@@ -102,8 +104,11 @@ def _batches(
 
     at_once = max(1, _GROUP // (batch_size * math.prod(images.shape[1:])))
     groups = (numbers[i : i + at_once] for i in range(0, len(numbers), at_once))
-    for loaded in _ahead(load, groups):
-        yield from [on_devices(parts) for parts in loaded]
+    for loaded in _ahead(load, groups, what):
+        watchdog.waits_for("step")
+        for batch in [on_devices(parts) for parts in loaded]:
+            yield batch
+            watchdog.waits_for("step")
 
 
 def _positions(index: Index, batch_size: int) -> tuple[int, int]:
@@ -112,17 +117,22 @@ def _positions(index: Index, batch_size: int) -> tuple[int, int]:
     return start, stop
 
 
-def _ahead(load: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
+def _ahead(load: Callable[[X], Y], items: Iterable[X], what: watchdog.What) -> Iterator[Y]:
     """Yield ``map(load, items)`` in order, with some calls running ahead in threads."""
+
+    def first() -> Y:
+        watchdog.waits_for(what)
+        return pending.popleft().result()
+
     with ThreadPoolExecutor(THREADS, thread_name_prefix="loader") as threads:
         pending: deque[Future[Y]] = deque()
         try:
             for item in items:
                 pending.append(threads.submit(load, item))
                 if len(pending) > THREADS:  # groups in memory, besides the one in use and the next one
-                    yield pending.popleft().result()
+                    yield first()
             while pending:
-                yield pending.popleft().result()
+                yield first()
         finally:
             for future in pending:
                 future.cancel()

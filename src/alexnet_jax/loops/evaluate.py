@@ -16,7 +16,7 @@ from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.dataset import open_cache_of
 from alexnet_jax.data.loader import test_batches
 from alexnet_jax.errors import RunError
-from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.parallel.mesh import data_mesh
 from alexnet_jax.parallel.together import together
@@ -193,8 +193,9 @@ def error_rates(
                     loss, wrong, _, guess, probability = columns
                     rows = cache.info.splits[split] - left + start + np.arange(len(loss))
                     hardest.add(rows[wrong], loss[wrong], guess[wrong], probability[wrong])
-            bar.set_description_str(split, refresh=False)
-            bar.update(min(left, len(labels)))
+            with watchdog.waiting_for(None):  # Ctrl-S stops a terminal
+                bar.set_description_str(split, refresh=False)
+                bar.update(min(left, len(labels)))
             left -= len(labels)
     counted, *totals = hosts.total(sums)
     if not math.isfinite(totals[0]):

@@ -16,7 +16,7 @@ from alexnet_jax.data.augment import statistics
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.loops.evaluate import error_rates
-from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.parallel.axes import DATA, splits_units
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.parallel.signals import Signals
@@ -68,6 +68,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
     Returns:
       The number of updates and the last error rates.
+
+    If a step, the loader or a writer stops, the process saves the run if it can, and ends with status 75.
 
     Raises:
       UserError: a setting is wrong, or the workdir holds another run. Nothing is overwritten.
@@ -141,6 +143,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         watch = Watch(classes, run.steps_per_epoch)
         meter = Meter(log, watch, config.batch_size, run.interval("log_every"), total_steps, tally)
         batches = goodput.batches(training_batches(cache, config, mesh, step, total_steps))
+        watchdog.save_with(lambda: checkpoints.save_now(step, state, plateau, meter.fetch()), log.sync)
         stop = signals.stop_after(step)
         reductions = on_devices(np.int32(plateau.reductions), mesh)
         profiler = Profiler(config.profile, run.path, step)

@@ -15,7 +15,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from alexnet_jax.errors import LostProcess, UserError
-from alexnet_jax.parallel import peers, tunnel
+from alexnet_jax.parallel import peers, tunnel, watchdog
 from alexnet_jax.parallel.rendezvous import TIMEOUT, Meeting, meet
 from alexnet_jax.runtime import jax_compat, launchers, progress
 from alexnet_jax.runtime.devices import all_devices
@@ -83,7 +83,8 @@ def is_first() -> bool:
 def say(line: str) -> None:
     """Print a line for the user, on the first process only."""
     if is_first():
-        progress.say(line)
+        with watchdog.waiting_for(None):  # Ctrl-S stops a terminal
+            progress.say(line)
 
 
 def same(settings: dict[str, Any]) -> None:

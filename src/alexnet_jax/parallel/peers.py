@@ -47,6 +47,13 @@ def end(status: int, message: str) -> None:
         _peers.end(status, message)
 
 
+def abort(status: int, message: str) -> NoReturn:
+    """Do the same as `end`, and end this process even if it is the only one, whatever it does."""
+    end(status, message)
+    progress.complain(message)
+    _exit(status)
+
+
 def several() -> bool:
     """Return whether this is one of several processes."""
     return _peers is not None
@@ -210,12 +217,17 @@ class _Peers:
                     connection.settimeout(left)
                     if not connection.recv(2**16):
                         break
-        for clean in reversed(_cleaning):
-            with contextlib.suppress(Exception):
-                clean()
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        os._exit(status)
+        _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    """End this process at once, after the calls of `cleaned`."""
+    for clean in reversed(_cleaning):
+        with contextlib.suppress(Exception):
+            clean()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 _peers: _Peers | None = None

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from etils import epath
 
 from alexnet_jax import files
+from alexnet_jax.parallel import watchdog
 
 PERIOD = 30.0
 """Seconds between two writes of a file in a bucket; more if a write takes longer than a tenth of this."""
@@ -36,6 +37,7 @@ class Appended:
             self._writing: Future[None] | None = None
             self._written, self._next, self._took = -1, 0.0, 0.0
 
+    @watchdog.waiting_for("log")
     def append(self, content: bytes) -> None:
         """Append bytes. If there are none, only create the file if it is on a disk.
 
@@ -59,6 +61,7 @@ class Appended:
         if self._writing is None and time.monotonic() >= self._next:
             self._start()
 
+    @watchdog.waiting_for("log sync")
     def sync(self) -> None:
         """Wait until everything is on the disk or in the bucket."""
         if not self._in_bucket:
@@ -85,6 +88,7 @@ class Appended:
         self._check()
         self._next = time.monotonic() + max(PERIOD, 10 * self._took)
         self._writing = self._writer.submit(self._write, bytes(self._content))
+        watchdog.writes("log", self._writing)
 
     def _write(self, content: bytes) -> None:
         from alexnet_jax.remote.bucket import generation, replace

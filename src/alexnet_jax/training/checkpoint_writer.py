@@ -18,7 +18,7 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import is_remote
-from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.runtime import device_errors
 from alexnet_jax.training.checkpoint import Checkpoints, by_path, lowest, manager
@@ -131,7 +131,16 @@ class CheckpointWriter:
         errors[step] = error
         self._steps.append(step)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
-        self._verifying = step, self._background.submit(self._verify, step, record, shapes)
+        verifying = self._background.submit(self._verify, step, record, shapes)
+        watchdog.writes("checkpoint", verifying)
+        self._verifying = step, verifying
+
+    def save_now(self, step: int, state: TrainState, plateau: Plateau, tally: Tally) -> int:
+        """Do the same as `save`, unless this step is saved, and as `wait`. Return the step."""
+        if step not in self._steps:
+            self.save(step, state, plateau, None, tally)
+        self.wait()
+        return step
 
     def wait(self) -> None:
         """Wait until all checkpoints are on disk and have been read back.
@@ -272,7 +281,8 @@ class CheckpointWriter:
     def _writing(self) -> Iterator[None]:
         """Raise a `RunError` of one line if the disk is full or missing."""
         try:
-            yield
+            with watchdog.waiting_for("checkpoint"):
+                yield
         except Exception as error:
             raise RunError(
                 f"a checkpoint can't be written in {self.directory} ({self._reader.explain(error)});"

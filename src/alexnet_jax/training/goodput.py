@@ -16,7 +16,7 @@ import jax
 from etils import epath
 
 from alexnet_jax import files, schema
-from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.schema import Checksum, Rule
 from alexnet_jax.text import time_in_words
 
@@ -106,7 +106,7 @@ class Goodput:
             if compiled:
                 return function(*args, **kwargs)
             compiled = True
-            with self.during("compiling"):
+            with self.during("compiling"), watchdog.waiting_for(None):
                 return jax.block_until_ready(function(*args, **kwargs))
 
         return call

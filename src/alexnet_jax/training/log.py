@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from alexnet_jax import files
 from alexnet_jax.errors import UserError
-from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.text import with_prefix
 from alexnet_jax.training import metrics
 from alexnet_jax.training.appended import Appended
@@ -72,6 +72,7 @@ class Log:
             dynamic_ncols=True,
         )
 
+    @watchdog.waiting_for(None)  # Ctrl-S stops a terminal, and the bar
     def train(
         self, step: int, loss: float, top1_error: float, learning_rate: float, images_per_second: float
     ) -> None:

@@ -67,14 +67,17 @@ class Meter:
         if len(self._pending) > _QUEUED:  # or batches would pile up on the device
             jax.block_until_ready(self._pending[-_QUEUED][1])
 
-    def fetch(self) -> None:
+    def fetch(self) -> Tally:
         """Wait for every update that was added, and log a line at the end of each interval.
+
+        Returns:
+          The sums since the last line.
 
         Raises:
           RunError: a loss is not finite.
         """
         if not self._pending:
-            return  # the time since the last call was not spent on updates
+            return self.tally  # the time since the last call was not spent on updates
         values = jax.device_get([metrics for _, metrics in self._pending])
         now = self._clock()
         assert self._since is not None, "`add` sets it"
@@ -99,3 +102,4 @@ class Meter:
                     images_per_second=timed * self._batch_size / seconds,
                 )
                 self.tally, self._timed, self._seconds = Tally(stuck=self.tally.stuck), 0, 0.0
+        return self.tally

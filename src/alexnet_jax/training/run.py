@@ -20,7 +20,7 @@ from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute, is_remote, locked
 from alexnet_jax.layers import with_classes
 from alexnet_jax.net.model import Net, build
-from alexnet_jax.parallel import hosts, peers
+from alexnet_jax.parallel import hosts, peers, watchdog
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.parallel.together import together
 from alexnet_jax.remote.lease import RETRY, Lease
@@ -167,7 +167,8 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
             )
         run = Run(path, config, mesh, model, description, before, cache, changed, check_lock, goodput)
         check_profile(config, run.total_steps)
-        yield run
+        with watchdog.watching(config.step_timeout_minutes, check_lock):
+            yield run
 
 
 @contextlib.contextmanager
