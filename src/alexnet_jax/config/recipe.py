@@ -11,6 +11,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -138,6 +139,7 @@ def call(path: str, function: str, kind: type[T]) -> T:
         if spec is None:
             raise UserError(f"{file} is not a Python file")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[loader.name] = module  # dataclasses look their module up
         try:
             loader.exec_module(module)
             if not hasattr(module, function):
@@ -146,16 +148,30 @@ def call(path: str, function: str, kind: type[T]) -> T:
                 verb = f": run it with alexnet-jax {verbs[other]}" if hasattr(module, other) else ""
                 raise UserError(f"{file} has no {function}(){verb}")
             made = getattr(module, function)(variants)
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            raise UserError(f"{file} can't be loaded: {_explain(error)}") from error
+        except BaseException as error:  # SystemExit too
+            raise UserError(f"{file} can't be loaded: {_explain(error, file)}") from error
+        finally:
+            del sys.modules[loader.name]
     if not isinstance(made, kind):
         raise UserError(f"{file}: {function}() must return a {kind.__name__}")
     return made
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException, file: Path) -> str:
+    """Return the text of an error in a recipe, with the last line of the recipe, or of a module beside it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    here = [frame for frame in frames if Path(frame.filename).resolve().parent == file.resolve().parent]
+    if not here or isinstance(error, SyntaxError):  # which names its line itself
+        return _reason(error)
+    name = "" if Path(here[-1].filename).name == file.name else f"{Path(here[-1].filename).name}, "
+    return f"{_reason(error)} ({name}line {here[-1].lineno})"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it calls sys.exit({error.code!r})"
     if isinstance(error, AttributeError) and isinstance(error.obj, ConfigDict):
         name = str(error.name)
         now = new_name(name)

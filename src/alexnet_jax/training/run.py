@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import saved
+from alexnet_jax.config.settings import MOST_STEPS
 from alexnet_jax.config.validate import validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
@@ -86,7 +87,7 @@ class Run:
 
 def total_steps(config: ConfigDict, steps_per_epoch: float) -> int:
     """Return the number of updates in the whole run of a config."""
-    return config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
+    return config.num_steps or min(max(1, round(config.num_epochs * steps_per_epoch)), MOST_STEPS)
 
 
 def settled(config: ConfigDict) -> ConfigDict:
