@@ -3,6 +3,7 @@
 import gc
 import importlib.metadata
 import io
+import logging as python_logging
 import os
 import shlex
 import signal
@@ -22,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit status. An error that a user can cause is one line on standard error."""
     args = list(sys.argv[1:] if argv is None else argv)
     logging.set_verbosity(logging.FATAL)  # hides the libraries' warnings; ours are lines of the log
+    for library in ("asyncio", "matplotlib"):
+        python_logging.getLogger(library).setLevel(python_logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that can't be encoded
@@ -53,20 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     if not args or args[0] in ("--help", "-h", "help"):
-        print(USAGE, flush=True)
+        progress.show(USAGE)
         return 0 if args else 2
     verb, *rest = args
     if verb == "--version":
-        print(f"alexnet-jax {importlib.metadata.version('alexnet-jax')}", flush=True)
+        progress.show(f"alexnet-jax {importlib.metadata.version('alexnet-jax')}")
         return 0
     if verb not in VERBS:
         raise UserError(f"no verb {verb}{near(verb, VERBS)}: the verbs are {', '.join(VERBS)}")
     jax_compat.check_release()
     compile_cache.use()
     gc.set_threshold(100_000)  # permanently: a start makes half a million objects, a step almost none
-    status = VERBS[verb](rest) or 0
-    print(end="", flush=True)
-    return status
+    return VERBS[verb](rest) or 0
 
 
 def _explain(error: BaseException) -> tuple[int, str] | None:

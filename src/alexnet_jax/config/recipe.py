@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -94,7 +95,7 @@ def find(path: str) -> tuple[Path, str]:
     before, colon, after = path.rpartition(":")
     for name, variants in ((path, ""), (before, after)) if colon else ((path, ""),):
         file = Path(expanded(name))
-        if name and file.is_file():
+        if name and os.path.isfile(file):  # noqa: PTH113 (which has no error for any name)
             return file, variants
     name, _, variants = path.partition(":")
     known = shipped()

@@ -15,7 +15,7 @@ from PIL import Image
 
 from alexnet_jax import files
 from alexnet_jax.config.overrides import data_location
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.paper import figure1, figure3, figure4
 from alexnet_jax.report import images as report_images
@@ -43,7 +43,8 @@ def page(request: Request, save: str, warn: Callable[[str], None]) -> str:
       The name of the file.
 
     Raises:
-      UserError: the file can't be written, or the workdir lacks what is requested.
+      UserError: the workdir lacks what is requested.
+      RunError: the file can't be written.
     """
     path = absolute(request.workdir)
     if directory.is_sweep(path):
@@ -69,7 +70,8 @@ def figure(number: int, request: Request, save: str) -> list[str]:
       Lines to print: the results of figure 1 or the number of searched images of figure 4, then the files.
 
     Raises:
-      UserError: a file can't be written, or the workdir lacks what the figure shows.
+      UserError: the workdir lacks what the figure shows.
+      RunError: a file can't be written.
     """
     path = absolute(request.workdir)
     if number == 1:
@@ -146,4 +148,4 @@ def _write(name: str, content: bytes) -> None:
     try:
         files.write(absolute(name), content)
     except OSError as error:
-        raise UserError(f"--save={name} can't be written: {error.strerror or error}") from error
+        raise RunError(f"--save={name} can't be written: {error.strerror or error}") from error

@@ -46,10 +46,8 @@ class CheckpointWriter:
 
     def __init__(self, workdir: epath.Path, keep: int) -> None:
         self.directory = workdir / "checkpoints"
-        try:
+        with files.creating("the workdir", workdir):
             self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
         hosts.check_shared(self.directory)
         self._keep = keep
         self._verifying: tuple[int, Future[str | None]] | None = None

@@ -79,14 +79,12 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
       UserError: the directory can't be written.
     """
     path = absolute(workdir)
-    try:
+    with files.creating("the workdir", path):
         path.mkdir(parents=True, exist_ok=True)
         checksums = _read_config(path)[1] if is_workdir(path) else info.save(path)
         settings = saved.to_json(config)
         content = {"checksums": checksums | {"config.json": _checksum(settings)}} | settings
         files.write(path / "config.json", (json.dumps(content, indent=1) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
 
 
 def _read_config(path: epath.Path) -> tuple[ConfigDict, dict[str, int]]:
