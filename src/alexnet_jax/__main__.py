@@ -45,6 +45,12 @@ def run() -> int:
         from alexnet_jax.cli.main import main
 
         status = main()
+        if status and "orbax" in sys.modules:
+            # If a checkpoint has failed, Orbax's threads wait for minutes, and print tracebacks at the end.
+            try:
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python ends, Ctrl-C would print a traceback
         return status
     except KeyboardInterrupt:  # while the modules are being imported

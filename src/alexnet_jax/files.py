@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import stat
 import zlib
@@ -25,6 +26,11 @@ from alexnet_jax.remote.paths import BUCKET, in_bucket
 _NO_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 # Errors of file systems that can't sync a directory.
 _NO_SYNC = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF])
+# Errors for which a file that is read is not to blame. A failing disk (EIO) counts as a damaged file.
+_OF_THE_SYSTEM = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT]) | {
+    *[errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE]
+}
+_TENSORSTORE = re.compile(r"os_error_code='(\d+)'")
 _UNFINISHED = ".writing"
 
 
@@ -107,6 +113,24 @@ def explained(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{Path(error.filename).name}: {error.strerror}"
     return str(error)
+
+
+def failure(error: BaseException) -> str | None:
+    """Return why the system could not read or write a file that may be intact, such as too many open files.
+
+    Return None if the file itself is to blame: it is missing, or has wrong content. TensorStore's errors are
+    understood, and so are the causes of an error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return "too little memory"
+        found = _TENSORSTORE.search(str(cause))
+        number = cause.errno if isinstance(cause, OSError) else int(found[1]) if found else None
+        if number is not None and number in _OF_THE_SYSTEM:
+            return os.strerror(number)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return None
 
 
 def checked(path: str | os.PathLike[str], most: int, checksums: Mapping[str, int]) -> bytes:

@@ -90,3 +90,31 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path, monkeypatch,
     first, second = capfd.readouterr().err.splitlines()
     assert "has no home folder" in first
     assert f"alexnet-jax: ~/w: user {os.getuid()} has no home folder: set HOME, or write the whole" in second
+
+
+@pytest.mark.parametrize("files", [9, 12])
+def test_a_checkpoint_without_file_descriptors_fails_in_one_line(files, cache_dir, tmp_path):
+    """Orbax's threads would wait for minutes, and print tracebacks."""
+    line = f"ulimit -n {files}; {COMMAND} {TRAIN} --workdir={tmp_path}/w --config.data.cache_dir={cache_dir}"
+    done = shell(line)
+    assert done.returncode == 1
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("alexnet-jax: ")
+    assert "Too many open files" in error
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
+def test_a_full_disk_under_a_checkpoint_is_one_line_and_the_run_resumes(cache_dir, tmp_path):
+    config = f"--config={RECIPES / 'tiny.py'} --config.data.cache_dir={cache_dir}"
+    train = f"{COMMAND} train --workdir=small/w {config}"
+    (tmp_path / "run.sh").write_text(
+        f"mkdir small; mount -t tmpfs -o size=200k tmpfs small || exit 77\n{train} >first.txt; echo $?\n"
+        f"mount -o remount,size=4m small; {train} >second.txt; echo $?; ls small/w/checkpoints\n"
+    )
+    done = shell("unshare -m bash run.sh", cwd=tmp_path)
+    if done.returncode in (1, 77):
+        pytest.skip("file systems can't be mounted here")
+    assert done.stdout.split() == ["1", "0", "20", "30", "40"]
+    (error,) = done.stderr.splitlines()
+    assert "a checkpoint can't be written in" in error
+    assert "(No space left on device); earlier ones are intact: run the same command again" in error

@@ -1,5 +1,6 @@
 """The command line: ``alexnet-jax VERB``, its exit status, and errors as one line."""
 
+import errno
 import gc
 import importlib.metadata
 import io
@@ -9,6 +10,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from absl import logging
@@ -17,6 +19,7 @@ from alexnet_jax.cli.verbs import USAGE, VERBS
 from alexnet_jax.errors import RESUME, Interrupted, RunError, UserError, near
 from alexnet_jax.parallel import peers, rendezvous
 from alexnet_jax.runtime import compile_cache, jax_compat, launchers, progress
+from alexnet_jax.training import orbax_log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,11 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.set_verbosity(logging.FATAL)  # hides the libraries' warnings; ours are lines of the log
     for library in ("asyncio", "matplotlib"):
         python_logging.getLogger(library).setLevel(python_logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # if Orbax fails
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that can't be encoded
     try:
-        return _run(args)
+        with orbax_log.quiet():
+            return _run(args)
     except SystemExit as done:  # --help
         return int(done.code or 0)
     except Interrupted as error:  # in all processes, at the same step
@@ -80,6 +85,8 @@ def _explain(error: BaseException) -> tuple[int, str] | None:
         case BrokenPipeError():  # as with `| head`: nothing to report
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
             return 128 + signal.SIGPIPE, ""
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return RunError.status, f"{error.strerror}: raise the limit with ulimit -n 4096"
         case OSError():
             return 1, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     if "jax" in sys.modules:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import files, schema
 from alexnet_jax.config import saved
 from alexnet_jax.data.cache import DataInfo
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.schema import Checksum, Count, short
 
@@ -46,6 +46,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     Raises:
       UserError: the directory is no workdir, or one of its files can't be read, has a wrong checksum, or has
         content that no run writes.
+      RunError: the system can't read a file that may be intact.
     """
     path = absolute(workdir)
     if not is_workdir(path):
@@ -60,6 +61,8 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     except UserError as error:
         raise UserError(f"{workdir}: {short(error, _LONGEST)}") from error
     except (OSError, ValueError) as error:
+        if reason := files.failure(error):
+            raise RunError(f"{workdir} can't be read ({reason}), and may be intact") from error
         what = short(files.explained(error), _LONGEST)
         raise UserError(
             f"{workdir} is damaged ({what}): restore its files from a copy; or, to continue training, delete"
