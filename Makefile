@@ -35,9 +35,10 @@ test-h100: $(VENV)/installed $(VENV)/plan-h100
 test-slurm: $(VENV)/installed
 	ALEXNET_JAX_NO_SKIPS=1 $(BIN)/python -m pytest -n 0 -v tests/launch/test_slurm.py
 
-# Kill trainings, prepare, sweeps and runs of two processes at random moments, 200 times each. This takes an hour.
+# Kill commands, damage files, fill disks and mutate images at random. A failure prints how to repeat it.
+MINUTES ?= 30
 torture: $(VENV)/installed
-	$(BIN)/python -m pytest -n 0 -s tests/torture --kills=200
+	$(BIN)/python -m pytest -n 0 -s tests/torture --minutes=$(MINUTES)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
 """Fixtures. Tests run on eight CPU devices. Without real data, tests on it are skipped, or fail in CI."""
 
+import atexit
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from PIL import Image
 
 # All tests, and the processes that they start, share the compiled programs.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="alexnet-jax-xla-"))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="alexnet-jax-xla-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # Skip LLVM's passes, which would take most of the time. XLA's own passes run: the communication depends on
 # them.
@@ -64,8 +68,11 @@ HOSTILE_NAMES = (
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=3, help="least number of kills in a test of tests/torture")
-    parser.addoption("--seed", type=int, help="seed of the tests in tests/torture; random by default")
+    torture = parser.getgroup("torture", "the tests in tests/torture")
+    torture.addoption("--minutes", type=float, default=2.0, help="minutes for all tests together")
+    torture.addoption("--turns", type=int, default=1, help="least number of turns in each test")
+    torture.addoption("--seed", type=int, help="seed; random by default")
+    torture.addoption("--turn", type=int, help="the only turn, to repeat one that failed")
 
 
 def pytest_collection_modifyitems(items):

@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 HEIGHT, WIDTH = 60, 90
 
@@ -51,6 +51,34 @@ def on_white():
     return image
 
 
+def twelve_bits():
+    """Return the scene without its colours, in 16 bits of which the lower 12 are used."""
+    return Image.fromarray(np.rint(grey() * (4095 / 255)).astype(np.uint16))
+
+
+def significant_bits(bits):
+    """Return the chunk of a PNG that declares how many bits of each grey value are significant."""
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"sBIT", bytes([bits]))
+    return chunks
+
+
+def large_text():
+    """Return a text of 2 MB, which Pillow refuses to read."""
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("parameters", "a" * 2_000_000, zip=True)
+    return texts
+
+
+def sixteen_bits(image_HxWxC):
+    """Return a PNG of RGB or RGBA with 16 bits for each value, which Pillow does not write."""
+    height, width, channels = image_HxWxC.shape
+    rows = np.zeros((height, 1 + 2 * channels * width), np.uint8)
+    rows[:, 1:] = image_HxWxC.astype(">u2").view(np.uint8).reshape(height, -1)
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    return png([(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes()))])
+
+
 def good():
     """Return {name: (content, expected RGB)}."""
     rgb = Image.fromarray(scene())
@@ -70,6 +98,10 @@ def good():
         "cmyk.jpg": (file(rgb.convert("CMYK"), "JPEG", quality=95), scene()),
         "grey_16_bits.png": (file(Image.fromarray(grey().astype(np.uint16) * 257), "PNG"), grey_3),
         "grey_16_bits.pgm": (b"P5 90 60 65535\n" + (grey().astype(">u2") * 257).tobytes(), grey_3),
+        "avif.avif": (file(rgb, "AVIF", quality=95), scene()),
+        "large_text.png": (file(rgb, "PNG", pnginfo=large_text()), scene()),
+        "large_profile.png": (file(rgb, "PNG", icc_profile=bytes(3_000_000)), scene()),
+        "grey_12_of_16_bits.png": (file(twelve_bits(), "PNG", pnginfo=significant_bits(12)), grey_3),
         "alpha.png": (file(transparent(), "PNG"), on_white()),
         "palette_alpha.png": (file(palette, "PNG"), on_white()),
         "grey_alpha.png": (
@@ -95,6 +127,9 @@ def broken():
         "whole_numbers.tif": file(Image.fromarray(grey().astype(np.int32)), "TIFF"),
         "floats.tif": file(Image.fromarray(grey() / np.float32(255)), "TIFF"),
         "bomb.png": bomb(),
+        "dark_12_of_16_bits.png": file(twelve_bits(), "PNG"),
+        "dark_12_of_16_bits.tif": file(twelve_bits(), "TIFF"),
+        "dark_rgb_12_of_16_bits.png": sixteen_bits(scene().astype(np.uint16) * 16),
         "runs_ghostscript.jpg": file(Image.fromarray(scene()), "EPS"),
         "document.jpg": file(Image.fromarray(scene()), "PDF"),
         "telescope.jpg": telescope(),
@@ -105,13 +140,16 @@ def broken():
 
 def bomb():
     """Return a PNG of 100 bytes with 20,000 x 20,000 pixels."""
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    return png([(b"IHDR", head), (b"IDAT", zlib.compress(b""))])
 
-    def chunk(kind, content):
-        checksum = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + checksum
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+def png(chunks):
+    """Return a PNG of these chunks."""
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in [*chunks, (b"IEND", b"")]:
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return content
 
 
 def telescope():

@@ -7,6 +7,7 @@ import pytest
 
 from alexnet_jax.text import (
     aligned,
+    first_of,
     markdown,
     ranges,
     size_in_words,
@@ -85,3 +86,9 @@ def test_a_cell_is_one_line():
 
 def test_a_bar_in_a_markdown_cell_is_escaped():
     assert markdown([("a", "b"), ("x|y", "2")]).splitlines() == ["| a | b |", "|---|---|", "| x\\|y | 2 |"]
+
+
+def test_the_first_names_of_many():
+    assert first_of([]) == ""
+    assert first_of(list("abc")) == "a, b, c"
+    assert first_of(list("abcd")) == "a, b, c, ..."

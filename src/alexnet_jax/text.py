@@ -24,6 +24,11 @@ def visible_lines(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Format the first names of many, such as ``a, b, c, ...``."""
+    return ", ".join([*names[:most], "..."] if len(names) > most else names)
+
+
 def size_in_words(count: float) -> str:
     """Format a number of bytes, such as ``1.5 GB`` (1 GB is 10^9 bytes)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -361,9 +361,23 @@ def test_broken_images_are_counted_named_and_left_out(data, odd_folder):
     assert any("nowhere.jpg: No such file" in line for line in lines)
     assert any("pipe.jpg: not a regular file" in line for line in lines)
     assert any(r"two\nlines\x1b.jpg: not an image" in line for line in lines)
-    assert any(line.startswith(f"{len(lines)} images can't be read and are left out") for line in said)
+    start = f"{len(lines)} left out: images that can't be read, which broken.txt in the cache lists: "
+    assert any(line.startswith(start + lines[0]) for line in said)
     for labels in found.labels.values():
         assert set(labels) == {1}  # good, the second of the classes
+
+
+def test_what_is_left_out_and_what_lacks_images_or_words_is_reported(data, folder):
+    data.max_broken, data.validation, data.test = 0.1, 0.0, 0.0
+    (folder / "n00000001").mkdir()
+    (folder / "n00000001" / "cut.png").write_bytes(odd_images.broken()["cut.png"])
+    (folder / "cat" / "notes.txt").write_bytes(b"")
+    said = []
+    open_cache(data, said.append)
+    counts = said.index("train 121 images of 3 classes (cat, dog, n00000001)")
+    assert said[counts + 1] == "1 left out: files that are not images (1 .txt): cat/notes.txt"
+    assert "train has no images of 1 of the 3 classes: n00000001" in said[counts + 2 :]
+    assert "no list of words names 1 of the classes: n00000001" in said
 
 
 def test_too_many_broken_images_stop_a_build_and_a_higher_limit_resumes_it(data, odd_folder):

@@ -98,6 +98,18 @@ def test_links_and_names_that_are_not_utf8(tmp_path):
     assert len(examples) == 5 + 5
 
 
+def test_folders_inside_classes_are_reported_if_all_images_lie_there(tmp_path):
+    for name in ("animals/cat", "animals/dog", "vehicles/car/old"):
+        fill(tmp_path / "train" / name, 3)
+    note = (
+        "folders inside the classes, which are not classes themselves: animals/cat, animals/dog, vehicles/car"
+    )
+    assert open_source(f"folder:{tmp_path}", 0.0, 0.1).notes == (note,)
+    assert open_source(f"folder:{tmp_path}/train", 0.0, 0.0).notes == (note,)
+    fill(tmp_path / "train" / "boats", 1)
+    assert open_source(f"folder:{tmp_path}", 0.0, 0.1).notes == ()
+
+
 def names_by_class(source):
     """Return the names of the examples of each class, relative to the folder."""
     examples = [split[i] for split in source.splits.values() for i in range(len(split))]
@@ -170,15 +182,30 @@ def test_a_link_to_itself_is_an_image_that_cannot_be_read(tmp_path):
         next(e for e in (source.splits["train"][i] for i in range(3)) if "loop" in e.name).content()
 
 
-def test_files_without_an_image_suffix_are_ignored(tmp_path):
-    for name in ("cat", "dog"):
-        fill(tmp_path / name, 5)
-        (tmp_path / name / "notes.txt").write_text("a note")
-        (tmp_path / name / "._001.png").write_text("a shadow")
-    fill(tmp_path / ".thumbnails", 5)
-    source = open_source(f"folder:{tmp_path}", 0.0, 0.1)
-    assert source.class_names == ("cat", "dog")
-    assert sum(map(len, source.splits.values())) == 10
+def test_a_class_keeps_an_image_for_training(tmp_path):
+    """Of 30 classes with one image, six would have none in train."""
+    for i in range(30):
+        fill(tmp_path / f"{i:02}", 1)
+    for name in ("30", "31"):
+        fill(tmp_path / name, 35)
+    for validation in (None, 0.1, 40.0):
+        source = open_source(f"folder:{tmp_path}", validation, 0.1)
+        train = source.splits["train"]
+        assert {train[i].label for i in range(len(train))} == {*range(32)}
+        assert sum(sizes(source).values()) == 100
+        assert len({name for split in source.splits.values() for name, _ in everything(split)}) == 100
+        report = "\n".join(source.report())
+        assert " that stay in train, which has no others of their classes: " in report
+        assert "test has no images of 30 of the 32 classes: 00, 01, 02, ..." in report
+
+
+def test_one_image_for_each_class_leaves_none_to_hold_out(tmp_path):
+    for i in range(30):
+        fill(tmp_path / f"{i:02}", 1)
+    source = open_source(f"folder:{tmp_path}", None, 0.1)
+    assert sizes(source) == {"train": 30}
+    note = "images of validation or test that stay in train, which has no others of their classes: 6"
+    assert source.notes == (note,)
 
 
 def test_the_version_changes_with_the_files(tmp_path):
@@ -225,16 +252,55 @@ def strange_class(root):
     return root
 
 
+def another_case(root):
+    for name in ("train/cat", "train/dog", "val/Cat"):
+        fill(root / name, 3)
+    return root
+
+
+def no_labels(root):
+    for name in ("train/cat", "train/dog", "test/all"):
+        fill(root / name, 3)
+    return root
+
+
+def no_suffixes(root):
+    for name in ("cat", "dog"):
+        for path in fill(root / name, 3).iterdir():
+            path.rename(path.with_suffix(""))
+    return root
+
+
+def other_files_only(root):
+    fill(root / "cat", 3)
+    (root / "dog").mkdir()
+    (root / "dog" / "1.raw").touch()
+    return root
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (no_folder, "nothing is not a folder"),
-        (no_classes, "has no images: put a folder of images for each class"),
+        (no_classes, "images has images, but no folders of images: put the images of each class into"),
         (no_images, "has no images"),
-        (one_class, "has images of only one class, cat: add another one"),
+        (one_class, r"only one class, cat \(1 left out: folders without images: logs\): add another one"),
         (no_train, "has a folder for validation, but none for training: add .*/train"),
         (flat_val, "val has no folders of images: put one for each class into it"),
-        (strange_class, "has the class fish, but train does not"),
+        (
+            strange_class,
+            "val has the class fish, but train does not: add images of it to train, or remove it$",
+        ),
+        (another_case, r"val has the class Cat, but train does not \(did you mean cat.\): add"),
+        (no_labels, "test has the class all, .*; if the images have no labels, move .*/test out of "),
+        (
+            no_suffixes,
+            r"has no images \(.*; 6 left out: files that are not images \(6 without a suffix\): cat/000, ",
+        ),
+        (
+            other_files_only,
+            r"only one class, cat \(1 left out: folders without images: dog; 1 left out: files that",
+        ),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )

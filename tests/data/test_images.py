@@ -53,6 +53,89 @@ def test_broken_images_are_reported(name):
         images.square(odd_images.broken()[name], 20)
 
 
+def test_an_image_of_too_many_pixels_is_reported_with_the_limit():
+    reason = r"^it has more than 179 megapixels, the most that are read$"
+    with pytest.raises(images.BadImage, match=reason):
+        images.square(odd_images.bomb(), 20)
+
+
+@pytest.mark.parametrize(
+    ("bits", "values", "white"),
+    [
+        (0, [0, 1000, 65535], 65535),
+        (0, [0, 1000, 4096], 65535),
+        (0, [0, 0, 0], 65535),
+        (16, [0, 1000, 4095], 65535),  # declared
+        (12, [0, 1000, 4095], 4095),
+        (10, [0, 100, 1023], 1023),
+        (14, [0, 1001, 16383], 16383),
+        (12, [0, 16, 4080], 65535),  # the lower four bits are empty: the values are rescaled, and dark
+        (12, [0, 1000, 65535], 65535),
+    ],
+)
+def test_the_value_of_white_in_an_image_of_16_bits(bits, values, white):
+    image = Image.fromarray(np.array([values] * 3, np.uint16))
+    content = odd_images.file(image, "PNG", pnginfo=odd_images.significant_bits(bits) if bits else None)
+    found = images.square(content, 3)[0]
+    np.testing.assert_array_equal(found[..., 0], [np.rint(np.array(values) * 255 / white)] * 3)
+
+
+@pytest.mark.parametrize("name", ["dark_12_of_16_bits.png", "dark_rgb_12_of_16_bits.png"])
+def test_an_image_of_16_bits_that_would_be_nearly_black_is_reported(name):
+    with pytest.raises(images.BadImage, match=r"as if white were 4095 and not 65535: rescale them"):
+        images.square(odd_images.broken()[name], 20)
+
+
+def test_rgb_of_16_bits_keeps_its_upper_bytes():
+    content = odd_images.sixteen_bits(odd_images.scene().astype(np.uint16) * 257)
+    expected = images.square(odd_images.scene(), 20)[0]
+    np.testing.assert_array_equal(images.square(content, 20)[0], expected)
+
+
+def test_a_transparent_black_drawing_of_16_bits_is_read():
+    drawing = np.zeros((60, 90, 4), np.uint16)
+    drawing[:, 45:, 3] = 65535
+    found = images.square(odd_images.sixteen_bits(drawing), 20)[0]
+    assert (found[:, :9].min(), found[:, 11:].max()) == (255, 0)
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_heic_photographs_are_read_if_the_extra_is_installed(turn):
+    pytest.importorskip("pillow_heif")
+    assert images.missing_decoder(".heic") == ""
+    scene = odd_images.scene() if turn == 1 else np.ascontiguousarray(np.rot90(odd_images.scene()))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = odd_images.file(Image.fromarray(scene), "HEIF", quality=95, exif=exif.tobytes())
+    expected = images.square(odd_images.scene(), 20)[0].astype(int)
+    assert np.abs(images.square(content, 20)[0] - expected).mean() < 6
+    with pytest.raises(images.BadImage):
+        images.square(content[:-300], 20)
+
+
+def test_heic_photographs_name_the_extra_if_it_is_missing(monkeypatch):
+    monkeypatch.setattr(images, "_heif", lambda: False)
+    images.missing_decoder.cache_clear()
+    try:
+        for suffix in (".heic", ".heif", ".hif"):
+            assert images.missing_decoder(suffix) == "HEIC, which needs pip install -e '.[heic]'"
+        with pytest.raises(images.BadImage, match=r"^HEIC, which needs pip install -e '.\[heic\]'$"):
+            images.square(b"\0\0\0\x18ftypheic" + bytes(100), 20)
+        with pytest.raises(images.BadImage, match=r"^not an image of the formats JPEG, PNG"):
+            images.square(b"\0\0\0\x18ftypisom" + bytes(100), 20)
+    finally:
+        images.missing_decoder.cache_clear()
+
+
+def test_a_pillow_without_avif_is_reported(monkeypatch):
+    monkeypatch.setattr(images.features, "check", lambda name: False)
+    images.missing_decoder.cache_clear()
+    try:
+        assert "AVIF, which this Pillow can't decode" in images.missing_decoder(".avif")
+    finally:
+        images.missing_decoder.cache_clear()
+
+
 @pytest.mark.parametrize("name", [*odd_images.broken(), *odd_images.good()])
 def test_no_image_starts_a_process(name, monkeypatch):
     """Pillow would run Ghostscript for an EPS file with any name."""

@@ -1,5 +1,7 @@
 """Data sets of TFDS in both formats. An incomplete one is refused in one line."""
 
+import dataclasses
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -80,6 +82,78 @@ def test_a_version_in_the_name(cifar10_dir, monkeypatch):
     assert open_source("tfds:cifar10:3.0.2", 0.0, 0.1).version == "3.0.2"
     with pytest.raises(UserError, match=r"has not prepared cifar10:9.9.9"):
         open_source("tfds:cifar10:9.9.9", 0.0, 0.1)
+
+
+@pytest.fixture
+def copied(cifar10_dir, tmp_path, monkeypatch):
+    """A copy of CIFAR-10."""
+    there = tmp_path / "cifar10" / "3.0.2"
+    shutil.copytree(Path(cifar10_dir) / "cifar10" / "3.0.2", there, copy_function=shutil.copy)
+    for path in (there, *there.iterdir()):
+        path.chmod(0o755)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    tfds_source._open.cache_clear()
+    return there
+
+
+@pytest.mark.parametrize(
+    ("pattern", "size", "message"),
+    [
+        ("dataset_info.json", None, "3.0.2 has no dataset_info.json"),
+        ("features.json", None, "features.json can't be read (No such file or directory)"),
+        ("dataset_info.json", 500, "dataset_info.json is damaged"),
+        ("features.json", 0, "features.json is damaged"),
+        ("*-train.*", None, "3.0.2: 1 of the 1 files of train are missing (cifar10-train.array_record-"),
+        ("*-test.*", 2**23, "3.0.2: 1 of the 1 files of test are damaged (cifar10-test.array_record-"),
+        ("*-test.*", 0, "3.0.2: 1 of the 1 files of test are damaged (cifar10-test.array_record-"),
+    ],
+)
+def test_a_half_copied_data_set_is_refused_in_one_line(pattern, size, message, copied, tmp_path):
+    (file,) = copied.glob(pattern)
+    if size is None:
+        file.unlink()
+    else:
+        os.truncate(file, size)
+    with pytest.raises(UserError) as refused:
+        open_source("tfds:cifar10", 0.0, 0.1)
+    assert str(refused.value).startswith(f"{copied.parent}/3.0.2")
+    assert message in str(refused.value)
+    assert str(refused.value).endswith("copy the data set again, or remove it and run alexnet-jax prepare")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_description_that_tfds_cannot_read_is_refused(copied):
+    (copied / "features.json").write_text("{}")
+    with pytest.raises(UserError, match=r"TFDS can't read .*: copy the data set again") as refused:
+        open_source("tfds:cifar10", 0.0, 0.1)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_example_is_refused(copied):
+    (file,) = copied.glob("*-test.*")
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2**17] = bytes(2**17)
+    file.write_bytes(content)
+    test = open_source("tfds:cifar10", 0.0, 0.1).splits["test"]
+    with pytest.raises(UserError, match=r"3.0.2: example \d+ of test can't be read .*: copy") as refused:
+        list(map(test.__getitem__, range(len(test))))
+    assert "\n" not in str(refused.value)
+
+
+def test_missing_names_of_classes_and_unlabelled_splits_are_reported(copied, monkeypatch):
+    (copied / "label.labels.txt").unlink()
+    read = tfds_source._Examples.__call__
+
+    def unlabelled(self, i):
+        return dataclasses.replace(read(self, i), label=-1) if self.split == "test" else read(self, i)
+
+    monkeypatch.setattr(tfds_source._Examples, "__call__", unlabelled)
+    source = tfds_source.open_tfds("cifar10")
+    assert source.class_names[:2] == ("0", "1")
+    report = "\n".join(source.report())
+    assert f"the classes have numbers for names, because there is no {copied}/label.labels.txt" in report
+    assert "have no labels: test (10,000 images)" in report
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from PIL import Image
 import alexnet_jax
 from alexnet_jax import restore
 from alexnet_jax.cli.main import main
+from alexnet_jax.data import images as image_files
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.errors import RunError
 from alexnet_jax.loops.predict import predict, predict_examples
@@ -229,3 +230,14 @@ def test_a_picture_replaces_a_link(trained, digits, tmp_path, capfd):
     assert (tmp_path / "mine").read_text() == "mine"
     assert not (tmp_path / "a.png").is_symlink()
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_photographs_in_a_folder_whose_decoder_is_missing_are_named(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "_heif", lambda: False)
+    image_files.missing_decoder.cache_clear()
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    complaints = []
+    assert list(alexnet_jax.predict(restore(trained), tmp_path, complain=complaints.append)) == []
+    image_files.missing_decoder.cache_clear()
+    need = "HEIC, which needs pip install -e '.[heic]'"
+    assert complaints == [f"{tmp_path}/photo.heic is left out: {need}"]

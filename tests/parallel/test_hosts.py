@@ -1,5 +1,6 @@
 """Several processes act as one run: they compute the same, write one log, and end together."""
 
+import contextlib
 import json
 import os
 import re
@@ -37,7 +38,7 @@ def start_training(processes, workdir, cache_dir, *flags):
     started = subprocess.Popen(
         [sys.executable, ROOT / "launch" / "local", str(processes), *command],
         cwd=ROOT,
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -51,6 +52,18 @@ def start_training(processes, workdir, cache_dir, *flags):
     pids = list(map(int, Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()))
     assert len(pids) == processes
     return started, pids
+
+
+def end_of(started, pids):
+    """Wait for the end of a run, and return what it printed. A run that does not end prints its stacks."""
+    try:
+        return started.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
+                os.kill(pid, signal.SIGCONT)
+        pytest.fail(f"it did not end in 60 seconds:\n{started.communicate()[0]}")
 
 
 def test_sigterm_ends_processes_outside_the_training_loop(tmp_path):
@@ -82,7 +95,7 @@ def test_a_directory_that_is_not_shared_is_refused(monkeypatch, tmp_path):
 def test_a_process_that_is_killed_ends_the_others(cache_dir, tmp_path, victim):
     started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(2, 1)")
     os.kill(pids[victim], signal.SIGKILL)
-    printed, _ = started.communicate(timeout=60)
+    printed = end_of(started, pids)
     assert started.returncode in (128 + signal.SIGKILL, LostProcess.status)  # that of the first that failed
     (line,) = (line for line in printed.splitlines() if re.match(r"\[\d\] ", line))
     host = socket.gethostname()

@@ -5,28 +5,32 @@ import re
 import signal
 from pathlib import Path
 
-import jax
 import pytest
 
 from alexnet_jax import restore
 from alexnet_jax.errors import LostProcess
-from alexnet_jax.parallel import signals as signals_lib
+from alexnet_jax.parallel import peers
 from alexnet_jax.parallel.signals import Signals
-from tests.parallel.test_hosts import start_training
+from tests.parallel.test_hosts import end_of, start_training
 
 
-def test_a_handler_requests_nothing_and_the_next_step_does_once(monkeypatch, capfd):
-    requests = []
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(signals_lib.jax_compat, "preemption_request", lambda: lambda: requests.append(1))
-    monkeypatch.setattr(signals_lib.multihost_utils, "reached_preemption_sync_point", lambda step: None)
+def test_a_handler_asks_nothing_and_the_next_step_does_once(monkeypatch, capfd):
+    received = []
+
+    class Recorder:
+        def begin(self):
+            received.append("begin")
+
+        def stop_after(self, step, signum):
+            received.append((step, signum))
+
+    monkeypatch.setattr(peers, "stopping_step", Recorder)
     with Signals() as signals:
         assert signals.stop_after(0) is None
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert requests == []
-        for step in (1, 2):
-            assert signals.stop_after(step) is None
-    assert requests == [1]
+        assert received == ["begin", (0, None)]
+        assert signals.stop_after(1) is None
+    assert received == ["begin", (0, None), (1, signal.SIGUSR1)]
     assert capfd.readouterr().err == "SIGUSR1: saving; a second signal stops at once\n"
 
 
@@ -36,7 +40,7 @@ def test_a_handler_requests_nothing_and_the_next_step_does_once(monkeypatch, cap
 def test_a_signal_to_one_process_saves_on_all(cache_dir, tmp_path, signum, number):
     started, pids = start_training(2, tmp_path, cache_dir, "--config.mesh=(1, 2)")
     os.kill(pids[number], signum)
-    printed, _ = started.communicate(timeout=60)
+    printed = end_of(started, pids)
     assert started.returncode == 128 + signum, printed
     (line,) = re.findall(r"alexnet-jax: .*", printed)  # from the first process only
     saved = int(re.search(rf"{signum.name}: saved at step (\d+) of 1000000; resume with", line)[1])
@@ -53,7 +57,7 @@ def test_a_signal_while_process_0_is_suspended_ends_as_a_lost_process(cache_dir,
         printed.append(started.stdout.readline())
         assert printed[-1], printed
     os.kill(pids[0], signal.SIGCONT)
-    rest, _ = started.communicate(timeout=60)
+    rest = end_of(started, pids)
     assert started.returncode == LostProcess.status, rest
 
 
@@ -63,7 +67,7 @@ def test_the_end_of_the_process_that_forwards_connections_is_one_line(cache_dir,
     children = Path(f"/proc/{pids[1]}/task/{pids[1]}/children").read_text().split()
     (victim,) = (pid for pid in children if b"tunnel.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(int(victim), signal.SIGKILL)
-    printed, _ = started.communicate(timeout=60)
+    printed = end_of(started, pids)
     assert started.returncode == LostProcess.status, printed
     lines = [line[4:] for line in printed.splitlines() if re.match(r"\[\d\] ", line)]
     assert (

@@ -45,3 +45,12 @@ def test_a_process_that_does_not_start_is_one_line(monkeypatch, program, why):
     monkeypatch.setattr(sys, "executable", program)
     with pytest.raises(OSError, match=rf"forwards JAX's connections can't be started \({why}"):
         open_tunnel("127.0.0.1", 1, lambda: None)
+
+
+def test_a_process_that_is_killed_at_its_start_is_no_wrong_installation(monkeypatch, tmp_path):
+    program = tmp_path / "killed"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(ChildProcessError, match="was killed: start all again to resume"):
+        open_tunnel("127.0.0.1", 1, lambda: None)

@@ -1,9 +1,7 @@
 """Commands that are killed at random moments and started again write the same results as undisturbed ones.
 
-    make torture                                            200 kills in each test
-    python -m pytest -n 0 -s tests/torture --kills=N [--seed=N]
-
-A kill is SIGKILL: to the command and all processes that it started, to the command alone, or to one process.
+A turn is one SIGKILL: to the command and all processes that it started, to the command alone, or to one
+process.
 """
 
 import contextlib
@@ -24,6 +22,7 @@ from PIL import Image
 from alexnet_jax import restore
 from alexnet_jax.errors import LostProcess
 from tests.conftest import CONFIGS, ROOT
+from tests.odd_images import scene
 from tests.sweep.conftest import TINY, write_sweep
 
 pytestmark = pytest.mark.slow
@@ -66,45 +65,39 @@ def kill_some(process, moments):
         time.sleep(0.05)
 
 
-def torture(command, place, kills, moments, check, may_fail=()):
-    """Kill a command at random moments until it ends, and check what it has written; begin again until
-    there were enough kills.
+def torture(command, place, turns, check, may_fail=()):
+    """Kill a command at random moments until it ends, and check what it has written; then begin again.
 
     Args:
       command: function that returns the words of the command that writes to a path.
       place: folder for these paths.
-      kills: least number of kills.
-      moments: source of random numbers.
+      turns: the turns of the test. After the last one, the command runs to its end.
       check: function that compares what is at two paths.
       may_fail: statuses with which the command ends if one of its processes is killed.
     """
     began = time.monotonic()
     subprocess.run(command(place / "undisturbed"), check=True, capture_output=True, cwd=ROOT)
     seconds = time.monotonic() - began
-    done, ended, turn = 0, 0, 0
-    while done < kills:
-        path = place / f"killed{turn}"
-        turn += 1
+    path, ended = place / "killed", 0
+    moments = next(turns)
+    while moments is not None:
         status = None
         while status != 0:
             with (place / "output.txt").open("w") as output:
                 process = subprocess.Popen(command(path), stdout=output, stderr=output, cwd=ROOT)
                 try:
-                    enough = done >= kills
-                    status = process.wait(300 if enough else moments.uniform(0, seconds))
+                    status = process.wait(300 if moments is None else moments.uniform(0, seconds))
                 except subprocess.TimeoutExpired:
-                    assert not enough, (place / "output.txt").read_text()
+                    assert moments is not None, (place / "output.txt").read_text()
                     kill_some(process, moments)
-                    status = process.returncode
-                    done += 1
+                    status, moments = process.returncode, next(turns, None)
             printed = (place / "output.txt").read_text()
             assert status in (0, -signal.SIGKILL, *may_fail), printed
             assert "is damaged" not in printed, printed
         check(path, place / "undisturbed")
         shutil.rmtree(path)
         ended += 1
-        print(f"{done} kills", flush=True)
-    print(f"{done} kills, {ended} runs that ended like the undisturbed one")
+    print(f"{ended} runs ended like the undisturbed one")
 
 
 def files_in(path):
@@ -125,17 +118,17 @@ def same_run(killed, undisturbed):
     assert files_in(killed) == files_in(undisturbed)
 
 
-def test_training(cache_dir, tmp_path, kills, moments):
+def test_training(cache_dir, tmp_path, turns):
     def command(workdir):
         return [
             *ALEXNET_JAX, "train", f"--config={TINY}", f"--workdir={workdir}", *STEPS,
             f"--config.data.cache_dir={cache_dir}",
         ]  # fmt: skip
 
-    torture(command, tmp_path, kills, moments, same_run)
+    torture(command, tmp_path, turns, same_run)
 
 
-def test_training_by_two_processes(cache_dir, tmp_path, kills, moments, monkeypatch):
+def test_training_by_two_processes(cache_dir, tmp_path, turns, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
 
     def command(workdir):
@@ -145,7 +138,7 @@ def test_training_by_two_processes(cache_dir, tmp_path, kills, moments, monkeypa
         ]  # fmt: skip
 
     may_fail = (128 + signal.SIGKILL, LostProcess.status)
-    torture(command, tmp_path, kills, moments, same_run, may_fail)
+    torture(command, tmp_path, turns, same_run, may_fail)
 
 
 @pytest.fixture
@@ -161,7 +154,7 @@ def five_shards(tmp_path):
     return f"folder:{tmp_path / 'many'}"
 
 
-def test_prepare(five_shards, tmp_path, kills, moments):
+def test_prepare(five_shards, tmp_path, turns):
     def command(cache_dir):
         return [
             *ALEXNET_JAX, "prepare", f"--config={CONFIGS}/folder.py", f"--config.data.source={five_shards}",
@@ -175,10 +168,10 @@ def test_prepare(five_shards, tmp_path, kills, moments):
         )
         assert one == other
 
-    torture(command, tmp_path, kills, moments, same_cache, may_fail=(1,))
+    torture(command, tmp_path, turns, same_cache, may_fail=(1,))
 
 
-def test_a_sweep(cache_dir, tmp_path, kills, moments):
+def test_a_sweep(cache_dir, tmp_path, turns):
     settings = {"num_steps": 200, "checkpoint_every": 17, "eval_every": 60}
     members = f"Member('base', TINY, {settings}), Member('tuned', TINY, {settings}, init_from='base')"
     file = write_sweep(tmp_path / "mine.py", f"({members})")
@@ -195,4 +188,28 @@ def test_a_sweep(cache_dir, tmp_path, kills, moments):
             same_run(killed / name, undisturbed / name)
         assert (killed / "table.md").read_text() == (undisturbed / "table.md").read_text()
 
-    torture(command, tmp_path, kills, moments, same_sweep, may_fail=(1,))
+    torture(command, tmp_path, turns, same_sweep, may_fail=(1,))
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])
+def test_a_verb_that_reads(trained, cache_dir, tmp_path, turns, verb):
+    image = tmp_path / "image.png"
+    Image.fromarray(scene()).save(image)
+    cache = f"--config.data.cache_dir={cache_dir}"
+
+    def command(place):
+        place.mkdir(exist_ok=True)
+        words = {
+            "evaluate": [cache, f"--json={place / 'result.json'}"],
+            "predict": [str(image), f"--json={place / 'result.json'}"],
+            "report": [cache, f"--save={place / 'report.html'}"],
+        }
+        return [*ALEXNET_JAX, verb, f"--workdir={trained}", *words[verb]]
+
+    def same_files(killed, undisturbed):
+        assert files_in(killed) == files_in(undisturbed)
+        for name in files_in(killed):
+            one, other = (place.joinpath(name).read_text() for place in (killed, undisturbed))
+            assert one.replace(str(killed), str(undisturbed)) == other
+
+    torture(command, tmp_path, turns, same_files)

@@ -4,6 +4,7 @@ Only one process at a time holds the lock of a cache. If it is killed, the next 
 complete and writes the others. The bytes do not depend on interruptions or on the number of processes.
 """
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -19,12 +20,13 @@ from alexnet_jax import files, schema
 from alexnet_jax.data.arrays import content_of
 from alexnet_jax.data.build_pool import write_shards
 from alexnet_jax.data.cache import FORMAT, DataInfo, write_manifest
-from alexnet_jax.data.class_words import words_of
+from alexnet_jax.data.class_words import without_words, words_of
 from alexnet_jax.data.shards import Shard, Work
-from alexnet_jax.data.source import Source
+from alexnet_jax.data.source import Source, left_out_lines, missing_class_lines
 from alexnet_jax.data.sources import download, open_source
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import locked
+from alexnet_jax.text import first_of
 
 
 def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool = False) -> None:
@@ -91,11 +93,11 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     building.mkdir(exist_ok=True)  # missing if it became a cache that was then removed
     for half_written in building.glob("*.writing"):
         half_written.unlink()
-    work = Work(source, building, parts, data.image_size, data.encoding)
-    counts = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
-    names = ", ".join([*source.class_names[:3], "..."] if len(source.class_names) > 3 else source.class_names)
     say(f"preparing {data.source} {source.version} in {path}")
-    say(f"{counts} images of {len(source.class_names):,} classes ({names})")
+    for line in source.report():
+        say(line)
+    source = dataclasses.replace(source, left_out={})  # the worker processes do not need it
+    work = Work(source, building, parts, data.image_size, data.encoding)
     write_shards(work, data.max_broken, say)
     _finish(work, data, identity, say)
     into_place(building, path)
@@ -145,13 +147,15 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         found[part.split].append(shard)
         manifest[part.images_name] = (int(shard.sizes.sum()), shard.checksum)
     everything = [shard for of_split in found.values() for shard in of_split]
+    labels = {
+        split: np.concatenate([shard.labels for shard in of_split]) for split, of_split in found.items()
+    }
     for split, of_split in found.items():
-        labels = np.concatenate([shard.labels for shard in of_split])
-        if not len(labels):
+        if not len(labels[split]):
             raise UserError(
                 f"none of the images of {split} can be read: see {building / 'broken.txt'} for the reasons"
             )
-        files.write(building / f"{split}.labels.npy", content_of(labels))
+        files.write(building / f"{split}.labels.npy", content_of(labels[split]))
         sizes = np.concatenate([shard.sizes for shard in of_split])
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         files.write(building / f"{split}.offsets.npy", content_of(offsets))
@@ -162,6 +166,7 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
     color = mean.mean(axis=(0, 1))
     labels_checksums = [zlib.crc32(shard.labels.tobytes()) for shard in everything]
     contents = json.dumps([identity, sorted(manifest.items()), labels_checksums])
+    class_words = words_of(work.source.class_names, work.source.folder)
     info = DataInfo(
         source=data.source,
         version=work.source.version,
@@ -169,16 +174,22 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         encoding=work.encoding,
         image_size=(size, size),
         class_names=work.source.class_names,
-        class_words=words_of(work.source.class_names, work.source.folder),
+        class_words=class_words,
         splits={name: sum(len(shard.labels) for shard in of_split) for name, of_split in found.items()},
         color_covariance=products / (images * size**2) - np.outer(color, color),
         mean_image=mean.astype(np.float32),
     )
     info.save(building)
-    broken = [line for shard in everything for line in shard.broken]
+    broken = sorted(line for shard in everything for line in shard.broken)
     enlarged = sum(shard.enlarged for shard in everything)
-    if broken:
-        say(f"{len(broken)} images can't be read and are left out: broken.txt in the cache lists them")
+    reported = missing_class_lines(work.source.labels(), work.source.class_names)
+    for line in missing_class_lines(labels, work.source.class_names):
+        if line not in reported:
+            say(line)
+    if unknown := without_words(work.source.class_names, class_words):
+        say(f"no list of words names {len(unknown):,} of the classes: {first_of(unknown)}")
+    for line in left_out_lines({"images that can't be read, which broken.txt in the cache lists": broken}):
+        say(line)
     if enlarged:
         say(f"{enlarged:,} images are smaller than {size}x{size}, and were enlarged")
     write_manifest(building, manifest)

@@ -1,11 +1,14 @@
 """The words for classes that are named by a WordNet id: n01440764 is "tench, Tinca tinca"."""
 
+import codecs
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 _ID = re.compile(r"n\d{8}")
-_FILES = ("words.txt", "synset_words.txt", "LOC_synset_mapping.txt")  # ImageNet's, Caffe's, Kaggle's
+_LINE = re.compile(r'[\s"]*(n\d{8})[\s",;]+(.*?)[\s"]*')
+FILES = ("words.txt", "synset_words.txt", "LOC_synset_mapping.txt")  # ImageNet's, Caffe's, Kaggle's
+"""The names of lists of words."""
 
 
 def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
@@ -14,7 +17,7 @@ def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[st
     Args:
       class_names: names of the classes, by label.
       folder: folder of the data set. It may hold a list with an id and its words on each line, as ImageNet's
-        lists have. The words for the thousand classes of ILSVRC-2012 come from TFDS.
+        lists have, in UTF-8 or UTF-16. The words for the thousand classes of ILSVRC-2012 come from TFDS.
     """
     if not any(_ID.fullmatch(name) for name in class_names):
         return tuple(class_names)
@@ -22,13 +25,27 @@ def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[st
     return tuple(known.get(name, name) for name in class_names)
 
 
+def without_words(class_names: Sequence[str], class_words: Sequence[str]) -> list[str]:
+    """Return the names of the classes that are named by an id for which no words are known."""
+    pairs = zip(class_names, class_words, strict=True)
+    return [name for name, words in pairs if name == words and _ID.fullmatch(name)]
+
+
 def _in_folder(folder: Path) -> dict[str, str]:
-    for file in (folder / name for name in _FILES):
+    for file in (folder / name for name in FILES):
         if file.is_file():
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            pairs = [line.split(maxsplit=1) for line in lines]
-            return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+            found = (_LINE.fullmatch(line) for line in _text(file.read_bytes()).splitlines())
+            return {pair[1]: pair[2] for pair in found if pair and pair[2]}
     return {}
+
+
+def _text(content: bytes) -> str:
+    """Decode a list of words. Notepad and PowerShell begin files with a byte order mark or write UTF-16."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def _of_ilsvrc_2012() -> dict[str, str]:

@@ -2,26 +2,21 @@
 
 import functools
 import hashlib
-import heapq
 import os
-import stat
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
 from alexnet_jax import files
-from alexnet_jax.data.images import NO_FILE, SUFFIXES, file_content
+from alexnet_jax.data.images import SUFFIXES, file_content
+from alexnet_jax.data.layout import classes_of, splits_of
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Example, Source, Split
-from alexnet_jax.errors import UserError
+from alexnet_jax.data.source import Example, Source, Split, left_out_lines, with_every_class
+from alexnet_jax.data.walk import ImageFile, Walk, image_folders
+from alexnet_jax.errors import UserError, near
 from alexnet_jax.remote.paths import on_disk
-
-ImageFile: TypeAlias = tuple[str, int, int]
-"""The path of a file, its size in bytes, and its modification time in nanoseconds."""
-
-_SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
+from alexnet_jax.text import first_of
 
 
 def identity(path: str) -> str:
@@ -39,7 +34,8 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
     """Open a folder that holds one folder of images for each class.
 
     The folders of the classes lie in ``train/``, ``val/`` and ``test/``. If there are no such folders, the
-    classes lie in the folder itself, and their images are split by a fixed seed.
+    classes lie in the folder itself, and their images are split by a fixed seed. Each class keeps at least
+    one image for training.
 
     Args:
       path: path of the folder.
@@ -48,7 +44,8 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
       test: ``config.data.test``: fraction of a folder without splits that becomes the test split.
 
     Raises:
-      UserError: it is not a folder, has fewer than two classes of images, or two classes are the same folder.
+      UserError: it is not a folder, has fewer than two classes of images, two classes are the same folder, or
+        its folders may be splits as well as classes.
     """
     on_disk(path, "the folder of images", "copy the images there")
     root = Path(files.absolute(path))
@@ -56,53 +53,44 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
         raise UserError(
             f"{root} is not a folder: set --config.data.source=folder:DIR to the folder of the images"
         )
+    walk = Walk(str(root))
     try:
-        inside = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
-        found = {split: inside[name] for split, names in _SPLITS.items() for name in names if name in inside}
-        if found and "train" not in found:
-            raise UserError(
-                f"config.data.source: {root} has a folder for {', '.join(found)}, but none for training:"
-                f" add {root}/train"
-            )
-        listed = {split: _images_by_class(directory, root) for split, directory in found.items()}
-        if not listed.get("test", True):  # ImageNet's test images have no labels
-            del listed["test"]
-        whole = None if found else _images_by_class(root, root)
+        found = splits_of(walk)
+        listed = {split: _images_by_class(walk, folder) for split, folder in found.items()}
+        whole = None if found else _images_by_class(walk, str(root))
+        by_class = listed["train"] if whole is None else whole
+        _check(walk, found.get("train", str(root)), by_class)
     except OSError as error:
         raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
-    by_class = listed["train"] if whole is None else whole
     class_names = tuple(sorted(by_class))
-    if not by_class:
-        raise UserError(
-            f"config.data.source: {root} has no images: put a folder of images for each class into DIR/train,"
-            f" DIR/val and DIR/test, or into DIR; image files end in {', '.join(sorted(SUFFIXES))}"
-        )
-    if len(class_names) < 2:
-        raise UserError(
-            f"config.data.source: {root} has images of only one class, {class_names[0]}: add another one"
-        )
+    if not listed.get("test", True):  # ImageNet's test images have no labels
+        del listed["test"]
     for split, others in listed.items():
         if not others:
             raise UserError(
                 f"config.data.source: {found[split]} has no folders of images: put one for each class into it"
             )
         if strange := sorted(set(others) - set(class_names)):
+            unlabelled = split == "test" and not set(others) & set(class_names)
             raise UserError(
-                f"config.data.source: {found[split]} has the class {strange[0]}, but train does not:"
-                " add images of it to train, or remove it"
+                f"config.data.source: {found[split]} has the class {strange[0]}, but train does not"
+                f"{near(strange[0], class_names)}: add images of it to train, or remove it"
+                + (f"; if the images have no labels, move {found[split]} out of {root}" if unlabelled else "")
             )
     version, stamp = hashlib.sha256(), hashlib.sha256()
+    below = len(f"{root}/")
 
-    def split_of(images_by_class: dict[str, list[ImageFile]]) -> Split:
+    def split_of(images_by_class: Mapping[str, list[ImageFile]]) -> Split:
         names, labels = [], []
         for label, class_name in enumerate(class_names):
             for name, size, changed in images_by_class.get(class_name, []):
                 names.append(name)
                 labels.append(label)
-                version.update(os.fsencode(f"{os.path.relpath(name, root)} {size}\n"))
+                version.update(os.fsencode(f"{name[below:]} {size}\n"))
                 stamp.update(f"{changed}\n".encode())
-        return Split(functools.partial(_read, names, labels), np.arange(len(names)))
+        return Split(functools.partial(_read, names, labels), np.arange(len(names)), np.array(labels))
 
+    notes: tuple[str, ...] = ()
     if whole is None:
         splits = {name: split_of(images_by_class) for name, images_by_class in listed.items()}
     else:
@@ -111,78 +99,68 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
         tenth = len(rows) // 10 if validation is None else 0
         ends = tenth, tenth + int(test * len(rows))
         parts = {"train": rows[ends[1] :], "validation": rows[: ends[0]], "test": rows[ends[0] : ends[1]]}
-        splits = {name: everything.subset(np.sort(part)) for name, part in parts.items() if len(part)}
-    return Source("folder", version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest())
+        splits, notes = with_every_class(
+            {name: everything.subset(np.sort(part)) for name, part in parts.items() if len(part)}
+        )
+    if inside := _folders_inside(by_class, below, depth=len(found) and 1):
+        notes += (f"folders inside the classes, which are not classes themselves: {first_of(inside)}",)
+    if links := walk.links_out():
+        notes += (f"links out of {root} that are followed: {len(links):,} ({first_of(links)})",)
+    return Source(
+        "folder", version.hexdigest()[:12], class_names, splits, root, stamp.hexdigest(),
+        left_out=walk.left_out(), notes=notes,
+    )  # fmt: skip
 
 
-def image_files(starts: Iterable[str], above: Iterable[str] = ()) -> dict[str, list[ImageFile]]:
-    """Return the sorted files below each of some folders that have the suffix of an image.
+def _images_by_class(walk: Walk, folder: str) -> dict[str, list[ImageFile]]:
+    """Return the sorted images of each class whose folder lies in ``folder``. Leave out empty classes."""
+    classes = classes_of(walk, folder)
+    found = walk.images(classes.values(), above=(walk.root, folder))
+    walk.leave_out("folders without images", (path for path, images in found.items() if not images))
+    return {name: found[path] for name, path in classes.items() if found[path]}
 
-    Hidden files and folders are left out. Links are followed. A folder to which several paths lead is read
-    once: for the start that contains it or, if none does, for the start with the shortest path to it. The
-    result includes files that can't be read, so that they are reported.
+
+def _folders_inside(by_class: Mapping[str, list[ImageFile]], below: int, depth: int) -> list[str]:
+    """Return the folders in the classes if all images lie in such folders, and otherwise none.
 
     Args:
-      starts: the folders.
-      above: folders that contain them, to which a link may lead back.
-
-    Raises:
-      UserError: one of the folders is the same as another one, or lies below it.
-      OSError: a folder can't be read.
+      by_class: images of each class.
+      below: number of characters of the root in the path of an image.
+      depth: number of folders between the root and the classes.
     """
-    found: dict[str, list[ImageFile]] = {start: [] for start in starts}
-    seen = {_identity(path): path for path in above}
-    folders = [(start, start) for start in found if not os.path.islink(start)]  # noqa: PTH114 (a million files)
-    links = [(len(start), start, start) for start in found if os.path.islink(start)]  # noqa: PTH114
-    heapq.heapify(links)
-    while folders or links:
-        folder, start = folders.pop() if folders else heapq.heappop(links)[1:]
-        here = _identity(folder)
-        if here in seen:
-            if folder == start:
-                raise UserError(
-                    f"config.data.source: {folder} is the same folder as {seen[here]}, but an image has only"
-                    " one class: remove one of them"
-                )
-            continue
-        seen[here] = folder
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                is_image = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append((entry.path, start))
-                elif is_image or entry.is_symlink():
-                    mode, size, changed = _status(entry)
-                    if stat.S_ISDIR(mode):
-                        heapq.heappush(links, (len(entry.path), entry.path, start))
-                    elif is_image:
-                        found[start].append((entry.path, size, changed))
-    return {start: sorted(images) for start, images in found.items()}
+    found = set()
+    for images in by_class.values():
+        for path, *_ in images:
+            name, inside, *file = path[below:].split("/", depth + 2)[depth:]
+            if not file:
+                return []
+            found.add(f"{name}/{inside}")
+    return sorted(found)
 
 
-def _identity(folder: str) -> tuple[int, int]:
-    status = os.stat(folder)  # noqa: PTH116
-    return status.st_dev, status.st_ino
-
-
-def _status(entry: os.DirEntry[str]) -> tuple[int, int, int]:
-    """Return the mode, the size and the time of a file; zeros for a link that leads nowhere."""
-    try:
-        status = entry.stat()
-    except OSError as error:
-        if error.errno not in NO_FILE:
-            raise
-        return 0, 0, 0
-    return status.st_mode, status.st_size, status.st_mtime_ns
-
-
-def _images_by_class(directory: Path, root: Path) -> dict[str, list[ImageFile]]:
-    """Return the sorted images of each class, which is a folder in ``directory``. Omit empty classes."""
-    classes = [str(each) for each in directory.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    found = image_files(sorted(classes), above=map(str, (root, directory)))
-    return {Path(path).name: images for path, images in found.items() if images}
+def _check(walk: Walk, folder: str, by_class: Mapping[str, list[ImageFile]]) -> None:
+    """Check that the folder of the training images, or of all images, holds at least two classes."""
+    left_out = "; ".join(left_out_lines(walk.left_out()))
+    but = f" ({left_out})" if left_out else ""
+    if not by_class and image_folders(folder)[1]:
+        raise UserError(
+            f"config.data.source: {folder} has images, but no folders of images: put the images of each class"
+            " into a folder with the name of the class"
+        )
+    if not by_class:
+        raise UserError(
+            f"config.data.source: {folder} has no images{but}: put a folder of images for each class into"
+            f" DIR/train, DIR/val and DIR/test, or into DIR; image files end in {', '.join(sorted(SUFFIXES))}"
+        )
+    if len(by_class) < 2:
+        (name,) = by_class
+        inside, has_images = image_folders(f"{folder}/{name}")
+        advice = (
+            f"set folder:{folder}/{name} if {first_of(sorted(inside))} are the classes or the splits"
+            if len(inside) > 1 and not has_images
+            else "add another one"
+        )
+        raise UserError(f"config.data.source: {folder} has images of only one class, {name}{but}: {advice}")
 
 
 def _read(names: list[str], labels: list[int], i: int) -> Example:

@@ -16,15 +16,31 @@ import warnings
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, features
 
+from alexnet_jax.data import png
 from alexnet_jax.text import size_in_words
 
 QUALITY = 95
 """The quality of the JPEGs in the cache."""
 
-SUFFIXES = frozenset(
-    [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+_HEIF_SUFFIXES = frozenset([".heic", ".heif", ".hif"])
+SUFFIXES = _HEIF_SUFFIXES | frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
 """The suffixes of image files, in lower case."""
 
@@ -32,12 +48,34 @@ NO_FILE = frozenset([errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno
 """Errors of a file that is missing or unreadable. Other errors may be temporary, as while a disk is away."""
 
 # The formats that are read, the frequent ones first. Pillow knows others, and runs Ghostscript for EPS.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
+_HEIF_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"])
 _LARGEST = 512 * 10**6  # bytes of a file
 
 
 class BadImage(Exception):
     """Report an image that can't be read. The message is the reason."""
+
+
+@functools.cache
+def missing_decoder(suffix: str) -> str:
+    """Return why files with a suffix can't be decoded on this machine; empty if they can."""
+    if suffix == ".avif" and not features.check("avif"):
+        return "AVIF, which this Pillow can't decode: pip install --upgrade pillow"
+    if suffix in _HEIF_SUFFIXES and not _heif():
+        return "HEIC, which needs pip install -e '.[heic]'"
+    return ""
+
+
+@functools.cache
+def _heif() -> bool:
+    """Return whether Pillow can decode HEIF, and let it if pillow-heif is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def file_content(path: str) -> bytes:
@@ -150,25 +188,42 @@ def _unpacked(pixels_HxW: np.ndarray) -> Image.Image:
 
 def _decoded(content: bytes, size: int) -> np.ndarray:
     """Decode an image file, turned upright, in the format of `_packed`."""
+    try:
+        return _decoded_by_pillow(content, size)
+    except BadImage:
+        if (pixels_only := png.without_text(content)) is None:
+            raise
+        return _decoded_by_pillow(pixels_only, size)  # Pillow refuses large texts and colour profiles
+
+
+def _decoded_by_pillow(content: bytes, size: int) -> np.ndarray:
+    is_heif = content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
+    formats = (*_FORMATS, "HEIF") if is_heif and _heif() else _FORMATS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from Pillow, about odd metadata and large images
         try:
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=formats) as image:
                 whole = image.size
-                # The JPEG decoder divides the size of a photograph by 2, 4 or 8, as long as at least twice
-                # ``size`` remains.
-                image.draft(None, (2 * size, 2 * size))
+                if image.format in ("JPEG", "MPO"):
+                    # The decoder divides the size of a photograph by 2, 4 or 8, as long as at least twice
+                    # ``size`` remains.
+                    image.draft(None, (2 * size, 2 * size))
                 turn = _turn(image)
                 if image.format == "JPEG" and image.mode in ("RGB", "L") and image.size == whole and not turn:
                     with contextlib.suppress(ValueError):  # let Pillow decide which faults to accept
                         return simplejpeg.decode_jpeg(content, "RGBX").view(np.uint32)[..., 0]
-                return _packed(_rgb(image if turn is None else image.transpose(turn)))
+                rgb = _rgb(image, content)
+                return _packed(rgb if turn is None else rgb.transpose(turn))
         except (BadImage, MemoryError):
             raise
+        except Image.DecompressionBombError as error:
+            most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 10**6
+            raise BadImage(f"it has more than {most:.0f} megapixels, the most that are read") from error
+        except Image.UnidentifiedImageError as error:
+            missing = missing_decoder(".heic") if is_heif else ""
+            raise BadImage(missing or f"not an image of the formats {', '.join(_FORMATS)}") from error
         except Exception as error:  # Pillow's decoders may raise anything for a broken file
-            unknown = isinstance(error, Image.UnidentifiedImageError)
-            reason = f"not an image of the formats {', '.join(_FORMATS)}" if unknown else str(error)
-            raise BadImage(reason or type(error).__name__) from error
+            raise BadImage(str(error) or type(error).__name__) from error
 
 
 _TURNS = {
@@ -191,18 +246,45 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, content: bytes) -> Image.Image:
     """Convert any mode to RGB: 16 bits are rescaled, and transparent pixels become white."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         grey = np.asarray(image).astype(np.uint32)  # Pillow would clip it at 255
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+        white = 65535 if image.format == "PPM" else _white(grey, content)  # Pillow has rescaled a PPM
+        return Image.fromarray(((grey * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise BadImage("its pixels have 32 bits, and which value is white is unknown")
+    if png.bit_depth(content) == 16 and png.significant_bits(content) != 16:  # Pillow keeps the upper bytes
+        most = np.asarray(image.convert("RGB")).max()
+        black_drawing = most == 0 and image.has_transparency_data
+        if most < _DARK >> 8 and not black_drawing:
+            raise BadImage(_UNKNOWN_WHITE)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, image).convert("RGB")
     return image.convert("RGB")
+
+
+_DARK = 4096
+_UNKNOWN_WHITE = (
+    "its values have 16 bits but are below 4096, as if white were 4095 and not 65535: rescale them, or"
+    " declare the bits (sBIT in a grey PNG)"
+)
+
+
+def _white(grey_HxW: np.ndarray, content: bytes) -> int:
+    """Return the value of white in an image of 16 bits, whose values may fill only the lower bits.
+
+    PNG requires values that fill the range up to 65535, also if sBIT declares fewer bits: then the lower bits
+    repeat the upper ones or are zero. Many programs write the values of a camera of 12 bits as they are.
+    """
+    most, bits = int(grey_HxW.max()), png.significant_bits(content)
+    if bits and most < 1 << bits and (grey_HxW % (1 << max(0, 16 - bits))).any():
+        return (1 << bits) - 1
+    if not bits and 0 < most < _DARK:
+        raise BadImage(_UNKNOWN_WHITE)
+    return 65535
 
 
 def encode(image_HxWx3: np.ndarray) -> bytes:

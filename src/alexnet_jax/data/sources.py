@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from alexnet_jax.data import digits, folder, tfds
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Source
+from alexnet_jax.data.source import Source, with_every_class
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import locked
 
@@ -89,16 +89,18 @@ def open_source(name: str, validation: float | None, test: float) -> Source:
     source = kind.open(rest, validation, test)
     train = source.splits["train"]
     count = _held_out(kind, validation, len(train))
-    if "validation" in source.splits or not count:
-        return source
-    if count >= len(train):
-        raise UserError(
-            f"config.data.validation is {validation}, but {name} has only {len(train)} training examples:"
-            " set a smaller number"
-        )
-    rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
-    held_out = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
-    return dataclasses.replace(source, splits=source.splits | held_out)
+    if "validation" not in source.splits and count:
+        if count >= len(train):
+            raise UserError(
+                f"config.data.validation is {validation}, but {name} has only {len(train)} training examples:"
+                " set a smaller number"
+            )
+        rows = permutation(len(train), seed=0)  # the last rows of a shuffle that never changes
+        parts = {"train": train.subset(rows[:-count]), "validation": train.subset(rows[-count:])}
+        held_out, notes = with_every_class(parts)
+        source = dataclasses.replace(source, splits=source.splits | held_out, notes=source.notes + notes)
+    splits = {name: split for name, split in source.splits.items() if len(split)}
+    return dataclasses.replace(source, splits=splits)
 
 
 def download(name: str, directory: Path, say: Say) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib.util
 import itertools
+import json
 import os
 import re
 import resource
@@ -23,6 +24,7 @@ import numpy as np
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError, near
 from alexnet_jax.remote.paths import on_disk
+from alexnet_jax.text import first_of
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -36,6 +38,9 @@ _BY_HAND = {
 """Archives that TFDS can't download, because their owners require an account."""
 
 
+_AGAIN = "copy the data set again, or remove it and run alexnet-jax prepare"
+
+
 def open_tfds(name: str) -> Source:
     """Open a data set of images and labels that TFDS has prepared.
 
@@ -43,14 +48,13 @@ def open_tfds(name: str) -> Source:
       name: ``NAME[/CONFIG][:VERSION]``; without a version, the newest.
 
     Raises:
-      UserError: TFDS does not know the data set or has not prepared it, or it has no labelled images.
+      UserError: TFDS does not know the data set or has not prepared it, it has no labelled images, or its
+        files are missing or damaged.
     """
-    import tensorflow_datasets as tfds
-
     path, root, directory = _find(name)
     if directory is None:
         raise UserError(_missing(name) or f"TFDS has not prepared {name} in {root}: run alexnet-jax prepare")
-    info = tfds.builder_from_directory(directory).info
+    info = _info(directory)
     image, label = _keys(info, name)
     if "train" not in info.splits:
         raise UserError(
@@ -60,10 +64,78 @@ def open_tfds(name: str) -> Source:
     for split_name in ("train", "validation", "test"):
         if split_name in info.splits:
             count = info.splits[split_name].num_examples
+            _check_files(directory, info, split_name)
             split = Split(_Examples(str(directory), split_name, image, label), np.arange(count))
             if split[0].label >= 0:  # TFDS gives ImageNet's test images, which are unlabelled, -1
                 splits[split_name] = split
-    return Source(f"tfds:{path}", str(info.version), tuple(info.features[label].names), splits)
+    left_out = {
+        "splits that are not used, or whose images have no labels": [
+            f"{split.name} ({split.num_examples:,} images)"
+            for split in info.splits.values()
+            if split.name not in splits
+        ]
+    }
+    names = directory / f"{label}.labels.txt"
+    notes = () if names.exists() else (f"the classes have numbers for names, because there is no {names}",)
+    classes = tuple(info.features[label].names)
+    return Source(f"tfds:{path}", str(info.version), classes, splits, left_out=left_out, notes=notes)
+
+
+def _info(directory: Path) -> "tfds.core.DatasetInfo":
+    """Return the description of a prepared data set."""
+    import tensorflow_datasets as tfds
+
+    for name in ("dataset_info.json", "features.json"):
+        file = directory / name
+        try:
+            json.loads(file.read_bytes())
+        except OSError as error:
+            raise UserError(f"{file} can't be read ({error.strerror}): {_AGAIN}") from error
+        except ValueError as error:
+            raise UserError(f"{file} is damaged: {_AGAIN}") from error
+    try:
+        return tfds.builder_from_directory(directory).info
+    except Exception as error:  # TFDS raises many kinds
+        raise UserError(f"TFDS can't read {directory} ({_first_line(error)}): {_AGAIN}") from error
+
+
+def _check_files(directory: Path, info: "tfds.core.DatasetInfo", split: str) -> None:
+    """Check that the files of a split exist and, in the format array_record, that they are complete.
+
+    Raises:
+      UserError: some are missing or damaged.
+    """
+    paths = [os.fspath(path) for path in info.splits[split].filepaths]
+    missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113
+    damaged = []
+    if info.file_format.value == "array_record" and not missing:
+        damaged = [
+            path
+            for path, count in zip(paths, info.splits[split].shard_lengths, strict=True)
+            if _records(path) != count
+        ]
+    for files, problem in ((missing, "missing"), (damaged, "damaged")):
+        if files:
+            names = first_of([os.path.basename(file) for file in files])  # noqa: PTH119
+            which = f"{len(files):,} of the {len(paths):,} files of {split} are {problem}"
+            raise UserError(f"{directory}: {which} ({names}): {_AGAIN}")
+
+
+def _records(path: str) -> int:
+    """Return the number of records in a file, which takes a millisecond; -1 if it is damaged."""
+    from array_record.python import array_record_module
+
+    try:
+        reader = array_record_module.ArrayRecordReader(path)
+        count = reader.num_records()
+        reader.close()
+    except Exception:  # C++ raises many kinds
+        return -1
+    return count
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _keys(info: "tfds.core.DatasetInfo", name: str) -> tuple[str, str]:
@@ -91,7 +163,13 @@ class _Examples:
     label: str
 
     def __call__(self, i: int) -> Example:
-        example = _open(self.directory, self.split, self.image)(i)
+        try:
+            example = _open(self.directory, self.split, self.image)(i)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # from C++ or a parser
+            which = f"{self.directory}: example {i} of {self.split}"
+            raise UserError(f"{which} can't be read ({_first_line(error)}): {_AGAIN}") from error
         name = example.get("file_name", f"{self.split} {i}")
         content = example[self.image]
         return Example(
@@ -149,7 +227,7 @@ def _offsets(file: int, path: str) -> list[int]:
         offsets.append(offset)
         offset += _length(file, offset) + 16
     if offset > end:
-        raise UserError(f"{path} is truncated: prepare it again with TFDS")
+        raise UserError(f"{path} is truncated: {_AGAIN}")
     return offsets
 
 
@@ -158,17 +236,24 @@ def _length(file: int, offset: int) -> int:
 
 
 def _prepared(directory: Path, version: str) -> Path | None:
-    """Return the directory of a prepared version, by default of the newest."""
+    """Return the directory of a prepared version, by default of the newest.
+
+    Raises:
+      UserError: the version was copied without its description.
+    """
 
     def numbers(path: Path) -> tuple[int, ...]:
         return tuple(int(part) for part in path.name.split("."))
 
     found = [
-        info.parent
-        for info in directory.glob("*.*.*/dataset_info.json")
-        if (not version or info.parent.name == version) and re.fullmatch(r"[\d.]+", info.parent.name)
+        path
+        for path in directory.glob("*.*.*/")
+        if (not version or path.name == version) and re.fullmatch(r"\d+\.\d+\.\d+", path.name)
     ]
-    return max(found, key=numbers, default=None)
+    newest = max(found, key=numbers, default=None)
+    if newest is not None and not (newest / "dataset_info.json").exists():
+        raise UserError(f"{newest} has no dataset_info.json: {_AGAIN}")
+    return newest
 
 
 def download(name: str, say: Callable[[str], None]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from alexnet_jax.data.cache import Cache, DataInfo
-from alexnet_jax.data.folder import image_files
 from alexnet_jax.data.images import BadImage, file_content, square
+from alexnet_jax.data.walk import image_files
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import failure
 from alexnet_jax.runtime import progress
@@ -184,7 +184,7 @@ def _files(paths: Iterable[str | os.PathLike[str]], complain: Callable[[str], No
             yield path
             continue
         try:
-            found = [name for name, *_ in image_files([path])[path]]
+            found = image_files(path)
         except OSError as error:
             complain(f"{error.filename} can't be read: {error.strerror}")
             continue

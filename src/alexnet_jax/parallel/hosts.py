@@ -7,8 +7,6 @@
 import json
 import os
 import secrets
-import signal
-import threading
 from typing import Any
 
 import jax
@@ -17,9 +15,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from alexnet_jax.errors import LostProcess, UserError
-from alexnet_jax.parallel import peers
+from alexnet_jax.parallel import peers, tunnel
 from alexnet_jax.parallel.rendezvous import TIMEOUT, Meeting, meet
-from alexnet_jax.parallel.tunnel import open_tunnel
 from alexnet_jax.runtime import jax_compat, launchers, progress
 from alexnet_jax.runtime.devices import all_devices
 from alexnet_jax.runtime.launchers import Member
@@ -48,16 +45,21 @@ def start() -> None:
 
 def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
     """Start JAX's distributed service on process 0, and connect to it."""
-    port = member.port if member.number == 0 else open_tunnel(member.host, member.port, _lose_tunnel)
+    port = member.port
+    if member.number != 0:
+        try:
+            port = tunnel.open_tunnel(member.host, member.port, _lose_tunnel)
+        except ChildProcessError as error:
+            raise LostProcess(str(error)) from error
     progress.hide_output_of_libraries()
     os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112, gRPC reads it in lower case
     jax.config.update("jax_check_proxy_envs", False)
+    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM; see `stopping_step`
     if meeting.address:
         jax_compat.set_gloo_address(meeting.address)
     # If several processes run on a host, each uses the device with its own number, as in JAX's detection.
     shares = meeting.hosts.count(meeting.hosts[member.number]) > 1
     chosen = None if "JAX_LOCAL_DEVICE_IDS" in os.environ or not shares else member.local
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     jax.distributed.initialize(
         f"127.0.0.1:{port}",
         member.count,
@@ -67,14 +69,10 @@ def _connect(member: Member, meeting: Meeting, timeout: int) -> None:
         initialization_timeout=timeout,
         heartbeat_timeout_seconds=_HEARTBEAT,
     )
-    if threading.current_thread() is threading.main_thread():
-        # JAX's preemption service would swallow every SIGTERM from here on; `signals.Signals` forwards it.
-        signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
 
 
 def _lose_tunnel() -> None:
-    lost = LostProcess("the process that forwards JAX's connections was killed: start all again to resume")
-    peers.end(lost.status, str(lost))
+    peers.end(LostProcess.status, tunnel.KILLED)
 
 
 def is_first() -> bool:
@@ -96,7 +94,7 @@ def same(settings: dict[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    if not jax.distributed.is_initialized():
+    if not peers.several():
         raise UserError(
             f"this is one of {jax.process_count()} processes, which are not connected:"
             f" set {', '.join(launchers.VARIABLES)} for each"

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from alexnet_jax.errors import LostProcess
+from alexnet_jax.parallel.stopping_step import PREFIX, StoppingStep
 from alexnet_jax.runtime import progress
 
 _EVERY = 4.0  # seconds between two signs of life
@@ -54,6 +55,11 @@ def several() -> bool:
 def is_first() -> bool:
     """Return whether this is process 0, or the only one."""
     return _peers is None or _peers.number == 0
+
+
+def stopping_step() -> StoppingStep | None:
+    """Return what chooses the step after which all processes stop; None if this is the only process."""
+    return None if _peers is None else _peers.stopping_step
 
 
 def wait_for_loss() -> None:
@@ -102,6 +108,7 @@ class _Peers:
         # A peer whose work is done waits in JAX's shutdown, and still needs signs of life from this process.
         self._listening = dict(connections)
         self._left = False
+        self.stopping_step = StoppingStep(number, len(hosts), self._send_all)
         self._selector = selectors.DefaultSelector()
         self._heard: dict[int, float] = {}
         self._rest: dict[int, bytes] = {}
@@ -159,6 +166,11 @@ class _Peers:
         for line in lines:
             if line == b"done":
                 self._watched.pop(peer, None)
+            if line.startswith(PREFIX):
+                try:
+                    self.stopping_step.read(peer, line)
+                except (ValueError, TypeError):
+                    self._lose(peer, "has sent a line that can't be read")
             if line.startswith(b"end "):
                 try:
                     status, message = json.loads(line[4:])

@@ -5,27 +5,24 @@ import os
 import signal
 from types import FrameType, TracebackType
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
-from alexnet_jax.runtime import jax_compat, stopping
+from alexnet_jax.parallel import peers
+from alexnet_jax.runtime import stopping
 
 
 class Signals:
     """A record of a signal to stop, on which a loop can act. A second one ends the process at once.
 
-    With several processes, a signal to one of them stops all of them at the same step, which JAX's preemption
-    service chooses.
+    With several processes, a signal to one of them stops all of them at the same step (`stopping_step`).
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
         self._handled = stopping.handled(self._note)
-        self._request = jax_compat.preemption_request() if jax.process_count() > 1 else None
-        self._requested = False
+        self._stopping_step = peers.stopping_step()
 
     def __enter__(self) -> "Signals":
+        if self._stopping_step is not None:
+            self._stopping_step.begin()
         self._handled.__enter__()
         return self
 
@@ -34,15 +31,9 @@ class Signals:
 
         All processes stop at the same step. Call this once before the first step, and after every step.
         """
-        if self._request is not None:
-            if self._received is not None and not self._requested:
-                self._requested = True
-                self._request()
-            if not multihost_utils.reached_preemption_sync_point(step):
-                return None
-            received = multihost_utils.process_allgather(np.int32(self._received or 0))
-            return int(received.max()) or signal.SIGTERM
-        return self._received
+        if self._stopping_step is None:
+            return self._received
+        return self._stopping_step.stop_after(step, self._received)
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
         """Ask all processes to stop, as this signal does. The next `stop_after` passes it on."""

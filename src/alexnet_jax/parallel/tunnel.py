@@ -19,6 +19,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+KILLED = "the process that forwards JAX's connections was killed: start all again to resume"
+
 _PIECE = 2**16  # bytes
 
 
@@ -34,7 +36,8 @@ def open_tunnel(host: str, port: int, lost: Callable[[], None]) -> int:
       A port at 127.0.0.1 to which JAX can connect.
 
     Raises:
-      OSError: the process can't be started.
+      ChildProcessError: the process was killed at once.
+      OSError: it can't be started.
     """
     keeper, its = socket.socketpair()
     with its:
@@ -48,6 +51,8 @@ def open_tunnel(host: str, port: int, lost: Callable[[], None]) -> int:
         answer = printed.readline().decode().strip()
     if not answer.isdecimal():
         with process, keeper:
+            if process.wait() < 0:
+                raise ChildProcessError(KILLED)
             raise OSError(
                 f"the process that forwards JAX's connections can't be started ({answer or 'it ended'})"
             )

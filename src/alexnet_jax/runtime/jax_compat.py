@@ -6,8 +6,6 @@ Nothing else in the project imports from ``jax._src``.
 import importlib.metadata
 import os
 import warnings
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from packaging.version import Version
@@ -105,23 +103,3 @@ def _changed(what: str, error: Exception) -> UserError:
         f"jax {importlib.metadata.version('jax')} has changed the private API that {what} ({error}):"
         f" pip install 'jax>={OLDEST},<={NEWEST}'"
     )
-
-
-def preemption_request() -> Callable[[], None]:
-    """Return a function that asks JAX's preemption service to stop all processes at the same step.
-
-    The service listens only to SIGTERM. Ctrl-C, and a SIGTERM that Python has handled, must be reported to
-    it. JAX 0.10.2 to 0.12.0.1 have no public function for that, so this function sets the key that the
-    service's own signal handler sets.
-
-    Raises:
-      UserError: this JAX release has changed the private API.
-    """
-    try:
-        from jax._src import distributed
-
-        client: Any = distributed.global_state.client
-        set_key = client.key_value_set
-    except (ImportError, AttributeError) as error:
-        raise _changed("stops all processes at the same step", error) from error
-    return lambda: set_key("RECEIVED_PREEMPTION_NOTICE", datetime.now(UTC).isoformat(), allow_overwrite=True)
