@@ -1,5 +1,6 @@
 """The command line: a mistake of the user is one line and status 2, and nothing is overwritten."""
 
+import errno
 import json
 import os
 import re
@@ -161,6 +162,16 @@ def test_a_workdir_or_a_file_that_cannot_exist_is_refused(trained, tmp_path, cac
     ):
         assert f"--json={path} can't be written {message}" in refused(capfd, *evaluate, f"--json={path}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "loop"]
+
+
+def test_a_folder_in_place_of_a_file_is_named(trained, monkeypatch, capfd):
+    def fail(*args, **options):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", "sweeps/a/evaluation.json")
+
+    monkeypatch.setattr("alexnet_jax.loops.evaluate.evaluate", fail)
+    assert main(["evaluate", f"--workdir={trained}"]) == 2
+    (line,) = error_lines(capfd.readouterr().err)
+    assert line == "alexnet-jax: sweeps/a/evaluation.json is a folder, but must be a file: remove it"
 
 
 def test_evaluate_writes_json(trained, tmp_path, capfd):

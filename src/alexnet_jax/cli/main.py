@@ -85,6 +85,8 @@ def _explain(error: BaseException) -> tuple[int, str] | None:
         case BrokenPipeError():  # as with `| head`: nothing to report
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
             return 128 + signal.SIGPIPE, ""
+        case IsADirectoryError() if error.filename:
+            return UserError.status, f"{error.filename} is a folder, but must be a file: remove it"
         case OSError(errno=errno.EMFILE | errno.ENFILE):
             return RunError.status, f"{error.strerror}: raise the limit with ulimit -n 4096"
         case OSError():

@@ -37,6 +37,7 @@ from alexnet_jax.training.checksums import checksum, checksums
 from alexnet_jax.training.plain_path import plain_path
 from alexnet_jax.training.record import OtherFormat, Record
 
+_LOOKS = 20  # at checkpoints that a running training replaces meanwhile
 RERUN = "run the same command again to resume"
 
 
@@ -61,7 +62,13 @@ class Checkpoints:
         _refuse_pipes(self.directory)
         with contextlib.ExitStack() as opened:
             self.plain = opened.enter_context(plain_path(self.directory))
-            self._manager = manager(self.plain, alone, read_only=True)
+            for look in range(_LOOKS):
+                try:
+                    self._manager = manager(self.plain, alone, read_only=True)
+                    break
+                except FileNotFoundError:  # a running training has deleted a checkpoint meanwhile
+                    if look == _LOOKS - 1:
+                        raise
             opened.callback(self._manager.close)
             self._opened = opened.pop_all()
 
@@ -184,25 +191,32 @@ class Checkpoints:
         Raises:
           UserError: there is no checkpoint, none of that step, or no best one; or the checkpoint is damaged.
         """
-        number = self._number(step)
         params = abstract_params(model)
         placed = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
             params,
             shardings(mesh, param_specs(model.shapes)),
         )
-        try:
-            return number, self.restore(number, params=placed)[1]["params"]
-        except UserError:
-            raise
-        except Exception as error:
-            if device_errors.explain(error):  # the checkpoint is not to blame
+        for look in range(_LOOKS):
+            number = self._number(step)
+            try:
+                return number, self.restore(number, params=placed)[1]["params"]
+            except UserError:
                 raise
-            self.refuse_failure(error)
-            raise UserError(
-                f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
-                " choose another checkpoint"
-            ) from error
+            except Exception as error:
+                if device_errors.explain(error):  # the checkpoint is not to blame
+                    raise
+                self.refuse_failure(error)
+                replaced = not (self.directory / str(number)).exists()  # by a running training
+                if step in ("last", "best") and replaced and look < _LOOKS - 1:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._manager.reload()
+                    continue
+                raise UserError(
+                    f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
+                    " choose another checkpoint"
+                ) from error
+        raise AssertionError("unreachable")
 
     def explain(self, error: Exception) -> str:
         """Return the reason of the system, or the first line of an error's text, at most 120 characters."""
