@@ -39,6 +39,7 @@ def run() -> int:
         _open_standard_streams()
         import signal
 
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see `huge_pages.ask`
         from alexnet_jax.runtime import huge_pages
 
         huge_pages.ask()

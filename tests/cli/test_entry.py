@@ -118,3 +118,20 @@ def test_a_full_disk_under_a_checkpoint_is_one_line_and_the_run_resumes(cache_di
     (error,) = done.stderr.splitlines()
     assert "a checkpoint can't be written in" in error
     assert "(No space left on device); earlier ones are intact: run the same command again" in error
+
+
+def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_swallowed():
+    code = """if True:
+        import gc, signal, sys
+        from alexnet_jax.cli import main, verbs
+        def stop(phase, info):
+            gc.callbacks.remove(stop)
+            signal.raise_signal(signal.SIGINT)
+        def verb(args):
+            gc.callbacks.append(stop)
+            gc.collect()
+        verbs.VERBS["recipes"] = verb
+        sys.exit(main.main(["recipes"]))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "alexnet-jax: stopped\n")

@@ -1,5 +1,6 @@
 """The command line: ``alexnet-jax VERB``, its exit status, and errors as one line."""
 
+import contextlib
 import errno
 import gc
 import importlib.metadata
@@ -11,7 +12,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import logging
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that can't be encoded
     try:
-        with orbax_log.quiet():
+        with orbax_log.quiet(), _ending_if_stopped():
             return _run(args)
     except SystemExit as done:  # --help
         return int(done.code or 0)
@@ -57,6 +58,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if status == UserError.status and launchers.is_one_of_several():
         rendezvous.refuse(message)
     return status
+
+
+@contextlib.contextmanager
+def _ending_if_stopped() -> Iterator[None]:
+    """End the process if a signal arrives where Python ignores exceptions, as in a callback of its GC."""
+    before = sys.unraisablehook
+
+    def hook(event: "sys.UnraisableHookArgs") -> None:
+        if isinstance(event.exc_value, KeyboardInterrupt | Interrupted):
+            status, message = _explain(event.exc_value) or (130, str(event.exc_value))
+            progress.complain(message)
+            os._exit(status)
+        before(event)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _run(args: list[str]) -> int:
