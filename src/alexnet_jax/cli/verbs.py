@@ -333,10 +333,12 @@ def _predict(args: list[str]) -> int:
         with writing("--json", values.json):
             files.write_json(values.json, records)
     if drawn:
+        from alexnet_jax.paper import fonts
         from alexnet_jax.paper.figure4 import draw_predictions
 
         picture = io.BytesIO()
-        draw_predictions(drawn).savefig(picture, format="png", dpi=120)
+        with fonts.for_any_script():
+            draw_predictions(drawn).savefig(picture, format="png", dpi=120)
         with writing("--save", values.save):
             files.write(files.absolute(values.save), picture.getvalue())
         if len(drawn) < count:

@@ -17,7 +17,7 @@ from alexnet_jax import files
 from alexnet_jax.config.overrides import data_location
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
-from alexnet_jax.paper import figure1, figure3, figure4
+from alexnet_jax.paper import figure1, figure3, figure4, fonts
 from alexnet_jax.report import images as report_images
 from alexnet_jax.report import sweep as report_sweep
 from alexnet_jax.report import training as report_training
@@ -86,10 +86,14 @@ def figure(number: int, request: Request, save: str) -> list[str]:
     found = figure4.gather(net, report_images.cache_of(request, net, given), request.views)
     name = epath.Path(save)
     left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
+    with fonts.for_any_script():
+        files_written = [
+            _save(figure4.draw_predictions(found.predictions), left),
+            _save(figure4.draw_neighbours(found.neighbours, net.data.class_words), right),
+        ]
     return [
         f"searched {found.neighbours.searched:,} of {net.data.splits['train']:,} training images",
-        _save(figure4.draw_predictions(found.predictions), left),
-        _save(figure4.draw_neighbours(found.neighbours, net.data.class_words), right),
+        *files_written,
     ]
 
 
