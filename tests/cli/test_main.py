@@ -174,6 +174,10 @@ def test_a_folder_in_place_of_a_file_is_named(trained, monkeypatch, capfd):
     assert line == "alexnet-jax: sweeps/a/evaluation.json is a folder, but must be a file: remove it"
 
 
+def test_a_message_keeps_the_spaces_of_a_name(capfd):
+    assert "two  words is no workdir" in refused(capfd, "evaluate", "--workdir=two  words")
+
+
 def test_evaluate_writes_json(trained, tmp_path, capfd):
     status = main(["evaluate", f"--workdir={trained}", "--views=10", f"--json={tmp_path / 'r.json'}"])
     assert status == 0

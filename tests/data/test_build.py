@@ -500,6 +500,25 @@ def test_too_many_open_files_are_not_a_reason_for_another_place(data, monkeypatc
         open_cache(data, print)
 
 
+def test_a_kill_while_a_file_is_written_leaves_no_stray_file_in_the_cache(data, monkeypatch):
+    path, replace = cache_path(data), Path.replace
+
+    def dies(self, target):
+        if Path(target).name == "data.json":
+            os.link(self, self.with_name(".0123456789abcdef.writing"))  # as a kill would leave it
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            build(path, data, print)
+    assert list(path.with_name(f"{path.name}.building").glob(".*.writing"))
+    build(path, data, print)
+    assert not list(path.glob("*.writing"))
+    assert not list(path.glob(".*"))
+
+
 def test_a_directory_that_cannot_be_written_is_refused(data, tmp_path):
     (tmp_path / "file").write_text("")
     data.cache_dir = str(tmp_path / "file")

@@ -7,6 +7,7 @@ import importlib.metadata
 import io
 import logging as python_logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, message = known or (1, f"{type(error).__name__}: {error}")
     peers.end(status, message)
     if message:
-        progress.complain(" ".join(message.split()))
+        progress.complain(re.sub(r"\s*\n\s*", " ", message.strip()))
     if status == UserError.status and launchers.is_one_of_several():
         rendezvous.refuse(message)
     return status
