@@ -15,6 +15,7 @@ from alexnet_jax.files import (
     check_inside,
     checked,
     delete_unfinished,
+    failure,
     is_remote,
     locked,
     open_append,
@@ -223,3 +224,22 @@ def test_a_folder_with_the_name_of_an_unfinished_file_stays(tmp_path):
     (tmp_path / ".a.writing").mkdir()
     delete_unfinished(tmp_path)
     assert (tmp_path / ".a.writing").is_dir()
+
+
+def test_an_error_of_the_system_does_not_blame_the_file():
+    assert failure(OSError(errno.EMFILE, "x")) == "Too many open files"
+    assert failure(OSError(errno.ENOENT, "x")) is None
+    assert failure(OSError(errno.EIO, "x")) is None
+    assert failure(ValueError("torn")) is None
+    assert failure(MemoryError()) == "too little memory"
+    tensorstore = "Error writing local file: Failed to write 3 bytes: No space [os_error_code='28']"
+    assert failure(ValueError(tensorstore)) == "No space left on device"
+    caused = ValueError("the restoration failed")
+    caused.__cause__ = PermissionError(errno.EACCES, "x")
+    assert failure(caused) == "Permission denied"
+
+
+def test_an_error_of_a_write_names_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        write(tmp_path / "gone" / "a.json", b"")
+    assert error.value.filename == str(tmp_path / "gone" / "a.json")

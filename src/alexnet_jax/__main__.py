@@ -1,18 +1,57 @@
 """The command ``alexnet-jax VERB``, or ``python -m alexnet_jax VERB``."""
 
-import signal
+import os
 import sys
 
-from alexnet_jax.runtime import huge_pages
+
+def _leave_current_folder() -> None:
+    """Import nothing from the current folder, in this process and in those that it starts.
+
+    ``python -m`` searches it first, so that a file ``queue.py`` there would replace Python's own module.
+    """
+    try:
+        here = os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:  # it was deleted
+        return
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if package != here:
+        os.environ["PYTHONSAFEPATH"] = "1"
+        sys.path[:1] = [path for path in sys.path[:1] if path not in ("", here)]
+
+
+def _open_standard_streams() -> None:
+    """Open ``/dev/null`` in place of closed standard streams, or the next file would get their number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode))  # noqa: PTH123, SIM115
+            setattr(sys, f"__{name}__", getattr(sys, name))
 
 
 def run() -> int:
     """Run `cli.main` in a process that has asked for huge pages."""
-    huge_pages.ask()
     try:
+        _leave_current_folder()
+        _open_standard_streams()
+        import signal
+
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see `huge_pages.ask`
+        from alexnet_jax.runtime import huge_pages
+
+        huge_pages.ask()
         from alexnet_jax.cli.main import main
 
         status = main()
+        if status and "orbax" in sys.modules:
+            # If a checkpoint has failed, Orbax's threads wait for minutes, and print tracebacks at the end.
+            try:
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python ends, Ctrl-C would print a traceback
         return status
     except KeyboardInterrupt:  # while the modules are being imported

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import stat
 import zlib
@@ -25,6 +26,11 @@ from alexnet_jax.remote.paths import BUCKET, in_bucket
 _NO_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 # Errors of file systems that can't sync a directory.
 _NO_SYNC = frozenset([errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF])
+# Errors for which a file that is read is not to blame. A failing disk (EIO) counts as a damaged file.
+_OF_THE_SYSTEM = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT]) | {
+    *[errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE]
+}
+_TENSORSTORE = re.compile(r"os_error_code='(\d+)'")
 _UNFINISHED = ".writing"
 
 
@@ -34,14 +40,42 @@ def absolute(path: str | os.PathLike[str]) -> epath.Path:
     A ``~name`` whose user does not exist stays as it is. Links are not followed.
 
     Raises:
-      UserError: it is a URL other than gs://BUCKET/DIR, or the packages for buckets are missing.
+      UserError: it is a URL other than gs://BUCKET/DIR, the packages for buckets are missing, or it begins
+        with ``~`` and the user has no home folder.
     """
-    return epath.Path(path) if in_bucket(path) else epath.Path(path).expanduser().resolve()
+    return epath.Path(path) if in_bucket(path) else epath.Path(expanded(os.fspath(path))).resolve()
 
 
 def expanded(path: str) -> str:
-    """Return a path as it was typed, with ``~`` expanded."""
-    return os.fspath(epath.Path(path).expanduser()) if path.startswith("~") else path
+    """Return a path as it was typed, with ``~`` expanded.
+
+    Raises:
+      UserError: the user has no home folder.
+    """
+    if not path.startswith("~"):
+        return path
+    found = os.path.expanduser(path)  # noqa: PTH111 (which raises an error for an unknown user)
+    if found.partition("/")[0] == "~":
+        raise UserError(f"{path}: user {os.getuid()} has no home folder: set HOME, or write the whole path")
+    return found
+
+
+@contextlib.contextmanager
+def creating(what: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise a `UserError` of one line if a directory can't be created or written.
+
+    Args:
+      what: what it is, for the message.
+      path: path of the directory.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        for each in () if is_remote(path) else (Path(path), *Path(path).parents):
+            if os.path.islink(each) and not os.path.exists(each):  # noqa: PTH110, PTH114 (no error for any name)
+                reason = f"{each} is a link to {each.readlink()}, which does not exist"
+        raise UserError(f"{what} {os.fspath(path)} can't be written: {reason}") from error
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -81,6 +115,24 @@ def explained(error: Exception) -> str:
     return str(error)
 
 
+def failure(error: BaseException) -> str | None:
+    """Return why the system could not read or write a file that may be intact, such as too many open files.
+
+    Return None if the file itself is to blame: it is missing, or has wrong content. TensorStore's errors are
+    understood, and so are the causes of an error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return "too little memory"
+        found = _TENSORSTORE.search(str(cause))
+        number = cause.errno if isinstance(cause, OSError) else int(found[1]) if found else None
+        if number is not None and number in _OF_THE_SYSTEM:
+            return os.strerror(number)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return None
+
+
 def checked(path: str | os.PathLike[str], most: int, checksums: Mapping[str, int]) -> bytes:
     """Read a file as `read` does, and compare its CRC-32 with the one that ``checksums`` has for its name.
 
@@ -102,18 +154,40 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
     if is_remote(target):  # an object appears when it is complete
         target.write_bytes(content)
         return
-    # An unpredictable name that does not exist: nobody can have made it a link to another file.
-    beside = Path(target).with_name(f".{secrets.token_hex(8)}{_UNFINISHED}")
+    beside = _beside(target)
     try:
         with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(target)
-    except BaseException:  # do not leave half a file on a full disk
+    except BaseException as error:  # do not leave half a file on a full disk
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = os.fspath(target)
         raise
     sync_directory(beside.parent)
+
+
+def _beside(target: str | os.PathLike[str]) -> Path:
+    """Return an unpredictable name that does not exist: nobody can have made it a link to another file."""
+    return Path(target).with_name(f".{secrets.token_hex(8)}{_UNFINISHED}")
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Check that `write` can write a file on a disk, without changing it.
+
+    Raises:
+      OSError: it is a folder, its name is too long, or its folder is missing or can't be written.
+    """
+    if os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(Path(path).lstat().st_mode) and Path(path).exists():
+            return  # a pipe or a device
+    beside = _beside(path)
+    beside.touch(exist_ok=False)
+    beside.unlink()
 
 
 def sync_directory(directory: Path) -> None:
@@ -221,8 +295,10 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """
     text = json.dumps(content, indent=1) + "\n"
     target = absolute(path)
-    if target.exists() and not target.is_file():
-        target.write_text(text)
+    if (
+        not is_remote(target) and Path(target).exists() and not Path(target).is_file()
+    ):  # epath's is_file differs
+        Path(target).write_text(text)
     else:
         write(target, text.encode())
 

@@ -92,6 +92,10 @@ class LayerBase:
 
     name: str
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, schema.plain(getattr(self, field.name)))
+
     def check(self) -> None:
         """Check the value of each field by the `Rule` of its type.
 

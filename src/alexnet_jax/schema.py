@@ -58,6 +58,16 @@ FileName: TypeAlias = Annotated[
 ]
 
 
+def plain(value: Any) -> Any:
+    """Return a value with Python's numbers and lists instead of NumPy's, also in tuples, lists and dicts."""
+    numpy = sys.modules.get("numpy")  # whoever has such a value has imported it
+    if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray):
+        return value.tolist()
+    if type(value) in (tuple, list):
+        return type(value)(map(plain, value))
+    return {key: plain(each) for key, each in value.items()} if type(value) is dict else value
+
+
 def read_json(path: os.PathLike[str], kind: Any, checksums: Mapping[str, int] | None = None) -> Any:
     """Read a JSON file and `check` its content.
 

@@ -1,5 +1,6 @@
 """The command line: a mistake of the user is one line and status 2, and nothing is overwritten."""
 
+import errno
 import json
 import os
 import re
@@ -133,6 +134,48 @@ def test_parameters_that_do_not_fit_are_reported_in_one_line(tmp_path, cache_dir
     assert done.returncode == 1
     (line,) = error_lines(done.stderr)
     assert re.search(r"out of memory on cpu: [\d.]+ TB needed: use more devices, or devices with more", line)
+
+
+def test_a_workdir_or_a_file_that_cannot_exist_is_refused(trained, tmp_path, cache_dir, capfd):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    train = ["train", TINY, f"--config.data.cache_dir={cache_dir}"]
+    dangling = f"{tmp_path}/dangling is a link to {tmp_path}/nowhere, which does not exist"
+    for workdir, message in (
+        ("/proc/w", "the workdir /proc/w can't be written"),
+        (tmp_path / ("n" * 256), "File name too long"),
+        (tmp_path / "loop", "is a link to loop"),
+        (tmp_path / "dangling", dangling),
+        (tmp_path / "dangling" / "w", dangling),
+    ):
+        assert message in refused(capfd, *train, f"--workdir={workdir}")
+    long = "n" * 256
+    assert "File name too long" in refused(
+        capfd, "train", TINY, "--workdir=W", f"--config.data.cache_dir={long}"
+    )
+    assert "no recipe nnn" in refused(capfd, "train", f"--config={long}", "--workdir=W")
+    evaluate = ["evaluate", f"--workdir={trained}"]
+    for path, message in (
+        (long, "(File name too long)"),
+        ("/proc/x", "(No such file"),
+        (tmp_path, "(Is a directory)"),
+    ):
+        assert f"--json={path} can't be written {message}" in refused(capfd, *evaluate, f"--json={path}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "loop"]
+
+
+def test_a_folder_in_place_of_a_file_is_named(trained, monkeypatch, capfd):
+    def fail(*args, **options):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", "sweeps/a/evaluation.json")
+
+    monkeypatch.setattr("alexnet_jax.loops.evaluate.evaluate", fail)
+    assert main(["evaluate", f"--workdir={trained}"]) == 2
+    (line,) = error_lines(capfd.readouterr().err)
+    assert line == "alexnet-jax: sweeps/a/evaluation.json is a folder, but must be a file: remove it"
+
+
+def test_a_message_keeps_the_spaces_of_a_name(capfd):
+    assert "two  words is no workdir" in refused(capfd, "evaluate", "--workdir=two  words")
 
 
 def test_evaluate_writes_json(trained, tmp_path, capfd):

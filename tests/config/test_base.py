@@ -1,11 +1,17 @@
 """The config of defaults."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
+
 from alexnet_jax.config import base
 from alexnet_jax.config.base import flat
+from alexnet_jax.config.saved import from_json, to_json
 from alexnet_jax.config.settings import SETTINGS
+from alexnet_jax.config.validate import validate
+from alexnet_jax.layers import replaced
 
 
 def test_the_learning_rate_of_biases_follows_that_of_kernels_unless_it_is_set():
@@ -19,6 +25,19 @@ def test_the_learning_rate_of_biases_follows_that_of_kernels_unless_it_is_set():
 def test_base_has_every_setting_and_no_other():
     settings = [setting.key for setting in SETTINGS if setting.type is not dict]
     assert sorted(key for key, _ in flat(base())) == sorted(settings)
+
+
+def test_numbers_of_numpy_become_pythons(tiny):
+    tiny.seed, tiny.num_steps, tiny.data.flip = np.uint32(3), np.int64(4), np.bool_(False)
+    tiny.optimizer.learning_rate = np.float32(0.5)
+    tiny.mesh, tiny.schedule.boundaries = np.array([1, 1]), tuple(np.array([0.1, 0.2]))
+    tiny.optimizer.layers.conv1 = {"learning_rate": np.float64(0.1)}
+    tiny.optimizer.layers.conv2 = {}
+    tiny.optimizer.layers.conv2.learning_rate = np.float64(0.1)
+    tiny.net.layers = replaced(tiny.net.layers, "conv1", features=np.int64(6), padding=(np.int64(0), 1))
+    validate(tiny)
+    assert from_json(json.loads(json.dumps(to_json(tiny)))).to_dict() == tiny.to_dict()
+    assert (tiny.mesh, tiny.optimizer.learning_rate) == ((1, 1), 0.5)
 
 
 def test_two_configs_share_nothing():

@@ -34,6 +34,15 @@ def test_values_get_the_type_of_their_setting(tiny):
     assert found.optimizer.layers.conv1.boundaries == (1, 2)
 
 
+def test_none_unsets_a_setting_that_is_off_by_default(tiny):
+    words = ["num_steps=None", "data.cache_dir=None", "data.validation=None"]
+    found = override(tiny, [f"--config.{word}" for word in words])
+    assert (found.num_steps, found.data.cache_dir, found.data.validation) == (None, None, None)
+    assert override(found, ["--config.num_steps=7"]).num_steps == 7
+    with pytest.raises(UserError, match="takes a whole number, not 'None'"):
+        override(tiny, ["--config.batch_size=None"])
+
+
 def test_a_workdir_without_a_place_of_its_cache_may_get_one(tiny):
     tiny.data.cache_dir = None
     words = [f"--config.data.{name}=/x" for name in ("cache_dir", "cache_from")]

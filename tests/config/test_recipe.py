@@ -82,10 +82,31 @@ def test_unknown_or_contradictory_variants_and_unknown_files_are_refused(path, m
         get_config(f"{CONFIGS}/{path}")
 
 
-def test_a_recipe_that_fails_is_reported_in_one_line(tmp_path):
-    (tmp_path / "bad.py").write_text("def get_config(variants=''):\n    return 1 / 0\n")
-    with pytest.raises(UserError, match="ZeroDivisionError: division by zero"):
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("x = 1\ndef get_config(variants=''):\n    return 1 / 0\n", r"division by zero \(line 3\)"),
+        ("import helper\n", r"ZeroDivisionError: division by zero \(helper.py, line 2\)"),
+        ("x = (\n", r"SyntaxError: '\(' was never closed \(bad.py, line 1\)"),
+        ("import sys\nsys.exit('no data here')\n", r"it calls sys.exit\('no data here'\) \(line 2\)"),
+        ("class Odd(BaseException):\n    pass\n\n\nraise Odd('x')\n", r"Odd: x \(line 5\)"),
+        ("def get_config():\n    pass\n", "takes 0 positional arguments but 1 was given$"),
+    ],
+)
+def test_a_recipe_that_fails_is_reported_in_one_line_with_its_number(tmp_path, body, message):
+    (tmp_path / "bad.py").write_text(body)
+    (tmp_path / "helper.py").write_text("\n1 / 0\n")
+    with pytest.raises(UserError, match=f"bad.py can't be loaded: .*{message}"):
         get_config(str(tmp_path / "bad.py"))
+
+
+def test_a_recipe_may_define_dataclasses_with_annotations_as_text(tmp_path):
+    head = "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass Size:\n"
+    file = minimal(
+        tmp_path / "mine.py", "Size().x", head + "    x: int = 8\n    y: dataclasses.InitVar[int] = 3"
+    )
+    assert get_config(str(file)).batch_size == 8
+    assert not [name for name in sys.modules if name.startswith("alexnet_jax_recipe")]
 
 
 def minimal(path, batch_size="16", head=""):

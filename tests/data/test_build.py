@@ -1,5 +1,6 @@
 """A build gives the same bytes after any interruption, and never an incomplete cache."""
 
+import errno
 import functools
 import itertools
 import multiprocessing
@@ -472,6 +473,50 @@ def test_a_forced_build_that_is_killed_between_its_renames_can_be_repeated(data,
     build(path, data, print)
     assert contents(load(path, whole=True).directory) == expected
     assert [file for file in path.parent.iterdir() if file.is_dir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (MemoryError(), "too little memory")],
+)
+def test_a_source_that_fails_is_named_and_not_the_cache(data, error, reason, monkeypatch):
+    def fail(path):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "cores", lambda: 1)
+        patch.setattr("alexnet_jax.data.folder.file_content", fail)
+        with pytest.raises(RunError, match=rf"\.png can't be read .*{reason}.*: run the same command again"):
+            open_cache(data, print)
+    open_cache(data, print)
+
+
+def test_too_many_open_files_are_not_a_reason_for_another_place(data, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("alexnet_jax.data.build.write_shards", fail)
+    with pytest.raises(RunError, match=r"can't be written \(Too many open files\): run the same command"):
+        open_cache(data, print)
+
+
+def test_a_kill_while_a_file_is_written_leaves_no_stray_file_in_the_cache(data, monkeypatch):
+    path, replace = cache_path(data), Path.replace
+
+    def dies(self, target):
+        if Path(target).name == "data.json":
+            os.link(self, self.with_name(".0123456789abcdef.writing"))  # as a kill would leave it
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            build(path, data, print)
+    assert list(path.with_name(f"{path.name}.building").glob(".*.writing"))
+    build(path, data, print)
+    assert not list(path.glob("*.writing"))
+    assert not list(path.glob(".*"))
 
 
 def test_a_directory_that_cannot_be_written_is_refused(data, tmp_path):

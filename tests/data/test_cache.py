@@ -1,6 +1,7 @@
 """The cache is complete or absent, its images and statistics are right, and damage is reported by file."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from alexnet_jax import UserError
 from alexnet_jax.data import cache as cache_lib
 from alexnet_jax.data.cache import DataInfo, NoTestSplit, load
 from alexnet_jax.data.dataset import cache_path, class_count, open_cache
+from alexnet_jax.errors import RunError
 from tests.hostile import READ_ONLY, check_refusal, hostile
 
 
@@ -22,6 +24,18 @@ from tests.hostile import READ_ONLY, check_refusal, hostile
 def data(tiny, tmp_path):
     tiny.data.cache_dir = str(tmp_path)
     return tiny.data
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES])
+def test_a_file_that_the_system_cannot_read_is_not_called_damaged(data, number, monkeypatch):
+    path = open_cache(data, print).directory
+
+    def fail(*args):
+        raise OSError(number, os.strerror(number), str(path / "train.labels.npy"))
+
+    monkeypatch.setattr(cache_lib, "_checksum", fail)
+    with pytest.raises(RunError, match=f"can't be read .{os.strerror(number)}., and may be intact: remove"):
+        load(path)
 
 
 def test_digits_hold_out_a_stratified_fifth_and_a_tenth(data):

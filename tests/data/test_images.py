@@ -5,6 +5,7 @@ import io
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +257,28 @@ def test_a_damaged_jpeg_of_the_cache_is_an_error():
     for shape, found in (((60, 60, 3), "too small to decode"), ((90, 60, 3), "60x90")):
         with pytest.raises(ValueError, match=found):
             images.decode_into(np.empty(shape, np.uint8), content)
+
+
+@pytest.mark.parametrize("name", [*odd_images.good()])
+def test_strips_do_not_change_the_pixels(name, monkeypatch):
+    content, _ = odd_images.good()[name]
+    whole = [images.square(content, size)[0] for size in (20, 40, 60, 256)]
+    monkeypatch.setattr(images, "_STRIP", 7 * 90)
+    for expected in whole:
+        np.testing.assert_array_equal(images.square(content, len(expected))[0], expected)
+
+
+@pytest.mark.parametrize(("mode", "bytes_a_pixel"), [("1", 3), ("RGB", 5), ("RGBA", 9)])
+def test_a_large_image_takes_few_bytes_for_each_pixel(mode, bytes_a_pixel, tmp_path):
+    """A small file may have many pixels. Conversions of the whole image took 13 to 20 bytes for each."""
+    Image.new(mode, (8000, 8000)).save(tmp_path / "large.png")
+    code = """if True:
+        import pathlib, sys
+        from alexnet_jax.data.images import file_content, square
+        square(file_content(sys.argv[1]), 64)
+        status = pathlib.Path("/proc/self/status").read_text()
+        print(status.partition("VmHWM:")[2].split()[0])
+    """
+    command = [sys.executable, "-c", code, tmp_path / "large.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 1024 * int(done.stdout) < 150e6 + bytes_a_pixel * 8000**2

@@ -241,3 +241,15 @@ def test_photographs_in_a_folder_whose_decoder_is_missing_are_named(trained, tmp
     image_files.missing_decoder.cache_clear()
     need = "HEIC, which needs pip install -e '.[heic]'"
     assert complaints == [f"{tmp_path}/photo.heic is left out: {need}"]
+
+
+def test_an_image_for_which_the_memory_does_not_suffice_is_named(trained, tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def fail(*args):
+        raise MemoryError
+
+    monkeypatch.setattr("alexnet_jax.loops.predict.square", fail)
+    said = []
+    assert list(predict(restore(trained), tmp_path / "a.png", complain=said.append)) == []
+    assert said == [f"{tmp_path / 'a.png'} is left out: too little memory"]

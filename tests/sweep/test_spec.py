@@ -1,7 +1,10 @@
 """Sweeps of recipes: those of the package are valid, and an invalid one is refused in one line."""
 
+import dataclasses
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from etils import epath
 
@@ -67,3 +70,12 @@ def test_an_invalid_sweep_is_one_line_and_writes_nothing(text, message, tmp_path
     assert message in err
     assert "mine.py" in err
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["mine.py"]
+
+
+def test_a_sweep_may_have_numbers_of_numpy():
+    settings = {"optimizer.learning_rate": np.float64(0.1), "schedule.boundaries": (np.float64(1.5),)}
+    member = sweep_spec.Member("a", "tiny.py", settings, seeds=np.arange(2))
+    sweep = sweep_spec.Sweep((member,), seeds=np.arange(3))
+    assert json.loads(json.dumps(dataclasses.asdict(sweep)))["seeds"] == [0, 1, 2]
+    assert repr(member.settings) == "{'optimizer.learning_rate': 0.1, 'schedule.boundaries': (1.5,)}"
+    assert sweep_spec.directories(member, sweep) == ["a-seed0", "a-seed1"]

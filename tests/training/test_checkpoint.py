@@ -126,3 +126,18 @@ def test_another_format_is_refused_in_one_line(saved, monkeypatch):
     message = r"checkpoint 7 in .* has format 4, but this alexnet-jax reads format 5: use the version"
     with Checkpoints(saved[0]) as checkpoints, pytest.raises(UserError, match=message):
         checkpoints.restore_params("last", saved[2], make_mesh(1, 1))
+
+
+def test_last_looks_again_if_a_running_training_replaces_the_checkpoint(copy, saved, monkeypatch):
+    def read(self, step, **items):
+        if step == 7:  # deleted between the look at the names and the read
+            (workdir / "checkpoints" / "7").rmtree()
+        return real(self, step, **items)
+
+    workdir, _ = copy
+    real = Checkpoints._read
+    with Checkpoints(workdir) as checkpoints:
+        monkeypatch.setattr(Checkpoints, "_read", read)
+        assert checkpoints.restore_params("last", saved[2], make_mesh(1, 1))[0] == 6
+        with pytest.raises(UserError, match=r"no checkpoint 7 in .*; there are 5, 6"):
+            checkpoints.restore_params(7, saved[2], make_mesh(1, 1))

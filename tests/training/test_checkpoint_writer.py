@@ -1,5 +1,6 @@
 """The last few checkpoints and the best are kept; a run resumes from the last one that is intact."""
 
+import errno
 import logging
 import os
 import threading
@@ -110,6 +111,27 @@ def test_a_device_without_memory_sets_no_checkpoint_aside(copy, saved, monkeypat
     with Checkpoints(workdir) as reader, pytest.raises(Exception, match=r"fail|RESOURCE_EXHAUSTED"):
         reader.restore_params("last", saved[2], make_mesh(1, 1))
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["5", "6", "7"]
+
+
+def test_too_many_open_files_set_no_checkpoint_aside(copy, saved, monkeypatch):
+    def read(self, step, **items):
+        if "params" in items:
+            raise ValueError("the restoration failed") from OSError(errno.EMFILE, "Too many open files")
+        return real(self, step, **items)
+
+    workdir, state = copy
+    real = Checkpoints._read
+    monkeypatch.setattr(Checkpoints, "_read", read)
+    message = "checkpoints can't be read .Too many open files.: run the same command again"
+    with CheckpointWriter(workdir, keep=2) as checkpoints, pytest.raises(RunError, match=message):
+        checkpoints.restore_last(state, pytest.fail)
+    with Checkpoints(workdir) as reader, pytest.raises(RunError, match=message):
+        reader.restore_params("last", saved[2], make_mesh(1, 1))
+    with CheckpointWriter(workdir, keep=2) as checkpoints:
+        checkpoints.save(8, changed(state, 8), Plateau(), None, Tally())
+        with pytest.raises(RunError, match=f"^[^(]*{message}"):
+            checkpoints.wait()
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["5", "6", "7", "8"]
 
 
 def refused(workdir, state, message):

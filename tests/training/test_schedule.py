@@ -65,3 +65,10 @@ def test_plateau_ignores_an_improvement_below_the_minimum(config):
 def test_constant_never_reduces(config):
     config.schedule.name, config.schedule.boundaries = "constant", (1.0,)
     assert rate(config, 10_000, reductions=2) == np.float32(0.01)
+
+
+def test_an_epoch_after_the_last_possible_step_never_comes(config):
+    config.schedule.name, config.schedule.boundaries = "steps", (10.0**6,)
+    config.optimizer.layers = ConfigDict({"conv": {"frozen_epochs": 10.0**6}})
+    found = jax.jit(lambda step: learning_rates(config, PARAMS, 10**5, step, 0))(2**31 - 2)
+    assert float(found["conv"]["kernel"]) == np.float32(0.01)

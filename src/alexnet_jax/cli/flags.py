@@ -1,21 +1,23 @@
 """Flags of the verbs, and their parser. Nothing here imports JAX."""
 
-import os
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import flags
 from etils import epath
 from ml_collections import ConfigDict
 
+from alexnet_jax import files
 from alexnet_jax.config import describe
 from alexnet_jax.config.overrides import override
 from alexnet_jax.config.recipe import load
 from alexnet_jax.config.validate import validate
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute, is_remote
 from alexnet_jax.remote.paths import scheme
+from alexnet_jax.runtime import progress
 
 
 def config_flag(values: flags.FlagValues) -> None:
@@ -79,7 +81,7 @@ def parse(
     if "--help" in args or "-h" in args:
         text = f"{describe.text()}\n\n" if "config" in values else ""
         own = values.get_help(include_special_flags=False)
-        print(f"alexnet-jax {verb}\n{own}\n\n{text}{usage}", flush=True)
+        progress.show(f"alexnet-jax {verb}\n{own}\n\n{text}{usage}")
         raise SystemExit(0)
     settings, others = [], []
     remaining = list(args)
@@ -123,10 +125,22 @@ def check_file(flag: str, path: str | None) -> None:
     if is_remote(file):
         check_bucket(file.parent)
         return
-    if file.is_dir() or not os.access(file.parent, os.W_OK):
+    try:
+        files.check_writable(file)
+    except OSError as error:
         raise UserError(
-            f"{flag}={path} can't be written: name a file in a folder that exists and can be written"
-        )
+            f"{flag}={path} can't be written ({error.strerror}): name a file in a folder that exists and can"
+            " be written"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(flag: str, path: str) -> Iterator[None]:
+    """Raise a `RunError` of one line if the file of a flag can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{flag}={path} can't be written: {error.strerror or error}") from error
 
 
 def check_workdirs(*workdirs: str, writes: bool = False) -> None:

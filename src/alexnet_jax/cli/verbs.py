@@ -23,6 +23,7 @@ from alexnet_jax.cli.flags import (
     step_flag,
     views_flag,
     workdir_flag,
+    writing,
 )
 from alexnet_jax.config.overrides import data_location
 from alexnet_jax.config.recipe import recipes
@@ -140,9 +141,11 @@ def _evaluate(args: list[str]) -> None:
 
     hosts.start()
     result = evaluate(workdirs, values.split, values.views, values.step, data)
-    hosts.say(str(result))
-    if values.json and hosts.is_first():
-        files.write_json(values.json, result.to_json())
+    if hosts.is_first():
+        if values.json:
+            with writing("--json", values.json):
+                files.write_json(values.json, result.to_json())
+        progress.show(str(result))
 
 
 def _plan(args: list[str]) -> None:
@@ -179,7 +182,8 @@ def _plan(args: list[str]) -> None:
         progress.show(f"{why}\n{plan_tables.table(found)}")
         record = found.to_json()
     if values.json:
-        files.write_json(values.json, record)
+        with writing("--json", values.json):
+            files.write_json(values.json, record)
 
 
 def _sweep(args: list[str]) -> int:
@@ -326,13 +330,17 @@ def _predict(args: list[str]) -> int:
             drawn.append(prediction)
         count += 1
     if values.json:
-        files.write_json(values.json, records)
+        with writing("--json", values.json):
+            files.write_json(values.json, records)
     if drawn:
+        from alexnet_jax.paper import fonts
         from alexnet_jax.paper.figure4 import draw_predictions
 
         picture = io.BytesIO()
-        draw_predictions(drawn).savefig(picture, format="png", dpi=120)
-        files.write(files.absolute(values.save), picture.getvalue())
+        with fonts.for_any_script():
+            draw_predictions(drawn).savefig(picture, format="png", dpi=120)
+        with writing("--save", values.save):
+            files.write(files.absolute(values.save), picture.getvalue())
         if len(drawn) < count:
             progress.note(f"{NOTE}{values.save} shows the first {len(drawn)} of {count} images")
     return UserError.status if left_out else 0
@@ -341,17 +349,17 @@ def _predict(args: list[str]) -> int:
 def _recipes(args: list[str]) -> None:
     parse("recipes", args, USAGE)
 
-    found = recipes()
+    found, lines = recipes(), []
     for verb, head in (
         ("train", "for train, prepare and plan: --config=RECIPE[:VARIANT,...]"),
         ("sweep", "for sweep: --config=RECIPE[:SWEEP]"),
     ):
-        print(head)
+        lines.append(head)
         for recipe in (each for each in found if each.verb == verb):
-            print(f"  {recipe.name:10} {recipe.summary}")
-            if recipe.variants:
-                names = textwrap.wrap(", ".join(recipe.variants), 95, break_on_hyphens=False)
-                print(*(f"{'':13}{line}" for line in names), sep="\n")
+            lines.append(f"  {recipe.name:10} {recipe.summary}")
+            names = textwrap.wrap(", ".join(recipe.variants), 95, break_on_hyphens=False)
+            lines += [f"{'':13}{line}" for line in names]
+    progress.show("\n".join(lines))
 
 
 VERBS: dict[str, Callable[[list[str]], int | None]] = {

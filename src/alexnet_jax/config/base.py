@@ -7,17 +7,25 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from alexnet_jax.config.settings import SETTINGS, Follows
+from alexnet_jax.schema import plain
+
+
+class Config(ConfigDict):
+    """A config that takes NumPy's numbers as Python's."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, Config(value) if type(value) in (dict, ConfigDict) else plain(value))
 
 
 def base() -> ConfigDict:
     """Return a config with the default of each setting: the paper's value, if the paper has one."""
-    config = ConfigDict()
+    config = Config()
     for setting in SETTINGS:
         *sections, name = setting.key.split(".")
         section = config
         for each in sections:
             if each not in section:
-                section[each] = ConfigDict()
+                section[each] = Config()
             section = section[each]
         match setting.default:
             case Follows(key):
@@ -25,7 +33,7 @@ def base() -> ConfigDict:
             case None:
                 section[name] = placeholder(setting.type)
             case dict():
-                section[name] = ConfigDict()
+                section[name] = Config()
             case default:
                 section[name] = default
     return config

@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax.config.base import flat
-from alexnet_jax.config.settings import KINDS, unknown
+from alexnet_jax.config.settings import BY_KEY, KINDS, unknown
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import UserError
 
@@ -37,7 +37,11 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
         if not value:
             raise UserError(f"config.{key} has no value: write --config.{key}=VALUE")
         *sections, last = key.split(".")
-        kind = functools.reduce(lambda section, name: section[name], sections, config).get_type(last)
+        section = functools.reduce(lambda section, name: section[name], sections, config)
+        if value == "None" and BY_KEY[key].default is None:
+            section[last] = None
+            continue
+        kind = section.get_type(last)
         values = flags.FlagValues()
         argv = ["alexnet-jax", f"--config.{key}={value}"]
         try:

@@ -10,7 +10,9 @@ import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -93,7 +95,7 @@ def find(path: str) -> tuple[Path, str]:
     before, colon, after = path.rpartition(":")
     for name, variants in ((path, ""), (before, after)) if colon else ((path, ""),):
         file = Path(expanded(name))
-        if name and file.is_file():
+        if name and os.path.isfile(file):  # noqa: PTH113 (which has no error for any name)
             return file, variants
     name, _, variants = path.partition(":")
     known = shipped()
@@ -138,6 +140,7 @@ def call(path: str, function: str, kind: type[T]) -> T:
         if spec is None:
             raise UserError(f"{file} is not a Python file")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[loader.name] = module  # dataclasses look their module up
         try:
             loader.exec_module(module)
             if not hasattr(module, function):
@@ -146,16 +149,30 @@ def call(path: str, function: str, kind: type[T]) -> T:
                 verb = f": run it with alexnet-jax {verbs[other]}" if hasattr(module, other) else ""
                 raise UserError(f"{file} has no {function}(){verb}")
             made = getattr(module, function)(variants)
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            raise UserError(f"{file} can't be loaded: {_explain(error)}") from error
+        except BaseException as error:  # SystemExit too
+            raise UserError(f"{file} can't be loaded: {_explain(error, file)}") from error
+        finally:
+            del sys.modules[loader.name]
     if not isinstance(made, kind):
         raise UserError(f"{file}: {function}() must return a {kind.__name__}")
     return made
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException, file: Path) -> str:
+    """Return the text of an error in a recipe, with the last line of the recipe, or of a module beside it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    here = [frame for frame in frames if Path(frame.filename).resolve().parent == file.resolve().parent]
+    if not here or isinstance(error, SyntaxError):  # which names its line itself
+        return _reason(error)
+    name = "" if Path(here[-1].filename).name == file.name else f"{Path(here[-1].filename).name}, "
+    return f"{_reason(error)} ({name}line {here[-1].lineno})"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it calls sys.exit({error.code!r})"
     if isinstance(error, AttributeError) and isinstance(error.obj, ConfigDict):
         name = str(error.name)
         now = new_name(name)

@@ -58,10 +58,16 @@ class Setting:
     resume: Literal["no", "yes", "neutral"] = "no"
 
 
+MOST_STEPS = 2**31 - 1
+"""The largest number of a step, which JAX counts in 32 bits."""
+
+_MOST_EPOCHS = 10**6
+
+
 def is_rising(epochs: Any) -> bool:
     """Return whether these are positive numbers, each larger than the one before."""
     numbers = isinstance(epochs, tuple | list) and all(isinstance(x, int | float) for x in epochs)
-    return numbers and all(a < b for a, b in zip((0, *epochs), (*epochs, math.inf), strict=True))
+    return numbers and all(a < b for a, b in zip((0, *epochs), (*epochs, _MOST_EPOCHS + 1), strict=True))
 
 
 def _is_mesh(mesh: Any) -> bool:
@@ -105,11 +111,13 @@ def _is_pair(names: Any) -> bool:
     return len(parts := names.split(",")) == 2 and all(part.strip() for part in parts)
 
 
-_POSITIVE = Check("a positive number", lambda x: 0 < x < math.inf)
-_EPOCHS = Check("positive and at most 10**6", lambda x: 0 < x <= 10**6)
-_NOT_NEGATIVE = Check("a number that is not negative", lambda x: 0 <= x < math.inf)
+_COUNT = Check("from 1 to 2**31 - 1", lambda x: 0 < x <= MOST_STEPS)
+_SIDE = Check("from 1 to 4096", lambda x: 0 < x <= 4096)
+_EPOCHS = Check("positive and at most 10**6", lambda x: 0 < x <= _MOST_EPOCHS)
+_EPOCH = Check("from 0 to 10**6", lambda x: 0 <= x <= _MOST_EPOCHS)
+_SCALE = Check("from 0 to 10**6", lambda x: 0 <= x <= 10**6)
 _FRACTION = Check("at least 0 and below 1", lambda x: 0 <= x < 1)
-_RISING = Check("positive epochs in rising order", is_rising)
+_RISING = Check("positive epochs in rising order, at most 10**6", is_rising)
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -119,11 +127,9 @@ SETTINGS: tuple[Setting, ...] = (
         "Seed of the initial values, the order of the data, crops, colour noise and dropout.",
         Check("between 0 and 2**32 - 1", lambda x: 0 <= x < 2**32),
     ),
-    Setting("batch_size", 128, int, "Images in a step, over all devices and hosts.", _POSITIVE),
+    Setting("batch_size", 128, int, "Images in a step, over all devices and hosts.", _COUNT),
     Setting("num_epochs", 90.0, float, "Length of the run in epochs.", _EPOCHS, resume="yes"),
-    Setting(
-        "num_steps", None, int, "Length of the run in steps; replaces num_epochs.", _POSITIVE, resume="yes"
-    ),
+    Setting("num_steps", None, int, "Length of the run in steps; replaces num_epochs.", _COUNT, resume="yes"),
     Setting(
         "mesh",
         (-1, -1),
@@ -152,7 +158,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         int,
         "Steps between training records in the log; replaces log_every_epochs.",
-        _POSITIVE,
+        _COUNT,
         resume="neutral",
     ),
     Setting(
@@ -168,7 +174,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         int,
         "Steps between evaluations; replaces eval_every_epochs.",
-        _POSITIVE,
+        _COUNT,
         resume="neutral",
     ),
     Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", _EPOCHS, resume="neutral"),
@@ -177,7 +183,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         int,
         "Steps between checkpoints; replaces checkpoint_every_epochs.",
-        _POSITIVE,
+        _COUNT,
         resume="neutral",
     ),
     Setting("checkpoint_every_epochs", 1.0, float, "Epochs between checkpoints.", _EPOCHS, resume="neutral"),
@@ -186,7 +192,7 @@ SETTINGS: tuple[Setting, ...] = (
         3,
         int,
         "Number of latest checkpoints that are kept, in addition to the best one.",
-        _POSITIVE,
+        _COUNT,
         resume="neutral",
     ),
     Setting(
@@ -194,7 +200,7 @@ SETTINGS: tuple[Setting, ...] = (
         30.0,
         float,
         "Minutes that a step, a batch or a write may take before the run ends with status 75; 0: any.",
-        _NOT_NEGATIVE,
+        _SCALE,
         resume="neutral",
     ),
     Setting("init_from", None, str, "Workdir whose parameters a new run starts from (fine-tuning)."),
@@ -285,8 +291,8 @@ SETTINGS: tuple[Setting, ...] = (
         "Fraction of the images for testing, if the data set has no splits.",
         Check("above 0 and below 1", lambda x: 0 < x < 1),
     ),
-    Setting("data.image_size", 256, int, "Side of the square images in the cache, in pixels.", _POSITIVE),
-    Setting("data.crop_size", 224, int, "Side of the crops that the network sees, in pixels.", _POSITIVE),
+    Setting("data.image_size", 256, int, "Side of the square images in the cache, in pixels.", _SIDE),
+    Setting("data.crop_size", 224, int, "Side of the crops that the network sees, in pixels.", _SIDE),
     Setting(
         "data.random_crops",
         True,
@@ -309,7 +315,7 @@ SETTINGS: tuple[Setting, ...] = (
         0.1,
         float,
         "Standard deviation of the alphas in section 4.1; 0: no colour noise.",
-        _NOT_NEGATIVE,
+        _SCALE,
     ),
     Setting(
         "data.color_noise_reading",
@@ -323,7 +329,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         float,
         "Epoch at which colour noise ends; by default it never ends.",
-        _NOT_NEGATIVE,
+        _EPOCH,
     ),
     Setting(
         "data.shrink_by_noise",
@@ -336,7 +342,7 @@ SETTINGS: tuple[Setting, ...] = (
         1,
         int,
         "Images that share a crop position and a flip (32 in the authors' code).",
-        _POSITIVE,
+        _COUNT,
     ),
     Setting(
         "data.reshuffle",
@@ -349,9 +355,9 @@ SETTINGS: tuple[Setting, ...] = (
         1.0,
         float,
         "Divisor of the pixels after the mean is subtracted, in grey levels; 1 in the paper.",
-        _POSITIVE,
+        Check("from 1e-6 to 10**6", lambda x: 1e-6 <= x <= 10**6),
     ),
-    Setting("net.towers", 2, int, "Number of towers.", _POSITIVE),
+    Setting("net.towers", 2, int, "Number of towers.", _COUNT),
     Setting("net.layers", (), tuple, "Layers of the network; only a recipe or a variant sets them."),
     Setting(
         "optimizer.name",
@@ -365,7 +371,7 @@ SETTINGS: tuple[Setting, ...] = (
         0.01,
         float,
         "Initial learning rate of the kernels.",
-        _NOT_NEGATIVE,
+        _SCALE,
         resume="yes",
     ),
     Setting(
@@ -373,7 +379,7 @@ SETTINGS: tuple[Setting, ...] = (
         Follows("optimizer.learning_rate"),
         float,
         "Initial learning rate of the biases.",
-        _NOT_NEGATIVE,
+        _SCALE,
         resume="yes",
     ),
     Setting(
@@ -384,15 +390,13 @@ SETTINGS: tuple[Setting, ...] = (
         _FRACTION,
         resume="yes",
     ),
-    Setting(
-        "optimizer.weight_decay", 5e-4, float, "Weight decay of the kernels.", _NOT_NEGATIVE, resume="yes"
-    ),
+    Setting("optimizer.weight_decay", 5e-4, float, "Weight decay of the kernels.", _SCALE, resume="yes"),
     Setting(
         "optimizer.bias_weight_decay",
         Follows("optimizer.weight_decay"),
         float,
         "Weight decay of the biases.",
-        _NOT_NEGATIVE,
+        _SCALE,
         resume="yes",
     ),
     Setting(
@@ -438,7 +442,7 @@ SETTINGS: tuple[Setting, ...] = (
         3,
         int,
         "plateau: number of reductions, after which the next plateau ends the run.",
-        _NOT_NEGATIVE,
+        Check("from 0 to 1000", lambda x: 0 <= x <= 1000),
         resume="yes",
     ),
     Setting(
@@ -446,7 +450,7 @@ SETTINGS: tuple[Setting, ...] = (
         3,
         int,
         "plateau: evaluations without improvement before a reduction.",
-        _POSITIVE,
+        _COUNT,
         resume="yes",
     ),
     Setting(
@@ -469,7 +473,7 @@ OF_A_LAYER: Mapping[str, Setting] = {
             None,
             float,
             "Initial learning rate of the layer's kernel.",
-            _NOT_NEGATIVE,
+            _SCALE,
             resume="yes",
         ),
         Setting(
@@ -477,18 +481,16 @@ OF_A_LAYER: Mapping[str, Setting] = {
             None,
             float,
             "Initial learning rate of the layer's bias.",
-            _NOT_NEGATIVE,
+            _SCALE,
             resume="yes",
         ),
-        Setting(
-            "weight_decay", None, float, "Weight decay of the layer's kernel.", _NOT_NEGATIVE, resume="yes"
-        ),
+        Setting("weight_decay", None, float, "Weight decay of the layer's kernel.", _SCALE, resume="yes"),
         Setting(
             "bias_weight_decay",
             None,
             float,
             "Weight decay of the layer's bias.",
-            _NOT_NEGATIVE,
+            _SCALE,
             resume="yes",
         ),
         Setting(
@@ -504,7 +506,7 @@ OF_A_LAYER: Mapping[str, Setting] = {
             None,
             float,
             "Epoch from which the layer's learning rates are 0.",
-            _NOT_NEGATIVE,
+            _EPOCH,
             resume="yes",
         ),
     )

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from ml_collections import ConfigDict
 
+from alexnet_jax.config.settings import MOST_STEPS
 from alexnet_jax.net.draws import named_key
 
 
@@ -49,7 +50,8 @@ def color_noise(data: ConfigDict, steps_per_epoch: int, step: jax.Array) -> jax.
     """Return the standard deviation of the alphas in the update from ``step`` to ``step + 1``."""
     if data.color_noise_epochs is None:
         return jnp.float32(data.color_noise)
-    return jnp.where(step < round(data.color_noise_epochs * steps_per_epoch), data.color_noise, 0.0)
+    end = min(round(data.color_noise_epochs * steps_per_epoch), MOST_STEPS)
+    return jnp.where(step < end, data.color_noise, 0.0)
 
 
 def random_views(

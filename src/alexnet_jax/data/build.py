@@ -59,6 +59,11 @@ def build(path: Path, data: ConfigDict, say: Callable[[str], None], force: bool 
             for directory in left:
                 shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise RunError(
+                f"the cache {path} can't be written ({error.strerror}): run the same command again to"
+                " continue"
+            ) from error
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "free some space there and run the same command again to continue, or " if full else ""
         raise UserError(
@@ -74,7 +79,10 @@ def beside(path: Path, name: str) -> Path:
 
 def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     download(data.source, path.parent, say)
-    source = open_source(data.source, data.validation, data.test, data.columns)
+    try:
+        source = open_source(data.source, data.validation, data.test, data.columns)
+    except OSError as error:
+        raise RunError(f"{data.source} can't be read ({files.explained(error)})") from error
     building, parts = beside(path, "building"), beside(path, "parts")
     identity = _identity(source, data)
     if _read_identity(parts) != [identity, source.stamp]:  # there are none, or the images have changed

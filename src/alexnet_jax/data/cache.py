@@ -34,7 +34,7 @@ from alexnet_jax import files, schema
 from alexnet_jax.data import sources
 from alexnet_jax.data.arrays import content_of, read_array
 from alexnet_jax.data.stored import Images
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.runtime import progress
 from alexnet_jax.schema import Checksum, Count, FileName, Positive, Rule, Split
 
@@ -242,10 +242,19 @@ def write_manifest(path: Path, images: dict[str, tuple[int, int]]) -> None:
 
 @contextlib.contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
-    """Turn the exceptions of damaged files into a `UserError` that names the file."""
+    """Turn the exceptions of damaged files into a `UserError` that names the file.
+
+    Raises:
+      RunError: the system can't read a file that may be intact.
+    """
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
+        if reason := files.failure(error):
+            raise RunError(
+                f"the cache {path} can't be read ({reason}), and may be intact: remove the cause, and run the"
+                " same command again"
+            ) from error
         what = files.explained(error)
         raise UserError(f"the cache {path} is damaged ({what}): {REBUILD}") from error
 

@@ -1,5 +1,6 @@
 """Functions that find, build and open the cache of ``config.data``."""
 
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,9 +23,17 @@ _FEW_FILES = 100_000  # most files to compare with their cache at each opening: 
 
 def cache_path(data: ConfigDict) -> Path:
     """Return the directory of the cache, whose name depends on every setting that changes the bytes."""
-    folder = data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")
+    try:
+        folder = data.cache_dir or platformdirs.user_cache_dir("alexnet-jax")
+    except RuntimeError as error:  # an old version returns ~/.cache/alexnet-jax, which can't be expanded
+        raise UserError(
+            f"user {os.getuid()} has no home folder for caches: set HOME, or --config.data.cache_dir=DIR"
+        ) from error
     on_disk(folder, "the folder for caches", "each host keeps its own cache")
-    return Path(files.absolute(folder)) / cache_name(data)
+    path = Path(files.absolute(folder)) / cache_name(data)
+    with files.creating("the cache", path):
+        path.exists()  # raises an error if a name is too long
+    return path
 
 
 def open_cache(data: ConfigDict, say: Callable[[str], None], fingerprint: str | None = None) -> Cache:

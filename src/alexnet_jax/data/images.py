@@ -13,6 +13,7 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -123,10 +124,8 @@ def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
     Raises:
       BadImage: the image can't be read.
     """
-    pixels_HxW = (
-        _packed(Image.fromarray(content)) if isinstance(content, np.ndarray) else _decoded(content, size)
-    )
-    height, width = pixels_HxW.shape
+    found = Image.fromarray(content) if isinstance(content, np.ndarray) else _decoded(content, size)
+    height, width = found.shape if isinstance(found, np.ndarray) else (found.height, found.width)
     short = min(width, height)
     # The box in the original image that becomes the central patch of the rescaled image.
     scaled_width, scaled_height = (max(size, round(side * size / short)) for side in (width, height))
@@ -134,13 +133,16 @@ def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
     top = (scaled_height - size) // 2 * height / scaled_height
     right, bottom = left + size * width / scaled_width, top + size * height / scaled_height
     if size < short <= 2 * size:
+        pixels_HxW = found if isinstance(found, np.ndarray) else _packed(found)
         rows_means = _means(pixels_HxW, *_pairs(top, bottom, height, size), axis=0)
         image = _unpacked(_means(rows_means, *_pairs(left, right, width, size), axis=1))
-    elif (height, width) == (size, size):
-        image = _unpacked(pixels_HxW)
     else:
-        method = Image.Resampling.BICUBIC if short < size else Image.Resampling.BOX
-        image = _unpacked(pixels_HxW).resize((size, size), method, (left, top, right, bottom))
+        image = _unpacked(found) if isinstance(found, np.ndarray) else found
+        if (height, width) != (size, size):
+            method = Image.Resampling.BICUBIC if short < size else Image.Resampling.BOX
+            image = image.resize((size, size), method, (left, top, right, bottom))
+    if image.mode == "L":
+        image = image.convert("RGB")
     rgb = np.frombuffer(image.tobytes("raw", "RGB"), np.uint8)
     return rgb.reshape(size, size, 3), short < size
 
@@ -178,6 +180,7 @@ def _means(pixels_HxW: np.ndarray, first: np.ndarray, last: np.ndarray, axis: in
 
 def _packed(image: Image.Image) -> np.ndarray:
     """Return uint32 of shape (height, width), whose bytes are red, green, blue and an unused one."""
+    image = image.convert("RGB") if image.mode == "L" else image
     return np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32).reshape(image.height, image.width)
 
 
@@ -186,8 +189,11 @@ def _unpacked(pixels_HxW: np.ndarray) -> Image.Image:
     return Image.frombuffer("RGBX", (width, height), np.ascontiguousarray(pixels_HxW), "raw", "RGBX", 0, 1)
 
 
-def _decoded(content: bytes, size: int) -> np.ndarray:
-    """Decode an image file, turned upright, in the format of `_packed`."""
+def _decoded(content: bytes, size: int) -> np.ndarray | Image.Image:
+    """Decode an image file, turned upright, in the format of `_packed` or as an image of mode RGB or L.
+
+    It takes at most 9 bytes for each pixel of a file that Pillow decodes: 1.5 GB for the largest image.
+    """
     try:
         return _decoded_by_pillow(content, size)
     except BadImage:
@@ -196,7 +202,7 @@ def _decoded(content: bytes, size: int) -> np.ndarray:
         return _decoded_by_pillow(pixels_only, size)  # Pillow refuses large texts and colour profiles
 
 
-def _decoded_by_pillow(content: bytes, size: int) -> np.ndarray:
+def _decoded_by_pillow(content: bytes, size: int) -> np.ndarray | Image.Image:
     is_heif = content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
     formats = (*_FORMATS, "HEIF") if is_heif and _heif() else _FORMATS
     with warnings.catch_warnings():
@@ -212,8 +218,9 @@ def _decoded_by_pillow(content: bytes, size: int) -> np.ndarray:
                 if image.format == "JPEG" and image.mode in ("RGB", "L") and image.size == whole and not turn:
                     with contextlib.suppress(ValueError):  # let Pillow decide which faults to accept
                         return simplejpeg.decode_jpeg(content, "RGBX").view(np.uint32)[..., 0]
+                image.load()
                 rgb = _rgb(image, content)
-                return _packed(rgb if turn is None else rgb.transpose(turn))
+                return rgb if turn is None else rgb.transpose(turn)
         except (BadImage, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -247,25 +254,48 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _rgb(image: Image.Image, content: bytes) -> Image.Image:
-    """Convert any mode to RGB: 16 bits are rescaled, and transparent pixels become white."""
+    """Convert any mode to RGB or L: 16 bits are rescaled, and transparent pixels become white."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        grey = np.asarray(image).astype(np.uint32)  # Pillow would clip it at 255
-        white = 65535 if image.format == "PPM" else _white(grey, content)  # Pillow has rescaled a PPM
-        return Image.fromarray(((grey * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
+        # Pillow would clip it at 255, and has rescaled a PPM.
+        white = 65535 if image.format == "PPM" else _white(np.asarray(image), content)
+        return _in_strips(image, "L", functools.partial(_rescaled, white=white))
     if image.mode in ("I", "F"):
         raise BadImage("its pixels have 32 bits, and which value is white is unknown")
     if png.bit_depth(content) == 16 and png.significant_bits(content) != 16:  # Pillow keeps the upper bytes
-        most = np.asarray(image.convert("RGB")).max()
+        most = np.max(_in_strips(image, "RGB", lambda strip: strip.convert("RGB")).getextrema())
         black_drawing = most == 0 and image.has_transparency_data
         if most < _DARK >> 8 and not black_drawing:
             raise BadImage(_UNKNOWN_WHITE)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(background, image).convert("RGB")
-    return image.convert("RGB")
+        return _in_strips(image, "RGB", _on_white)
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    return image if image.mode == "RGB" else _in_strips(image, "RGB", lambda strip: strip.convert("RGB"))
 
 
+def _rescaled(grey: Image.Image, white: int) -> Image.Image:
+    values = np.asarray(grey).astype(np.uint32)
+    return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _in_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert each pixel of an image. In strips, a large image does not take the memory of each step."""
+    rows = max(1, _STRIP // image.width)
+    if image.height <= rows:
+        return convert(image)
+    whole = Image.new(mode, image.size)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        whole.paste(convert(image.crop(box)), box)
+    return whole
+
+
+_STRIP = 2**23  # pixels
 _DARK = 4096
 _UNKNOWN_WHITE = (
     "its values have 16 bits but are below 4096, as if white were 4095 and not 65535: rescale them, or"

@@ -20,7 +20,7 @@ from alexnet_jax import files
 from alexnet_jax.data import images
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.source import Source
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.text import visible
 
 _SMALLEST = 2**25  # bytes of raw pixels that justify another file
@@ -155,7 +155,8 @@ class Work:
 
         Raises:
           UserError: the label of an example is not a class.
-          OSError: the disk is full, or fails otherwise.
+          RunError: an image can't be read now, but perhaps later.
+          OSError: the shard can't be written, as on a full disk.
         """
         split, size, classes = self.source.splits[part.split], self.image_size, len(self.source.class_names)
         path = self.building / part.images_name
@@ -168,7 +169,10 @@ class Work:
             with unfinished.open("wb") as file:
                 for i in part.examples:
                     check()
-                    example = split[i]
+                    try:
+                        example = split[i]
+                    except OSError as error:
+                        raise _unreadable(f"{part.split}[{i}]", error) from error
                     if not 0 <= example.label < classes:
                         raise UserError(
                             f"{example.name} has the label {example.label}, but labels must be from 0 to"
@@ -179,6 +183,8 @@ class Work:
                     except BadImage as error:
                         broken.append(visible(f"{example.name}: {error}"))
                         continue
+                    except (OSError, MemoryError) as error:
+                        raise _unreadable(example.name, error) from error
                     planes_3xHxW = image.transpose(2, 0, 1).astype(np.uint32, order="C")
                     sum_planes += planes_3xHxW
                     products += _products(planes_3xHxW)
@@ -205,6 +211,11 @@ class Work:
         )
         shard.save(self.results / part.result_name)
         return shard
+
+
+def _unreadable(name: str, error: Exception) -> RunError:
+    reason = files.failure(error) or files.explained(error)
+    return RunError(f"{visible(name)} can't be read ({reason}): run the same command again to continue")
 
 
 def _products(planes_3xHxW: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.images import BadImage, file_content, square
 from alexnet_jax.data.walk import image_files
 from alexnet_jax.errors import RunError
+from alexnet_jax.files import failure
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import visible
 from alexnet_jax.training.restored import Restored, check_views
@@ -112,8 +113,8 @@ def _predictions(
             for path in files[start : start + _AT_ONCE]:
                 try:
                     seen.append((path, square(file_content(path), size)[0]))
-                except (BadImage, OSError) as error:
-                    reason = error.strerror if isinstance(error, OSError) else error
+                except (BadImage, OSError, MemoryError) as error:
+                    reason = failure(error) or (error.strerror if isinstance(error, OSError) else error)
                     bar.clear()
                     complain(f"{path} is left out: {reason}")
                 bar.update()

@@ -15,9 +15,9 @@ from PIL import Image
 
 from alexnet_jax import files
 from alexnet_jax.config.overrides import data_location
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
-from alexnet_jax.paper import figure1, figure3, figure4
+from alexnet_jax.paper import figure1, figure3, figure4, fonts
 from alexnet_jax.report import images as report_images
 from alexnet_jax.report import sweep as report_sweep
 from alexnet_jax.report import training as report_training
@@ -43,7 +43,8 @@ def page(request: Request, save: str, warn: Callable[[str], None]) -> str:
       The name of the file.
 
     Raises:
-      UserError: the file can't be written, or the workdir lacks what is requested.
+      UserError: the workdir lacks what is requested.
+      RunError: the file can't be written.
     """
     path = absolute(request.workdir)
     if directory.is_sweep(path):
@@ -69,7 +70,8 @@ def figure(number: int, request: Request, save: str) -> list[str]:
       Lines to print: the results of figure 1 or the number of searched images of figure 4, then the files.
 
     Raises:
-      UserError: a file can't be written, or the workdir lacks what the figure shows.
+      UserError: the workdir lacks what the figure shows.
+      RunError: a file can't be written.
     """
     path = absolute(request.workdir)
     if number == 1:
@@ -84,10 +86,14 @@ def figure(number: int, request: Request, save: str) -> list[str]:
     found = figure4.gather(net, report_images.cache_of(request, net, given), request.views)
     name = epath.Path(save)
     left, right = (str(name.with_stem(f"{name.stem}-{side}")) for side in ("left", "right"))
+    with fonts.for_any_script():
+        files_written = [
+            _save(figure4.draw_predictions(found.predictions), left),
+            _save(figure4.draw_neighbours(found.neighbours, net.data.class_words), right),
+        ]
     return [
         f"searched {found.neighbours.searched:,} of {net.data.splits['train']:,} training images",
-        _save(figure4.draw_predictions(found.predictions), left),
-        _save(figure4.draw_neighbours(found.neighbours, net.data.class_words), right),
+        *files_written,
     ]
 
 
@@ -146,4 +152,4 @@ def _write(name: str, content: bytes) -> None:
     try:
         files.write(absolute(name), content)
     except OSError as error:
-        raise UserError(f"--save={name} can't be written: {error.strerror or error}") from error
+        raise RunError(f"--save={name} can't be written: {error.strerror or error}") from error

@@ -22,10 +22,10 @@ def use() -> None:
     # If the disk is full or a kill truncated a file, JAX compiles the program. The user need not act.
     warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache entry")
     if _DIRECTORY not in os.environ:
-        directory = platformdirs.user_cache_path("alexnet-jax") / "programs"
         try:
+            directory = platformdirs.user_cache_path("alexnet-jax").expanduser() / "programs"
             directory.mkdir(parents=True, exist_ok=True)
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
             return
         os.environ[_DIRECTORY] = str(directory)
         os.environ.setdefault(_SIZE, str(2**30))  # bytes; a few hundred networks

@@ -5,6 +5,7 @@ of a step of the paper's network (docs/performance.md).
 """
 
 import os
+import signal
 import sys
 
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
@@ -19,5 +20,7 @@ def ask() -> None:
     tunables = os.environ.get(TUNABLES, "")
     if sys.platform != "linux" or HUGE in tunables:
         return
+    # Ctrl-C waits while Python starts again, which would print a traceback; `__main__` unblocks it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     os.environ[TUNABLES] = ":".join(filter(None, [tunables, f"{HUGE}=1"]))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -13,10 +13,11 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from alexnet_jax.errors import PREFIX
+from alexnet_jax.errors import PREFIX, RunError
 from alexnet_jax.runtime import launchers
 from alexnet_jax.text import size_in_words, visible, visible_lines
 
+_failures: dict[TextIO, OSError] = {}  # why a stream can't be written, unless its reader has ended
 _LINES_EVERY = 30.0  # seconds, if there is no terminal for a bar
 
 
@@ -54,13 +55,27 @@ def _print(line: str, stream: TextIO) -> None:
     try:
         tqdm.write(visible(line), file=stream)
         stream.flush()
-    except OSError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _failures[stream] = error
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def show(text: str) -> None:
-    """Print the result of a command on standard output, one or several lines."""
-    print(visible_lines(text), flush=True)
+    """Print the result of a command on standard output, one or several lines.
+
+    Raises:
+      BrokenPipeError: the reader has ended.
+      RunError: it can't be written, or an earlier line was lost because the disk is full.
+    """
+    try:
+        if sys.stdout in _failures:
+            raise _failures[sys.stdout]
+        print(visible_lines(text), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(f"standard output can't be written: {error.strerror or error}") from error
 
 
 def starting(say: Callable[[str], None]) -> None:

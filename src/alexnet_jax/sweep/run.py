@@ -36,7 +36,7 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
     Raises:
       UserError: the directory holds another sweep or a training, or can't be written.
     """
-    try:
+    with files.creating("the workdir", workdir):
         refuse_another(path, overrides, workdir)  # before anything is written to the directory
         files.check_inside(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
@@ -44,8 +44,6 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
             files.delete_unfinished(workdir)
             refuse_another(path, overrides, workdir)  # another sweep may have created it meanwhile
             sweep_directory.write(workdir, path, sweep, overrides)
-    except OSError as error:
-        raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
 
 
 def run(

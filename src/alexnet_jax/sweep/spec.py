@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from alexnet_jax.config.recipe import UnknownVariant, call
 from alexnet_jax.errors import UserError, near
-from alexnet_jax.schema import short
+from alexnet_jax.schema import plain, short
 
 _MOST = 10_000  # networks in a sweep
 _LONGEST = 255  # bytes of the name of a directory
@@ -61,6 +61,10 @@ class Member:
     published: Published | None = None
     curve: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("settings", "seeds"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
@@ -96,6 +100,9 @@ class Sweep:
     views: int = 1
     ensembles: tuple[Ensemble, ...] = ()
     figure: Literal[1] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", plain(self.seeds))
 
     def seeds_of(self, member: Member) -> tuple[int, ...]:
         """Return the member's own seeds, or those of the sweep."""

@@ -26,7 +26,8 @@ from etils import epath
 from jax.sharding import Mesh
 
 from alexnet_jax import files
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.files import is_remote
 from alexnet_jax.net.model import Net, abstract_params
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel import hosts
@@ -35,6 +36,9 @@ from alexnet_jax.runtime import device_errors
 from alexnet_jax.training.checksums import checksum, checksums
 from alexnet_jax.training.plain_path import plain_path
 from alexnet_jax.training.record import OtherFormat, Record
+
+_LOOKS = 20  # at checkpoints that a running training replaces meanwhile
+RERUN = "run the same command again to resume"
 
 
 class Checkpoints:
@@ -58,7 +62,13 @@ class Checkpoints:
         _refuse_pipes(self.directory)
         with contextlib.ExitStack() as opened:
             self.plain = opened.enter_context(plain_path(self.directory))
-            self._manager = manager(self.plain, alone, read_only=True)
+            for look in range(_LOOKS):
+                try:
+                    self._manager = manager(self.plain, alone, read_only=True)
+                    break
+                except FileNotFoundError:  # a running training has deleted a checkpoint meanwhile
+                    if look == _LOOKS - 1:
+                        raise
             opened.callback(self._manager.close)
             self._opened = opened.pop_all()
 
@@ -102,6 +112,7 @@ class Checkpoints:
             except UserError:
                 raise
             except Exception as error:
+                self.refuse_failure(error)
                 if (self.directory / str(step)).exists():  # otherwise a running training has deleted it
                     raise UserError(
                         f"the best checkpoint in {self.directory} is not known, because checkpoint {step} is"
@@ -180,29 +191,49 @@ class Checkpoints:
         Raises:
           UserError: there is no checkpoint, none of that step, or no best one; or the checkpoint is damaged.
         """
-        number = self._number(step)
         params = abstract_params(model)
         placed = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
             params,
             shardings(mesh, param_specs(model.shapes)),
         )
-        try:
-            return number, self.restore(number, params=placed)[1]["params"]
-        except UserError:
-            raise
-        except Exception as error:
-            if device_errors.explain(error):  # the checkpoint is not to blame
+        for look in range(_LOOKS):
+            number = self._number(step)
+            try:
+                return number, self.restore(number, params=placed)[1]["params"]
+            except UserError:
                 raise
-            raise UserError(
-                f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
-                " choose another checkpoint"
-            ) from error
+            except Exception as error:
+                if device_errors.explain(error):  # the checkpoint is not to blame
+                    raise
+                self.refuse_failure(error)
+                replaced = not (self.directory / str(number)).exists()  # by a running training
+                if step in ("last", "best") and replaced and look < _LOOKS - 1:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._manager.reload()
+                    continue
+                raise UserError(
+                    f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
+                    " choose another checkpoint"
+                ) from error
+        raise AssertionError("unreachable")
 
     def explain(self, error: Exception) -> str:
-        """Return the first line of an error's text, at most 120 characters."""
+        """Return the reason of the system, or the first line of an error's text, at most 120 characters."""
+        if reason := files.failure(error):
+            return reason
         lines = str(error).replace(f"{self.plain}/", "").strip().splitlines() or [type(error).__name__]
         return lines[0][:120]
+
+    def refuse_failure(self, error: Exception) -> None:
+        """Raise a `RunError` if the system, or the bucket, can't read a checkpoint that may be intact."""
+        failed = files.failure(error) is not None
+        if is_remote(self.directory) and not failed:
+            from alexnet_jax.remote.bucket import is_outage
+
+            failed = is_outage(error)
+        if failed:
+            raise RunError(f"{self.directory} can't be read ({self.explain(error)}): {RERUN}") from error
 
     def _read(self, step: int, **items: Any) -> dict[str, Any]:
         # If there were a pipe, Orbax would wait for it without end.

@@ -21,15 +21,14 @@ from alexnet_jax.files import is_remote
 from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.runtime import device_errors
-from alexnet_jax.training.checkpoint import Checkpoints, by_path, lowest, manager
+from alexnet_jax.training.checkpoint import RERUN, Checkpoints, by_path, lowest, manager
 from alexnet_jax.training.checksums import checksums
-from alexnet_jax.training.orbax_log import orbax_warnings
+from alexnet_jax.training.orbax_log import orbax_warnings, quiet
 from alexnet_jax.training.record import ITEMS, Record
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import TrainState
 from alexnet_jax.training.tally import Tally
 
-_RESUME = "run the same command again to resume"
 _PATIENCE = 60.0  # seconds that a failing process waits until the others have written a checkpoint
 
 
@@ -46,10 +45,8 @@ class CheckpointWriter:
 
     def __init__(self, workdir: epath.Path, keep: int) -> None:
         self.directory = workdir / "checkpoints"
-        try:
+        with files.creating("the workdir", workdir):
             self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
         hosts.check_shared(self.directory)
         self._keep = keep
         self._verifying: tuple[int, Future[str | None]] | None = None
@@ -60,6 +57,7 @@ class CheckpointWriter:
                 self._reader.plain, ocp.options.MultiprocessingOptions(), cleanup_tmp_directories=True
             )
             opened.callback(self._close)
+            opened.enter_context(quiet())
             self._warnings = opened.enter_context(orbax_warnings())
             self._background = opened.enter_context(ThreadPoolExecutor(1))
             self._opened = opened.pop_all()
@@ -114,7 +112,7 @@ class CheckpointWriter:
             )
         if problem := self._settle():
             if self._last_was_damaged:
-                raise RunError(f"{problem}, as was the one before it: check the disk, then {_RESUME}")
+                raise RunError(f"{problem}, as was the one before it: check the disk, then {RERUN}")
             hosts.say(problem)
         self._last_was_damaged = problem is not None
         record = Record(plateau, error, tally, {name: by_path(tree) for name, tree in sums.items()})
@@ -149,7 +147,7 @@ class CheckpointWriter:
           RunError: the last one can't be written, or is damaged.
         """
         if problem := self._settle():
-            raise RunError(f"{problem}: {_RESUME}")
+            raise RunError(f"{problem}: {RERUN}")
 
     def _close(self) -> None:
         with self._writing():
@@ -166,7 +164,7 @@ class CheckpointWriter:
             files.sync_all(self.directory / str(step))
             self._reader.verify(step, record, **shapes)
         except Exception as error:
-            self._refuse_outage(error)
+            self._reader.refuse_failure(error)
             why = [self._reader.explain(error)] + [
                 f"Orbax warned: {line[:200]}" for line in self._warnings[:1]
             ]
@@ -239,7 +237,7 @@ class CheckpointWriter:
             except Exception as error:  # whatever a torn file makes Orbax raise
                 if device_errors.explain(error):  # the checkpoint is not to blame
                     raise
-                self._refuse_outage(error)
+                self._reader.refuse_failure(error)
                 say(f"checkpoint {step} is damaged and skipped ({self._reader.explain(error)})")
                 damaged.append(step)
                 continue
@@ -252,14 +250,6 @@ class CheckpointWriter:
         if damaged:
             raise RunError(f"no checkpoint in {self.directory} can be read: train again in another --workdir")
         return None
-
-    def _refuse_outage(self, error: Exception) -> None:
-        """Raise a `RunError` if a checkpoint can't be read because the bucket does not answer."""
-        if is_remote(self.directory):
-            from alexnet_jax.remote.bucket import is_outage
-
-            if is_outage(error):
-                raise RunError(f"{self.directory} can't be read ({self._reader.explain(error)}): {_RESUME}")
 
     @functools.cached_property
     def _errors(self) -> dict[int, float | None]:
@@ -283,8 +273,10 @@ class CheckpointWriter:
         try:
             with watchdog.waiting_for("checkpoint"):
                 yield
+        except RunError:
+            raise
         except Exception as error:
             raise RunError(
                 f"a checkpoint can't be written in {self.directory} ({self._reader.explain(error)});"
-                f" earlier ones are intact: {_RESUME}"
+                f" earlier ones are intact: {RERUN}"
             ) from error

@@ -1,8 +1,32 @@
-"""Orbax's warnings, which the command line hides."""
+"""Orbax's warnings, which the command line hides, and what asyncio prints about its reads and writes."""
 
+import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress the tracebacks of reads and writes that were not done when another one failed."""
+    asyncio_log, before = logging.getLogger("asyncio"), sys.unraisablehook
+
+    def hook(event: "sys.UnraisableHookArgs") -> None:
+        closed = isinstance(event.exc_value, RuntimeError) and "loop is closed" in str(event.exc_value)
+        if not closed and event.object is not asyncio.BaseEventLoop.__del__:
+            before(event)
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return "was never retrieved" not in record.getMessage()
+
+    asyncio_log.addFilter(is_shown)
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        asyncio_log.removeFilter(is_shown)
 
 
 @contextlib.contextmanager

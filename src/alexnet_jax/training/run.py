@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import saved
+from alexnet_jax.config.settings import MOST_STEPS
 from alexnet_jax.config.validate import check_profile, validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
@@ -86,7 +87,7 @@ class Run:
 
 def total_steps(config: ConfigDict, steps_per_epoch: float) -> int:
     """Return the number of updates in the whole run of a config."""
-    return config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
+    return config.num_steps or min(max(1, round(config.num_epochs * steps_per_epoch)), MOST_STEPS)
 
 
 def settled(config: ConfigDict) -> ConfigDict:
@@ -178,10 +179,11 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
         with _held_in_bucket(path) as check_lock:
             yield check_lock
         return
-    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise UserError(f"the workdir {path} can't be written: {nearest} is not a writable folder")
-    files.check_inside(path)
+    with files.creating("the workdir", path):
+        nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise UserError(f"the workdir {path} can't be written: {nearest} is not a writable folder")
+        files.check_inside(path)
     if (path / "lock").is_dir():
         raise UserError(f"{path / 'lock'} is a folder, but must be a file: remove it")
     busy = UserError(f"another process trains in {path}: take another --workdir, or wait for it")
@@ -190,7 +192,7 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
         raise busy
 
     with contextlib.ExitStack() as held:
-        free, created = True, not path.exists()
+        refusal, created = None, not path.exists()
 
         def remove_if_empty() -> None:
             if [file.name for file in path.iterdir()] == ["lock"]:
@@ -198,14 +200,15 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
                 path.rmdir()
 
         if hosts.is_first():
-            path.mkdir(parents=True, exist_ok=True)
             try:
-                held.enter_context(locked(path / "lock", complain))
-                files.delete_unfinished(path)
-            except UserError:
-                free = False
-        if not hosts.all_true(free):  # all processes refuse the run
-            raise busy
+                with files.creating("the workdir", path):
+                    path.mkdir(parents=True, exist_ok=True)
+                    held.enter_context(locked(path / "lock", complain))
+                    files.delete_unfinished(path)
+            except UserError as error:
+                refusal = error
+        if not hosts.all_true(refusal is None):  # all processes refuse the run
+            raise refusal or busy
         if created and hosts.is_first():
             held.enter_context(peers.cleaned(remove_if_empty))
         yield lambda: None

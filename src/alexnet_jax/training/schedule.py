@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from alexnet_jax.config.settings import MOST_STEPS
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.training.optimizer import for_each_array
 
@@ -58,6 +59,9 @@ def learning_rates(
     """
     schedule = config.schedule
 
+    def update(epoch: float) -> int:
+        return min(round(epoch * steps_per_epoch), MOST_STEPS)
+
     def rate(name: str, kind: str, initial: float) -> jax.Array:
         settings = config.optimizer.layers.get(name, {})
         if schedule.name == "constant" or (kind == "bias" and not schedule.scale_biases):
@@ -66,12 +70,11 @@ def learning_rates(
             found = _reduced(initial, schedule.factor, schedule.max_reductions, reductions)
         else:
             boundaries = np.array(
-                [round(epoch * steps_per_epoch) for epoch in settings.get("boundaries", schedule.boundaries)],
-                np.int32,
+                [update(epoch) for epoch in settings.get("boundaries", schedule.boundaries)], np.int32
             )
             found = _reduced(initial, schedule.factor, len(boundaries), jnp.sum(step >= boundaries))
         frozen = settings.get("frozen_epochs")
-        return found if frozen is None else jnp.where(step >= round(frozen * steps_per_epoch), 0.0, found)
+        return found if frozen is None else jnp.where(step >= update(frozen), 0.0, found)
 
     initial = for_each_array(config, params, "learning_rate", "bias_learning_rate")
     return {

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import files, schema
 from alexnet_jax.config import saved
 from alexnet_jax.data.cache import DataInfo
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.schema import Checksum, Count, short
 
@@ -46,6 +46,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     Raises:
       UserError: the directory is no workdir, or one of its files can't be read, has a wrong checksum, or has
         content that no run writes.
+      RunError: the system can't read a file that may be intact.
     """
     path = absolute(workdir)
     if not is_workdir(path):
@@ -60,6 +61,8 @@ def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]
     except UserError as error:
         raise UserError(f"{workdir}: {short(error, _LONGEST)}") from error
     except (OSError, ValueError) as error:
+        if reason := files.failure(error):
+            raise RunError(f"{workdir} can't be read ({reason}), and may be intact") from error
         what = short(files.explained(error), _LONGEST)
         raise UserError(
             f"{workdir} is damaged ({what}): restore its files from a copy; or, to continue training, delete"
@@ -79,14 +82,12 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
       UserError: the directory can't be written.
     """
     path = absolute(workdir)
-    try:
+    with files.creating("the workdir", path):
         path.mkdir(parents=True, exist_ok=True)
         checksums = _read_config(path)[1] if is_workdir(path) else info.save(path)
         settings = saved.to_json(config)
         content = {"checksums": checksums | {"config.json": _checksum(settings)}} | settings
         files.write(path / "config.json", (json.dumps(content, indent=1) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"the workdir {workdir} can't be written: {error.strerror or error}") from error
 
 
 def _read_config(path: epath.Path) -> tuple[ConfigDict, dict[str, int]]:
