@@ -6,7 +6,7 @@ from alexnet_jax import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.remote import bucket as bucket_lib
 from alexnet_jax.training import appended
-from alexnet_jax.training.log import Log
+from tests.training.test_log import opened
 
 
 def test_on_a_disk_bytes_are_appended_at_once(tmp_path):
@@ -72,7 +72,7 @@ def test_a_write_whose_answer_was_lost_is_repeated(bucket):
 
 def test_a_failed_write_in_the_background_is_seen(emulator, monkeypatch):
     monkeypatch.setattr(bucket_lib, "LIMIT", 0.5)
-    log = Log(absolute("gs://no-such-bucket/run"), 0, total_steps=40, steps_per_epoch=20)
+    log = opened(absolute("gs://no-such-bucket/run"))
     log.train(10, 2.0, 0.5, 0.1, 1.0)
     log.sync()
     assert "metrics.jsonl can't be written" in log.failure
