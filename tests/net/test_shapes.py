@@ -28,7 +28,7 @@ from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.parallel.collectives import expected
 from alexnet_jax.parallel.mesh import make_mesh, mesh_for
 from alexnet_jax.parallel.placement import param_specs
-from alexnet_jax.plan.plan import products
+from alexnet_jax.training.flops import flops_per_image
 from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.schedule import learning_rates
 
@@ -68,7 +68,7 @@ REFUSE = {
     "model": build,
     "collectives": lambda config: expected(config, 2, 2),
     "mesh": mesh_for,
-    "plan": products,
+    "FLOPs": flops_per_image,
     "torch": lambda config: torch_layout({}, config),
 }
 
@@ -83,9 +83,9 @@ def test_an_unknown_layer_is_refused(scaled, function):
 
 def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
     tiny.batch_size = 32
-    before, summed = products(tiny), expected(tiny, 4, 2)[-1]
+    before, summed = flops_per_image(tiny), expected(tiny, 4, 2)[-1]
     tiny.net.layers = after(tiny.net.layers, "pool1", Scale("scale1"))
-    assert products(tiny) - before == 3 * 2 * (2 * 2 * 2 * 6) * 32
+    assert flops_per_image(tiny) - before == 3 * 2 * (2 * 2 * 2 * 6)
     assert expected(tiny, 4, 2)[-1] == dataclasses.replace(
         summed, layers=("conv1", "scale1", "conv2", "fc6", "fc8"), bytes=summed.bytes + 4 * 6
     )
