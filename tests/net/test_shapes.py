@@ -82,7 +82,6 @@ def test_an_unknown_layer_is_refused(scaled, function):
 
 
 def test_a_new_layer_is_counted_without_a_change_elsewhere(tiny, known):
-    tiny.batch_size = 32
     before, summed = flops_per_image(tiny), expected(tiny, 4, 2)[-1]
     tiny.net.layers = after(tiny.net.layers, "pool1", Scale("scale1"))
     assert flops_per_image(tiny) - before == 3 * 2 * (2 * 2 * 2 * 6)
