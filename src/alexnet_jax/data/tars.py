@@ -16,6 +16,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.text import size_in_words, visible
 
 _BLOCK = 512
+_PIECE = 2**20  # bytes that are read at once
 _LARGEST = 512 * 10**6  # bytes of an image, as for files
 
 
@@ -82,7 +83,7 @@ def members(file: BinaryIO, begin: int = 0, end: int | None = None) -> Iterator[
                     raise UserError(_early(file, end))
                 yield member
                 archive.members.clear()  # type: ignore[attr-defined]  # a million would take a gigabyte
-            stopped = archive.offset
+        _check_end(file, archive.offset, end)
     except tarfile.TarError as error:
         if not begin and os.pread(file.fileno(), 4, 0)[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5"):
             raise UserError(
@@ -94,9 +95,18 @@ def members(file: BinaryIO, begin: int = 0, end: int | None = None) -> Iterator[
         ) from error
     except OSError as error:
         raise UserError(f"config.data.source: {file.name} can't be read: {error.strerror}") from error
-    if os.pread(file.fileno(), min(_BLOCK, end - stopped), stopped) != bytes(_BLOCK):
-        # `tarfile` takes whatever is not a header for the end, which is a block of zeros.
-        raise UserError(_early(file, stopped))
+
+
+def _check_end(file: BinaryIO, begin: int, end: int) -> None:
+    """Check that zeros follow the last member. `tarfile` takes whatever is not a header for the end."""
+    if os.pread(file.fileno(), min(_BLOCK, end - begin), begin) != bytes(_BLOCK):
+        raise UserError(_early(file, begin))
+    for start in range(begin, end, _PIECE):
+        if os.pread(file.fileno(), min(_PIECE, end - start), start).strip(b"\0"):
+            raise UserError(
+                f"config.data.source: {file.name} goes on behind the end of an archive at byte {begin:,}:"
+                " copy it again, and compare its checksum; if several were joined, keep each in its own file"
+            )
 
 
 def _early(file: BinaryIO, byte: int) -> str:
