@@ -1,6 +1,7 @@
 """Members of tar archives are found by their headers and read in place."""
 
 import io
+import itertools
 import tarfile
 
 import numpy as np
@@ -68,6 +69,17 @@ def test_what_follows_the_end_is_not_ignored(damaged, tmp_path):
         inner = next(tars.members(file))
         with pytest.raises(UserError, match="goes on behind the end"):
             list(tars.members(file, inner.offset_data, inner.offset_data + inner.size))
+
+
+def test_a_negative_size_is_refused(tmp_path):
+    first = tarfile.TarInfo("a.jpg")
+    second = tarfile.TarInfo("b.jpg")
+    second.size = -1024  # back to the first header
+    archive = first.tobuf(tarfile.GNU_FORMAT) + second.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(archive)
+    damaged = pytest.raises(UserError, match=r"a.tar ends early or is damaged at byte 512: copy the archive")
+    with tars.open_archive(tmp_path / "a.tar") as file, damaged:
+        list(itertools.islice(tars.members(file), 10))
 
 
 def test_any_number_of_zeros_may_end_an_archive(tmp_path):

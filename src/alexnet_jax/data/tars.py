@@ -79,6 +79,8 @@ def members(file: BinaryIO, begin: int = 0, end: int | None = None) -> Iterator[
         file.seek(begin)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
+                if member.size < 0:  # older Pythons would go back, again and again
+                    raise UserError(_early(file, member.offset))
                 if member.offset_data + member.size > end:
                     raise UserError(_early(file, end))
                 yield member
