@@ -97,3 +97,20 @@ def test_missing_files_and_ambiguous_splits_are_refused(pattern, message, make, 
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):
         found(pattern)
+
+
+def test_words_that_may_be_splits_are_refused(make):
+    make("a/trainset-0.tar", "a/testset-0.tar", "b/ValData/0.tar", "b/x/0.tar", "c/trainset.tar")
+    make(
+        "d/contest-0.tar",
+        "d/medieval-0.tar",
+        "e/trains-0.tar",
+        "e/trains-1.tar",
+        "trainset/0.tar",
+        "trainset/1.tar",
+    )
+    for pattern, names in (("a", "testset-0.tar, trainset-0.tar"), ("b", "ValData/0.tar")):
+        with pytest.raises(UserError, match=f"has {names}: if these names tell splits, rename the files"):
+            found(pattern)
+    for pattern in ("c", "d", "e", "trainset"):  # no other words; none; a folder above the pattern
+        assert list(found(pattern)) == [None]

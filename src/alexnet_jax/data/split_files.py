@@ -4,12 +4,13 @@ import glob
 import os
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import braceexpand
 
 from alexnet_jax import files
-from alexnet_jax.data.source import SPLIT_WORDS
+from alexnet_jax.data.source import SPLIT_WORDS, words_like_splits
 from alexnet_jax.errors import UserError
 from alexnet_jax.text import first_of
 
@@ -60,6 +61,8 @@ def split_files(pattern: str, suffix: str) -> dict[str | None, list[Path]]:
             f"config.data.source: the name of {by_split[None][0]} has no split, but those of other files do:"
             " rename it to contain train, val or test, or give a pattern without it"
         )
+    if set(by_split) == {None}:
+        _refuse_other_splits(found, fixed)
     return {split: by_split[split] for split in (None, "train", "validation", "test") if split in by_split}
 
 
@@ -103,6 +106,17 @@ def _matches(fixed: Path, rest: str) -> list[Path]:
             f" not exist: {first_of(missing)}"
         )
     return list(dict.fromkeys(found))
+
+
+def _refuse_other_splits(paths: Sequence[Path], fixed: Path) -> None:
+    """Refuse files whose names may tell different splits, in words that are not known."""
+    words = {name: words_like_splits(name) for name in (str(path.relative_to(fixed)) for path in paths)}
+    if len(set(map(tuple, words.values()))) > 1:
+        like = first_of([name for name in words if words[name]])
+        raise UserError(
+            f"config.data.source: {fixed} has {like}: if these names tell splits, rename the files to contain"
+            " train, val or test as a word, as in train-0; otherwise rename them without such words"
+        )
 
 
 def _split(path: Path, fixed: Path) -> str | None:
