@@ -83,6 +83,16 @@ def test_absolute_paths_and_links_to_the_folder_name_the_same_images(write, tmp_
     assert source.notes == ()
 
 
+def test_a_list_below_a_link_to_a_folder(write, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    expected = opened(write(FOUR))
+    (elsewhere / "link").symlink_to(write(FOUR).parent)
+    source = opened(elsewhere / "link" / "list.csv")
+    assert everything(source) == everything(expected)
+    assert source.version == expected.version
+    assert source.notes == ()
+
+
 def test_splits_are_those_of_the_list(write):
     source = opened(write(in_splits("train", "Training", "VAL", "test")))
     assert everything(source) == {"train": "cat:a dog:b ", "validation": "cat:c ", "test": "dog:d "}

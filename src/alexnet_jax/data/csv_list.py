@@ -56,6 +56,7 @@ def open_csv(path: str, options: Options) -> Source:
       UserError: the file can't be read, it lacks a column, images are missing, or one has several labels.
     """
     file = Path(files.absolute(path))
+    file = Path(os.path.realpath(file.parent), file.name)  # names of images are relative to the real folder
     left_out: dict[str, list[str]] = defaultdict(list)
     found = _found(file, options, left_out)
     names = sorted(found)
