@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import braceexpand
 
@@ -77,12 +78,27 @@ def _fixed(pattern: str) -> tuple[Path, str]:
 
 
 def _below(folder: Path, suffix: str) -> list[Path]:
-    """Return the sorted files below a folder. Hidden ones are left out, and links to folders not followed."""
-    found = []
-    for directory, folders, names in os.walk(folder):
+    """Return the sorted files below a folder, without hidden ones. Links to folders are followed.
+
+    Raises:
+      UserError: a folder can't be read, or several paths lead to it.
+    """
+    found: list[Path] = []
+    seen = {str(parent): str(parent) for parent in Path(os.path.realpath(folder)).parents}
+    for directory, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            raise UserError(
+                f"config.data.source: {directory} is the same folder as {seen[real]}: remove one of them"
+            )
+        seen[real] = directory
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(directory, x) for x in names if x.lower().endswith(suffix) and not x.startswith(".")]
     return sorted(found)
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
 
 
 def _matches(fixed: Path, rest: str) -> list[Path]:
@@ -97,12 +113,13 @@ def _matches(fixed: Path, rest: str) -> list[Path]:
         if glob.has_magic(alternative):
             names = sorted(glob.glob(alternative, root_dir=fixed, recursive=True))  # noqa: PTH207
         else:
-            names = [alternative] if (fixed / alternative).is_file() else []
-            missing += [] if names else [alternative]
-        found += [fixed / name for name in names if (fixed / name).is_file()]
+            names = [alternative]
+        existing = [fixed / name for name in names if (fixed / name).is_file()]
+        missing += [] if existing else [alternative]
+        found += existing
     if missing and found:
         raise UserError(
-            f"config.data.source: {len(missing):,} of the {len(alternatives):,} files of {fixed / rest} do"
+            f"config.data.source: {len(missing):,} of the {len(alternatives):,} names in {fixed / rest} do"
             f" not exist: {first_of(missing)}"
         )
     return list(dict.fromkeys(found))
