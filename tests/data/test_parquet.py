@@ -149,6 +149,24 @@ def test_metadata_of_other_forms_is_ignored(features, tmp_path):
     assert opened(tmp_path).class_names == ("0", "1")
 
 
+def test_several_data_sets_in_folders_are_refused(tmp_path):
+    for name in ("full/train/0", "full/test/0", "small/train/0", "small/test/0"):
+        write(tmp_path / f"{name}.parquet")
+    with pytest.raises(UserError, match=r"has files in several folders, full, small, .*: name one of them"):
+        opened(tmp_path)
+    assert sizes(opened(tmp_path / "full", validation=0.0)) == {"train": 10, "test": 10}
+    assert sizes(opened(tmp_path / "**" / "*.parquet", validation=0.0)) == {"train": 20, "test": 20}
+
+
+def test_classes_with_the_same_name_are_refused(tmp_path):
+    file = write(tmp_path / "train.parquet")
+    label = '{"_type": "ClassLabel", "names": ["a", "a"]}'
+    metadata = {b"huggingface": f'{{"info": {{"features": {{"label": {label}}}}}}}'}
+    pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
+    with pytest.raises(UserError, match="several classes with the same name, a: write it with other names"):
+        opened(tmp_path)
+
+
 def only_paths(root):
     image = pa.array(
         [{"bytes": None, "path": "a.jpg"}] * 10, pa.struct({"bytes": pa.binary(), "path": pa.string()})

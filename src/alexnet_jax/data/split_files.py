@@ -67,6 +67,11 @@ def split_files(pattern: str, suffix: str) -> dict[str | None, list[Path]]:
     return {split: by_split[split] for split in (None, "train", "validation", "test") if split in by_split}
 
 
+def split_words(name: str) -> list[str]:
+    """Return the sorted words of `SPLIT_WORDS` in the name of a file or a folder."""
+    return sorted({word for word in re.findall("[a-z]+", name.lower()) if word in SPLIT_WORDS})
+
+
 def _fixed(pattern: str) -> tuple[Path, str]:
     """Return the folder in which the pattern begins, and the rest, which is empty for an existing path."""
     path = Path(files.absolute(pattern))
@@ -138,7 +143,7 @@ def _refuse_other_splits(paths: Sequence[Path], fixed: Path) -> None:
 
 def _split(path: Path, fixed: Path) -> str | None:
     for part in reversed(path.relative_to(fixed).parts):
-        named = sorted({word for word in re.findall("[a-z]+", part.lower()) if word in SPLIT_WORDS})
+        named = split_words(part)
         if len({SPLIT_WORDS[word] for word in named}) > 1:
             raise UserError(
                 f"config.data.source: the split of {path} is ambiguous, because {part} contains"
