@@ -167,6 +167,31 @@ def test_classes_with_the_same_name_are_refused(tmp_path):
         opened(tmp_path)
 
 
+def test_a_file_with_fewer_rows_than_it_declares_is_refused(tmp_path, monkeypatch):
+    file = write(tmp_path / "train.parquet")
+    split = opened(file).splits["train"]
+    parquet._reader.cache_clear()
+    monkeypatch.setattr(parquet, "_batches", lambda *args: iter([]))
+    message = "train.parquet can't be read: it has fewer rows than it declares: copy it again"
+    with pytest.raises(UserError, match=message):
+        contents(split)
+    with pytest.raises(UserError, match=message):
+        opened(file)
+
+
+def large_label(root):
+    forms.table(forms.photographs(), root)
+    for file in root.glob("*.parquet"):
+        table = pq.read_table(file)
+        label = pa.array([2**64 - 1] * len(table), pa.uint64())
+        pq.write_table(table.set_column(1, "label", label), file)
+
+
+def bad_footer(root):
+    file = write(root / "train.parquet")
+    file.write_bytes(file.read_bytes().replace(b"label", b"l\xffbel"))
+
+
 def only_paths(root):
     image = pa.array(
         [{"bytes": None, "path": "a.jpg"}] * 10, pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -214,6 +239,8 @@ def cut(root):
         (cut, "train.parquet can't be read: .*: copy it again"),
         (only_paths, "has no images in the column image, perhaps only their paths"),
         (out_of_range, "has the label 1000, but labels must be from 0 to 3"),
+        (large_label, f"has the label {2**64 - 1}, but labels must be from 0 to 3"),
+        (bad_footer, "train.parquet can't be read: .*: copy it again"),
         (other_columns, "has other columns or classes than"),
     ],
 )  # fmt: skip

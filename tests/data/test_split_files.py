@@ -3,9 +3,11 @@
 import errno
 import os
 
+import braceexpand
 import pytest
 
 from alexnet_jax import UserError
+from alexnet_jax.data import split_files as split_files_module
 from alexnet_jax.data.split_files import split_files
 
 
@@ -75,6 +77,14 @@ def test_a_pattern_may_be_longer_than_a_name(make):
     assert found("{a-0,[" + "a" * 300 + "]-1}.tar") == {None: ["a-0.tar", "a-1.tar"]}
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["a", "{a,b}", "{a-{00..09},b-{z..x}{0..9..3}}{,c}", "{x}{1..3}", "{a,{b,{c,d}}e}", "{3..-3..-2}"],
+)
+def test_alternatives_are_counted_as_they_are_expanded(pattern):
+    assert split_files_module._alternatives(pattern) == len(list(braceexpand.braceexpand(pattern)))
+
+
 def test_a_name_with_brackets_that_exists_is_no_pattern(make):
     make("data [a]{b}/train.tar")
     assert found("data [a]{b}") == found("data [a]{b}/train.tar") == {"train": ["train.tar"]}
@@ -89,6 +99,9 @@ def test_a_name_with_brackets_that_exists_is_no_pattern(make):
         ("a-{0..3}.tar", "2 of the 4 names in .* do not exist: a-2.tar, a-3.tar"),
         ("{train,val}-*.tar", r"1 of the 2 names in .* do not exist: val-\*.tar"),
         ("a-{0..3.tar", "the braces of a-{0..3.tar do not match|no file matches"),
+        ("{0..999999999}.tar", "have more than 1,000,000 alternatives: use"),
+        ("{a,b{0..999}{0..999..1}{a..z}}.tar", "have more than 1,000,000 alternatives: use"),
+        ("{0..9}" * 5000, "have more than 1,000,000 alternatives: use"),
         ("mixed", "the name of .*mixed/0.tar has no split, but those of other files do"),
         (
             "both",

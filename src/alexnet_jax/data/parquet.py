@@ -74,7 +74,15 @@ def open_parquet(path: str, options: Options) -> Source:
     if declared is None:
         class_names, labels = classes_of(["" if x is None else str(x) for x in flat], path)
     else:
-        class_names, labels = declared, np.array([-1 if x is None else x for x in flat], np.int64)
+        class_names = declared
+        try:
+            labels = np.array([-1 if x is None else x for x in flat], np.int64)
+        except OverflowError as error:  # uint64
+            most = max(x for x in flat if x is not None)
+            raise UserError(
+                f"config.data.source: {path} has the label {most}, but labels must be from 0 to"
+                f" {len(class_names) - 1}: correct it"
+            ) from error
     read = _Examples(tuple(map(str, paths)), begins, image, labels)
     rows, first = {}, 0
     for split, of_split in by_split.items():
@@ -192,8 +200,8 @@ def _explained(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
+    except (pa.ArrowException, OSError, StopIteration, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split()) or "it has fewer rows than it declares"
         raise UserError(f"config.data.source: {path} can't be read: {reason}: copy it again") from error
 
 

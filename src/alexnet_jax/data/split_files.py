@@ -1,6 +1,7 @@
 """Find the files of a pattern, and the split of each by its name."""
 
 import glob
+import math
 import os
 import re
 from collections import defaultdict
@@ -16,6 +17,8 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.text import first_of
 
 _MAGIC = re.compile(r"[*?\[{]")
+_RANGE = re.compile(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.(-?\d+))?")
+_MOST = 10**6  # alternatives in braces
 
 
 def identity(pattern: str) -> str:
@@ -109,6 +112,11 @@ def _refuse_folder(error: OSError) -> NoReturn:
 def _matches(fixed: Path, rest: str) -> list[Path]:
     """Return the files of a pattern, those of each alternative in braces sorted."""
     try:
+        if _alternatives(rest) > _MOST:  # `braceexpand` would take all memory
+            raise UserError(
+                f"config.data.source: the braces of {rest} have more than {_MOST:,} alternatives: use * for"
+                " them"
+            )
         alternatives = list(braceexpand.braceexpand(rest))
     except ValueError as error:
         raise UserError(f"config.data.source: the braces of {rest} do not match") from error
@@ -139,6 +147,25 @@ def _refuse_other_splits(paths: Sequence[Path], fixed: Path) -> None:
             f"config.data.source: {fixed} has {like}: if these names tell splits, rename the files to contain"
             " train, val or test as a word, as in train-0; otherwise rename them without such words"
         )
+
+
+def _alternatives(pattern: str) -> int:
+    """Return the number of alternatives of the braces in a pattern."""
+
+    def product(text: str) -> int:
+        return math.prod(map(int, re.findall("\0(\\d+)", text)))
+
+    def as_number(group: re.Match[str]) -> str:
+        if limits := _RANGE.fullmatch(group[1]):
+            first, last = (int(x) if len(x) > 1 or x.isdigit() else ord(x) for x in limits.group(1, 2))
+            count = abs(last - first) // (abs(int(limits[3] or 1)) or 1) + 1
+        else:
+            count = sum(map(product, group[1].split(",")))
+        return f"\0{min(count, _MOST + 1)}\1"
+
+    while (shorter := re.sub(r"\{([^{}]*)\}", as_number, pattern)) != pattern:  # the innermost groups
+        pattern = shorter
+    return product(pattern)
 
 
 def _split(path: Path, fixed: Path) -> str | None:
