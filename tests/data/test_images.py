@@ -179,6 +179,12 @@ def test_a_file_of_absurd_size_is_refused_without_reading_it(tmp_path):
         images.file_content(str(tmp_path / "large.jpg"))
 
 
+def test_the_largest_size_of_a_file():
+    images.check_size(512 * 10**6)
+    with pytest.raises(images.BadImage, match="its size is 512 MB, but images of at most 512 MB are read"):
+        images.check_size(512 * 10**6 + 1)
+
+
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_every_exif_orientation_is_undone(turn):
     stored = {

@@ -105,8 +105,17 @@ def _open_at_once(path: str, flags: int) -> int:
 def _check(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise BadImage("not a regular file")
-    if status.st_size > _LARGEST:
-        sizes = size_in_words(status.st_size), size_in_words(_LARGEST)
+    check_size(status.st_size)
+
+
+def check_size(size: int) -> None:
+    """Check the size of an image file in bytes.
+
+    Raises:
+      BadImage: it is larger than 512 MB.
+    """
+    if size > _LARGEST:
+        sizes = size_in_words(size), size_in_words(_LARGEST)
         raise BadImage("its size is {}, but images of at most {} are read".format(*sizes))
 
 

@@ -10,14 +10,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from alexnet_jax.data.images import NO_FILE, BadImage
+from alexnet_jax.data.images import NO_FILE, BadImage, check_size
 from alexnet_jax.data.source import Example
 from alexnet_jax.errors import UserError
-from alexnet_jax.text import size_in_words, visible
+from alexnet_jax.text import visible
 
 _BLOCK = 512
 _PIECE = 2**20  # bytes that are read at once
-_LARGEST = 512 * 10**6  # bytes of an image, as for files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,9 +135,7 @@ def _read(path: str, offset: int, size: int) -> bytes:
       BadImage: it is missing, unreadable, or larger than 512 MB.
       OSError: another error, which may be temporary.
     """
-    if size > _LARGEST:
-        sizes = size_in_words(size), size_in_words(_LARGEST)
-        raise BadImage("its size is {}, but images of at most {} are read".format(*sizes))
+    check_size(size)
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a million images)
             content = os.pread(file.fileno(), size, offset)
