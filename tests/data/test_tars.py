@@ -62,12 +62,12 @@ def with_a_hole(archive):
 def test_what_follows_the_end_is_not_ignored(damaged, tmp_path):
     archive = damaged(forms.tar([("a.jpg", b"1"), ("b.jpg", b"2")]))
     (tmp_path / "a.tar").write_bytes(archive)
-    with pytest.raises(UserError, match=r"a.tar goes on behind the end of an archive at byte [12],\d{3}:"):
+    with pytest.raises(UserError, match=r"a.tar continues after the end of an archive at byte [12],\d{3}:"):
         found(tmp_path / "a.tar")
     (tmp_path / "a.tar").write_bytes(forms.tar([("inner.tar", archive)]))
     with tars.open_archive(tmp_path / "a.tar") as file:
         inner = next(tars.members(file))
-        with pytest.raises(UserError, match="goes on behind the end"):
+        with pytest.raises(UserError, match="continues after the end"):
             list(tars.members(file, inner.offset_data, inner.offset_data + inner.size))
 
 

@@ -105,7 +105,7 @@ def _check_end(file: BinaryIO, begin: int, end: int) -> None:
     for start in range(begin, end, _PIECE):
         if os.pread(file.fileno(), min(_PIECE, end - start), start).strip(b"\0"):
             raise UserError(
-                f"config.data.source: {file.name} goes on behind the end of an archive at byte {begin:,}:"
+                f"config.data.source: {file.name} continues after the end of an archive at byte {begin:,}:"
                 " copy it again, and compare its checksum; if several were joined, keep each in its own file"
             )
 
