@@ -79,6 +79,28 @@ def sixteen_bits(image_HxWxC):
     return png([(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes()))])
 
 
+def sixteen_bits_tiff(image_HxWx3):
+    """Return a TIFF of RGB with 16 bits for each value, which Pillow does not write."""
+    height, width, _ = image_HxWx3.shape
+    pixels = image_HxWx3.astype("<u2").tobytes()
+    entries = {
+        256: width,
+        257: height,
+        258: 8,
+        259: 1,
+        262: 2,
+        273: 14,
+        277: 3,
+        278: height,
+        279: len(pixels),
+    }
+    directory = struct.pack("<H", len(entries))
+    for tag, value in entries.items():
+        directory += struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, value)
+    begin = struct.pack("<2sHI3H", b"II", 42, 14 + len(pixels), 16, 16, 16)
+    return begin + pixels + directory + bytes(4)
+
+
 def good():
     """Return {name: (content, expected RGB)}."""
     rgb = Image.fromarray(scene())
@@ -130,6 +152,7 @@ def broken():
         "dark_12_of_16_bits.png": file(twelve_bits(), "PNG"),
         "dark_12_of_16_bits.tif": file(twelve_bits(), "TIFF"),
         "dark_rgb_12_of_16_bits.png": sixteen_bits(scene().astype(np.uint16) * 16),
+        "dark_rgb_12_of_16_bits.tif": sixteen_bits_tiff(scene().astype(np.uint16) * 16),
         "runs_ghostscript.jpg": file(Image.fromarray(scene()), "EPS"),
         "document.jpg": file(Image.fromarray(scene()), "PDF"),
         "telescope.jpg": telescope(),

@@ -83,6 +83,16 @@ def test_absolute_paths_and_links_to_the_folder_name_the_same_images(write, tmp_
     assert source.notes == ()
 
 
+def test_a_list_below_a_link_to_a_folder(write, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    expected = opened(write(FOUR))
+    (elsewhere / "link").symlink_to(write(FOUR).parent)
+    source = opened(elsewhere / "link" / "list.csv")
+    assert everything(source) == everything(expected)
+    assert source.version == expected.version
+    assert source.notes == ()
+
+
 def test_splits_are_those_of_the_list(write):
     source = opened(write(in_splits("train", "Training", "VAL", "test")))
     assert everything(source) == {"train": "cat:a dog:b ", "validation": "cat:c ", "test": "dog:d "}
@@ -158,6 +168,17 @@ def test_a_list_is_known_by_its_path(tmp_path, monkeypatch):
     assert may_change("csv:lists/a.csv")
 
 
+def with_column(name, *values):
+    return "".join(f"{a},{b}\n" for a, b in zip(FOUR.splitlines(), (name, *values), strict=True))
+
+
+def test_columns_that_are_not_used_are_named(write):
+    assert opened(write(with_column("width", *"1234"))).notes == ("columns that are not used: width",)
+    assert opened(write(with_column("", *"1234"))).notes == ("columns that are not used: column 3",)
+    source = opened(write(with_column("split,set", *["train,test"] * 2, *["val,test"] * 2)))
+    assert source.notes == ("columns that are not used: set",)
+
+
 def missing(count):
     return "path,label\n" + "".join(f"gone/{i}.jpg,cat\n" for i in range(count))
 
@@ -183,6 +204,9 @@ def missing(count):
         (FOUR + missing(50)[11:], r"50 of the 54 .*: gone/0.jpg, gone/1.jpg, gone/2.jpg, \.\.\.\. Paths are"),
         (in_splits("train", "train", "", "train"), "line 4 of .* has the split '', but it must be train"),
         (in_splits(*["fold1"] * 4), "line 2 of .* has the split 'fold1', but it must be train"),
+        (with_column("set", "train", "train", "Test", "val"), "no column split, but the values of set are"),
+        (with_column("label", *"1234"), "the first line of .* has the column label twice: remove or rename"),
+        (with_column("split,Split", *["train,test"] * 4), "has the column split twice"),
         (in_splits(*["val"] * 4), "no labelled images for training, only for validation"),
         (in_splits("train", "test", "train", "test"), "images of the class dog in test, but none in train"),
     ],

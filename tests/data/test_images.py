@@ -81,14 +81,17 @@ def test_the_value_of_white_in_an_image_of_16_bits(bits, values, white):
     np.testing.assert_array_equal(found[..., 0], [np.rint(np.array(values) * 255 / white)] * 3)
 
 
-@pytest.mark.parametrize("name", ["dark_12_of_16_bits.png", "dark_rgb_12_of_16_bits.png"])
+@pytest.mark.parametrize(
+    "name", ["dark_12_of_16_bits.png", "dark_rgb_12_of_16_bits.png", "dark_rgb_12_of_16_bits.tif"]
+)
 def test_an_image_of_16_bits_that_would_be_nearly_black_is_reported(name):
     with pytest.raises(images.BadImage, match=r"as if white were 4095 and not 65535: rescale them"):
         images.square(odd_images.broken()[name], 20)
 
 
-def test_rgb_of_16_bits_keeps_its_upper_bytes():
-    content = odd_images.sixteen_bits(odd_images.scene().astype(np.uint16) * 257)
+@pytest.mark.parametrize("write", [odd_images.sixteen_bits, odd_images.sixteen_bits_tiff])
+def test_rgb_of_16_bits_keeps_its_upper_bytes(write):
+    content = write(odd_images.scene().astype(np.uint16) * 257)
     expected = images.square(odd_images.scene(), 20)[0]
     np.testing.assert_array_equal(images.square(content, 20)[0], expected)
 
@@ -174,6 +177,12 @@ def test_a_file_of_absurd_size_is_refused_without_reading_it(tmp_path):
     os.truncate(tmp_path / "large.jpg", 10**12)
     with pytest.raises(images.BadImage, match=r"^its size is 1 TB, but images of at most 512 MB are read$"):
         images.file_content(str(tmp_path / "large.jpg"))
+
+
+def test_the_largest_size_of_a_file():
+    images.check_size(512 * 10**6)
+    with pytest.raises(images.BadImage, match="its size is 512 MB, but images of at most 512 MB are read"):
+        images.check_size(512 * 10**6 + 1)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

@@ -72,7 +72,7 @@ def test_labels_may_be_words_integers_or_a_dictionary(tmp_path):
     for labels, names in (
         (["cat", "dog"] * 5, ("cat", "dog")),
         (pa.array(["dog", "cat"] * 5).dictionary_encode(), ("cat", "dog")),
-        (pa.array([7, 10] * 5, pa.uint16()), ("7", "10")),
+        (pa.array([7, 10] * 5, pa.uint16()), ("10", "7")),
     ):
         source = opened(write(tmp_path / "train.parquet", label=labels))
         assert source.class_names == names
@@ -149,6 +149,49 @@ def test_metadata_of_other_forms_is_ignored(features, tmp_path):
     assert opened(tmp_path).class_names == ("0", "1")
 
 
+def test_several_data_sets_in_folders_are_refused(tmp_path):
+    for name in ("full/train/0", "full/test/0", "small/train/0", "small/test/0"):
+        write(tmp_path / f"{name}.parquet")
+    with pytest.raises(UserError, match=r"has files in several folders, full, small, .*: name one of them"):
+        opened(tmp_path)
+    assert sizes(opened(tmp_path / "full", validation=0.0)) == {"train": 10, "test": 10}
+    assert sizes(opened(tmp_path / "**" / "*.parquet", validation=0.0)) == {"train": 20, "test": 20}
+
+
+def test_classes_with_the_same_name_are_refused(tmp_path):
+    file = write(tmp_path / "train.parquet")
+    label = '{"_type": "ClassLabel", "names": ["a", "a"]}'
+    metadata = {b"huggingface": f'{{"info": {{"features": {{"label": {label}}}}}}}'}
+    pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
+    with pytest.raises(UserError, match="several classes with the same name, a: write it with other names"):
+        opened(tmp_path)
+
+
+def test_a_file_with_fewer_rows_than_it_declares_is_refused(tmp_path, monkeypatch):
+    file = write(tmp_path / "train.parquet")
+    split = opened(file).splits["train"]
+    parquet._reader.cache_clear()
+    monkeypatch.setattr(parquet, "_batches", lambda *args: iter([]))
+    message = "train.parquet can't be read: it has fewer rows than it declares: copy it again"
+    with pytest.raises(UserError, match=message):
+        contents(split)
+    with pytest.raises(UserError, match=message):
+        opened(file)
+
+
+def large_label(root):
+    forms.table(forms.photographs(), root)
+    for file in root.glob("*.parquet"):
+        table = pq.read_table(file)
+        label = pa.array([2**64 - 1] * len(table), pa.uint64())
+        pq.write_table(table.set_column(1, "label", label), file)
+
+
+def bad_footer(root):
+    file = write(root / "train.parquet")
+    file.write_bytes(file.read_bytes().replace(b"label", b"l\xffbel"))
+
+
 def only_paths(root):
     image = pa.array(
         [{"bytes": None, "path": "a.jpg"}] * 10, pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -196,6 +239,8 @@ def cut(root):
         (cut, "train.parquet can't be read: .*: copy it again"),
         (only_paths, "has no images in the column image, perhaps only their paths"),
         (out_of_range, "has the label 1000, but labels must be from 0 to 3"),
+        (large_label, f"has the label {2**64 - 1}, but labels must be from 0 to 3"),
+        (bad_footer, "train.parquet can't be read: .*: copy it again"),
         (other_columns, "has other columns or classes than"),
     ],
 )  # fmt: skip

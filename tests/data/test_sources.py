@@ -33,6 +33,16 @@ def test_a_source_that_does_not_exist_is_refused(name, tmp_path):
     assert sources.identity(name) == sources.short_name(name) == name  # so naming a cache raises nothing
 
 
+@pytest.mark.parametrize("name", ["tfds:cifar10", "folder:DIR", "ilsvrc2012:DIR", "sklearn:digits"])
+def test_columns_are_refused_for_sources_that_do_not_use_them(name):
+    kind = name.partition(":")[0]
+    message = (
+        f"config.data.columns is 'a,b', but {kind} has no columns .*, only parquet, webdataset, csv: remove"
+    )
+    with pytest.raises(UserError, match=message):
+        open_source(name, 0.0, 0.1, "a,b")
+
+
 def test_a_folder_is_the_same_from_any_directory(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "mine")

@@ -1,8 +1,13 @@
 """Files that a pattern matches, and the split that the name of each tells."""
 
+import errno
+import os
+
+import braceexpand
 import pytest
 
 from alexnet_jax import UserError
+from alexnet_jax.data import split_files as split_files_module
 from alexnet_jax.data.split_files import split_files
 
 
@@ -51,7 +56,7 @@ def test_the_name_of_a_file_or_the_nearest_folder_tells_the_split(name, split, m
         ("**/[b]*.tar", ["b.tar"]),
         ("data", ["a-00.tar", "a-01.tar", "a-02.tar", "a-2.tar", "b.tar"]),
         ("data/a-2.tar", ["a-2.tar"]),
-        ("{data/a,data/deep/b}*{-00,}.tar", ["a-00.tar", "a-01.tar", "a-02.tar", "a-2.tar", "b.tar"]),
+        ("{data/a,data/deep/b}*{*,}.tar", ["a-00.tar", "a-01.tar", "a-02.tar", "a-2.tar", "b.tar"]),
     ],
 )
 def test_patterns(pattern, names, make, tmp_path):
@@ -69,7 +74,15 @@ def test_folders_above_the_pattern_tell_no_split(make, tmp_path):
 
 def test_a_pattern_may_be_longer_than_a_name(make):
     make("a-0.tar", "a-1.tar")
-    assert found("{a-0," + "a" * 300 + "*,a-1}.tar") == {None: ["a-0.tar", "a-1.tar"]}
+    assert found("{a-0,[" + "a" * 300 + "]-1}.tar") == {None: ["a-0.tar", "a-1.tar"]}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["a", "{a,b}", "{a-{00..09},b-{z..x}{0..9..3}}{,c}", "{x}{1..3}", "{a,{b,{c,d}}e}", "{3..-3..-2}"],
+)
+def test_alternatives_are_counted_as_they_are_expanded(pattern):
+    assert split_files_module._alternatives(pattern) == len(list(braceexpand.braceexpand(pattern)))
 
 
 def test_a_name_with_brackets_that_exists_is_no_pattern(make):
@@ -83,8 +96,12 @@ def test_a_name_with_brackets_that_exists_is_no_pattern(make):
         ("nothing", "nothing does not exist"),
         ("empty", "empty has no .tar files"),
         ("*.zip", "no file matches .*zip"),
-        ("a-{0..3}.tar", "2 of the 4 files of .* do not exist: a-2.tar, a-3.tar"),
+        ("a-{0..3}.tar", "2 of the 4 names in .* do not exist: a-2.tar, a-3.tar"),
+        ("{train,val}-*.tar", r"1 of the 2 names in .* do not exist: val-\*.tar"),
         ("a-{0..3.tar", "the braces of a-{0..3.tar do not match|no file matches"),
+        ("{0..999999999}.tar", "have more than 1,000,000 alternatives: use"),
+        ("{a,b{0..999}{0..999..1}{a..z}}.tar", "have more than 1,000,000 alternatives: use"),
+        ("{0..9}" * 5000, "have more than 1,000,000 alternatives: use"),
         ("mixed", "the name of .*mixed/0.tar has no split, but those of other files do"),
         (
             "both",
@@ -93,7 +110,50 @@ def test_a_name_with_brackets_that_exists_is_no_pattern(make):
     ],
 )
 def test_missing_files_and_ambiguous_splits_are_refused(pattern, message, make, tmp_path):
-    make("a-0.tar", "a-1.tar", "mixed/0.tar", "mixed/train-0.tar", "both/train-val.tar")
+    make("train-0.tar", "a-0.tar", "a-1.tar", "mixed/0.tar", "mixed/train-0.tar", "both/train-val.tar")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):
         found(pattern)
+
+
+def test_words_that_may_be_splits_are_refused(make):
+    make("a/trainset-0.tar", "a/testset-0.tar", "b/ValData/0.tar", "b/x/0.tar", "c/trainset.tar")
+    make(
+        "d/contest-0.tar",
+        "d/medieval-0.tar",
+        "e/trains-0.tar",
+        "e/trains-1.tar",
+        "trainset/0.tar",
+        "trainset/1.tar",
+    )
+    for pattern, names in (("a", "testset-0.tar, trainset-0.tar"), ("b", "ValData/0.tar")):
+        with pytest.raises(UserError, match=f"has {names}: if these names tell splits, rename the files"):
+            found(pattern)
+    for pattern in ("c", "d", "e", "trainset"):  # no other words; none; a folder above the pattern
+        assert list(found(pattern)) == [None]
+
+
+def test_links_to_folders_are_followed(make, tmp_path):
+    make("data/0.tar", "elsewhere/1.tar")
+    (tmp_path / "data" / "more").symlink_to(tmp_path / "elsewhere")
+    assert found("data") == {None: ["0.tar", "1.tar"]}
+    for target in (".", "..", "../elsewhere"):
+        link = tmp_path / "data" / "zlink"
+        link.symlink_to(target)
+        with pytest.raises(UserError, match=r"is the same folder as .*: remove one of them"):
+            found("data")
+        link.unlink()
+
+
+def test_a_folder_that_cannot_be_read_is_refused(make, monkeypatch):
+    make("data/train/0.tar", "data/val/0.tar")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("val"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="data/val can't be read: Permission denied"):
+        found("data")

@@ -1,11 +1,13 @@
 """Members of tar archives are found by their headers and read in place."""
 
 import io
+import itertools
 import tarfile
 
 import numpy as np
 import pytest
 
+from alexnet_jax import UserError
 from alexnet_jax.data import tars
 from alexnet_jax.data.images import BadImage
 from tests import forms
@@ -43,6 +45,46 @@ def test_an_archive_in_an_archive(tmp_path):
                 member.offset_data - begin for member in tars.members(file, begin, begin + archive.size)
             ]
     assert places == [512, 512]
+
+
+def with_a_hole(archive):
+    return archive[:1024] + bytes(512) + archive[1536:]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        with_a_hole,
+        lambda archive: archive + forms.tar([("c.jpg", b"3")]),
+        lambda archive: archive + bytes(3 * 2**20) + b"c",
+    ],
+)
+def test_what_follows_the_end_is_not_ignored(damaged, tmp_path):
+    archive = damaged(forms.tar([("a.jpg", b"1"), ("b.jpg", b"2")]))
+    (tmp_path / "a.tar").write_bytes(archive)
+    with pytest.raises(UserError, match=r"a.tar continues after the end of an archive at byte [12],\d{3}:"):
+        found(tmp_path / "a.tar")
+    (tmp_path / "a.tar").write_bytes(forms.tar([("inner.tar", archive)]))
+    with tars.open_archive(tmp_path / "a.tar") as file:
+        inner = next(tars.members(file))
+        with pytest.raises(UserError, match="continues after the end"):
+            list(tars.members(file, inner.offset_data, inner.offset_data + inner.size))
+
+
+def test_a_negative_size_is_refused(tmp_path):
+    first = tarfile.TarInfo("a.jpg")
+    second = tarfile.TarInfo("b.jpg")
+    second.size = -1024  # back to the first header
+    archive = first.tobuf(tarfile.GNU_FORMAT) + second.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(archive)
+    damaged = pytest.raises(UserError, match=r"a.tar ends early or is damaged at byte 512: copy the archive")
+    with tars.open_archive(tmp_path / "a.tar") as file, damaged:
+        list(itertools.islice(tars.members(file), 10))
+
+
+def test_any_number_of_zeros_may_end_an_archive(tmp_path):
+    (tmp_path / "a.tar").write_bytes(forms.tar([("a.jpg", b"1")]) + bytes(3 * 2**20 + 1))
+    assert [name for name, *_ in found(tmp_path / "a.tar")] == ["a.jpg"]
 
 
 def test_an_image_that_is_too_large_is_not_read(tmp_path):

@@ -1,6 +1,7 @@
 """Data sets of TFDS in both formats. An incomplete one is refused in one line."""
 
 import dataclasses
+import json
 import os
 import shutil
 import struct
@@ -127,6 +128,19 @@ def test_a_description_that_tfds_cannot_read_is_refused(copied):
     with pytest.raises(UserError, match=r"TFDS can't read .*: copy the data set again") as refused:
         open_source("tfds:cifar10", 0.0, 0.1)
     assert "\n" not in str(refused.value)
+
+
+def test_splits_without_examples(copied):
+    description = json.loads((copied / "dataset_info.json").read_text())
+    for name in ("test", "train"):
+        for split in description["splits"]:
+            if split["name"] == name:
+                split["shardLengths"] = []
+        (copied / "dataset_info.json").write_text(json.dumps(description))
+        if name == "test":
+            assert "have no labels: test (0 images)" in "\n".join(tfds_source.open_tfds("cifar10").report())
+    with pytest.raises(UserError, match=r"3.0.2 lists no images of train: copy the data set again"):
+        tfds_source.open_tfds("cifar10")
 
 
 def test_a_damaged_example_is_refused(copied):

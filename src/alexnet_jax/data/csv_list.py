@@ -7,7 +7,7 @@ import functools
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +56,10 @@ def open_csv(path: str, options: Options) -> Source:
       UserError: the file can't be read, it lacks a column, images are missing, or one has several labels.
     """
     file = Path(files.absolute(path))
+    file = Path(os.path.realpath(file.parent), file.name)  # names of images are relative to the real folder
     left_out: dict[str, list[str]] = defaultdict(list)
-    found = _found(file, options, left_out)
+    unused: list[str] = []
+    found = _found(file, _rows(file, options, unused), left_out)
     names = sorted(found)
     class_names, labels = classes_of([found[name][0].label for name in names], str(file))
     order = np.argsort(labels, kind="stable")
@@ -73,18 +75,20 @@ def open_csv(path: str, options: Options) -> Source:
     changes = version(lines, (each.st_size for each in status))
     if outside := [name for name in names if _is_outside(name, str(file.parent))]:
         notes += (f"{len(outside):,} images lie outside {file.parent} and are read: {first_of(outside)}",)
+    if unused:
+        notes += (f"columns that are not used: {first_of(unused)}",)
     return Source("csv", changes, class_names, splits, file.parent, stamp(status), left_out, notes)
 
 
 def _found(
-    file: Path, options: Options, left_out: dict[str, list[str]]
+    file: Path, rows: Iterable[_Row], left_out: dict[str, list[str]]
 ) -> dict[str, tuple[_Row, os.stat_result]]:
     """Return the row and the status of each image, by its path in the folder of the list."""
     real = functools.cache(os.path.realpath)
     folder = str(file.parent)
     found: dict[str, tuple[_Row, os.stat_result]] = {}
     missing, count = [], 0
-    for row in _rows(file, options):
+    for row in rows:
         count += 1
         if not row.path:
             left_out["rows without a path"].append(str(row.label))
@@ -121,12 +125,16 @@ def _is_outside(name: str, folder: str) -> bool:
     return os.path.relpath(real, folder).startswith("../")
 
 
-def _rows(file: Path, options: Options) -> Iterator[_Row]:
-    """Read the list. Lines without any value are skipped."""
+def _rows(file: Path, options: Options, unused: list[str]) -> Iterator[_Row]:
+    """Read the list without its empty lines. Add the columns that are not used to ``unused``."""
     reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True, skipinitialspace=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         columns = _columns(header, options.columns, file)
+        others = {i: name or f"column {i + 1}" for i, name in enumerate(header) if i not in columns}
+        unused += others.values()
+        may_be_split: set[int] = set() if columns[2] is not None else set(others)
+        empty = True
         for values in reader:
             if not any(map(str.strip, values)):
                 continue
@@ -141,7 +149,15 @@ def _rows(file: Path, options: Options) -> Iterator[_Row]:
                     f"config.data.source: line {reader.line_num} of {file} has the split {word!r}, but it"
                     " must be train, val or test"
                 )
+            may_be_split = {i for i in may_be_split if values[i].strip().lower() in SPLIT_WORDS}
+            empty = False
             yield _Row(path, label, SPLIT_WORDS.get(word.lower(), ""))
+        if may_be_split and not empty:
+            column = others[min(may_be_split)]
+            raise UserError(
+                f"config.data.source: {file} has no column split, but the values of {column} are names of"
+                " splits: name it split, or remove it"
+            )
     except csv.Error as error:
         raise UserError(
             f"config.data.source: line {reader.line_num} of {file} can't be read: {error}"
@@ -169,7 +185,7 @@ def _columns(
     found = []
     needed = (("path", _PATH_NAMES), ("label", LABEL_NAMES))
     for (what, names), name in zip(needed, wanted or (None, None), strict=True):
-        candidates = [each for each in header if each.lower() in names]
+        candidates = [each for each in dict.fromkeys(header) if each.lower() in names]
         column = chosen(candidates, name, str(file), what, header)
         if column is None:
             raise UserError(
@@ -177,6 +193,12 @@ def _columns(
                 f" {', '.join(header) or 'nothing'}: write the names of the columns there, separated by"
                 " commas. If they are others, name them with --config.data.columns=PATH,LABEL"
             )
-        found.append(header.index(column))
+        found.append([i for i, each in enumerate(header) if each == column])
     split = [i for i, each in enumerate(header) if each.lower() == "split"]
-    return found[0], found[1], split[0] if split else None
+    for places in (*found, split):
+        if len(places) > 1:
+            raise UserError(
+                f"config.data.source: the first line of {file} has the column {header[places[0]]} twice:"
+                " remove or rename one of them"
+            )
+    return found[0][0], found[1][0], split[0] if split else None

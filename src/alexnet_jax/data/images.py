@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
-from PIL import Image, features
+from PIL import Image, TiffImagePlugin, features
 
 from alexnet_jax.data import png
 from alexnet_jax.text import size_in_words
@@ -105,8 +105,17 @@ def _open_at_once(path: str, flags: int) -> int:
 def _check(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise BadImage("not a regular file")
-    if status.st_size > _LARGEST:
-        sizes = size_in_words(status.st_size), size_in_words(_LARGEST)
+    check_size(status.st_size)
+
+
+def check_size(size: int) -> None:
+    """Check the size of an image file in bytes.
+
+    Raises:
+      BadImage: it is larger than 512 MB.
+    """
+    if size > _LARGEST:
+        sizes = size_in_words(size), size_in_words(_LARGEST)
         raise BadImage("its size is {}, but images of at most {} are read".format(*sizes))
 
 
@@ -261,7 +270,7 @@ def _rgb(image: Image.Image, content: bytes) -> Image.Image:
         return _in_strips(image, "L", functools.partial(_rescaled, white=white))
     if image.mode in ("I", "F"):
         raise BadImage("its pixels have 32 bits, and which value is white is unknown")
-    if png.bit_depth(content) == 16 and png.significant_bits(content) != 16:  # Pillow keeps the upper bytes
+    if _bit_depth(image, content) == 16 and png.significant_bits(content) != 16:  # Pillow keeps upper bytes
         most = np.max(_in_strips(image, "RGB", lambda strip: strip.convert("RGB")).getextrema())
         black_drawing = most == 0 and image.has_transparency_data
         if most < _DARK >> 8 and not black_drawing:
@@ -271,6 +280,13 @@ def _rgb(image: Image.Image, content: bytes) -> Image.Image:
     if image.mode in ("1", "L"):
         return image.convert("L")
     return image if image.mode == "RGB" else _in_strips(image, "RGB", lambda strip: strip.convert("RGB"))
+
+
+def _bit_depth(image: Image.Image, content: bytes) -> int:
+    """Return the bits of each value in a PNG or TIFF file; 0 for other files."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    return png.bit_depth(content)
 
 
 def _rescaled(grey: Image.Image, white: int) -> Image.Image:

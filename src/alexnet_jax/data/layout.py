@@ -1,19 +1,15 @@
 """Recognize the splits and the classes of a folder of images. What is ambiguous is refused in one line."""
 
 import os
-import re
 import unicodedata
 from collections.abc import Iterable
 from typing import NoReturn
 
-from alexnet_jax.data.source import SPLIT_WORDS
+from alexnet_jax.data.source import SPLIT_WORDS, words_like_splits
 from alexnet_jax.data.walk import Walk, holds_images, image_folders
 from alexnet_jax.errors import UserError
 from alexnet_jax.text import first_of
 
-_LIKE = re.compile(
-    r"train|(val|valid|validation|test|testing|dev|eval|evaluation)(s|set|data|daten|images?|imgs?)?$"
-)
 _FEW = 10  # most folders that could be splits or parts of one set
 
 
@@ -42,7 +38,7 @@ def splits_of(walk: Walk) -> dict[str, str]:
         return {}
     beside = [folder for folder in others if holds_images(folder)]
     for folder in beside:
-        if _is_like_a_split(folder) and _has_only_folders(folder):
+        if words_like_splits(_name(folder)) and _has_only_folders(folder):
             _refuse(
                 f"{root} has {_name(folder)} beside {_names(found.values())}: if it is a split, name it"
                 f" train, val or test; otherwise move it out of {root}"
@@ -89,7 +85,7 @@ def classes_of(walk: Walk, folder: str) -> dict[str, str]:
 
 def _refuse_other_splits(root: str, folders: list[str]) -> None:
     """Refuse folders that may be splits under names that are not known."""
-    like = [folder for folder in folders if _is_like_a_split(folder)]
+    like = [folder for folder in folders if words_like_splits(_name(folder))]
     kinds = {"train" in _name(folder).casefold() for folder in like}
     if len(folders) > 1 and (len(kinds) > 1 or any(map(_has_only_folders, like))):
         _refuse(
@@ -118,11 +114,6 @@ def _refuse_other_splits(root: str, folders: list[str]) -> None:
             f" those are the classes, choose one folder, such as folder:{next(iter(inside))}, or name the"
             f" folders train, val and test; if these are the classes, move them into {root}/train"
         )
-
-
-def _is_like_a_split(folder: str) -> bool:
-    words = [word.casefold() for word in re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+", _name(folder))]
-    return any(_LIKE.match(word) for word in words)
 
 
 def _has_only_folders(folder: str) -> bool:

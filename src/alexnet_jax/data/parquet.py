@@ -5,6 +5,7 @@ be in the metadata of the ``datasets`` library, or a word. PyArrow is imported o
 """
 
 import bisect
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from alexnet_jax import files
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.listed import NO_LABEL, chosen, classes_of, splits_of, stamp
 from alexnet_jax.data.source import Example, Options, Source
-from alexnet_jax.data.split_files import split_files
+from alexnet_jax.data.split_files import split_files, split_words
 from alexnet_jax.errors import UserError
+from alexnet_jax.text import first_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,9 +43,13 @@ def open_parquet(path: str, options: Options) -> Source:
       options: ``columns`` are those of the image and the label.
 
     Raises:
-      UserError: a file is missing or damaged, it has no images or labels, or several columns may hold them.
+      UserError: a file is missing or damaged, it has no images or labels, several columns may hold them, or a
+        folder holds several data sets.
     """
     by_split = split_files(path, ".parquet")
+    if (folder := Path(files.absolute(path))).is_dir():
+        for of_split in by_split.values():
+            _check_one_set(folder, of_split)
     paths = [file for of_split in by_split.values() for file in of_split]
     columns: list[_Columns] = []
     labels_of: list[list[Any]] = []
@@ -67,18 +74,38 @@ def open_parquet(path: str, options: Options) -> Source:
     if declared is None:
         class_names, labels = classes_of(["" if x is None else str(x) for x in flat], path)
     else:
-        class_names, labels = declared, np.array([-1 if x is None else x for x in flat], np.int64)
+        class_names = declared
+        try:
+            labels = np.array([-1 if x is None else x for x in flat], np.int64)
+        except OverflowError as error:  # uint64
+            most = max(x for x in flat if x is not None)
+            raise UserError(
+                f"config.data.source: {path} has the label {most}, but labels must be from 0 to"
+                f" {len(class_names) - 1}: correct it"
+            ) from error
     read = _Examples(tuple(map(str, paths)), begins, image, labels)
     rows, first = {}, 0
-    for split, files in by_split.items():
-        rows[split] = np.arange(begins[first], begins[first + len(files)])
-        first += len(files)
+    for split, of_split in by_split.items():
+        rows[split] = np.arange(begins[first], begins[first + len(of_split)])
+        first += len(of_split)
     left_out = {NO_LABEL: [read.name(i) for i in np.flatnonzero(labels < 0).tolist()]}
     splits, notes = splits_of(read, labels, rows, class_names, options, path, left_out)
     described = json.dumps([columns[0], [(file.name, file.stat().st_size) for file in paths]])
     version = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()[:12]
     times = stamp(file.stat() for file in paths)
     return Source("parquet", version, class_names, splits, None, times, left_out, notes)
+
+
+def _check_one_set(folder: Path, of_split: Sequence[Path]) -> None:
+    """Check that the files of a split lie in one folder, apart from folders that name the split."""
+    parents = [path.parent.relative_to(folder) for path in of_split]
+    sets = {"/".join(part for part in parent.parts if not split_words(part)) for parent in parents}
+    if len(sets) > 1:
+        names = first_of(sorted(name or "." for name in sets))
+        raise UserError(
+            f"config.data.source: {folder} has files in several folders, {names}, which may be different data"
+            f" sets: name one of them, or if they are one data set, give the pattern '{folder}/**/*.parquet'"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +200,8 @@ def _explained(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
+    except (pa.ArrowException, OSError, StopIteration, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split()) or "it has fewer rows than it declares"
         raise UserError(f"config.data.source: {path} can't be read: {reason}: copy it again") from error
 
 
@@ -213,6 +240,11 @@ def _columns(schema: "pa.Schema", wanted: tuple[str, str] | None, where: str) ->
     names = features.get(label, {}).get("names")
     if not is_number or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return image, label, None
+    if repeated := [name for name, count in collections.Counter(names).items() if count > 1]:
+        raise UserError(
+            f"config.data.source: {where} has several classes with the same name, {first_of(repeated)}: write"
+            " it with other names of the classes"
+        )
     return image, label, tuple(names)
 
 

@@ -1,7 +1,8 @@
 """The types that describe a data set: `Example`, `Split` and `Source`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """The split that each name of a folder, a file or a row means, in small letters."""
+
+_LIKE = re.compile(
+    r"train|(val|valid|validation|test|testing|dev|eval|evaluation)(s|set|data|daten|images?|imgs?)?$"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +115,17 @@ class Source:
         return {
             name: split.labels[split.rows] for name, split in self.splits.items() if split.labels is not None
         }
+
+
+def in_order(class_names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of classes in their order: that of words, also for numbers (1, 10, 2)."""
+    return tuple(sorted(class_names))
+
+
+def words_like_splits(name: str) -> list[str]:
+    """Return the words in the name of a folder or a file that may be meant for a split, in small letters."""
+    words = (word.casefold() for word in re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+", name))
+    return [word for word in words if _LIKE.match(word)]
 
 
 def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:

@@ -37,6 +37,7 @@ class Kind:
         ``config.data.validation`` is not set.
       may_change: whether the images may change under the same name. If so, they are compared with the cache
         whenever it is opened.
+      columns: whether ``config.data.columns`` may choose the image and the label.
       names: the only names that exist; None if any name may exist.
     """
 
@@ -48,6 +49,7 @@ class Kind:
     known_sizes: Callable[[str], tuple[int, bool] | None] = lambda name: None
     held_out: float = 0.0
     may_change: bool = False
+    columns: bool = False
     names: Collection[str] | None = None
 
 
@@ -82,6 +84,7 @@ KINDS = {
         short_name=split_files.name_of,
         held_out=0.1,
         may_change=True,
+        columns=True,
     ),
     "webdataset": Kind(
         "webdataset:PATTERN",
@@ -90,6 +93,7 @@ KINDS = {
         short_name=split_files.name_of,
         held_out=0.1,
         may_change=True,
+        columns=True,
     ),
     "csv": Kind(
         "csv:FILE",
@@ -98,6 +102,7 @@ KINDS = {
         short_name=folder.name_of,
         held_out=0.1,
         may_change=True,
+        columns=True,
     ),
     "sklearn": Kind("sklearn:digits", lambda *_: digits.open_digits(), names=("digits",)),
 }
@@ -118,9 +123,16 @@ def open_source(name: str, validation: float | None, test: float, columns: str |
       columns: ``config.data.columns``: names of the image and the label, if several may hold them.
 
     Raises:
-      UserError: the source does not exist, is not prepared or is damaged, or it has no classes of images.
+      UserError: the source does not exist, is not prepared or is damaged, has no classes of images, or does
+        not use ``columns``.
     """
-    _, kind, rest = _parse(name)
+    prefix, kind, rest = _parse(name)
+    if columns and not kind.columns:
+        using = ", ".join(each for each, other in KINDS.items() if other.columns)
+        raise UserError(
+            f"config.data.columns is {columns!r}, but {prefix} has no columns to choose from, only {using}:"
+            " remove the setting"
+        )
     image, _, label = (columns or "").partition(",")
     named = (image.strip(), label.strip()) if columns else None
     source = kind.open(rest, Options(validation, test, named))

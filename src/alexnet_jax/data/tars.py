@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from alexnet_jax.data.images import NO_FILE, BadImage
+from alexnet_jax.data.images import NO_FILE, BadImage, check_size
 from alexnet_jax.data.source import Example
 from alexnet_jax.errors import UserError
-from alexnet_jax.text import size_in_words, visible
+from alexnet_jax.text import visible
 
 _BLOCK = 512
-_LARGEST = 512 * 10**6  # bytes of an image, as for files
+_PIECE = 2**20  # bytes that are read at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +78,13 @@ def members(file: BinaryIO, begin: int = 0, end: int | None = None) -> Iterator[
         file.seek(begin)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
+                if member.size < 0:  # older Pythons would go back, again and again
+                    raise UserError(_early(file, member.offset))
                 if member.offset_data + member.size > end:
                     raise UserError(_early(file, end))
                 yield member
                 archive.members.clear()  # type: ignore[attr-defined]  # a million would take a gigabyte
-            stopped = archive.offset
+        _check_end(file, archive.offset, end)
     except tarfile.TarError as error:
         if not begin and os.pread(file.fileno(), 4, 0)[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5"):
             raise UserError(
@@ -94,9 +96,18 @@ def members(file: BinaryIO, begin: int = 0, end: int | None = None) -> Iterator[
         ) from error
     except OSError as error:
         raise UserError(f"config.data.source: {file.name} can't be read: {error.strerror}") from error
-    if os.pread(file.fileno(), min(_BLOCK, end - stopped), stopped) != bytes(_BLOCK):
-        # `tarfile` takes whatever is not a header for the end, which is a block of zeros.
-        raise UserError(_early(file, stopped))
+
+
+def _check_end(file: BinaryIO, begin: int, end: int) -> None:
+    """Check that zeros follow the last member. `tarfile` takes whatever is not a header for the end."""
+    if os.pread(file.fileno(), min(_BLOCK, end - begin), begin) != bytes(_BLOCK):
+        raise UserError(_early(file, begin))
+    for start in range(begin, end, _PIECE):
+        if os.pread(file.fileno(), min(_PIECE, end - start), start).strip(b"\0"):
+            raise UserError(
+                f"config.data.source: {file.name} continues after the end of an archive at byte {begin:,}:"
+                " copy it again, and compare its checksum; if several were joined, keep each in its own file"
+            )
 
 
 def _early(file: BinaryIO, byte: int) -> str:
@@ -124,9 +135,7 @@ def _read(path: str, offset: int, size: int) -> bytes:
       BadImage: it is missing, unreadable, or larger than 512 MB.
       OSError: another error, which may be temporary.
     """
-    if size > _LARGEST:
-        sizes = size_in_words(size), size_in_words(_LARGEST)
-        raise BadImage("its size is {}, but images of at most {} are read".format(*sizes))
+    check_size(size)
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a million images)
             content = os.pread(file.fileno(), size, offset)

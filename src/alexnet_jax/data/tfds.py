@@ -66,7 +66,9 @@ def open_tfds(name: str) -> Source:
             count = info.splits[split_name].num_examples
             _check_files(directory, info, split_name)
             split = Split(_Examples(str(directory), split_name, image, label), np.arange(count))
-            if split[0].label >= 0:  # TFDS gives ImageNet's test images, which are unlabelled, -1
+            if not count and split_name == "train":
+                raise UserError(f"{directory} lists no images of train: {_AGAIN}")
+            if count and split[0].label >= 0:  # TFDS gives ImageNet's test images, which are unlabelled, -1
                 splits[split_name] = split
     left_out = {
         "splits that are not used, or whose images have no labels": [
