@@ -72,7 +72,7 @@ def test_labels_may_be_words_integers_or_a_dictionary(tmp_path):
     for labels, names in (
         (["cat", "dog"] * 5, ("cat", "dog")),
         (pa.array(["dog", "cat"] * 5).dictionary_encode(), ("cat", "dog")),
-        (pa.array([7, 10] * 5, pa.uint16()), ("10", "7")),
+        (pa.array([7, 10] * 5, pa.uint16()), ("7", "10")),
     ):
         source = opened(write(tmp_path / "train.parquet", label=labels))
         assert source.class_names == names

@@ -4,12 +4,9 @@ import itertools
 import json
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from alexnet_jax.data.dataset import open_cache
-from alexnet_jax.data.sources import open_source
 from tests import forms
 from tests.data.test_images import originals  # noqa: F401 (a fixture)
 
@@ -59,24 +56,3 @@ def test_real_photographs_give_the_same_cache_in_every_form(tiny, tmp_path, orig
     *_, splits, covariance = same_caches(tiny.data, photos, tmp_path)
     assert splits == {"train": 160, "validation": 40}
     assert 1000 < np.array(covariance).trace() / 3 < 10000  # photographs, and not noise
-
-
-def test_classes_that_are_numbers_have_the_same_order_in_every_form(tmp_path):
-    rows, shard = ["path,label"], []
-    for name in ("1", "2", "10"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        (tmp_path / "photos" / name / "a.jpg").write_bytes(name.encode())
-        rows.append(f"photos/{name}/a.jpg,{name}")
-        shard += [(f"{name}.cls", name.encode()), (f"{name}.jpg", name.encode())]
-    (tmp_path / "list.csv").write_text("\n".join(rows))
-    (tmp_path / "a.tar").write_bytes(forms.tar(shard))
-    table = pa.table({"image": [b"1", b"2", b"10"], "label": [1, 2, 10]})
-    pq.write_table(table, tmp_path / "a.parquet")
-    for form in ("folder:photos", "csv:list.csv", "webdataset:a.tar", "parquet:a.parquet"):
-        kind, _, name = form.partition(":")
-        source = open_source(f"{kind}:{tmp_path / name}", 0.0, 0.0)
-        split = source.splits["train"]
-        assert source.class_names == ("1", "10", "2")
-        assert all(
-            source.class_names[split[i].label].encode() == split[i].content() for i in range(len(split))
-        )

@@ -40,14 +40,14 @@ def test_samples_keep_the_order_of_the_shards(label, tmp_path):
     assert source.left_out == {}
 
 
-def test_classes_are_in_the_order_of_words(tmp_path):
+def test_integers_are_sorted_as_numbers_and_words_as_words(tmp_path):
     def named(*labels):
         members = [
             (f"{i}.{end}", each) for i, x in enumerate(labels) for end, each in (("png", b"x"), ("cls", x))
         ]
         return opened(write(tmp_path / "train.tar", members)).class_names
 
-    assert named(b"10", b"9\n", b"2") == ("10", "2", "9")
+    assert named(b"10", b"9\n", b"2") == ("2", "9", "10")
     assert named(b"10", b"9", b"cat") == ("10", "9", "cat")
     with pytest.raises(UserError, match="has several spellings of the label 1"):
         named(b"01", b"1", b"2")

@@ -12,7 +12,7 @@ from alexnet_jax import files
 from alexnet_jax.data.images import SUFFIXES, file_content
 from alexnet_jax.data.layout import classes_of, splits_of
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Example, Source, Split, in_order, left_out_lines, with_every_class
+from alexnet_jax.data.source import Example, Source, Split, left_out_lines, with_every_class
 from alexnet_jax.data.walk import ImageFile, Walk, image_folders
 from alexnet_jax.errors import UserError, near
 from alexnet_jax.remote.paths import on_disk
@@ -62,7 +62,7 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
         _check(walk, found.get("train", str(root)), by_class)
     except OSError as error:
         raise UserError(f"config.data.source: {error.filename} can't be read: {error.strerror}") from error
-    class_names = in_order(by_class)
+    class_names = tuple(sorted(by_class))
     if not listed.get("test", True):  # ImageNet's test images have no labels
         del listed["test"]
     for split, others in listed.items():

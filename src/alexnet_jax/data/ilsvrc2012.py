@@ -22,7 +22,7 @@ from alexnet_jax import files
 from alexnet_jax.data import tars
 from alexnet_jax.data.images import SUFFIXES, missing_decoder
 from alexnet_jax.data.listed import stamp, version
-from alexnet_jax.data.source import Source, Split, in_order
+from alexnet_jax.data.source import Source, Split
 from alexnet_jax.errors import UserError
 
 SIZES = (1_281_167, True)
@@ -56,7 +56,7 @@ def open_ilsvrc2012(path: str) -> Source:
         )
     left_out: dict[str, list[str]] = defaultdict(list)
     found = [_train(archives[0], left_out)]
-    class_names = in_order(found[0])
+    class_names = tuple(sorted(found[0]))
     if len(class_names) < 2:
         raise UserError(
             f"config.data.source: {archives[0]} must hold archives nXXXXXXXX.tar with images, one for each"

@@ -1,7 +1,7 @@
 """From a list of labelled images to the classes, the splits and the version of a data set."""
 
-import collections
 import hashlib
+import itertools
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from alexnet_jax.data.sampler import permutation
-from alexnet_jax.data.source import Example, Options, Split, in_order, left_out_lines, with_every_class
+from alexnet_jax.data.source import Example, Options, Split, left_out_lines, with_every_class
 from alexnet_jax.errors import UserError
 
 NO_LABEL = "images without a label, or with the label -1"
@@ -50,7 +50,8 @@ def chosen(
 def classes_of(labels: Sequence[str], where: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the names of the classes, and the number of the class of each label, -1 if it has none.
 
-    The order is that of the folders of the same names. Words are composed (NFC), as the names of folders are.
+    If all labels are integers, the classes have their order, otherwise that of the words. Words are composed
+    (NFC), as the names of folders are.
 
     Args:
       labels: the labels as text; empty or -1 for an image without a label.
@@ -60,21 +61,22 @@ def classes_of(labels: Sequence[str], where: str) -> tuple[tuple[str, ...], np.n
       UserError: an integer is below -1, or has several spellings.
     """
     texts = [unicodedata.normalize("NFC", label.strip()) for label in labels]
-    names = in_order(set(texts) - {"", "-1"})
+    different = set(texts) - {"", "-1"}
     try:
-        integers = {text: int(text) for text in names}
+        integers = {text: int(text) for text in different}
+        names = sorted(different, key=integers.__getitem__)
     except ValueError:
-        integers = {}
-    if (least := min(integers.values(), default=0)) < 0:
+        integers, names = {}, sorted(different)
+    if integers and integers[names[0]] < 0:
         raise UserError(
-            f"config.data.source: {where} has the label {least}, but integers must be from 0 to the number of"
-            " classes - 1, or -1 for an image without a label"
+            f"config.data.source: {where} has the label {names[0]}, but integers must be from 0 to the number"
+            " of classes - 1, or -1 for an image without a label"
         )
     if len(set(integers.values())) < len(integers):
-        ((twice, _),) = collections.Counter(integers.values()).most_common(1)
-        raise UserError(f"config.data.source: {where} has several spellings of the label {twice}")
+        twice = next(b for a, b in itertools.pairwise(names) if integers[a] == integers[b])
+        raise UserError(f"config.data.source: {where} has several spellings of the label {integers[twice]}")
     numbers = {name: number for number, name in enumerate(names)}
-    return names, np.array([numbers.get(text, -1) for text in texts], np.int32)
+    return tuple(names), np.array([numbers.get(text, -1) for text in texts], np.int32)
 
 
 def splits_of(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,11 +115,6 @@ class Source:
         return {
             name: split.labels[split.rows] for name, split in self.splits.items() if split.labels is not None
         }
-
-
-def in_order(class_names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of classes in their order: that of words, also for numbers (1, 10, 2)."""
-    return tuple(sorted(class_names))
 
 
 def words_like_splits(name: str) -> list[str]:
