@@ -1,4 +1,4 @@
-"""launch/jobset-*.yaml are valid JobSets, with an action for each status in docs/parallelism.md."""
+"""launch/jobset-*.yaml are valid JobSets, with an action for each status in docs/errors.md."""
 
 import math
 import re
@@ -154,10 +154,10 @@ ACTIONS = (
 
 
 def test_every_status_of_the_documentation_has_an_action():
-    page = (ROOT / "docs" / "parallelism.md").read_text()
+    page = (ROOT / "docs" / "errors.md").read_text()
     rows = re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE)
     statuses = {int(status) for row in rows for status in row.split(",")}
-    assert statuses == {0, *ACTIONS}
+    assert statuses - {141} == {0, *ACTIONS}  # 141: the reader of a pipe has ended, and there is none
 
 
 @BOTH

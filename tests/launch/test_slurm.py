@@ -204,7 +204,7 @@ def test_a_killed_task_ends_the_job(slurm, shared):
     os.kill(task(slurm, job, 1), signal.SIGKILL)
     job.ends("FAILED", 137)
     assert "alexnet-jax: process 1 on host " in job.log()
-    assert complaints(job) == ["status 137; not requeued: docs/parallelism.md explains the status"]
+    assert complaints(job) == ["status 137; not requeued: docs/errors.md explains the status"]
 
 
 def task(slurm, job, number):
@@ -258,7 +258,7 @@ def test_an_environment_without_cuda_is_refused(slurm, shared, monkeypatch):
     job = train(slurm, shared, *ON_TWO, name="cuda")
     job.ends("FAILED", 2)
     assert "alexnet-jax: JAX_PLATFORMS=cuda, but JAX is installed without CUDA: " in job.log()
-    assert complaints(job) == ["status 2; not requeued: docs/parallelism.md explains the status"]
+    assert complaints(job) == ["status 2; not requeued: docs/errors.md explains the status"]
 
 
 MEMBERS = """
@@ -306,4 +306,4 @@ def test_a_task_beyond_the_sweep_is_refused(slurm, shared):
     job = Job(slurm, "ablations", f"{number}_2")
     job.ends("FAILED", 2)
     assert "alexnet-jax: --index is 2, but must be between 0 and 1\n" in job.log()
-    assert "status 2; not requeued: docs/parallelism.md explains the status\n" in job.log()
+    assert "status 2; not requeued: docs/errors.md explains the status\n" in job.log()

@@ -35,8 +35,9 @@ def start_training(processes, workdir, cache_dir, *flags):
     """Start a run in the background. Return it and the process ids, once the log has some steps."""
     long = [f"--config.{name}=1000000" for name in ("num_steps", "eval_every", "checkpoint_every")]
     command = [*TRAIN, f"--workdir={workdir}", f"--config.data.cache_dir={cache_dir}", *long, *flags]
+    # libtpu ignores SIGHUP in the whole process, and processes that this one starts would ignore it, too.
     started = subprocess.Popen(
-        [sys.executable, ROOT / "launch" / "local", str(processes), *command],
+        ["env", "--default-signal=HUP", sys.executable, ROOT / "launch" / "local", str(processes), *command],
         cwd=ROOT,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,
@@ -108,7 +109,7 @@ def test_if_one_process_is_refused_all_are(trained, cache_dir, tmp_path):
     """One process has a wrong setting, before they meet. Another finds its cache changed, after that."""
     run = f"{shlex.join(TRAIN)} --workdir={tmp_path}/w --config.data.cache_dir={cache_dir}"
     script = f"exec {run} --config.batch_size=$((16 - 16 * JAX_PROCESS_ID))"
-    assert "config.batch_size is 0, but must be a positive number" in refusal_of_both(script)
+    assert "config.batch_size is 0, but must be from 1 to 2**31 - 1" in refusal_of_both(script)
 
     shutil.copytree(cache_dir, tmp_path / "1")
     shutil.copytree(cache_dir, tmp_path / "0")

@@ -22,7 +22,7 @@ SWEEP = """
             "tuned*", TINY, {"num_steps": 1, "optimizer.learning_rate": 0.0},
             init_from="base", published=Published("another", 1.4, worse=True),
         ),
-        Member("too fast", TINY, {"optimizer.learning_rate": 1e9}, seeds=(0,)),
+        Member("too fast", TINY, {"optimizer.learning_rate": 1e6}, seeds=(0,)),
     ),
     "base", seeds=(0, 1), ensembles=(Ensemble("all of them", ("base", "tuned*")),),
 """

@@ -15,7 +15,7 @@ def test_only_the_aftermath_of_a_failed_write_is_suppressed(monkeypatch, caplog)
     def unraisable(error, of=None):
         sys.unraisablehook(types.SimpleNamespace(exc_value=error, object=of))
 
-    with quiet():
+    with caplog.at_level(logging.ERROR, logger="asyncio"), quiet():
         unraisable(RuntimeError("Event loop is closed"))
         unraisable(AttributeError("no attribute _ssock"), asyncio.BaseEventLoop.__del__)
         logging.getLogger("asyncio").error("Task exception was never retrieved")
