@@ -276,7 +276,7 @@ class Texts:
         if isinstance(node.value, ast.Call | ast.Attribute):
             return "…"
         if isinstance(node.value, ast.Name) and self._assigned(node.value.id)[1]:
-            return "…"  # it is a message of its own
+            return "…"  # it is listed as a separate message
         texts = {text: None for text in self.of(node.value) if not text or re.search("…|[a-z]{3}", text)}
         written = " / ".join(filter(None, texts))
         if not re.search("[a-z]{3}", written):

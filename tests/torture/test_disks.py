@@ -17,7 +17,7 @@ ENOUGH = "64m"
 
 @pytest.fixture
 def disk(tmp_path):
-    """A small file system of its own. Its size is an option of ``mount``."""
+    """A small, separate file system. Its size is an option of ``mount``."""
     place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() != 0:

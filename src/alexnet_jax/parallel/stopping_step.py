@@ -2,8 +2,8 @@
 
 A process that was asked to stop tells process 0, which asks all processes for their last step. Each answers
 from the thread of `peers`, and goes to no other step until process 0 has chosen one that none has passed.
-JAX's preemption service does the same. But if one of its requests fails, it gives up without an error, and
-nobody stops (JAX 0.10.2 to 0.12.0.1).
+JAX's preemption service does the same. But by its source (XLA's ``preemption_sync_manager.cc``) it only logs
+a failed request: then no process stops.
 """
 
 import collections
