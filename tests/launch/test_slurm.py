@@ -93,11 +93,11 @@ class Job:
         """Wait for the end of the job, and check its state and status."""
         assert self.slurm.ended(self.number) == (state, status), self.log()
 
-    def start_again(self):
-        """Start a requeued job now, not after two minutes."""
+    def start_again(self, *changes):
+        """Start a requeued job now, not after two minutes. Change it so first (`NAME=VALUE`)."""
         self.slurm.wait(lambda: self.slurm.state(self.number)["JobState"] == "PENDING", report=self.log)
         time.sleep(2)  # a node refuses a job within a second after its end there
-        self.slurm.run("scontrol", "update", f"JobId={self.number}", "StartTime=now")
+        self.slurm.run("scontrol", "update", f"JobId={self.number}", *changes, "StartTime=now")
 
 
 def variables(slurm, shared):
@@ -147,8 +147,7 @@ def test_a_run_is_saved_before_its_time_limit_and_requeued_a_limited_number_of_t
     slurm.run("scontrol", "update", f"JobId={job.number}", "TimeLimit=3")  # minutes
     job.wait_for("SIGUSR1: saved at step ")
     job.wait_for(r"status 138; requeueing it, 1 of 1$")
-    slurm.run("scontrol", "update", f"JobId={job.number}", "TimeLimit=60")
-    job.start_again()
+    job.start_again("TimeLimit=60")
     job.wait_for(r"resuming at step [\s\S]*^step \d+ ")
     slurm.run("scancel", "--signal=USR1", job.number)
     job.ends("FAILED", 138)
