@@ -123,6 +123,7 @@ def test_a_full_disk_under_a_checkpoint_is_one_line_and_the_run_resumes(cache_di
 def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_swallowed():
     code = """if True:
         import gc, signal, sys
+        import types
         from alexnet_jax.cli import main, verbs
         def stop(phase, info):
             gc.callbacks.remove(stop)
@@ -130,7 +131,7 @@ def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_swallowed():
         def verb(args):
             gc.callbacks.append(stop)
             gc.collect()
-        verbs.VERBS["recipes"] = verb
+        verbs.VERBS["recipes"] = types.SimpleNamespace(run=verb)
         sys.exit(main.main(["recipes"]))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -19,6 +19,8 @@ from alexnet_jax.files import absolute, is_remote
 from alexnet_jax.remote.paths import scheme
 from alexnet_jax.runtime import progress
 
+RECIPES = "RECIPE is a name that alexnet-jax recipes lists, or a file: FILE.py."
+
 
 def config_flag(values: flags.FlagValues) -> None:
     """Define ``--config``."""
@@ -66,7 +68,7 @@ def parse(
     Args:
       verb: name of the verb.
       args: words after the verb.
-      usage: text at the end of the verb's help.
+      usage: the verb's flags in short, and what it does.
       *define: functions that define the verb's flags.
       overrides: whether the verb takes ``--config.KEY=VALUE``.
       paths: whether the verb takes words that are not flags.
@@ -79,9 +81,13 @@ def parse(
     for each in define:
         each(values)
     if "--help" in args or "-h" in args:
-        text = f"{describe.text()}\n\n" if "config" in values else ""
-        own = values.get_help(include_special_flags=False)
-        progress.show(f"alexnet-jax {verb}\n{own}\n\n{text}{usage}")
+        parts = [
+            f"usage: alexnet-jax {verb} {usage}".replace(" \n", "\n"),
+            values.get_help(include_special_flags=False).strip("\n"),
+        ]
+        if "config" in values:
+            parts += [RECIPES, describe.text()]
+        progress.show("\n\n".join(part for part in parts if part))
         raise SystemExit(0)
     settings, others = [], []
     remaining = list(args)

@@ -11,13 +11,15 @@ import re
 import shlex
 import signal
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 
 from absl import logging
 
-from alexnet_jax.cli.verbs import USAGE, VERBS
+from alexnet_jax.cli.flags import RECIPES
+from alexnet_jax.cli.verbs import VERBS
 from alexnet_jax.errors import RESUME, Interrupted, RunError, UserError, near
 from alexnet_jax.parallel import peers, rendezvous
 from alexnet_jax.runtime import compile_cache, jax_compat, launchers, progress
@@ -82,7 +84,7 @@ def _ending_if_stopped() -> Iterator[None]:
 
 def _run(args: list[str]) -> int:
     if not args or args[0] in ("--help", "-h", "help"):
-        progress.show(USAGE)
+        progress.show(_usage())
         return 0 if args else 2
     verb, *rest = args
     if verb == "--version":
@@ -93,7 +95,17 @@ def _run(args: list[str]) -> int:
     jax_compat.check_release()
     compile_cache.use()
     gc.set_threshold(100_000)  # permanently: a start makes half a million objects, a step almost none
-    return VERBS[verb](rest) or 0
+    return VERBS[verb].run(rest) or 0
+
+
+def _usage() -> str:
+    verbs = "\n".join(f"{name:10}{verb.USAGE}".replace("\n", f"\n{'':10}") for name, verb in VERBS.items())
+    lines = (
+        "usage: alexnet-jax VERB [--flag=value ...]",
+        *("", textwrap.indent(verbs, "  "), "", RECIPES, ""),
+        "alexnet-jax VERB --help lists the flags and the settings of a verb.",
+    )
+    return re.sub(" +\n", "\n", "\n".join(lines))
 
 
 def _explain(error: BaseException) -> tuple[int, str] | None:
