@@ -10,7 +10,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax.config.base import flat
-from alexnet_jax.config.settings import BY_KEY, KINDS, unknown
+from alexnet_jax.config.renamed import unknown
+from alexnet_jax.config.settings import BY_KEY, KINDS
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import UserError
 

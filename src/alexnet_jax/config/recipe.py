@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config.settings import new_name
+from alexnet_jax.config.renamed import new_name
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import NOTE, UserError, near
 from alexnet_jax.files import expanded

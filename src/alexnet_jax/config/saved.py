@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from alexnet_jax import layers as layers_lib
 from alexnet_jax import schema
 from alexnet_jax.config.base import base, flat
-from alexnet_jax.config.settings import NEUTRAL, resume_of, unknown
+from alexnet_jax.config.renamed import unknown
+from alexnet_jax.config.settings import NEUTRAL, resume_of
 from alexnet_jax.config.validate import UnknownSetting, validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes

@@ -7,16 +7,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.base import flat
-from alexnet_jax.config.settings import (
-    BY_KEY,
-    KINDS,
-    OF_A_LAYER,
-    RENAMED_VALUES,
-    Setting,
-    new_name,
-    step_range,
-    unknown,
-)
+from alexnet_jax.config.checks import step_range
+from alexnet_jax.config.renamed import RENAMED_VALUES, new_name, unknown
+from alexnet_jax.config.settings import BY_KEY, KINDS, OF_A_LAYER, Setting
 from alexnet_jax.errors import UserError, near
 from alexnet_jax.net.shapes import config_shapes
 

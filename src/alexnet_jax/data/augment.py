@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from ml_collections import ConfigDict
 
-from alexnet_jax.config.settings import MOST_STEPS
+from alexnet_jax.config.checks import MOST_STEPS
 from alexnet_jax.net.draws import named_key
 
 

@@ -11,7 +11,7 @@ import jax
 from etils import epath
 
 from alexnet_jax import files
-from alexnet_jax.config.settings import step_range
+from alexnet_jax.config.checks import step_range
 from alexnet_jax.errors import reason
 from alexnet_jax.parallel import hosts
 

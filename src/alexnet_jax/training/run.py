@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import saved
-from alexnet_jax.config.settings import MOST_STEPS
+from alexnet_jax.config.checks import MOST_STEPS
 from alexnet_jax.config.validate import check_profile, validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.config.settings import MOST_STEPS
+from alexnet_jax.config.checks import MOST_STEPS
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.training.optimizer import for_each_array
 
