@@ -48,7 +48,7 @@ def test_the_lines_of_a_text_remain():
     ("count", "words"),
     [
         (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (999_900, "1 MB"), (25_000_000, "25 MB"),
-        (999.7e6, "1 GB"), (3.2e12, "3.2 TB"), (4e15, "4,000 TB"),
+        (999.7e6, "1 GB"), (3.2e12, "3.2 TB"), (4e15, "4 PB"), (4e18, "4,000 PB"),
     ],
 )  # fmt: skip
 def test_sizes_in_words(count, words):

@@ -31,20 +31,16 @@ def first_of(names: Sequence[str], most: int = 3) -> str:
 
 def size_in_words(count: float) -> str:
     """Format a number of bytes, such as ``1.5 GB`` (1 GB is 10^9 bytes)."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 999.5:  # below 1000 after rounding
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count * 1000:,.0f} TB"
+    return f"{with_prefix(count)}B"
 
 
 def with_prefix(number: float) -> str:
     """Format a number that is not negative for a unit, such as ``1.5 G`` for 1.5e9."""
-    for prefix in ("", "k", "M", "G", "T"):
+    for prefix in ("", "k", "M", "G", "T", "P"):
         if number < 999.5:  # below 1000 after rounding
             return f"{number:.3g} {prefix}"
         number /= 1000
-    return f"{number:,.3g} P"
+    return f"{1000 * number:,.0f} P"
 
 
 def ranges(numbers: Sequence[int]) -> str:
