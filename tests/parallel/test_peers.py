@@ -67,6 +67,13 @@ def test_a_killed_process_ends_the_others(victim):
     assert found == [(75, is_gone(victim))] * 2
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_process_that_has_left_may_end_before_the_others(first):
+    found = run(first, "peers.leave(); os._exit(138)", others=1.5)
+    assert found.pop(first) == (138, "")
+    assert found == [(0, "")] * 2
+
+
 @pytest.mark.parametrize("victim", [0, 2])
 def test_a_silent_process_ends_the_others_and_itself_when_it_wakes_up(victim):
     found = run(victim, "os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)")

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:  # in all processes, at the same step
         if peers.is_first():
             progress.complain(f"{error}{RESUME}alexnet-jax {shlex.join(args)}")
+        peers.leave()
         return error.status
     except BaseException as error:
         known = _explain(error)

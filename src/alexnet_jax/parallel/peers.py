@@ -54,6 +54,16 @@ def abort(status: int, message: str) -> NoReturn:
     _exit(status)
 
 
+def leave() -> None:
+    """Report that this process has done its work, and wait until the others have, so that it may end first.
+
+    Python does the first at its end. Call this before `os._exit`.
+    """
+    if _peers is not None:
+        _peers.leave()
+        _peers.wait()
+
+
 def several() -> bool:
     """Return whether this is one of several processes."""
     return _peers is not None
@@ -140,6 +150,16 @@ class _Peers:
         """Report that this process has done its work, before it ends."""
         self._left = True
         self._send_all(b"done\n")
+
+    def wait(self) -> None:
+        """Wait until the others have done their work. Process 0 has JAX's service, and waits for their end.
+
+        The watch notices those that are lost.
+        """
+        others = self._listening if self.number == 0 else self._watched
+        deadline = time.monotonic() + _SILENCE
+        while others and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _watch(self) -> None:
         sent = 0.0
