@@ -198,7 +198,7 @@ def test_the_work_of_a_scope_names_the_layer_and_the_direction(gpu_parts):
 
 @pytest.mark.slow
 def test_the_benchmark_runs_on_a_cpu(tmp_path):
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), f"--out={tmp_path}"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), f"--out={tmp_path}", "--minutes=60"]
     options = [f"--config={RECIPES / 'tiny.py'}", "--only=peak,train bfloat16,kernels,determinism,ten views"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -219,7 +219,13 @@ def test_the_benchmark_runs_on_a_cpu(tmp_path):
 
 @pytest.mark.slow
 def test_training_from_caches_runs_on_a_cpu(tmp_path):
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), f"--out={tmp_path}", "--only=from"]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "gpu.py"),
+        f"--out={tmp_path}",
+        "--only=from",
+        "--minutes=60",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     results = json.loads((tmp_path / "gpu.json").read_text())
