@@ -55,7 +55,7 @@ ADVICE = {
     "layer, which PyTorch does not have": "This network can't be exported.",
     "does not fit …:": "Pass the weights of the network that the message names.",
     "no file of Caffe": "`--weights` must be a `.caffemodel`, and `--mean` a `.binaryproto`.",
-    "is neither BVLC's": "Pass the `.caffemodel` of one of these, or of a network that was fine-tuned from it.",
+    "is neither BVLC's": "Pass the `.caffemodel` of one of these, or of a network fine-tuned from it.",
     "not an image of the formats": "Convert it to JPEG or PNG.",
     "TFDS has no data set": "Correct the name: https://www.tensorflow.org/datasets/catalog lists them.",
     "its splits may overlap": "The error rate may be too low. Evaluate the data of the training.",

@@ -147,8 +147,8 @@ def test_a_pickle_of_more_than_tensors_is_refused(tmp_path, monkeypatch, new):
     torch.save(torch.nn.Linear(2, 3), path, _use_new_zipfile_serialization=new)
     assert "it unpickles torch.nn.modules.linear.Linear, which" in refusal(path)
     for more, message in (
-        ([1, 2], " holds a list, but must hold a state dict: save the state dict alone"),
-        ({"epoch": 3}, ": epoch is a int, but must be a tensor: save the state dict alone"),
+        ([1, 2], " holds an object of type list, but must hold a state dict: save the state dict alone"),
+        ({"epoch": 3}, ": epoch is of type int, but must be a tensor: save the state dict alone"),
         ({"a": torch.eye(3).to_sparse()}, ": a is sparse or quantized, but must be a dense tensor"),
     ):
         torch.save(more, path, _use_new_zipfile_serialization=new)

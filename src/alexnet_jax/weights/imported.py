@@ -75,7 +75,6 @@ def import_weights(
     found = FRAMEWORKS[framework](weights, mean)
     names, words = _classes(classes, found.classes(), weights)
     config = _config(found.recipe, names)
-    params = found.params(config)
 
     # ---- Preprocessing --------------------------------------------------------------------------
     for line in found.notes:
@@ -93,12 +92,15 @@ def import_weights(
         mean_image=np.ascontiguousarray(found.mean_image_HxWx3, np.float32),
     )
 
+    # ---- Parameters -----------------------------------------------------------------------------
+    network, params = found.network, found.params(config)
+    del found  # a quarter of a gigabyte
+    count = sum(x.size for x in jax.tree.leaves(params))
+    state = new_state(build(config), config, local_mesh(), params)
+    del params
+
     # ---- Workdir --------------------------------------------------------------------------------
-    count = sum(x.size for layer in params.values() for x in layer.values())
-    network = found.network
     say(f"writing {workdir}")
-    state = new_state(build(config), config, local_mesh(), jax.tree.map(jax.numpy.asarray, params))
-    del found, params  # half a gigabyte
     with held(path), CheckpointWriter(path, keep=1) as checkpoints:
         checkpoints.save_now(0, state, Plateau(), Tally())
         write_workdir(path, config, info)

@@ -97,10 +97,14 @@ def _from_pickle(file: str) -> Mapping[str, Any]:
     except (RuntimeError, EOFError, ValueError, KeyError) as error:  # it is cut off
         raise UserError(f"{file} is damaged ({reason(error).partition('.')[0]}): copy it again") from error
     if not isinstance(found, Mapping):
-        raise UserError(f"{file} holds a {type(found).__name__}, but must hold a state dict: {_SAVE}")
+        raise UserError(
+            f"{file} holds an object of type {type(found).__name__}, but must hold a state dict: {_SAVE}"
+        )
     for name, value in found.items():
         if not isinstance(value, torch.Tensor):
-            raise UserError(f"{file}: {name} is a {type(value).__name__}, but must be a tensor: {_SAVE}")
+            raise UserError(
+                f"{file}: {name} is of type {type(value).__name__}, but must be a tensor: {_SAVE}"
+            )
         if value.layout != torch.strided or value.is_quantized:
             raise UserError(f"{file}: {name} is sparse or quantized, but must be a dense tensor")
     return {
