@@ -69,3 +69,13 @@ def random_arrays(shapes, seed=0):
         return random.standard_normal(shape, np.float32) * np.float32(scale)
 
     return {name: draw(shape) for name, shape in shapes.items()}
+
+
+def photograph(seed=0):
+    """Return a smooth random image, uint8 of shape (256, 256, 3)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (16, 16, 3))
+    return np.kron(coarse, np.ones((16, 16, 1))).astype(np.uint8)
+
+
+def log_softmax(x):
+    return x - x.max() - np.log(np.exp(x - x.max()).sum())

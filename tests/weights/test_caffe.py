@@ -8,8 +8,7 @@ import pytest
 from alexnet_jax import UserError, get_config, restore
 from alexnet_jax.weights import caffe
 from alexnet_jax.weights.imported import import_weights
-from tests.weights.forward import caffe_alexnet, random_arrays
-from tests.weights.test_torchvision import log_softmax, photograph
+from tests.weights.forward import caffe_alexnet, log_softmax, photograph, random_arrays
 
 SHAPES = {
     "conv1": (96, 3, 11, 11),

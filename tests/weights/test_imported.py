@@ -65,6 +65,16 @@ def test_the_workdir_is_evaluated_restored_and_fine_tuned(framework, digits, tmp
         train(config, w)
 
 
+def test_the_workdir_may_be_in_a_bucket(framework, digits, bucket):
+    imported.import_weights("tiny", "WEIGHTS", f"{bucket}/w", classes=digits)
+    images = np.zeros((1, 8, 8, 3), np.uint8)
+    np.testing.assert_allclose(
+        restore(f"{bucket}/w").predict_proba(images), framework.predict_proba(images), rtol=1e-4
+    )
+    with pytest.raises(UserError, match=r"holds a run: take another --workdir"):
+        imported.import_weights("tiny", "WEIGHTS", f"{bucket}/w", classes=digits)
+
+
 def test_a_workdir_of_a_run_is_kept(framework, digits, trained):
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     with pytest.raises(UserError, match=r"holds a run: take another --workdir"):

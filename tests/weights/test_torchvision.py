@@ -4,6 +4,7 @@ import os
 import sys
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -11,7 +12,7 @@ from safetensors.numpy import save_file
 from alexnet_jax import UserError, get_config, restore
 from alexnet_jax.weights import torchvision
 from alexnet_jax.weights.imported import import_weights
-from tests.weights.forward import random_arrays, torchvision_alexnet
+from tests.weights.forward import log_softmax, photograph, random_arrays, torchvision_alexnet
 
 SHAPES = {
     "features.0.weight": (64, 3, 11, 11),
@@ -34,16 +35,6 @@ SHAPES = {
 """The state dict of torchvision 0.29.1; `test_torchvision_itself` compares it."""
 
 MEAN, STD = (np.array(x, np.float32) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-
-
-def photograph(seed=0):
-    """Return a smooth random image, uint8 of shape (256, 256, 3)."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (16, 16, 3))
-    return np.kron(coarse, np.ones((16, 16, 1))).astype(np.uint8)
-
-
-def log_softmax(x):
-    return x - x.max() - np.log(np.exp(x - x.max()).sum())
 
 
 @pytest.mark.slow
@@ -93,6 +84,7 @@ def test_torchvision_itself(tmp_path):
 
 def test_safetensors_of_any_precision_are_read(tmp_path):
     several = {"features.0.bias": np.ones(64, np.float16), "classifier.6.bias": np.ones(7)}
+    several["features.3.bias"] = np.ones(3, jax.numpy.bfloat16)
     save_file(several, tmp_path / "net.safetensors")
     found = torchvision.read(f"{tmp_path}/net.safetensors", None)
     assert {x.dtype.name for x in found.arrays.values()} == {"float32"}

@@ -71,7 +71,7 @@ def _from_safetensors(file: str) -> Mapping[str, Any]:
         raise extra_missing(file, "safetensors") from error
     try:
         return load_file(file)
-    except SafetensorError as error:
+    except (SafetensorError, TypeError) as error:  # a type that NumPy does not know
         raise UserError(
             f"{file} is damaged or no safetensors file ({reason(error)}): copy it again"
         ) from error
