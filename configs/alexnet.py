@@ -21,11 +21,12 @@ source: #145, the network and the run of 2012, where they differ from the paper.
     colour noise ends; 32 images share a crop position; every epoch has the same order. Expected from its
     log: 40.664 / 18.210 with ten views.
 owt: torchvision's ``alexnet``, from "One weird trick": one tower, no LRN, 61,100,840 parameters, crops of
-    random size. Expected from torchvision: 43.48 / 20.93 with one view.
-caffe: BVLC's ``bvlc_alexnet``: crops of 227, biases of 0.1, k = 1, alpha divided by the window, LRN
-    across the towers, a smaller standard deviation in fc6 and fc7, batches of 256, its own schedule, no
-    colour noise. Expected from its readme: 42.9 / 19.8 with one view (its images were squashed to 256x256,
-    ours are cropped).
+    random size, torchvision's way to resize images. Expected from torchvision: 43.48 / 20.93 with one view.
+caffe: BVLC's ``bvlc_alexnet``: images squashed to 256x256, crops of 227, biases of 0.1, k = 1, alpha divided
+    by the window, LRN across the towers, a smaller standard deviation in fc6 and fc7, batches of 256, its own
+    schedule, no colour noise. Expected from its readme: 42.9 / 19.8 with one view.
+caffenet: BVLC's ``bvlc_reference_caffenet``: as ``caffe``, with each LRN after its pool and biases as in the
+    paper. Expected from its readme: 42.6 / 19.6 with one view.
 batch256: #170-256-double, batches of 256 and twice the learning rate. Expected: the same as with 128 (in its
     notes 42.27 / 19.66 with one view, and 42.34 / 19.58 for #170, which has 128).
 small_bias: biases that start at 0.1 instead of 1, as in Caffe.
@@ -140,6 +141,7 @@ def source(c: ConfigDict) -> None:
 def owt(c: ConfigDict) -> None:
     c.net.towers, c.net.layers = 1, OWT
     c.batch_size = 256
+    c.data.resize = "torchvision"
     c.data.crop_scale = (0.08, 1.0)
     c.data.pixel_std = 57.4  # torchvision divides the channels by 58.4, 57.1 and 57.4
     c.data.color_noise = 0.0
@@ -149,6 +151,7 @@ def owt(c: ConfigDict) -> None:
 
 
 def caffe(c: ConfigDict) -> None:
+    c.data.resize = "squash"
     c.data.crop_size = 227
     c.data.color_noise = 0.0
     c.batch_size = 256
@@ -165,6 +168,16 @@ def caffe(c: ConfigDict) -> None:
     c.optimizer.bias_weight_decay = 0.0
     c.schedule.name = "steps"
     c.schedule.boundaries = (20.0, 40.0, 60.0, 80.0)  # every 100,000 batches of 256
+
+
+def caffenet(c: ConfigDict) -> None:
+    caffe(c)
+    for layer in PAPER:  # the initial biases
+        if isinstance(layer, Conv | Dense):
+            c.net.layers = replaced(c.net.layers, layer.name, bias=layer.bias)
+    for number in "12":
+        norm = next(layer for layer in c.net.layers if layer.name == f"norm{number}")
+        c.net.layers = after(without(c.net.layers, norm.name), f"pool{number}", norm)
 
 
 def std03(c: ConfigDict) -> None:
@@ -231,16 +244,18 @@ def get_config(variants: str = "") -> ConfigDict:
     c.net.layers = PAPER
     c.data.encoding = "jpeg"
     c.log_every = 50
-    known = [owt, source, caffe, *v.ABLATIONS, v.small_bias, std03]
+    known = [owt, source, caffe, caffenet, *v.ABLATIONS, v.small_bias, std03]
     known += [ilsvrc2010, fall2009, fall2011, fine_tune, v.batch256, bf16]  # in this order
     for_any_net = (v.pool2, v.no_dropout, v.no_decay, v.tanh, v.batch256, ilsvrc2010, bf16)
     contradictions = [
         *v.EXCLUSIVE,
         *(frozenset({"owt", change.__name__}) for change in known if change not in (owt, *for_any_net)),
         *(
-            frozenset({"caffe", other})
+            frozenset({of_caffe, other})
+            for of_caffe in ("caffe", "caffenet")
             for other in ("source", "batch256", "small_bias", "no_color", "fine_tune")
         ),
+        frozenset({"caffe", "caffenet"}),
         *(frozenset({"source", other}) for other in ("fall2009", "fall2011", "fine_tune")),
         frozenset({"ilsvrc2010", "fall2009", "fall2011"}),
         *(frozenset({"fine_tune", other}) for other in ("fall2009", "fall2011")),

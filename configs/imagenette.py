@@ -31,7 +31,7 @@ INITIAL = ("small_bias", "std03")
 
 def get_config(variants: str = "") -> ConfigDict:
     given = [name for name in variants.split(",") if name]
-    ours = [] if {"owt", "caffe"} & {*given} else [name for name in INITIAL if name not in given]
+    ours = [] if {"owt", "caffe", "caffenet"} & {*given} else [name for name in INITIAL if name not in given]
     c = load(f"{Path(__file__).with_name('folder.py')}:{','.join([*ours, *given])}")
     c.data.source = "folder:imagenette2-320"
     return c

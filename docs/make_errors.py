@@ -44,6 +44,7 @@ SECTIONS = {
     "Buckets": ("remote",),
     "Sweeps": ("sweep",),
     "Reports, figures and plans": ("report", "paper", "plan"),
+    "Weights of other frameworks": ("weights",),
     "Files": ("schema", "files", "text"),
 }
 """The packages and modules of each section."""
@@ -52,6 +53,9 @@ ADVICE = {
     "is not a Python file": "Pass a file that ends in `.py`, or a name that `alexnet-jax recipes` lists.",
     "can't be loaded: …": "The text after the colon is Python's error. Correct the recipe.",
     "layer, which PyTorch does not have": "This network can't be exported.",
+    "does not fit …:": "Pass the weights of the network that the message names.",
+    "no file of Caffe": "`--weights` must be a `.caffemodel`, and `--mean` a `.binaryproto`.",
+    "is neither BVLC's": "Pass the `.caffemodel` of one of these, or of a network fine-tuned from it.",
     "not an image of the formats": "Convert it to JPEG or PNG.",
     "TFDS has no data set": "Correct the name: https://www.tensorflow.org/datasets/catalog lists them.",
     "its splits may overlap": "The error rate may be too low. Evaluate the data of the training.",
@@ -61,6 +65,7 @@ ADVICE = {
     "was trained on other classes than": "The networks of an ensemble must have the same classes.",
     "has another number of outputs than": "The networks of an ensemble must have the same classes.",
     "takes images of": "The networks of an ensemble must have the same `data.image_size`.",
+    "takes images with data.resize": "The networks of an ensemble must have the same `data.resize`.",
     "JAX cannot use this machine's devices": "The text is JAX's. `JAX_PLATFORMS=cpu` trains on the CPU.",
     "on host …": "Read the output of that process: the machine may have lost its power or its network.",
     "started in time; missing": "Start these, or read their output. They must reach HOST:PORT.",

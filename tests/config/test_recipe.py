@@ -41,6 +41,17 @@ def test_caffe_is_bvlc_alexnet():
     norm = layers["norm2"]
     assert (norm.k, norm.alpha, norm.divide_alpha, norm.reads, norm.window) == (1.0, 1e-4, True, "all", 5)
     assert (layers["fc6"].std, layers["fc8"].std, layers["conv2"].bias) == (0.005, 0.01, 0.1)
+    assert c.data.resize == "squash"
+
+
+def test_caffenet_pools_before_it_normalizes_and_has_the_biases_of_the_paper():
+    names = [name for name in layers_of("caffe") if name[:-1] in ("norm", "pool")]
+    assert names == ["norm1", "pool1", "norm2", "pool2", "pool5"]
+    caffenet, paper = layers_of("caffenet"), layers_of("")
+    assert [name for name in caffenet if name in names] == ["pool1", "norm1", "pool2", "norm2", "pool5"]
+    assert caffenet["norm2"] == layers_of("caffe")["norm2"]
+    biases = [name for name in paper if hasattr(paper[name], "bias")]
+    assert [caffenet[name].bias for name in biases] == [paper[name].bias for name in biases]
 
 
 def test_batch256_doubles_the_learning_rate():

@@ -134,6 +134,12 @@ def test_a_config_may_lack_a_setting_on_which_no_result_depends(tiny):
     assert saved.from_json(settings).data.cache_from is None
 
 
+def test_a_config_of_a_version_without_data_resize_has_its_default(tiny):
+    settings = saved.to_json(tiny)
+    del settings["data"]["resize"]
+    assert saved.from_json(settings).data.resize == "crop"
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("batch_size", "many"), ("batch_size", -1), ("data", 3), ("seed", None)]
 )

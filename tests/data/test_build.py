@@ -21,6 +21,7 @@ from alexnet_jax.data import build_pool as workers
 from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path, open_cache
+from alexnet_jax.data.images import square
 from alexnet_jax.data.shards import Shard
 from alexnet_jax.data.source import Source, Split
 from alexnet_jax.errors import RunError
@@ -70,6 +71,18 @@ def test_several_processes_write_the_same_bytes_as_one(data, encoding, monkeypat
     assert len([name for name in expected if name.endswith(".images")]) >= 12
     monkeypatch.setattr(workers, "cores", lambda: 3)
     assert contents(open_cache(data, print).directory) == expected
+
+
+def test_each_way_to_resize_has_a_cache_of_its_own(data, folder):
+    caches = {}
+    for data.resize in ("crop", "squash", "torchvision"):
+        caches[data.resize] = cache = open_cache(data, print)
+        label = next(i for i, row in enumerate(cache.info.class_names) if row == "cat")
+        first = cache.images["train"][cache.labels["train"] == label][0]
+        found = [square(path.read_bytes(), 32, data.resize)[0] for path in sorted((folder / "cat").iterdir())]
+        assert any((first == each).all() for each in found)
+    assert len({cache.directory for cache in caches.values()}) == 3
+    assert len({cache.info.fingerprint for cache in caches.values()}) == 3
 
 
 def test_images_and_labels_belong_together(data, folder):
@@ -276,7 +289,7 @@ def work_of(tmp_path, monkeypatch):
     def work(read):
         splits = {"train": Split(read, np.arange(120))}
         source = Source("some", "1", ("a", "b"), splits, stamp="more than a pipe holds" * 2**17)
-        return workers.Work(source, tmp_path / "building", tmp_path / "results", 32, "raw")
+        return workers.Work(source, tmp_path / "building", tmp_path / "results", 32, "crop", "raw")
 
     return work
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax.data.class_words import without_words, words_of
+from alexnet_jax.data.class_words import listed, without_words, words_of
 
 
 def test_wordnet_ids_have_words():
@@ -38,3 +38,15 @@ def test_lines_that_are_no_words_are_passed_over(tmp_path):
     assert words == ("n00000001", "two", "n00000003")
     assert without_words(names, words) == ["n00000001", "n00000003"]
     assert without_words(("cat",), ("cat",)) == []
+
+
+def test_a_list_of_classes_has_names_or_ids_and_words(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_text("\ufeffcat\n\n  wild dog \r\ncat\n")
+    assert listed(file) == (("cat", "wild dog", "cat"),) * 2
+    file.write_text("n01440764 a tench\nn01443537\nn00000001\n")
+    words = ("a tench", "goldfish, Carassius auratus", "n00000001")
+    assert listed(file) == (("n01440764", "n01443537", "n00000001"), words)
+    file.write_text("x" * 10**6 + "y")
+    with pytest.raises(ValueError, match=r"has 1,000,001 bytes, more than 1,000,000"):
+        listed(file)

@@ -105,3 +105,8 @@ def test_networks_that_cannot_be_averaged_are_named(net):
     wider = dataclasses.replace(net, config=config, workdir="wider")
     with pytest.raises(UserError, match=f"wider has another number of outputs than {net.workdir}"):
         check_alike([net, wider], net.data)
+    config = net.config.copy_and_resolve_references()
+    config.data.resize = "squash"
+    squashed = dataclasses.replace(net, config=config, workdir="squashed")
+    with pytest.raises(UserError, match=r"squashed takes images with data\.resize = squash, not crop"):
+        check_alike([net, squashed], net.data)

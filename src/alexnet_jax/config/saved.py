@@ -11,7 +11,7 @@ from alexnet_jax import layers as layers_lib
 from alexnet_jax import schema
 from alexnet_jax.config.base import base, flat
 from alexnet_jax.config.renamed import unknown
-from alexnet_jax.config.settings import NEUTRAL, resume_of
+from alexnet_jax.config.settings import ADDED, NEUTRAL, resume_of
 from alexnet_jax.config.validate import UnknownSetting, validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.net.shapes import config_shapes
@@ -39,7 +39,7 @@ def from_json(found: dict[str, Any]) -> ConfigDict:
     there = _flat_json(found)
     if other := sorted({*there} - expected):
         raise other_version(unknown(other[0]))
-    if lacking := sorted(expected - {*there} - NEUTRAL):
+    if lacking := sorted(expected - {*there} - NEUTRAL - ADDED):
         raise other_version(f"config.{lacking[0]} is missing")
     for key, value in there.items():
         if isinstance(value, str) and ("\0" in value or len(value) > _LONGEST):

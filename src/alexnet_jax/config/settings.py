@@ -231,6 +231,13 @@ SETTINGS: tuple[Setting, ...] = (
         Check("above 0 and below 1", lambda x: 0 < x < 1),
     ),
     Setting("data.image_size", 256, int, "Side of the square images in the cache, in pixels.", SIDE),
+    Setting(
+        "data.resize",
+        "crop",
+        str,
+        "How images become squares: crop (centre, area means), squash (all), torchvision (centre, bilinear).",
+        choices=("crop", "squash", "torchvision"),
+    ),
     Setting("data.crop_size", 224, int, "Side of the crops that the network sees, in pixels.", SIDE),
     Setting(
         "data.random_crops",
@@ -466,6 +473,9 @@ def resume_of(key: str) -> Literal["no", "yes", "neutral"]:
         key = "optimizer.layers"
     return BY_KEY[key].resume if key in BY_KEY else "no"
 
+
+ADDED = frozenset(["data.resize"])
+"""The settings that a workdir of an earlier version may lack. Their defaults are what that version did."""
 
 NEUTRAL = frozenset(setting.key for setting in SETTINGS if setting.resume == "neutral")
 """The settings on which no result depends, such as locations, intervals and devices."""

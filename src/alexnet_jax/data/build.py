@@ -97,7 +97,7 @@ def _build(path: Path, data: ConfigDict, say: Callable[[str], None]) -> None:
     for line in source.report():
         say(line)
     source = dataclasses.replace(source, left_out={})  # the worker processes do not need it
-    work = Work(source, building, parts, data.image_size, data.encoding)
+    work = Work(source, building, parts, data.image_size, data.resize, data.encoding)
     write_shards(work, data.max_broken, say)
     _finish(work, data, identity, say)
     into_place(building, path)

@@ -80,7 +80,8 @@ class DataInfo:
     Attributes:
       source: ``config.data.source``.
       version: version of the data set.
-      fingerprint: hash of the settings, the classes and every byte of the images and labels.
+      fingerprint: hash of the settings, the classes and every byte of the images and labels; empty if these
+        are not known, as for imported weights.
       encoding: encoding of the images in the cache, ``raw`` or ``jpeg``.
       image_size: (height, width) in pixels.
       class_names: names of the classes in the data set, by label.
@@ -171,6 +172,7 @@ def cache_name(data: ConfigDict, identity: str | None = None) -> str:
     source = sources.identity(data.source) if identity is None else identity
     settings = [FORMAT, source, data.encoding, data.image_size, data.validation, data.test]
     settings += [data.columns] if data.columns is not None else []
+    settings += [{"resize": data.resize}] if data.resize != "crop" else []
     name = sources.short_name(data.source)[:50]  # names of files have at most 255 bytes
     short = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
     return f"{short}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]}"

@@ -5,10 +5,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from alexnet_jax import files
+
 _ID = re.compile(r"n\d{8}")
 _LINE = re.compile(r'[\s"]*(n\d{8})[\s",;]+(.*?)[\s"]*')
 FILES = ("words.txt", "synset_words.txt", "LOC_synset_mapping.txt")  # ImageNet's, Caffe's, Kaggle's
 """The names of lists of words."""
+
+_LONGEST = 10**6  # bytes of a list of classes
 
 
 def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
@@ -21,7 +25,7 @@ def words_of(class_names: Sequence[str], folder: Path | None = None) -> tuple[st
     """
     if not any(_ID.fullmatch(name) for name in class_names):
         return tuple(class_names)
-    known = _of_ilsvrc_2012() | (_in_folder(folder) if folder is not None else {})
+    known = of_ilsvrc_2012() | (_in_folder(folder) if folder is not None else {})
     return tuple(known.get(name, name) for name in class_names)
 
 
@@ -29,6 +33,23 @@ def without_words(class_names: Sequence[str], class_words: Sequence[str]) -> lis
     """Return the names of the classes that are named by an id for which no words are known."""
     pairs = zip(class_names, class_words, strict=True)
     return [name for name, words in pairs if name == words and _ID.fullmatch(name)]
+
+
+def listed(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names and the words of the classes that a file lists, one on each line, by label.
+
+    A line is a name, or an id and its words, as in Caffe's ``synset_words.txt``.
+
+    Raises:
+      OSError: the file can't be read.
+      ValueError: it is not a regular file, or has more than a million bytes.
+    """
+    lines = [line.strip() for line in _text(files.read(file, _LONGEST)).splitlines() if line.strip()]
+    found = [_LINE.fullmatch(line) for line in lines]
+    names = tuple(pair[1] if pair else line for line, pair in zip(lines, found, strict=True))
+    known = words_of(names)
+    words = tuple((pair and pair[2]) or word for pair, word in zip(found, known, strict=True))
+    return names, words
 
 
 def _in_folder(folder: Path) -> dict[str, str]:
@@ -48,7 +69,8 @@ def _text(content: bytes) -> str:
     return content.decode("utf-8-sig", errors="replace")
 
 
-def _of_ilsvrc_2012() -> dict[str, str]:
+def of_ilsvrc_2012() -> dict[str, str]:
+    """Return the WordNet ids of the thousand classes of ILSVRC-2012, by label, and their words."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.datasets.siscore import labels
 

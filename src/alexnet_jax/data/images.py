@@ -1,9 +1,6 @@
-"""Conversion of image files to squares of RGB, as in section 2 of the paper, and JPEG for the cache.
+"""Decoding of image files into squares of RGB (see `resize`), and JPEG for the cache.
 
-"We first rescaled the image such that the shorter side was of length 256, and then cropped out the central
-256x256 patch from the resulting image." The authors' make-data (``make-data/pyext/src/pyext.cpp`` in
-cuda-convnet2) shows how: it reduces an image by the mean over areas, enlarges it by cubic interpolation, and
-writes JPEGs of quality 95.
+The authors' make-data (``make-data/pyext/src/pyext.cpp`` in cuda-convnet2) writes JPEGs of quality 95.
 """
 
 import contextlib
@@ -20,6 +17,7 @@ import simplejpeg
 from PIL import Image, TiffImagePlugin, features
 
 from alexnet_jax.data import png
+from alexnet_jax.data.resize import to_square
 from alexnet_jax.text import size_in_words
 
 QUALITY = 95
@@ -119,13 +117,14 @@ def check_size(size: int) -> None:
         raise BadImage("its size is {}, but images of at most {} are read".format(*sizes))
 
 
-def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
-    """Rescale the shorter side to ``size``, and cut out the centre.
+def square(content: bytes | np.ndarray, size: int, resize: str = "crop") -> tuple[np.ndarray, bool]:
+    """Convert an image to a square, as `resize.to_square` does.
 
     Args:
       content: the bytes of a JPEG, PNG, GIF, BMP, PPM, TIFF or WebP file, or uint8 of shape
         (height, width, 3).
       size: side of the square in pixels.
+      resize: ``config.data.resize``.
 
     Returns:
       Uint8 of shape (size, size, 3), and whether the image was enlarged.
@@ -133,85 +132,34 @@ def square(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
     Raises:
       BadImage: the image can't be read.
     """
-    found = Image.fromarray(content) if isinstance(content, np.ndarray) else _decoded(content, size)
+    least = None if resize == "torchvision" else 2 * size  # torchvision decodes every pixel
+    found = Image.fromarray(content) if isinstance(content, np.ndarray) else _decoded(content, least)
     height, width = found.shape if isinstance(found, np.ndarray) else (found.height, found.width)
-    short = min(width, height)
-    # The box in the original image that becomes the central patch of the rescaled image.
-    scaled_width, scaled_height = (max(size, round(side * size / short)) for side in (width, height))
-    left = (scaled_width - size) // 2 * width / scaled_width
-    top = (scaled_height - size) // 2 * height / scaled_height
-    right, bottom = left + size * width / scaled_width, top + size * height / scaled_height
-    if size < short <= 2 * size:
-        pixels_HxW = found if isinstance(found, np.ndarray) else _packed(found)
-        rows_means = _means(pixels_HxW, *_pairs(top, bottom, height, size), axis=0)
-        image = _unpacked(_means(rows_means, *_pairs(left, right, width, size), axis=1))
-    else:
-        image = _unpacked(found) if isinstance(found, np.ndarray) else found
-        if (height, width) != (size, size):
-            method = Image.Resampling.BICUBIC if short < size else Image.Resampling.BOX
-            image = image.resize((size, size), method, (left, top, right, bottom))
+    image = to_square(found, size, resize)
     if image.mode == "L":
         image = image.convert("RGB")
     rgb = np.frombuffer(image.tobytes("raw", "RGB"), np.uint8)
-    return rgb.reshape(size, size, 3), short < size
+    return rgb.reshape(size, size, 3), min(width, height) < size
 
 
-@functools.lru_cache(1024)  # most photographs have one of a few shapes
-def _pairs(begin: float, end: float, length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the last pixel that Pillow's box filter averages for each of ``size`` pixels."""
-    scale = float(np.float32(end) - np.float32(begin)) / size
-    centres = np.float32(begin) + (np.arange(size) + 0.5) * scale
-    first = np.maximum(np.floor(centres - 0.5 * scale + 0.5), 0)
-    last = np.minimum(np.floor(centres + 0.5 * scale + 0.5), length) - 1
-    first += (first - centres + 0.5) / scale <= -0.5
-    last -= (last - centres + 0.5) / scale > 0.5
-    return first.astype(np.intp), last.astype(np.intp)
-
-
-_UPPER_BITS = np.uint32(0xFEFEFEFE)
-
-
-def _means(pixels_HxW: np.ndarray, first: np.ndarray, last: np.ndarray, axis: int) -> np.ndarray:
-    """Return the rounded mean of each first and last pixel, in half the time that Pillow takes.
-
-    It computes (a + b + 1) // 2 as (a | b) - (a ^ b) // 2, for four bytes at once.
-    """
-    start = first[0]
-    near = pixels_HxW[start : last[-1] + 1] if axis == 0 else pixels_HxW[:, start : last[-1] + 1]
-    a, b = near.take(first - start, axis, mode="clip"), near.take(last - start, axis, mode="clip")
-    half = a ^ b
-    half &= _UPPER_BITS
-    half >>= np.uint32(1)
-    a |= b
-    a -= half
-    return a
-
-
-def _packed(image: Image.Image) -> np.ndarray:
-    """Return uint32 of shape (height, width), whose bytes are red, green, blue and an unused one."""
-    image = image.convert("RGB") if image.mode == "L" else image
-    return np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32).reshape(image.height, image.width)
-
-
-def _unpacked(pixels_HxW: np.ndarray) -> Image.Image:
-    height, width = pixels_HxW.shape
-    return Image.frombuffer("RGBX", (width, height), np.ascontiguousarray(pixels_HxW), "raw", "RGBX", 0, 1)
-
-
-def _decoded(content: bytes, size: int) -> np.ndarray | Image.Image:
-    """Decode an image file, turned upright, in the format of `_packed` or as an image of mode RGB or L.
+def _decoded(content: bytes, least: int | None) -> np.ndarray | Image.Image:
+    """Decode an image file, turned upright, in the format of `resize.packed` or as an image of mode RGB or L.
 
     It takes at most 9 bytes for each pixel of a file that Pillow decodes: 1.5 GB for the largest image.
+
+    Args:
+      content: the bytes of the file.
+      least: length of the sides, in pixels, down to which the decoder may reduce a JPEG; None for never.
     """
     try:
-        return _decoded_by_pillow(content, size)
+        return _decoded_by_pillow(content, least)
     except BadImage:
         if (pixels_only := png.without_text(content)) is None:
             raise
-        return _decoded_by_pillow(pixels_only, size)  # Pillow refuses large texts and colour profiles
+        return _decoded_by_pillow(pixels_only, least)  # Pillow refuses large texts and colour profiles
 
 
-def _decoded_by_pillow(content: bytes, size: int) -> np.ndarray | Image.Image:
+def _decoded_by_pillow(content: bytes, least: int | None) -> np.ndarray | Image.Image:
     is_heif = content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
     formats = (*_FORMATS, "HEIF") if is_heif and _heif() else _FORMATS
     with warnings.catch_warnings():
@@ -219,10 +167,9 @@ def _decoded_by_pillow(content: bytes, size: int) -> np.ndarray | Image.Image:
         try:
             with Image.open(io.BytesIO(content), formats=formats) as image:
                 whole = image.size
-                if image.format in ("JPEG", "MPO"):
-                    # The decoder divides the size of a photograph by 2, 4 or 8, as long as at least twice
-                    # ``size`` remains.
-                    image.draft(None, (2 * size, 2 * size))
+                if least is not None and image.format in ("JPEG", "MPO"):
+                    # The decoder divides the size of a photograph by 2, 4 or 8, as long as ``least`` remains.
+                    image.draft(None, (least, least))
                 turn = _turn(image)
                 if image.format == "JPEG" and image.mode in ("RGB", "L") and image.size == whole and not turn:
                     with contextlib.suppress(ValueError):  # let Pillow decide which faults to accept

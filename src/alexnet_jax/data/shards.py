@@ -123,6 +123,7 @@ class Work:
       building: directory of the files of images.
       results: directory of the ``.npz`` files.
       image_size: side of the square images in pixels.
+      resize: ``config.data.resize``.
       encoding: ``raw`` or ``jpeg``.
     """
 
@@ -130,6 +131,7 @@ class Work:
     building: Path
     results: Path
     image_size: int
+    resize: str
     encoding: str
 
     def parts(self) -> list[Part]:
@@ -179,7 +181,7 @@ class Work:
                             f" {classes - 1}: correct the data set"
                         )
                     try:
-                        image, is_enlarged = images.square(example.content(), size)
+                        image, is_enlarged = images.square(example.content(), size, self.resize)
                     except BadImage as error:
                         broken.append(visible(f"{example.name}: {error}"))
                         continue

@@ -134,7 +134,7 @@ def evaluate(
         | {"the data's fingerprint": cache.info.fingerprint}
     )
     for net in members:
-        if net.data.fingerprint != cache.info.fingerprint:
+        if net.data.fingerprint not in ("", cache.info.fingerprint):
             say(f"note: this is not the data that {net.workdir} was trained on; its splits may overlap")
 
     # ---- One pass -------------------------------------------------------------------------------

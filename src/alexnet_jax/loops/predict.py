@@ -76,8 +76,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """Classify image files, and all images in folders.
 
-    Files are read and classified in batches while the caller iterates. Each image is rescaled to the size in
-    ``net.data.image_size``, as `prepare` does.
+    Files are read and classified in batches while the caller iterates. Each image is converted to a
+    square of the size in ``net.data.image_size``, as `prepare` does.
 
     Args:
       net: a network from `restore`.
@@ -105,14 +105,14 @@ def _predictions(
     complain: Callable[[str], None],
 ) -> Iterator[Prediction]:
     """Yield what `predict` returns."""
-    size = net.data.image_size[0]
+    size, resize = net.data.image_size[0], net.config.data.resize
     files = list(_files(paths, complain))
     with progress.bar(total=len(files), unit="image", description="compiling") as bar:
         for start in range(0, len(files), _AT_ONCE):
             seen: list[tuple[str, np.ndarray]] = []
             for path in files[start : start + _AT_ONCE]:
                 try:
-                    seen.append((path, square(file_content(path), size)[0]))
+                    seen.append((path, square(file_content(path), size, resize)[0]))
                 except (BadImage, OSError, MemoryError) as error:
                     reason = failure(error) or (error.strerror if isinstance(error, OSError) else error)
                     bar.clear()

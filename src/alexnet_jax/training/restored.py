@@ -153,7 +153,8 @@ def check_alike(nets: Sequence[Restored], info: DataInfo) -> None:
       info: description of the images.
 
     Raises:
-      UserError: a network has other classes, another number of outputs, or takes images of another size.
+      UserError: a network has other classes, another number of outputs, or takes images of another size or
+        images that were resized in another way.
     """
     for net in nets:
         if net.data.class_names != info.class_names:
@@ -162,3 +163,6 @@ def check_alike(nets: Sequence[Restored], info: DataInfo) -> None:
             raise UserError(f"{net.workdir} has another number of outputs than {nets[0].workdir}")
         if net.data.image_size != info.image_size:
             raise UserError(f"{net.workdir} takes images of {net.data.image_size}, not {info.image_size}")
+        if net.config.data.resize != nets[0].config.data.resize:
+            resizes = net.config.data.resize, nets[0].config.data.resize
+            raise UserError(f"{net.workdir} takes images with data.resize = {resizes[0]}, not {resizes[1]}")

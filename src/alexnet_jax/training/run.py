@@ -139,8 +139,8 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
 
     Raises:
       UserError: a setting is wrong; the mesh does not fit; the processes differ; another process trains in
-        the workdir; the workdir holds a run with other settings or other data; or the data does not fit the
-        config.
+        the workdir; the workdir holds a run with other settings or other data, or imported weights; or the
+        data does not fit the config.
     """
     goodput = Goodput()
     config, path = settled(config), absolute(workdir)
@@ -148,11 +148,16 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
     its_own = {"data.cache_dir": None, "data.cache_from": None}
     hosts.same(saved.settings(config) | its_own | {"--workdir": str(path)})
     mesh, model, description = describe(config)
-    with _held(path) as check_lock:
+    with held(path) as check_lock:
         goodput.open(path, check_lock)
         before, info_before, changed = None, None, []
         if is_workdir(path):
             before, info_before = read_workdir(path)
+            if not info_before.fingerprint:
+                raise UserError(
+                    f"{path} holds imported weights: to train them, take another --workdir, and add"
+                    f" --config.init_from={path}"
+                )
             changed = saved.refuse_changes(before, config, path)
         elif config.init_from is not None:
             transfer.check(config, read_workdir(config.init_from)[0])
@@ -173,8 +178,14 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
 
 
 @contextlib.contextmanager
-def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
-    """Hold the lock of a workdir, in process 0 for all processes. Yield `Run.check_lock`."""
+def held(path: epath.Path) -> Iterator[Callable[[], None]]:
+    """Hold the lock of a workdir, in process 0 for all processes. Yield `Run.check_lock`.
+
+    A workdir that did not exist is created, and removed again if nothing is written into it.
+
+    Raises:
+      UserError: the workdir can't be written, or another process holds its lock.
+    """
     if is_remote(path):
         with _held_in_bucket(path) as check_lock:
             yield check_lock
@@ -191,7 +202,7 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
     def complain() -> None:
         raise busy
 
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as entered:
         refusal, created = None, not path.exists()
 
         def remove_if_empty() -> None:
@@ -203,20 +214,20 @@ def _held(path: epath.Path) -> Iterator[Callable[[], None]]:
             try:
                 with files.creating("the workdir", path):
                     path.mkdir(parents=True, exist_ok=True)
-                    held.enter_context(locked(path / "lock", complain))
+                    entered.enter_context(locked(path / "lock", complain))
                     files.delete_unfinished(path)
             except UserError as error:
                 refusal = error
         if not hosts.all_true(refusal is None):  # all processes refuse the run
             raise refusal or busy
         if created and hosts.is_first():
-            held.enter_context(peers.cleaned(remove_if_empty))
+            entered.enter_context(peers.cleaned(remove_if_empty))
         yield lambda: None
 
 
 @contextlib.contextmanager
 def _held_in_bucket(path: epath.Path) -> Iterator[Callable[[], None]]:
-    """Do the same as `_held` in a bucket. Ask every second, because a collective that waits longer fails."""
+    """Do the same as `held` in a bucket. Ask every second, because a collective that waits longer fails."""
 
     def complain(holder: str) -> None:
         raise UserError(f"{holder} trains in {path}: take another --workdir, or wait for it")

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from alexnet_jax.cli.verbs import evaluate, plan, predict, prepare, recipes, report, sweep, train
+from alexnet_jax.cli.verbs import evaluate, import_, plan, predict, prepare, recipes, report, sweep, train
 
 
 class Verb(Protocol):
@@ -26,5 +26,6 @@ VERBS: dict[str, Verb] = {
     "sweep": sweep,
     "report": report,
     "plan": plan,
+    "import": import_,
     "recipes": recipes,
 }
