@@ -2,7 +2,19 @@
 
 from typing import Protocol
 
-from alexnet_jax.cli.verbs import evaluate, import_, plan, predict, prepare, recipes, report, sweep, train
+from alexnet_jax.cli.verbs import (
+    evaluate,
+    features,
+    import_,
+    plan,
+    predict,
+    prepare,
+    probe,
+    recipes,
+    report,
+    sweep,
+    train,
+)
 
 
 class Verb(Protocol):
@@ -22,6 +34,8 @@ VERBS: dict[str, Verb] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "features": features,
+    "probe": probe,
     "prepare": prepare,
     "sweep": sweep,
     "report": report,
