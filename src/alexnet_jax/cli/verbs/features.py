@@ -13,7 +13,6 @@ from alexnet_jax.cli.flags import (
     layer_flag,
     parse,
     required,
-    split_flag,
     step_flag,
     views_flag,
     workdir_flag,
@@ -39,8 +38,10 @@ def run(args: list[str]) -> int:
     def define(values: flags.FlagValues) -> None:
         text = "File for the features: .npy, with a JSON file beside it, or .parquet."
         flags.DEFINE_string("save", None, text, flag_values=values)
+        text = "Split of a data set, instead of PATH: train, validation or test."
+        flags.DEFINE_string("split", None, text, flag_values=values)
 
-    own = (workdir_flag, layer_flag, split_flag, views_flag, step_flag, define)
+    own = (workdir_flag, layer_flag, views_flag, step_flag, define)
     values, overrides, paths = parse("features", args, USAGE, *own, overrides=True, paths=True)
     paths = [files.expanded(path) for path in paths]
     workdir = required(values.workdir, "--workdir=DIR")
