@@ -17,6 +17,7 @@ _FOLDS = 3
 _LEAST = 2  # training images of a class, for the cross-validation
 _CS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 _MOST_ITERATIONS = 1000
+_TOLERANCE = 1e-3  # of the gradient. With 1e-4 the fits take 2.6 times as long, for the same accuracy
 
 
 def random_splits(
@@ -111,6 +112,6 @@ def _each_c(
         # A rotation into it does not change the predictions, and saves most of the time.
         basis_DxN, coordinates = np.linalg.qr(train_NxD.T)
         train_NxD, test_MxD = np.ascontiguousarray(coordinates.T), test_MxD @ basis_DxN
-    model = LogisticRegression(max_iter=_MOST_ITERATIONS, warm_start=True)
+    model = LogisticRegression(tol=_TOLERANCE, max_iter=_MOST_ITERATIONS, warm_start=True)
     for c in cs:
         yield model.set_params(C=c).fit(train_NxD, labels[train]).predict(test_MxD)
