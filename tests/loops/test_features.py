@@ -21,6 +21,7 @@ import alexnet_jax
 from alexnet_jax import RunError, UserError, files, restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.data.dataset import open_cache
+from alexnet_jax.data.images import square
 from alexnet_jax.loops import activations
 from alexnet_jax.parallel.mesh import data_mesh
 from tests.conftest import error_lines
@@ -84,6 +85,21 @@ def test_parquet_has_a_row_for_each_example_of_a_split(trained, net, cache, laye
     close(np.stack(table["features"].to_numpy()), expected.reshape(len(labels), -1))
     assert json.loads(table.schema.metadata[b"alexnet_jax"])["shape"] == list(expected.shape)
     assert pq.ParquetFile(save).num_row_groups == (2 if layer == "conv2" else 1)
+
+
+def test_image_files_are_resized_as_the_network_was_trained(net, tmp_path):
+    Image.new("RGB", (30, 8), "white").save(tmp_path / "wide.png")
+    with Image.open(tmp_path / "wide.png") as image:
+        image.paste("black", (0, 0, 10, 8))
+        image.save(tmp_path / "wide.png")
+    config = net.config.copy_and_resolve_references()
+    for resize in ("crop", "squash"):
+        config.data.resize = resize
+        there = dataclasses.replace(net, config=config)
+        alexnet_jax.features(there, tmp_path / f"{resize}.npy", tmp_path / "wide.png")
+        expected, _ = square((tmp_path / "wide.png").read_bytes(), 8, resize)
+        close(np.load(tmp_path / f"{resize}.npy"), net.features(expected[None]))
+    assert not np.array_equal(np.load(tmp_path / "crop.npy"), np.load(tmp_path / "squash.npy"))
 
 
 def test_labels_of_a_split_are_beside_the_file(net, cache, tmp_path):

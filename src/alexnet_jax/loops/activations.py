@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.images import BadImage, file_content, square
@@ -53,12 +54,14 @@ class Batch:
     left_out: dict[int, str]
 
 
-def of_files(paths: Iterable[str | os.PathLike[str]], size: int, complain: Callable[[str], None]) -> Inputs:
-    """Return the image files that a user names, and all images in folders, rescaled as `prepare` does.
+def of_files(
+    paths: Iterable[str | os.PathLike[str]], data: ConfigDict, complain: Callable[[str], None]
+) -> Inputs:
+    """Return the image files that a user names, and all images in folders, resized as `prepare` does.
 
     Args:
       paths: files and folders.
-      size: side of the images that the network takes, in pixels.
+      data: ``config.data`` of the network: the size of the images, and how they are resized.
       complain: function that takes a line about each folder that has no images.
 
     Raises:
@@ -75,8 +78,12 @@ def of_files(paths: Iterable[str | os.PathLike[str]], size: int, complain: Calla
         except OSError:  # it is left out later
             state = ""
         changes.update(os.fsencode(f"{name}\n{state}\n"))
+
+    def read(row: int) -> np.ndarray:
+        return square(file_content(names[row]), data.image_size, data.resize)[0]
+
     identity = f"{len(names):,} files, {changes.hexdigest()[:12]}"
-    return Inputs(names, identity, lambda row: square(file_content(names[row]), size)[0])
+    return Inputs(names, identity, read)
 
 
 def of_splits(cache: Cache, splits: Sequence[str]) -> Inputs:

@@ -85,7 +85,7 @@ def features(
         inputs = of_splits(cache, [cache.info.test_split(split)])
     else:
         named = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-        inputs = of_files(named, net.data.image_size[0], complain)
+        inputs = of_files(named, net.config.data, complain)
 
     # ---- What the file holds --------------------------------------------------------------------
     shape = net.feature_shape(layer)
