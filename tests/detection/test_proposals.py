@@ -59,7 +59,7 @@ def test_near_duplicates_come_last():
 
 def test_missing_modules_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(UserError, match=r"pip install 'alexnet-jax\[detection\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[detection\]'"):
         selective_search()
     monkeypatch.setitem(sys.modules, "cv2", np)  # a package of OpenCV without contributed modules
     with pytest.raises(UserError, match="needs OpenCV's contributed modules"):

@@ -6,7 +6,7 @@ import os
 import xml.etree.ElementTree
 from collections.abc import Iterator
 
-from alexnet_jax import files, schema
+from alexnet_jax import files
 from alexnet_jax.errors import UserError
 
 
@@ -46,5 +46,5 @@ def reading(path: os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, xml.etree.ElementTree.ParseError) as error:
-        what = schema.short(files.explained(error), 300)
+        what = files.explained(error)
         raise UserError(f"{path} can't be read ({what}): repair it, or leave it out of --list") from error

@@ -30,8 +30,8 @@ def selective_search() -> Callable[[np.ndarray], np.ndarray]:
         create = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation
     except (ImportError, AttributeError):  # the latter for the packages without contributed modules
         raise UserError(
-            "selective search needs OpenCV's contributed modules: pip install 'alexnet-jax[detection]', after"
-            " removing other packages of OpenCV such as opencv-python"
+            "selective search needs OpenCV's contributed modules: pip install -e '.[detection]', after other"
+            " packages of OpenCV such as opencv-python have been removed"
         ) from None
 
     def propose(image_HxWx3: np.ndarray) -> np.ndarray:

@@ -24,6 +24,8 @@ from alexnet_jax.remote.paths import on_disk
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import size_in_words
 
+_MOST = {"cpu": 200}  # proposals of a photograph, by platform
+
 if TYPE_CHECKING:
     from alexnet_jax.detection.annotations import Annotated
 
@@ -31,18 +33,18 @@ USAGE = """\
 train|evaluate|predict [--flag=value ...]
 trains, measures and runs an object detector on the features of a network"""
 
-_DATA = """--data=VOC2007|FILE.json [--images=DIR] [--list=NAME|FILE]
+_DATA_USAGE = """--data=VOC2007|FILE.json [--images=DIR] [--list=NAME|FILE]
 [--leave_out=FILE]"""
-_TRAIN = f"""\
---workdir=DIR --out=DIR {_DATA}
+_TRAIN_USAGE = f"""\
+--workdir=DIR --out=DIR {_DATA_USAGE}
 [--step=last|best|N] [--max_proposals=N] [--finetune_steps=N] [--random_weights]
 [--classes=A,B,...]
 trains an SVM and a regression of boxes for each class; the same command resumes"""
-_EVALUATE = f"""\
---detector=DIR {_DATA}
+_EVALUATE_USAGE = f"""\
+--detector=DIR {_DATA_USAGE}
 [--workdir=DIR] [--json=FILE]
 prints the average precision of each class, by the rules of PASCAL VOC"""
-_PREDICT = """\
+_PREDICT_USAGE = """\
 --detector=DIR PATH... [--least_score=0] [--workdir=DIR] [--json=FILE] [--save=DIR]
 prints the objects in image files, and in all images in folders"""
 
@@ -52,7 +54,7 @@ def run(args: list[str]) -> int | None:
     parts = {"train": _train, "evaluate": _evaluate, "predict": _predict}
     first, *rest = args or [""]
     if first in ("--help", "-h"):
-        usages = {"train": _TRAIN, "evaluate": _EVALUATE, "predict": _PREDICT}
+        usages = {"train": _TRAIN_USAGE, "evaluate": _EVALUATE_USAGE, "predict": _PREDICT_USAGE}
         progress.show("\n\n".join(f"usage: alexnet-jax detect {name} {usages[name]}" for name in parts))
         return 0
     if first not in parts:
@@ -95,15 +97,15 @@ def _peak() -> str:
 def _train(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("out", None, "Folder of the detector.", flag_values=values)
-        text = "Number of proposals of a photograph."
-        flags.DEFINE_integer("max_proposals", 200, text, lower_bound=1, flag_values=values)
+        text = "Number of proposals of a photograph; by default 200 on a CPU, 2000 on other devices."
+        flags.DEFINE_integer("max_proposals", None, text, lower_bound=1, flag_values=values)
         text = "Number of updates in which the network is fine-tuned on windows."
         flags.DEFINE_integer("finetune_steps", 0, text, lower_bound=0, flag_values=values)
         text = "Replace the weights of the network by random ones: a baseline."
         flags.DEFINE_bool("random_weights", False, text, flag_values=values)
         flags.DEFINE_list("classes", [], "The classes; by default those of all objects.", flag_values=values)
 
-    values, *_ = parse("detect train", args, _TRAIN, workdir_flag, step_flag, _data_flags, define)
+    values, *_ = parse("detect train", args, _TRAIN_USAGE, workdir_flag, step_flag, _data_flags, define)
     workdir = required(values.workdir, "--workdir=DIR")
     on_disk(required(values.out, "--out=DIR"), "--out", "name a folder on a disk")
     required(values.data, "--data=VOC2007 or --data=FILE.json")
@@ -121,13 +123,14 @@ def _train(args: list[str]) -> None:
     progress.say(progress.reading(workdir, values.step))
     net = restore(workdir, values.step)
     seed = net.config.seed if values.random_weights else None
-    train(net, annotated, values.out, values.max_proposals, values.finetune_steps, seed)
+    most = values.max_proposals or _MOST.get(net.mesh.devices.flat[0].platform, 2000)
+    train(net, annotated, values.out, most, values.finetune_steps, seed)
     progress.say(f"done: the detector is in {values.out}; peak memory {_peak()}")
 
 
 def _evaluate(args: list[str]) -> None:
     own = (_detector_flag, workdir_flag, _data_flags, json_flag)
-    values, *_ = parse("detect evaluate", args, _EVALUATE, *own)
+    values, *_ = parse("detect evaluate", args, _EVALUATE_USAGE, *own)
     folder = required(values.detector, "--detector=DIR")
     required(values.data, "--data=VOC2007 or --data=FILE.json")
     check_file("--json", values.json)
@@ -154,7 +157,7 @@ def _predict(args: list[str]) -> int:
         flags.DEFINE_string("save", None, "Folder for the photographs with boxes.", flag_values=values)
 
     own = (_detector_flag, workdir_flag, json_flag, define)
-    values, _, paths = parse("detect predict", args, _PREDICT, *own, paths=True)
+    values, _, paths = parse("detect predict", args, _PREDICT_USAGE, *own, paths=True)
     folder = required(values.detector, "--detector=DIR")
     required(paths and all(paths), "PATH of an image or a folder of images")
     check_file("--json", values.json)
