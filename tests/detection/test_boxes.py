@@ -46,6 +46,7 @@ def test_a_box_is_removed_if_and_only_if_one_that_stays_and_scores_higher_overla
         if all(by_the_kit(found[i][0], found[j][0]) <= most for j in expected):
             expected.append(i)
     assert kept == expected
+    assert suppressed(boxes, scores, most, 3).tolist() == expected[:3]
 
 
 @given(st.lists(st.tuples(INCLUSIVE, INCLUSIVE), min_size=1, max_size=5))

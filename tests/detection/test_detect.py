@@ -8,8 +8,8 @@ from PIL import Image
 
 from alexnet_jax.cli.main import main
 from alexnet_jax.detection import extractor as extractors
-from alexnet_jax.detection import train as narrative
 from alexnet_jax.detection.detector import load
+from alexnet_jax.detection.stored import held
 from alexnet_jax.layers import Classifier, Dense, ReLU
 from tests.conftest import error_lines
 from tests.detection.conftest import save_network
@@ -214,7 +214,7 @@ def test_a_photograph_of_another_size_than_its_annotations_is_refused(
 
 
 def test_two_processes_do_not_work_in_one_folder(network, drawings, grid, tmp_path, capfd):
-    with narrative.held(tmp_path):
+    with held(tmp_path):
         assert train(network, drawings, tmp_path) == 2
     assert f"another process works in {tmp_path}" in refusal(capfd)
     (tmp_path / "proposals").symlink_to(tmp_path.parent)

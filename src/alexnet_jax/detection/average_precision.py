@@ -78,9 +78,12 @@ def count(detections: Detections, objects: Sequence[Objects]) -> Counts:
     for i in np.argsort(-detections.scores_N, kind="stable"):
         photograph = detections.photographs_N[i]
         there = objects[photograph]
+        if not len(there.difficult_N):  # as in most photographs
+            outcomes.append(False)
+            continue
         overlap_M = overlaps(detections.boxes_Nx4[i : i + 1], there.boxes_Nx4)[0]
-        best = int(overlap_M.argmax()) if len(overlap_M) else -1
-        if best < 0 or overlap_M[best] < LEAST_OVERLAP:
+        best = int(overlap_M.argmax())
+        if overlap_M[best] < LEAST_OVERLAP:
             outcomes.append(False)
         elif not there.difficult_N[best]:
             outcomes.append(not found[photograph][best])

@@ -23,20 +23,24 @@ def overlaps(boxes_Nx4: np.ndarray, others_Mx4: np.ndarray) -> np.ndarray:
     return common_NxM / np.maximum(union_NxM, 1e-12)
 
 
-def suppressed(boxes_Nx4: np.ndarray, scores_N: np.ndarray, most: float) -> np.ndarray:
+def suppressed(
+    boxes_Nx4: np.ndarray, scores_N: np.ndarray, most: float, count: int | None = None
+) -> np.ndarray:
     """Remove each box that overlaps one with a higher score: greedy non-maximum suppression.
 
     Args:
       boxes_Nx4: the boxes.
       scores_N: their scores. Of equal ones the first counts as higher.
       most: intersection over union above which a box is removed.
+      count: number of boxes to find; None for all.
 
     Returns:
       The numbers of the boxes that remain, in the order of falling scores.
     """
-    left, kept = np.argsort(-scores_N, kind="stable"), []
-    while len(left):
-        kept.append(left[0])
+    left = np.argsort(-scores_N, kind="stable")
+    kept: list[int] = []
+    while len(left) and len(kept) != count:
+        kept.append(int(left[0]))
         left = left[1:][overlaps(boxes_Nx4[left[:1]], boxes_Nx4[left[1:]])[0] <= most]
     return np.array(kept, np.intp)
 

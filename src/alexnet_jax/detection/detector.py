@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from alexnet_jax import files, schema
 from alexnet_jax.detection import stored
 from alexnet_jax.detection.boxes import suppressed
-from alexnet_jax.detection.extractor import Extractor, Features, extractor
+from alexnet_jax.detection.extractor import Extractor, extractor
 from alexnet_jax.detection.regression import Regression
 from alexnet_jax.detection.svm import Linear
 from alexnet_jax.errors import UserError
@@ -53,10 +54,12 @@ class Found:
     """Detections of a class in a photograph, by falling scores.
 
     Attributes:
+      rows_N: numbers of their windows.
       boxes_Nx4: boxes.
-      scores_N: scores of the SVM. Above 0 the class is more likely than not, by the SVM's training.
+      scores_N: scores of the SVM.
     """
 
+    rows_N: np.ndarray
     boxes_Nx4: np.ndarray
     scores_N: np.ndarray
 
@@ -75,30 +78,34 @@ class Detector:
     svms: Linear
     regression: Regression
 
-    def detect(
-        self, boxes_Nx4: np.ndarray, features: Features, size: tuple[int, int], regressed: bool = True
-    ) -> list[Found]:
+    def detect(self, boxes_Nx4: np.ndarray, units_NxU: np.ndarray) -> list[Found]:
         """Return the detections of each class in a photograph.
 
         Args:
           boxes_Nx4: the boxes of the windows.
-          features: features of the windows.
-          size: (height, width) of the photograph.
-          regressed: whether the boxes are moved by the regression.
+          units_NxU: features of the windows, see `extractor.Features`.
         """
         boxes_Nx4 = boxes_Nx4.astype(np.float64)
-        scores_NxC = self.svms(features.units_NxU)
         found = []
-        for label in range(len(self.description.class_names)):
-            scores_N = scores_NxC[:, label]
-            kept = suppressed(boxes_Nx4, scores_N, _DUPLICATE)[:_MOST]
-            boxes, scores = boxes_Nx4[kept], scores_N[kept]
-            if regressed:
-                boxes = self.regression(label, boxes, features.maps_NxM[kept], size)
-                again = suppressed(boxes, scores, _DUPLICATE)
-                boxes, scores = boxes[again], scores[again]
-            found.append(Found(boxes, scores))
+        for scores_N in self.svms(units_NxU).T:
+            rows = suppressed(boxes_Nx4, scores_N, _DUPLICATE, _MOST)
+            found.append(Found(rows, boxes_Nx4[rows], scores_N[rows]))
         return found
+
+    def regressed(self, found: Sequence[Found], maps_NxM: np.ndarray, size: tuple[int, int]) -> list[Found]:
+        """Return the detections of each class after the regression of their boxes.
+
+        Args:
+          found: what `detect` returned.
+          maps_NxM: features of the windows, see `extractor.Features`.
+          size: (height, width) of the photograph.
+        """
+        after = []
+        for label, each in enumerate(found):
+            boxes_Nx4 = self.regression(label, each.boxes_Nx4, maps_NxM[each.rows_N], size)
+            kept = suppressed(boxes_Nx4, each.scores_N, _DUPLICATE)
+            after.append(Found(each.rows_N[kept], boxes_Nx4[kept], each.scores_N[kept]))
+        return after
 
     def save(self, directory: Path) -> None:
         """Write ``detector.npz``, and then ``detector.json``.

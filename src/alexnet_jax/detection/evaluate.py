@@ -3,12 +3,11 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alexnet_jax.detection import average_precision
+from alexnet_jax.detection import average_precision, stored
 from alexnet_jax.detection.annotations import Annotated
 from alexnet_jax.detection.average_precision import Detections, Objects
 from alexnet_jax.detection.detector import Detector, Found
@@ -103,23 +102,24 @@ def evaluate(
     Raises:
       UserError: a photograph can't be read, or a file in ``out`` belongs to something else.
     """
-    folder = Path(out)
-    found = examples(
-        annotated.photographs, folder / "proposals", detector.description.max_proposals, False, say
-    )
-    features = extract(network, found, folder / "features" / "evaluate", say)
+    with stored.held(out) as folder:
+        # ---- Windows: proposals by selective search; and their features -----------------------------
+        most = detector.description.max_proposals
+        windows = examples(annotated.photographs, folder / "proposals", most, False, say)
+        features = extract(network, windows, folder / "features" / "evaluate", say)
 
-    scores: list[list[list[Found]]] = [[], []]  # without and with regression: photographs, classes
-    for each in progress.bar(found, total=len(found), unit="photograph", description="detecting"):
-        both = features.both(each)
-        for regressed in (False, True):
-            scores[regressed].append(
-                detector.detect(each.boxes_Nx4, both, each.photograph.size, regressed=regressed)
-            )
+        # ---- Detections of each class, before and after the regression of their boxes ---------------
+        before, after = [], []
+        for each in progress.bar(windows, total=len(windows), unit="photograph", description="detecting"):
+            both = features.both(each)
+            found = detector.detect(each.boxes_Nx4, both.units_NxU)
+            before.append(found)
+            after.append(detector.regressed(found, both.maps_NxM, each.photograph.size))
 
+    # ---- Average precision --------------------------------------------------------------------------
     classes = []
     for label, name in enumerate(detector.description.class_names):
-        plain, moved = (_count(found, each, label) for each in scores)
+        plain, moved = (_count(windows, each, label) for each in (before, after))
         classes.append(
             ClassScore(
                 name,
@@ -129,7 +129,7 @@ def evaluate(
                 average_precision.eleven_points(plain),
             )
         )
-    return Measured(tuple(classes), len(found))
+    return Measured(tuple(classes), len(windows))
 
 
 def _count(

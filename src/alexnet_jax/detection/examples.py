@@ -14,11 +14,13 @@ from alexnet_jax.data.images import BadImage, file_content, whole
 from alexnet_jax.data.loader import ahead
 from alexnet_jax.detection import proposals, stored
 from alexnet_jax.detection.annotations import Photograph
-from alexnet_jax.detection.extractor import Extractor, Features
+from alexnet_jax.detection.extractor import Extractor, Features, joined
 from alexnet_jax.detection.windows import warped
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import time_in_words
+
+_PIECE = 256  # windows in memory at a time, in each thread
 
 Say = Callable[[str], None]
 
@@ -40,15 +42,14 @@ class Example:
     objects: int
     checksum: int
 
-    def windows(self, fill_SxSx3: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return the windows, or those of some rows, uint8 of shape (windows, side, side, 3).
+    def windows(self, fill_SxSx3: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the windows of some boxes, uint8 of shape (windows, side, side, 3).
 
         Raises:
           UserError: the photograph can't be read.
         """
         image = decoded(self.photograph, content_of(self.photograph))
-        boxes = self.boxes_Nx4 if rows is None else self.boxes_Nx4[rows]
-        found = [warped(image, box, fill_SxSx3) for box in boxes]
+        found = [warped(image, box, fill_SxSx3) for box in self.boxes_Nx4[rows]]
         return np.array(found, np.uint8).reshape(-1, *fill_SxSx3.shape)
 
 
@@ -112,27 +113,25 @@ def examples(
       UserError: a photograph can't be read, or has another size than its annotations say.
     """
     search = functools.cache(proposals.selective_search)
-    searched = 0
 
-    def load(photograph: Photograph) -> Example:
-        nonlocal searched
+    def load(photograph: Photograph) -> tuple[Example, bool]:
         content = content_of(photograph)
         checksum = zlib.crc32(content)
         identity = f"{proposals.IDENTITY}, photograph {checksum:08x}"
         path = folder / f"{photograph.name}.npz"
-        found = stored.load(path, identity, ["boxes_Nx4"])
+        found = before = stored.load(path, identity, ["boxes_Nx4"])
         if found is None:
             boxes_Nx4 = search()(np.asarray(decoded(photograph, content))).astype(np.float32)
             stored.save(path, identity, found := {"boxes_Nx4": boxes_Nx4})
-            searched += 1
         objects = photograph.boxes_Nx4.astype(np.float32) if with_objects else np.zeros((0, 4), np.float32)
         boxes = np.concatenate([objects, found["boxes_Nx4"][:most]])
-        return Example(photograph, boxes, len(objects), checksum)
+        return Example(photograph, boxes, len(objects), checksum), before is None
 
+    made, searched, start = [], 0, time.perf_counter()
     with progress.Long(0, len(photographs), "photograph", say) as bar:
-        made, start = [], time.perf_counter()
-        for example in ahead(load, photographs, "batch"):
+        for example, is_new in ahead(load, photographs, "batch"):
             made.append(example)
+            searched += is_new
             bar.add(1)
     if searched:
         say(f"proposals of {_rate(searched, 'photographs', time.perf_counter() - start)}")
@@ -155,15 +154,25 @@ def extract(extractor: Extractor, examples: Sequence[Example], folder: Path, say
     features = Stored(folder, extractor.identity)
     missing = [each for each in examples if not stored.exists(features.path(each), features.identity(each))]
 
-    def load(example: Example) -> tuple[Example, np.ndarray]:
-        return example, example.windows(extractor.fill)
+    pieces = [
+        (example, rows)
+        for example in missing
+        for rows in np.split(np.arange(len(example.boxes_Nx4)), range(_PIECE, len(example.boxes_Nx4), _PIECE))
+    ]
 
-    before, start, count = len(examples) - len(missing), time.perf_counter(), 0
+    def load(piece: tuple[Example, np.ndarray]) -> tuple[Example, np.ndarray]:
+        example, rows = piece
+        return example, example.windows(extractor.fill, rows)
+
+    before, start, count, parts = len(examples) - len(missing), time.perf_counter(), 0, []
     with progress.Long(before, len(examples), "photograph", say) as bar:
-        for example, windows in ahead(load, missing, "batch"):
-            stored.save(features.path(example), features.identity(example), vars(extractor(windows)))
+        for example, windows in ahead(load, pieces, "batch"):
+            parts.append(extractor(windows))
             count += len(windows)
-            bar.add(1)
+            if sum(len(part.units_NxU) for part in parts) == len(example.boxes_Nx4):
+                stored.save(features.path(example), features.identity(example), vars(joined(parts)))
+                parts = []
+                bar.add(1)
     if count:
         say(f"features of {_rate(count, 'windows', time.perf_counter() - start)}")
     return features

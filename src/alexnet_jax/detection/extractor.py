@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,12 @@ class Features:
     maps_NxM: np.ndarray
 
 
+def joined(parts: Sequence[Features]) -> Features:
+    """Return the features of all parts, in their order."""
+    names = [field.name for field in dataclasses.fields(Features)]
+    return Features(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extractor:
     """A network that computes the features of windows.
@@ -60,14 +66,14 @@ class Extractor:
         Raises:
           RunError: a feature is not finite, or too large for float16.
         """
-        parts: list[list[np.ndarray]] = []
+        parts = []
         for start in range(0, max(1, len(windows_NxSxSx3)), _AT_ONCE):
             windows = windows_NxSxSx3[start : start + _AT_ONCE]
             empty = -len(windows) % _GRAIN if len(windows) else _GRAIN
             filled = np.pad(windows, [(0, empty), (0, 0), (0, 0), (0, 0)])
             found = self._compiled(self.net.params, filled, self._statistics)
-            parts.append([np.asarray(x)[: len(windows)] for x in found])
-        features = Features(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+            parts.append(Features(*(np.asarray(x)[: len(windows)] for x in found)))
+        features = joined(parts)
         if not all(np.isfinite(x).all() for x in vars(features).values()):
             raise RunError(
                 f"features of {self.net.workdir} at step {self.net.step} are not finite in float16: take a"

@@ -93,7 +93,9 @@ def predict(
         objects = []
         if len(boxes_Nx4):  # a tiny image has no proposals
             windows = np.array([warped(image, box, network.fill) for box in boxes_Nx4])
-            found = detector.detect(boxes_Nx4, network(windows), image.size[::-1])
+            features = network(windows)
+            found = detector.detect(boxes_Nx4, features.units_NxU)
+            found = detector.regressed(found, features.maps_NxM, image.size[::-1])
             for class_name, each in zip(detector.description.class_names, found, strict=True):
                 for box, score in zip(each.boxes_Nx4.tolist(), each.scores_N.tolist(), strict=True):
                     if score >= least_score:

@@ -1,9 +1,11 @@
 """Arrays in files that name what they belong to, so that work continues after a kill."""
 
+import contextlib
 import io
+import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,26 @@ from alexnet_jax.runtime import progress
 
 _IDENTITY = "identity"
 _DAMAGED = (TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+@contextlib.contextmanager
+def held(out: str | os.PathLike[str]) -> Iterator[Path]:
+    """Create and lock the folder of a detector, for the ``with`` block.
+
+    Raises:
+      UserError: it can't be written, another process works in it, or it holds links.
+    """
+    folder = Path(files.absolute(out))
+
+    def complain() -> None:
+        raise UserError(f"another process works in {folder}: wait for it, or take another --out")
+
+    with files.creating("the folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        files.check_inside(folder)
+        files.delete_unfinished(folder)
+    with files.locked(folder / "lock", complain):
+        yield folder
 
 
 def save(path: Path, identity: str, arrays: Mapping[str, np.ndarray]) -> None:

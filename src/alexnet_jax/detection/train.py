@@ -1,11 +1,10 @@
 """Train a detector, as R-CNN (Girshick et al. 2014). Read it from top to bottom."""
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 from alexnet_jax import files
+from alexnet_jax.detection import stored
 from alexnet_jax.detection.annotations import Annotated
 from alexnet_jax.detection.detector import FORMAT, Description, Detector
 from alexnet_jax.detection.examples import examples, extract
@@ -13,7 +12,6 @@ from alexnet_jax.detection.extractor import extractor
 from alexnet_jax.detection.finetune import finetune
 from alexnet_jax.detection.regression import train_regression
 from alexnet_jax.detection.svm import train_svms
-from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
@@ -47,7 +45,7 @@ def train(
       Interrupted: a signal arrived during the fine-tuning, which has saved a checkpoint.
     """
     network = extractor(net, random_seed)
-    with held(out) as folder:
+    with stored.held(out) as folder:
         # ---- Windows: the objects, and proposals by selective search --------------------------------
         windows = examples(annotated.photographs, folder / "proposals", max_proposals, True, say)
 
@@ -75,23 +73,3 @@ def train(
         detector = Detector(description, svms, regression)
         detector.save(folder)
     return detector
-
-
-@contextlib.contextmanager
-def held(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """Create and lock the folder of a detector.
-
-    Raises:
-      UserError: it can't be written, another process works in it, or it holds links.
-    """
-    folder = Path(files.absolute(out))
-
-    def complain() -> None:
-        raise UserError(f"another process works in {folder}: wait for it, or take another --out")
-
-    with files.creating("the folder", folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        files.check_inside(folder)
-        files.delete_unfinished(folder)
-    with files.locked(folder / "lock", complain):
-        yield folder

@@ -132,6 +132,7 @@ def _evaluate(args: list[str]) -> None:
     own = (_detector_flag, workdir_flag, _data_flags, json_flag)
     values, *_ = parse("detect evaluate", args, _EVALUATE_USAGE, *own)
     folder = required(values.detector, "--detector=DIR")
+    on_disk(folder, "--detector", "copy it to a disk first")
     required(values.data, "--data=VOC2007 or --data=FILE.json")
     check_file("--json", values.json)
 
@@ -159,6 +160,7 @@ def _predict(args: list[str]) -> int:
     own = (_detector_flag, workdir_flag, json_flag, define)
     values, _, paths = parse("detect predict", args, _PREDICT_USAGE, *own, paths=True)
     folder = required(values.detector, "--detector=DIR")
+    on_disk(folder, "--detector", "copy it to a disk first")
     required(paths and all(paths), "PATH of an image or a folder of images")
     check_file("--json", values.json)
     if values.save:
