@@ -1,6 +1,8 @@
 """Annotated drawings, and networks with random weights that are large enough for detection."""
 
+import importlib
 import json
+import os
 
 import jax
 import numpy as np
@@ -94,6 +96,14 @@ def drawings(tmp_path_factory):
         lines = "".join(f"{number:06}\n" for number in numbers)
         (data / "ImageSets" / "Main" / f"{split}.txt").write_text(lines)
     return data
+
+
+@pytest.fixture
+def opencv():
+    """OpenCV. Without it, tests on real proposals are skipped, or fail in CI."""
+    if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
+        return importlib.import_module("cv2")
+    return pytest.importorskip("cv2")
 
 
 @pytest.fixture

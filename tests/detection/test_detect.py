@@ -1,6 +1,9 @@
 """Training, measuring and running a detector, from the command line."""
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -220,3 +223,31 @@ def test_two_processes_do_not_work_in_one_folder(network, drawings, grid, tmp_pa
     (tmp_path / "proposals").symlink_to(tmp_path.parent)
     assert train(network, drawings, tmp_path) == 2
     assert "is a symbolic link" in refusal(capfd)
+
+
+@pytest.mark.slow
+def test_a_killed_process_continues_with_real_proposals(network, drawings, opencv, tmp_path):
+    def start(out):
+        flags = [f"--workdir={network}", f"--data={drawings}", "--list=train", "--max_proposals=300"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "alexnet_jax", "detect", "train", *flags, f"--out={out}"]
+        )
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert start(whole).wait(timeout=300) == 0
+    for folder in ("proposals", "features/train"):  # killed in each of the two
+        process = start(parts)
+        while len(list((parts / folder).glob("*.npz"))) < 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait(timeout=60)
+    assert start(parts).wait(timeout=300) == 0
+    for file in sorted(whole.rglob("*.npz")):
+        with np.load(file) as expected, np.load(parts / file.relative_to(whole)) as found:
+            for name in expected.files:
+                np.testing.assert_array_equal(found[name], expected[name])
+    assert (parts / "detector.json").read_text() == (whole / "detector.json").read_text()
+    evaluate = ["detect", "evaluate", f"--detector={parts}", f"--data={drawings}", "--list=val"]
+    assert main([*evaluate, f"--json={tmp_path / 'result.json'}"]) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["mean"]["area"] > 0.7

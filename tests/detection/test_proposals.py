@@ -19,8 +19,7 @@ def image():
     return image
 
 
-def test_an_object_is_found_whatever_was_searched_before(image):
-    pytest.importorskip("cv2")
+def test_an_object_is_found_whatever_was_searched_before(image, opencv):
     propose = selective_search()
     first = propose(image)
     propose(image[:60])  # changes the state of OpenCV's random numbers
@@ -31,8 +30,7 @@ def test_an_object_is_found_whatever_was_searched_before(image):
     assert (areas(first) > 0).all()
 
 
-def test_an_image_without_regions_has_no_proposals_or_itself():
-    pytest.importorskip("cv2")
+def test_an_image_without_regions_has_no_proposals_or_itself(opencv):
     for shape in ((1, 1, 3), (3, 200, 3), (60, 60, 3)):
         found = selective_search()(np.full(shape, 9, np.uint8))
         assert found.shape[1] == 4
