@@ -53,17 +53,17 @@ class Measured:
         return float(np.mean([getattr(each, name) for each in self.classes if each.objects]))
 
     def __str__(self) -> str:
-        head = ["class", "objects", "AP, 11 points", "AP, area", "11 points without regression"]
+        head = ["class", "objects", "11 points, %", "area, %", "11 points, boxes not moved, %"]
         scores = ("eleven_points", "area", "without_regression")
         rows = [
-            [each.class_name, f"{each.objects:,}", *(f"{100 * getattr(each, name):.1f}" for name in scores)]
+            [each.class_name, f"{each.objects:,}", *(_percent(getattr(each, name)) for name in scores)]
             for each in self.classes
         ]
         total = f"{sum(each.objects for each in self.classes):,}"
         mean = [
             f"mean, {self.photographs:,} photographs",
             total,
-            *(f"{100 * self.mean(x):.1f}" for x in scores),
+            *(_percent(self.mean(name)) for name in scores),
         ]
         return aligned([head, *rows, mean])
 
@@ -79,6 +79,10 @@ class Measured:
             "mean": {name: self.mean(name) for name in names},
             "classes": classes,
         }
+
+
+def _percent(score: float) -> str:
+    return "-" if np.isnan(score) else f"{100 * score:.1f}"
 
 
 def evaluate(
