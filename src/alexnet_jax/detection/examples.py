@@ -164,15 +164,17 @@ def extract(extractor: Extractor, examples: Sequence[Example], folder: Path, say
         example, rows = piece
         return example, example.windows(extractor.fill, rows)
 
-    before, start, count, parts = len(examples) - len(missing), time.perf_counter(), 0, []
-    with progress.Long(before, len(examples), "photograph", say) as bar:
+    total = sum(len(each.boxes_Nx4) for each in examples)
+    before = total - sum(len(each.boxes_Nx4) for each in missing)
+    count, parts, start = 0, [], time.perf_counter()
+    with progress.Long(before, total, "window", say) as bar:
         for example, windows in ahead(load, pieces, "batch"):
             parts.append(extractor(windows))
             count += len(windows)
+            bar.add(len(windows))
             if sum(len(part.units_NxU) for part in parts) == len(example.boxes_Nx4):
                 stored.save(features.path(example), features.identity(example), vars(joined(parts)))
                 parts = []
-                bar.add(1)
     if count:
         say(f"features of {_rate(count, 'windows', time.perf_counter() - start)}")
     return features
