@@ -136,3 +136,13 @@ def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_swallowed():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "alexnet-jax: stopped\n")
+
+
+def test_ctrl_c_during_an_import_ends_the_command(tmp_path):
+    (tmp_path / "extension.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\n"
+        "except BaseException:\n    raise ImportError('as jaxlib and NumPy do')\n"
+    )
+    (tmp_path / "mine.py").write_text("import extension\n")
+    done = shell(f"{COMMAND} train --config=mine.py --workdir=w", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "alexnet-jax: stopped\n")
