@@ -59,5 +59,5 @@ def test_a_verb_may_take_other_settings_which_are_checked(tiny):
     assert data_location("evaluate", tiny, words, others) == {"cache_dir": "/x"}
     with pytest.raises(UserError, match="step_timeout_minutes can't change after training"):
         data_location("report", tiny, words)
-    with pytest.raises(UserError, match="step_timeout_minutes is -1.0"):
+    with pytest.raises(UserError, match=r"step_timeout_minutes is -1\.0"):
         data_location("evaluate", tiny, ["--config.step_timeout_minutes=-1"], others)
