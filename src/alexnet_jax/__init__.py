@@ -5,9 +5,9 @@ For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict` and `rest
 that reading a config does not wait for JAX.
 """
 
-import importlib
-
-TYPE_CHECKING = False  # importing typing takes 5 ms, in which Ctrl-C would print a traceback
+# Nothing is imported here: a file in the current folder could replace it, and importing typing takes 5 ms, in
+# which Ctrl-C would print a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -71,6 +71,8 @@ __all__ = [
 def __getattr__(name: str) -> "Any":
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 

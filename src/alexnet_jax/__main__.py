@@ -1,12 +1,14 @@
 """The command ``alexnet-jax VERB``, or ``python -m alexnet_jax VERB``."""
 
 import os
-import signal
 import sys
-from types import FrameType
+
+TYPE_CHECKING = False  # until `_leave_current_folder`, a file there may replace any module that is imported
+if TYPE_CHECKING:
+    from types import FrameType
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
+def _stop(signum: int, frame: "FrameType | None") -> None:
     """Raise KeyboardInterrupt; in an import, where extension modules fail at exceptions, end the process."""
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
@@ -49,10 +51,12 @@ def _open_standard_streams() -> None:
 def run() -> int:
     """Run `cli.main` in a process that has asked for huge pages."""
     try:
+        _leave_current_folder()
+        import signal
+
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
             signal.signal(signal.SIGINT, _stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see `huge_pages.ask`
-        _leave_current_folder()
         _open_standard_streams()
         from alexnet_jax.runtime import huge_pages
 

@@ -64,7 +64,7 @@ def test_a_deleted_current_folder_is_no_obstacle(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["queue", "random", "numpy", "jax"])
+@pytest.mark.parametrize("name", ["queue", "random", "signal", "enum", "typing", "numpy", "jax"])
 def test_the_current_folder_shadows_no_module(name, tmp_path):
     (tmp_path / f"{name}.py").write_text("raise RuntimeError('from the current folder')\n")
     done = shell(f"{COMMAND} train --config={RECIPES / 'tiny.py'} --dry_run", cwd=tmp_path)
@@ -73,10 +73,10 @@ def test_the_current_folder_shadows_no_module(name, tmp_path):
 
 @pytest.mark.slow
 def test_the_current_folder_shadows_no_module_of_a_sweeps_networks(cache_dir, tmp_path):
-    for name in ("queue", "random"):
+    for name in ("queue", "random", "types"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('from the current folder')\n")
     recipe = write_sweep(tmp_path / "mine.py", "(Member('base', TINY, {'num_steps': 2}),)")
-    line = f"{COMMAND} sweep --config={recipe} --workdir=w --config.data.cache_dir={cache_dir}"
+    line = f"{sys.executable} -P -m alexnet_jax sweep --config={recipe} --workdir=w --config.data.cache_dir={cache_dir}"
     assert shell(line, cwd=tmp_path).returncode == 0
 
 

@@ -287,7 +287,7 @@ def download(name: str, say: Callable[[str], None]) -> None:
     if problem := _missing(name):
         raise UserError(problem)
     say(f"TFDS is preparing {name} in {root}")
-    done = subprocess.run([sys.executable, "-c", _PREPARE, name, str(root)], check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", _PREPARE, name, str(root)], check=False)
     if done.returncode:
         raise UserError(f"TFDS could not prepare {name}: see its messages above")
 
