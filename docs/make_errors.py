@@ -111,8 +111,8 @@ A line such as `No space left on device: FILE` (status 1) is the system's own. S
   for CPUs may abort (status 134), or compute other numbers without an error.
 
 A traceback is a bug: please report it. But if the current folder has a file with the name of a module of
-Python, such as `types.py`, Python itself may fail with a traceback before `python -m alexnet_jax` begins: type
-`alexnet-jax` or `python -P -m alexnet_jax` instead.
+Python, such as `types.py`, Python itself may fail before `python -m alexnet_jax` begins. Then type
+`alexnet-jax` or `python -P -m alexnet_jax`.
 """
 
 

@@ -76,7 +76,8 @@ def test_the_current_folder_shadows_no_module_of_a_sweeps_networks(cache_dir, tm
     for name in ("queue", "random", "types"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('from the current folder')\n")
     recipe = write_sweep(tmp_path / "mine.py", "(Member('base', TINY, {'num_steps': 2}),)")
-    line = f"{sys.executable} -P -m alexnet_jax sweep --config={recipe} --workdir=w --config.data.cache_dir={cache_dir}"
+    command = f"{sys.executable} -P -m alexnet_jax sweep --config={recipe} --workdir=w"
+    line = f"{command} --config.data.cache_dir={cache_dir}"
     assert shell(line, cwd=tmp_path).returncode == 0
 
 
