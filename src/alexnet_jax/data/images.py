@@ -201,7 +201,8 @@ def _unpacked(pixels_HxW: np.ndarray) -> Image.Image:
 def _decoded(content: bytes, size: int) -> np.ndarray | Image.Image:
     """Decode an image file, turned upright, in the format of `_packed` or as an image of mode RGB or L.
 
-    It takes at most 9 bytes for each pixel of a file that Pillow decodes: 1.5 GB for the largest image.
+    It takes at most 9 bytes for each pixel of a file that Pillow decodes: 1.5 GB for the largest image. The
+    decoders of AVIF and WebP take more, up to 16 bytes for each pixel.
     """
     try:
         return _decoded_by_pillow(content, size)
