@@ -108,8 +108,16 @@ In the tables below, the status may also be:
 * `note`: the command continues.
 * `reason`: this text is part of another message, usually in parentheses. In Python it may be a `ValueError`.
 
-A line such as `No space left on device: FILE` (status 1) is the system's own. A traceback is a bug: please
-report it.
+A line such as `No space left on device: FILE` (status 1) is the system's own. So are two others:
+
+* `Too many open files: raise the limit with ulimit -n 4096`
+* `memory or threads have run out: end other programs, or raise the limit (ulimit, or the job's)`. Limit
+  memory with cgroups, as SLURM and Kubernetes do, not with `ulimit -d` or `-v`. If an allocation fails, XLA
+  for CPUs may abort (status 134), or compute other numbers without an error.
+
+A traceback is a bug: please report it. But if the current folder has a file with the name of a module of
+Python, such as `types.py`, Python itself may fail before `python -m alexnet_jax` begins. Then type
+`alexnet-jax` or `python -P -m alexnet_jax`.
 """
 
 

@@ -5,10 +5,12 @@ For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict` and `rest
 that reading a config does not wait for JAX.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here: a file in the current folder could replace it, and importing typing takes 5 ms, in
+# which Ctrl-C would print a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from alexnet_jax.config.recipe import get_config
     from alexnet_jax.errors import Interrupted, RunError, UserError
     from alexnet_jax.loops.evaluate import Checkpoint, Evaluation, evaluate
@@ -66,9 +68,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
