@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from alexnet_jax.cli.verbs import evaluate, plan, predict, prepare, recipes, report, sweep, train
+from alexnet_jax.cli.verbs import evaluate, export, plan, predict, prepare, recipes, report, sweep, train
 
 
 class Verb(Protocol):
@@ -27,4 +27,5 @@ VERBS: dict[str, Verb] = {
     "report": report,
     "plan": plan,
     "recipes": recipes,
+    "export": export,
 }
