@@ -39,6 +39,7 @@ SECTIONS = {
     "The command, recipes and settings": ("cli", "config", "layers", "variants", "net"),
     "Data": ("data",),
     "Training, evaluation, checkpoints and workdirs": ("loops", "training"),
+    "Export": ("weights",),
     "Devices and versions": ("runtime",),
     "Several processes, and what has stopped": ("parallel",),
     "Buckets": ("remote",),
@@ -51,7 +52,7 @@ SECTIONS = {
 ADVICE = {
     "is not a Python file": "Pass a file that ends in `.py`, or a name that `alexnet-jax recipes` lists.",
     "can't be loaded: …": "The text after the colon is Python's error. Correct the recipe.",
-    "layer, which PyTorch does not have": "This network can't be exported.",
+    "layer, which PyTorch does not have": "Export it with `--to=stablehlo`.",
     "not an image of the formats": "Convert it to JPEG or PNG.",
     "TFDS has no data set": "Correct the name: https://www.tensorflow.org/datasets/catalog lists them.",
     "its splits may overlap": "The error rate may be too low. Evaluate the data of the training.",

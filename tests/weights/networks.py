@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from alexnet_jax import Restored, apply, build, get_config, init
+from alexnet_jax.config import base
 from alexnet_jax.data.augment import Statistics, fixed_views, test_view
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.layers import with_classes
@@ -13,24 +14,34 @@ from alexnet_jax.parallel.mesh import local_mesh
 from tests.conftest import CONFIGS
 
 
-def small(layers):
-    """Return layers with a sixteenth of the channels and units, whose outputs are of the order of 1."""
-    changed = []
-    for layer in with_classes(layers, 10):
-        fields = {"std": "fan_in"} if hasattr(layer, "std") else {}
-        for size in ("features", "units", "classes"):
-            if hasattr(layer, size):
-                fields[size] = max(3, getattr(layer, size) // 16)
-        changed.append(dataclasses.replace(layer, **fields))
-    return tuple(changed)
-
-
 def network(path, dtype="float32"):
-    """Return a network of a shipped recipe, small, with random weights and a random mean image."""
+    """Return a network of a shipped recipe with a sixteenth of its channels and units."""
     config = get_config(f"{CONFIGS}/{path}")
-    config.net.layers, config.dtype = small(config.net.layers), dtype
-    model, size = build(config), config.data.image_size
-    names = ("a", "b", "c")
+    sizes = ("features", "units", "classes")
+    layers = with_classes(config.net.layers, 10)
+    for size in sizes:
+        layers = [
+            dataclasses.replace(x, **{size: max(3, getattr(x, size) // 16)}) if hasattr(x, size) else x
+            for x in layers
+        ]
+    config.net.layers, config.dtype = tuple(layers), dtype
+    return _with_random_weights(config)
+
+
+def with_layers(layers, towers):
+    """Return a network of these layers for images of 32x32, of which it sees 30x30."""
+    config = base()
+    config.data.image_size, config.data.crop_size, config.data.pixel_std = 32, 30, 50.0
+    config.net.layers, config.net.towers = layers, towers
+    return _with_random_weights(config)
+
+
+def _with_random_weights(config):
+    """Return a network whose activations are of the order of the pixels, with a random mean image."""
+    config.net.layers = tuple(
+        dataclasses.replace(x, std="fan_in") if hasattr(x, "std") else x for x in config.net.layers
+    )
+    model, size, names = build(config), config.data.image_size, ("a", "b", "c")
     info = DataInfo(
         source="folder:photographs",
         version="1",
@@ -44,6 +55,8 @@ def network(path, dtype="float32"):
         mean_image=np.random.default_rng(1).uniform(90, 160, (size, size, 3)).astype(np.float32),
     )
     params = init(model, jax.random.key(2))
+    for weights in params.values():  # with a variance of 2 / fan-in, ReLU keeps the size of activations
+        weights["kernel"] *= np.sqrt(6)
     return Restored(model, params, config, 7, info, local_mesh(), "no_workdir")
 
 

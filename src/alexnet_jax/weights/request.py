@@ -35,11 +35,17 @@ def paths(to: str, save: str | os.PathLike[str]) -> tuple[epath.Path, ...]:
     name = re.sub(r"^(?=\d)", "_", re.sub(r"\W", "_", stem, flags=re.ASCII))
     others = [file.parent / f"{name if end.endswith('.py') else stem}{end}" for end in beside]
     for path in others:
-        if path.exists() and MARK.encode() not in files.read(path, _MOST_TEXT):
-            raise UserError(
-                f"{path} exists and is not by alexnet-jax export: move it, or choose another file"
-            )
+        if path.exists() and not path.is_dir() and not _is_ours(path):
+            raise UserError(f"{path} is not by alexnet-jax export: move it, or choose another file")
     return (file, *others)
+
+
+def _is_ours(path: epath.Path) -> bool:
+    """Return whether `export` has written a text."""
+    try:
+        return MARK.encode() in files.read(path, _MOST_TEXT)
+    except (OSError, ValueError):
+        return False
 
 
 def check(to: str, config: ConfigDict) -> None:

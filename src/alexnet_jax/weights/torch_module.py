@@ -46,9 +46,9 @@ def source(network: Network) -> bytes:
     rows, columns = network.crop
     height, width = data.image_size
     size = config.data.crop_size
-    images = f"uint8 of shape (batch, 3, {height}, {width})"
-    if not network.preprocessing:
-        images = f"as `preprocess` returns them, float of shape (batch, 3, {size}, {size})"
+    images = f"float (batch, 3, {size}, {size})"
+    if network.preprocessing:
+        images = f"uint8 (batch, 3, {height}, {width})"
     modules = [module for shapes, _ in folded(config) for module in _modules(shapes, config.net.towers)]
     return render(
         "torch_module.py.jinja",

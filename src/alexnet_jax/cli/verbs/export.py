@@ -38,7 +38,9 @@ def run(args: list[str]) -> None:
     from alexnet_jax.training.workdir import read_workdir
     from alexnet_jax.weights import request
 
-    for path in request.paths(to, save):
+    _, *beside = request.paths(to, save)
+    check_file("--save", save)
+    for path in beside:
         check_file("--save", str(path))
     request.check(to, read_workdir(workdir)[0])
     progress.starting(progress.note)
