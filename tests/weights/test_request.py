@@ -21,7 +21,7 @@ def refused(tmp_path, monkeypatch, capfd):
     def restore(*args, **options):
         raise AssertionError("it is refused too late")
 
-    monkeypatch.setattr("alexnet_jax.weights.export.restore", restore)
+    monkeypatch.setattr("alexnet_jax.training.restored.restore", restore)
     monkeypatch.chdir(tmp_path)
 
     def call(*args):

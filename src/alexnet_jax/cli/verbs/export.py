@@ -14,8 +14,8 @@ from alexnet_jax.cli.flags import (
 from alexnet_jax.runtime import progress
 
 USAGE = """\
---to=safetensors|torch|onnx|stablehlo --workdir=DIR --save=FILE [--step=last|best|N]
-[--preprocessing]
+--to=safetensors|torch|onnx|stablehlo --workdir=DIR --save=FILE
+[--step=last|best|N] [--preprocessing]
 writes a network in the format of another framework"""
 
 
@@ -45,8 +45,11 @@ def run(args: list[str]) -> None:
     request.check(to, read_workdir(workdir)[0])
     progress.starting(progress.note)
 
+    from alexnet_jax.training.restored import restore
     from alexnet_jax.weights.export import export
 
     progress.note(progress.reading(workdir, values.step))
+    net = restore(workdir, values.step)
     with writing("--save", save):
-        progress.show(str(export(workdir, to, save, values.step, values.preprocessing)))
+        done = export(net, to, save, preprocessing=values.preprocessing)
+    progress.show(str(done))
