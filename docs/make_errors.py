@@ -39,6 +39,7 @@ SECTIONS = {
     "The command, recipes and settings": ("cli", "config", "layers", "variants", "net"),
     "Data": ("data",),
     "Training, evaluation, checkpoints and workdirs": ("loops", "training"),
+    "Export": ("weights",),
     "Devices and versions": ("runtime",),
     "Several processes, and what has stopped": ("parallel",),
     "Buckets": ("remote",),
@@ -52,7 +53,7 @@ SECTIONS = {
 ADVICE = {
     "is not a Python file": "Pass a file that ends in `.py`, or a name that `alexnet-jax recipes` lists.",
     "can't be loaded: …": "The text after the colon is Python's error. Correct the recipe.",
-    "layer, which PyTorch does not have": "This network can't be exported.",
+    "layer, which PyTorch does not have": "Export it with `--to=stablehlo`.",
     "does not fit …:": "Pass the weights of the network that the message names.",
     "no file of Caffe": "`--weights` must be a `.caffemodel`, and `--mean` a `.binaryproto`.",
     "is neither BVLC's": "Pass the `.caffemodel` of one of these, or of a network fine-tuned from it.",

@@ -1,8 +1,8 @@
 """The AlexNet of "ImageNet Classification with Deep Convolutional Neural Networks" (2012) in JAX.
 
-For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict` and `restore` do what the commands do.
-`build`, `init`, `apply` and `torch_layout` work on the network alone. Each name is imported on first use, so
-that reading a config does not wait for JAX.
+For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict`, `restore` and `export` do what the
+commands do. `build`, `init`, `apply` and `torch_layout` work on the network alone. Each name is imported on
+first use, so that reading a config does not wait for JAX.
 """
 
 # Nothing is imported here: a file in the current folder could replace it, and importing typing takes 5 ms, in
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alexnet_jax.net.torch_layout import torch_layout
     from alexnet_jax.training.restored import Restored, restore
     from alexnet_jax.training.scores import Result
+    from alexnet_jax.weights.export import Exported, export
 
 _HOME = {  # in the order of docs/api.md
     "get_config": "config.recipe",
@@ -36,6 +37,8 @@ _HOME = {  # in the order of docs/api.md
     "predict": "loops.predict",
     "Prediction": "loops.predict",
     "Guess": "loops.predict",
+    "export": "weights.export",
+    "Exported": "weights.export",
     "build": "net.model",
     "init": "net.model",
     "apply": "net.model",
@@ -47,6 +50,7 @@ _HOME = {  # in the order of docs/api.md
 __all__ = [
     "Checkpoint",
     "Evaluation",
+    "Exported",
     "Guess",
     "Interrupted",
     "Prediction",
@@ -58,6 +62,7 @@ __all__ = [
     "apply",
     "build",
     "evaluate",
+    "export",
     "get_config",
     "init",
     "predict",

@@ -2,7 +2,18 @@
 
 from typing import Protocol
 
-from alexnet_jax.cli.verbs import evaluate, import_, plan, predict, prepare, recipes, report, sweep, train
+from alexnet_jax.cli.verbs import (
+    evaluate,
+    export,
+    import_,
+    plan,
+    predict,
+    prepare,
+    recipes,
+    report,
+    sweep,
+    train,
+)
 
 
 class Verb(Protocol):
@@ -28,4 +39,5 @@ VERBS: dict[str, Verb] = {
     "plan": plan,
     "import": import_,
     "recipes": recipes,
+    "export": export,
 }
