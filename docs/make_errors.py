@@ -61,7 +61,7 @@ ADVICE = {
     "TFDS has no data set": "Correct the name: https://www.tensorflow.org/datasets/catalog lists them.",
     "its splits may overlap": "The error rate may be too low. Evaluate the data of the training.",
     "the loss on … is …, so the network has diverged": "Evaluate an earlier checkpoint with `--step`.",
-    "is left out": "The other images are classified; the status is 2. Repair or convert this one.",
+    "is left out": "The command continues with the others; the status is 2. Repair or convert this one.",
     "is damaged and skipped": "Nothing: the run resumes from the checkpoint before it.",
     "was trained on other classes than": "The networks of an ensemble must have the same classes.",
     "has another number of outputs than": "The networks of an ensemble must have the same classes.",
@@ -93,8 +93,8 @@ part that may be absent. Most messages say what to do, after a colon. Then the l
 |---|---|---|
 | 0 | done | |
 | 1 | failed: the loss is not finite, the disk is full, a task of a sweep failed, a bug | read the line |
-| 2 | refused: a setting, a file or the environment is wrong; or `predict` left out an image | read the \
-line; the same command will be refused again |
+| 2 | refused: a setting, a file or the environment is wrong; or `predict` or `features` left out an \
+image | read the line; the same command will be refused again |
 | 75 | another process was lost: it ended, or did not answer for 20 seconds. Or a step, the loader or a \
 writer has stopped. Or the small process that forwards JAX's connections was killed | start the same command \
 again, on all hosts |

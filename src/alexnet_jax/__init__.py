@@ -1,8 +1,8 @@
 """The AlexNet of "ImageNet Classification with Deep Convolutional Neural Networks" (2012) in JAX.
 
-For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict`, `restore` and `export` do what the
-commands do. `build`, `init`, `apply` and `torch_layout` work on the network alone. Each name is imported on
-first use, so that reading a config does not wait for JAX.
+For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict`, `features`, `probe`, `export` and
+`restore` do what the commands do. `build`, `init`, `apply` and `torch_layout` work on the network alone. Each
+name is imported on first use, so that reading a config does not wait for JAX.
 """
 
 # Nothing is imported here: a file in the current folder could replace it, and importing typing takes 5 ms, in
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from alexnet_jax.config.recipe import get_config
     from alexnet_jax.errors import Interrupted, RunError, UserError
     from alexnet_jax.loops.evaluate import Checkpoint, Evaluation, evaluate
+    from alexnet_jax.loops.features import Features, features
     from alexnet_jax.loops.predict import Guess, Prediction, predict
     from alexnet_jax.loops.prepare import prepare
+    from alexnet_jax.loops.probe import Probe, Score, probe
     from alexnet_jax.loops.train import Trained, train
     from alexnet_jax.net.model import apply, build, init
     from alexnet_jax.net.torch_layout import torch_layout
@@ -39,6 +41,11 @@ _HOME = {  # in the order of docs/api.md
     "Guess": "loops.predict",
     "export": "weights.export",
     "Exported": "weights.export",
+    "features": "loops.features",
+    "Features": "loops.features",
+    "probe": "loops.probe",
+    "Probe": "loops.probe",
+    "Score": "loops.probe",
     "build": "net.model",
     "init": "net.model",
     "apply": "net.model",
@@ -51,22 +58,27 @@ __all__ = [
     "Checkpoint",
     "Evaluation",
     "Exported",
+    "Features",
     "Guess",
     "Interrupted",
     "Prediction",
+    "Probe",
     "Restored",
     "Result",
     "RunError",
+    "Score",
     "Trained",
     "UserError",
     "apply",
     "build",
     "evaluate",
     "export",
+    "features",
     "get_config",
     "init",
     "predict",
     "prepare",
+    "probe",
     "restore",
     "torch_layout",
     "train",

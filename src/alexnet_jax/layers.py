@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from alexnet_jax import schema
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, near
 from alexnet_jax.schema import Rule
 
 Shape: TypeAlias = tuple[int, ...]
@@ -459,19 +459,30 @@ def _windows(
     return (height - window + extra) // stride + 1, (width - window + extra) // stride + 1
 
 
+def position(layers: Sequence[Layer], name: str) -> int:
+    """Return the position of the layer ``name``.
+
+    Raises:
+      UserError: there is no such layer. The message lists those that exist.
+    """
+    names = [layer.name for layer in layers]
+    if name not in names:
+        raise UserError(
+            f"net.layers: there is no layer {name}{near(name, names)}; there are {', '.join(names)}"
+        )
+    return names.index(name)
+
+
 def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
     """Return the same layers, with some fields of the layer ``name`` replaced."""
-    if name not in {layer.name for layer in layers}:
-        raise UserError(
-            f"net.layers: there is no layer {name}; there are {', '.join(layer.name for layer in layers)}"
-        )
+    position(layers, name)  # raises an error if there is none
     return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
 
 
 def after(layers: Sequence[Layer], name: str, *new: Layer) -> Layers:
     """Return the same layers, with new ones after the layer ``name``."""
-    position = [layer.name for layer in layers].index(name) + 1
-    return (*layers[:position], *new, *layers[position:])
+    end = position(layers, name) + 1
+    return (*layers[:end], *new, *layers[end:])
 
 
 def with_classes(layers: Sequence[Layer], classes: int) -> Layers:

@@ -209,6 +209,48 @@ def test_the_hidden_units_are_what_the_classifier_reads(tiny, towers):
     np.testing.assert_allclose(apply(model, params, images), logits, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("towers", [1, 2])
+def test_the_activations_of_each_layer_follow_from_those_before(tiny, towers):
+    """Each layer is computed from the output of the layer before it, without the fused operations."""
+    tiny.net.towers = towers
+    model = build(tiny)
+    params, images = init(model, KEY), jax.random.normal(KEY, (5, 7, 7, 3))
+    for kinds in params.values():
+        kinds["bias"] = jax.random.normal(KEY, kinds["bias"].shape)
+    found = {layer.name: np.asarray(hidden(model, params, images, layer.name)) for layer in model.layers}
+
+    def of_towers(name):
+        return np.split(found[name], towers, axis=-1)
+
+    def with_bias(name, xs):
+        return np.concatenate([x + b for x, b in zip(xs, params[name]["bias"], strict=True)], axis=-1)
+
+    for layer, before in zip(model.layers, (None, *model.layers), strict=False):
+        read = images if before is None else found[before.name]
+        match layer:
+            case Conv():
+                kernels = params[layer.name]["kernel"]  # conv1 reads the image, conv2 all towers
+                xs = [conv.conv(read, kernel, layer.stride, layer.padding) for kernel in kernels]
+                expected = with_bias(layer.name, xs)
+            case Dense():
+                rows = read.reshape(5, -1)
+                expected = with_bias(layer.name, [rows @ kernel for kernel in params[layer.name]["kernel"]])
+            case ReLU():
+                expected = np.maximum(read, 0)
+            case LRN():
+                expected = np.concatenate([lrn.lrn(x, layer) for x in of_towers(before.name)], axis=-1)
+            case MaxPool():
+                windows = np.lib.stride_tricks.sliding_window_view(read, (3, 3), axis=(1, 2))[:, ::2, ::2]
+                expected = windows.max(axis=(-2, -1))
+            case Dropout():
+                expected = read * (1 - layer.rate)
+            case Classifier():
+                expected = apply(model, params, images)
+        np.testing.assert_allclose(found[layer.name], expected, rtol=1e-4, atol=1e-5, err_msg=layer.name)
+        assert found[layer.name].dtype == np.float32
+    np.testing.assert_array_equal(hidden(model, params, images), found["drop6"])
+
+
 @pytest.mark.slow
 def test_gradients_with_the_versions_for_tpus_are_the_same(tiny, monkeypatch):
     """Crops, network and gradients with the versions for TPUs, against the versions for this platform."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import UserError, restore
+from alexnet_jax.data.augment import fixed_views
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.layers import replaced
 from alexnet_jax.net.model import hidden
@@ -51,6 +52,37 @@ def test_features_are_those_of_the_centre_on_any_mesh(trained, net, cache, shape
     found = restore(trained, mesh=make_mesh(*shape)).features(images)
     assert (found.shape, found.dtype) == ((9, 32), np.float32)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (2, 2)])
+@pytest.mark.parametrize("layer", ["conv1", "pool1", "relu2", "fc6", "relu6", "drop6", "fc8"])
+def test_the_activations_of_any_layer_are_the_same_on_any_mesh(trained, net, cache, layer, shape):
+    images = cache.images["test"][:9]
+    centres = ((images.astype(np.float32) - net.data.mean_image) / 64)[:, :7, :7]
+    expected = hidden(net.model, net.params, centres, layer)
+    there = restore(trained, mesh=make_mesh(*shape))
+    found = there.features(images, layer)
+    assert (found.shape, found.dtype) == (expected.shape, np.float32)
+    assert there.feature_shape(layer) == expected.shape[1:]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_features_of_ten_views_are_their_mean(net, cache):
+    images = cache.images["test"][:5]
+    expected = []
+    for top, left, mirrored in fixed_views(8, 8, 7, 10, flip=net.config.data.flip):
+        crop = (images.astype(np.float32) - net.data.mean_image)[:, top : top + 7, left : left + 7]
+        expected.append(hidden(net.model, net.params, (crop[:, :, ::-1] if mirrored else crop) / 64, "relu2"))
+    found = net.features(images, "relu2", views=10)
+    np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="views must be 1 or 10"):
+        net.features(images, views=2)
+
+
+def test_an_unknown_layer_is_refused_with_the_names_that_exist(net):
+    names = "conv1, relu1, norm1, pool1, conv2, relu2, fc6, relu6, drop6, fc8"
+    with pytest.raises(UserError, match=rf"no layer fc7 \(did you mean fc8 or fc6\?\); there are {names}"):
+        net.features(np.zeros((1, 8, 8, 3), np.uint8), "fc7")
 
 
 def test_an_empty_batch_gives_an_empty_result(net):

@@ -50,6 +50,12 @@ def views_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("views", 1, text, flag_values=values)
 
 
+def layer_flag(values: flags.FlagValues) -> None:
+    """Define ``--layer``."""
+    text = "Name of a layer: fc7 is before its ReLU, relu7 after it; by default the input of the classifier."
+    flags.DEFINE_string("layer", None, text, flag_values=values)
+
+
 def json_flag(values: flags.FlagValues) -> None:
     """Define ``--json``."""
     flags.DEFINE_string("json", None, "JSON file for the result.", flag_values=values)

@@ -104,7 +104,7 @@ def _batches(
 
     at_once = max(1, _GROUP // (batch_size * math.prod(images.shape[1:])))
     groups = (numbers[i : i + at_once] for i in range(0, len(numbers), at_once))
-    for loaded in _ahead(load, groups, what):
+    for loaded in ahead(load, groups, what):
         watchdog.waits_for("step")
         for batch in [on_devices(parts) for parts in loaded]:
             yield batch
@@ -117,7 +117,7 @@ def _positions(index: Index, batch_size: int) -> tuple[int, int]:
     return start, stop
 
 
-def _ahead(load: Callable[[X], Y], items: Iterable[X], what: watchdog.What) -> Iterator[Y]:
+def ahead(load: Callable[[X], Y], items: Iterable[X], what: watchdog.What) -> Iterator[Y]:
     """Yield ``map(load, items)`` in order, with some calls running ahead in threads."""
 
     def first() -> Y:

@@ -4,7 +4,7 @@ import collections
 import heapq
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from alexnet_jax.data import class_words
@@ -150,6 +150,27 @@ def image_files(folder: str) -> list[str]:
       OSError: a folder can't be read.
     """
     return [path for path, *_ in Walk(folder, decodable=False).images([folder])[folder]]
+
+
+def named_images(paths: Iterable[str | os.PathLike[str]], complain: Callable[[str], None]) -> Iterator[str]:
+    """Yield the files that a user names, and the image files in the folders that the user names.
+
+    Args:
+      paths: files, which need not exist, and folders.
+      complain: function that takes a line about each folder that can't be read or has no images.
+    """
+    for path in (os.fspath(path) for path in paths):
+        if not os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
+            yield path
+            continue
+        try:
+            found = image_files(path)
+        except OSError as error:
+            complain(f"{error.filename} can't be read: {error.strerror}")
+            continue
+        if not found:
+            complain(f"{path} has no images")
+        yield from found
 
 
 def holds_images(folder: str) -> bool:

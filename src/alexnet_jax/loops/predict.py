@@ -8,7 +8,7 @@ import numpy as np
 
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.images import BadImage, file_content, square
-from alexnet_jax.data.walk import image_files
+from alexnet_jax.data.walk import named_images
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import failure
 from alexnet_jax.runtime import progress
@@ -106,7 +106,7 @@ def _predictions(
 ) -> Iterator[Prediction]:
     """Yield what `predict` returns."""
     size, resize = net.data.image_size[0], net.config.data.resize
-    files = list(_files(paths, complain))
+    files = list(named_images(paths, complain))
     with progress.bar(total=len(files), unit="image", description="compiling") as bar:
         for start in range(0, len(files), _AT_ONCE):
             seen: list[tuple[str, np.ndarray]] = []
@@ -175,22 +175,6 @@ def _best(info: DataInfo, probabilities_C: np.ndarray) -> tuple[Guess, ...]:
 
 def _guess(info: DataInfo, probabilities_C: np.ndarray, label: int) -> Guess:
     return Guess(label, info.class_names[label], info.class_words[label], float(probabilities_C[label]))
-
-
-def _files(paths: Iterable[str | os.PathLike[str]], complain: Callable[[str], None]) -> Iterator[str]:
-    """Yield the files that ``paths`` names, and the image files in the folders that it names."""
-    for path in (os.fspath(path) for path in paths):
-        if not os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
-            yield path
-            continue
-        try:
-            found = image_files(path)
-        except OSError as error:
-            complain(f"{error.filename} can't be read: {error.strerror}")
-            continue
-        if not found:
-            complain(f"{path} has no images")
-        yield from found
 
 
 def _bar(probability: float) -> str:

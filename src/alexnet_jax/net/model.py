@@ -36,6 +36,7 @@ from alexnet_jax.layers import (
     Shape,
     Tanh,
     Weights,
+    position,
 )
 from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.ops import block, conv, dense, lrn, pointwise, pool
@@ -98,10 +99,17 @@ class Net(nnx.Module):
         with jax.named_scope(self.layers[-1].name):
             return self._logits(xs, tower_axis, batch_axis if xs[0].ndim == 2 else None)
 
-    def hidden(self, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None) -> jax.Array:
-        """Compute the units that the classifier reads at test. See the function `hidden`."""
-        xs = self._activations(images_BxHxWxC, tower_axis=tower_axis)
-        return jnp.concatenate([x.reshape(len(x), -1) for x in xs], axis=-1).astype(jnp.float32)
+    def hidden(
+        self, images_BxHxWxC: jax.Array, layer: str | None = None, *, tower_axis: str | None = None
+    ) -> jax.Array:
+        """Compute the activations of a layer at test. See the function `hidden`."""
+        if layer == self.layers[-1].name:
+            return self(images_BxHxWxC, tower_axis=tower_axis)
+        end = len(self.layers) - 1 if layer is None else position(self.layers, layer) + 1
+        xs = self._activations(images_BxHxWxC, tower_axis=tower_axis, end=end)
+        if layer is None:
+            xs = [x.reshape(len(x), -1) for x in xs]
+        return jnp.concatenate(xs, axis=-1).astype(jnp.float32)
 
     def _activations(
         self,
@@ -110,11 +118,15 @@ class Net(nnx.Module):
         first: jax.Array | int = 0,
         tower_axis: str | None = None,
         batch_axis: str | None = None,
+        end: int = -1,
     ) -> list[jax.Array]:
-        """Run all layers except the classifier. Return its input for each tower on this device."""
+        """Run the layers before ``end``, by default all but the classifier.
+
+        Return the result of each tower on this device.
+        """
         towers_here = self.weights[self.layers[-1].name]["kernel"].shape[0]
         xs = [images_BxHxWxC.astype(self.dtype)] * towers_here
-        for shapes, fused in block.stages(self.shapes[:-1]):
+        for shapes, fused in block.stages(self.shapes[:end]):
             layer = shapes.layer
             with jax.named_scope(layer.name):
                 xs = gathered(shapes, xs, tower_axis, batch_axis)
@@ -219,19 +231,30 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
 
 
 def hidden(
-    model: Net, params: Params, images_BxHxWxC: jax.Array, *, tower_axis: str | None = None
+    model: Net,
+    params: Params,
+    images_BxHxWxC: jax.Array,
+    layer: str | None = None,
+    *,
+    tower_axis: str | None = None,
 ) -> jax.Array:
-    """Compute the units that the classifier reads at test, float32.
-
-    Their shape is (batch, towers on this device x units).
+    """Compute the activations of a layer at test, float32.
 
     Args:
       model: from `build`.
       params: from `init` or `restore`.
       images_BxHxWxC: cropped images, float, after subtraction of the mean.
+      layer: name of the layer; by default the units that the classifier reads, flattened for each tower.
       tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
+
+    Returns:
+      The output of the layer, of shape (batch, height, width, towers on this device x channels) or
+      (batch, towers on this device x units). For the classifier the logits, of shape (batch, classes).
+
+    Raises:
+      UserError: there is no such layer.
     """
-    return _with_params(model, params).hidden(images_BxHxWxC, tower_axis=tower_axis)
+    return _with_params(model, params).hidden(images_BxHxWxC, layer, tower_axis=tower_axis)
 
 
 def _with_params(model: Net, params: Params) -> Net:

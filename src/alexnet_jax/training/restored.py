@@ -15,7 +15,7 @@ from alexnet_jax.data.augment import Statistics, statistics
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
-from alexnet_jax.net.model import Net, build
+from alexnet_jax.net.model import Net, build, hidden
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.parallel.mesh import local_mesh
@@ -66,20 +66,42 @@ class Restored:
         check_views(views)
         return np.exp(self._on_mesh(functools.partial(self.log_probabilities, views=views), images_uint8))
 
-    def features(self, images_uint8: np.ndarray) -> np.ndarray:
-        """Compute the last hidden layer, the input of the classifier, for the centre crop of each image.
+    def features(self, images_uint8: np.ndarray, layer: str | None = None, views: int = 1) -> np.ndarray:
+        """Compute the activations of a layer for each image.
 
         Args:
           images_uint8: as in `predict_proba`.
+          layer: name of the layer in ``config.net.layers``. ``fc7`` gives the activations before the ReLU,
+            ``relu7`` those after it, ``drop7`` those times the factor that dropout has at test. By default
+            the last hidden layer: what the classifier reads, including that factor.
+          views: 1 for the centre crop; 10 for the mean of the activations over the ten crops.
 
         Returns:
-          Float32 of shape (batch, units): the units of the first tower, then those of the second.
+          Float32 of shape (batch, units) or (batch, height, width, channels): the units or channels of the
+          first tower, then those of the second. The default layer is flattened for each tower. The name of
+          the classifier gives the logits, of shape (batch, classes).
 
         Raises:
-          ValueError: the images have another type or size.
+          UserError: there is no such layer.
+          ValueError: the images have another type or size, or ``views`` is neither 1 nor 10.
         """
-        compute = functools.partial(self._compiled_features, self.params, statistics=self._statistics)
+        check_views(views)
+        compiled = self._compiled_features(layer)
+
+        def compute(images: jax.Array) -> jax.Array:
+            return compiled(self.params, images, self._statistics, views)
+
         return self._on_mesh(compute, images_uint8)
+
+    def feature_shape(self, layer: str | None = None) -> tuple[int, ...]:
+        """Return the shape of the `features` of one image: (units,) or (height, width, channels).
+
+        Raises:
+          UserError: there is no such layer.
+        """
+        images = jax.ShapeDtypeStruct((1, *self.model.image_shape), np.float32)
+        found = jax.eval_shape(functools.partial(hidden, self.model, layer=layer), self.params, images)
+        return tuple(found.shape[1:])
 
     def _on_mesh(self, compute: Callable[[jax.Array], jax.Array], images_uint8: np.ndarray) -> np.ndarray:
         """Compute a function of any number of images, which are padded so that the mesh can split them."""
@@ -105,8 +127,8 @@ class Restored:
         return log_probabilities(self.model, self.config.data, self.mesh)
 
     @functools.cached_property
-    def _compiled_features(self) -> Callable[..., jax.Array]:
-        return features(self.model, self.config.data, self.mesh)
+    def _compiled_features(self) -> Callable[[str | None], Callable[..., jax.Array]]:
+        return functools.cache(functools.partial(features, self.model, self.config.data, self.mesh))
 
     @functools.cached_property
     def _statistics(self) -> Statistics:

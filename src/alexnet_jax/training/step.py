@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
+from alexnet_jax.layers import Classifier, position
 from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.model import Net, abstract_params, apply, hidden
 from alexnet_jax.net.shapes import Params
@@ -119,17 +120,25 @@ def log_probabilities(
     return _of_views(averaged, P(DATA), model, data, mesh, split_units)
 
 
-def features(model: Net, data: ConfigDict, mesh: Mesh) -> Callable[..., jax.Array]:
-    """Compile ``(params, images, statistics) -> last hidden layer`` for the centre crop of each image.
+def features(model: Net, data: ConfigDict, mesh: Mesh, layer: str | None = None) -> jax.stages.Wrapped:
+    """Compile ``(params, images, statistics, views) -> mean activations of a layer over the views``.
 
-    Images are as in `log_probabilities`. The result is the input of the classifier: float32 of shape
-    (batch, towers x units), with the units of the first tower before those of the second.
+    Images and views are as in `log_probabilities`, and the result as in `model.hidden`: float32 with the
+    channels (or units) of the first tower before those of the second.
+
+    Raises:
+      UserError: there is no such layer.
     """
 
-    def only(features_1xBxU: jax.Array) -> jax.Array:
-        return features_1xBxU[0]
+    def mean(features_NxB: jax.Array) -> jax.Array:
+        return features_NxB.mean(axis=0)
 
-    return partial(_of_views(only, P(DATA, TOWER), model, data, mesh, False, hidden), views=1)
+    spec = P(DATA, TOWER)
+    if layer is not None:
+        shapes = model.shapes[position(model.layers, layer)]
+        inner = (None,) * (len(shapes.outputs) - 1)
+        spec = P(DATA) if isinstance(shapes.layer, Classifier) else P(DATA, *inner, TOWER)
+    return _of_views(mean, spec, model, data, mesh, False, partial(hidden, layer=layer))
 
 
 def _of_views(

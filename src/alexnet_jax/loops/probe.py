@@ -1,0 +1,243 @@
+"""Measure how well features transfer: train a linear classifier on them. Read it from top to bottom."""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax.data.cache import DataInfo, NoTestSplit
+from alexnet_jax.data.dataset import open_cache_of
+from alexnet_jax.data.images import square
+from alexnet_jax.errors import UserError
+from alexnet_jax.loops.activations import Inputs, activations, of_splits
+from alexnet_jax.loops.linear import check_classes, predictions, random_splits
+from alexnet_jax.net.model import init
+from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.placement import param_specs, shardings
+from alexnet_jax.text import aligned
+from alexnet_jax.training.restored import Restored, check_views
+
+_PIXELS = 32  # side of the images for the baseline of pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """The results of a linear classifier on one kind of features. Each tuple has a value for each split.
+
+    Attributes:
+      features: what the classifier reads.
+      dimensions: number of features of an image.
+      accuracy: fraction of the test images whose class is right, from 0 to 1.
+      class_accuracy: the mean over the classes of this fraction.
+      c: scikit-learn's C, the inverse of the penalty, chosen by cross-validation on the training images.
+    """
+
+    features: str
+    dimensions: int
+    accuracy: tuple[float, ...]
+    class_accuracy: tuple[float, ...]
+    c: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record in ``results`` of ``alexnet-jax probe --json``."""
+        record: dict[str, Any] = {"features": self.features, "dimensions": self.dimensions, "c": self.c}
+        for name in ("accuracy", "class_accuracy"):
+            values = getattr(self, name)
+            mean, error = mean_and_error(values)
+            record[name] = {"mean": mean, "standard_error": error, "splits": values}
+        return record
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """The results of `probe`.
+
+    Attributes:
+      workdir: directory of the network.
+      step: number of completed updates.
+      layer: name of the layer.
+      views: number of crops of each image, 1 or 10.
+      source: the data set.
+      classes: number of its classes.
+      train: number of images for training in a split.
+      test: number of images for the test in a split.
+      seed: seed of the splits.
+      images_per_second: speed of the network without the first batch; None if there is only one.
+      scores: the features of the layer, and then the baselines.
+    """
+
+    workdir: str
+    step: int
+    layer: str
+    views: int
+    source: str
+    classes: int
+    train: int
+    test: int
+    seed: int
+    images_per_second: float | None
+    scores: tuple[Score, ...]
+
+    def __str__(self) -> str:
+        head = ("features", "dimensions", "accuracy", "mean over classes", "C")
+        rows = [
+            (
+                score.features,
+                f"{score.dimensions:,}",
+                _percent(score.accuracy),
+                _percent(score.class_accuracy),
+                ", ".join(f"{c:g}" for c in sorted(set(score.c))),
+            )
+            for score in self.scores
+        ]
+        return aligned([head, *rows])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record that ``alexnet-jax probe --json`` writes."""
+        fields = {name: value for name, value in vars(self).items() if name != "scores"}
+        return fields | {"results": [score.to_json() for score in self.scores]}
+
+
+def probe(
+    net: Restored,
+    layer: str | None = None,
+    views: int = 1,
+    data: Mapping[str, Any] | ConfigDict | None = None,
+    train_per_class: int = 30,
+    splits: int | Literal["own"] = 5,
+    seed: int = 0,
+    baselines: bool = False,
+    say: Callable[[str], None] = hosts.say,
+) -> Probe:
+    """Train and test a linear classifier on the activations of a layer.
+
+    The classifier is scikit-learn's logistic regression on standardized features. Its penalty is chosen by
+    cross-validation on the training images. The features of all images are in memory: 4 bytes for each
+    feature of each image, and about three times as much for the training images of a split.
+
+    Args:
+      net: a network from `restore`. Its whole mesh is used.
+      layer: name of the layer, and by default the input of the classifier; see `Restored.features`.
+      views: 1 for the centre crop; 10 for the mean of the activations over the ten crops.
+      data: settings that locate the images, as in `evaluate`. They may be of any classes.
+      train_per_class: number of images of each class for training in a random split. All others are for the
+        test.
+      splits: number of random splits of all images; or ``own`` for the data's own: the test split (the
+        validation split, if there is no other) against all other images.
+      seed: seed of the random splits and of the random weights.
+      baselines: whether to do the same with the initial weights of the network, drawn again, and with the
+        pixels of the images at 32x32.
+      say: function that takes a line of text about each step; by default the first process prints it.
+
+    Returns:
+      The accuracies of each split, as fractions from 0 to 1.
+
+    Raises:
+      UserError: there is no such layer, a class has too few images, the data has no split for the test, or
+        its images are not on this machine.
+      RunError: an activation is not finite.
+      ValueError: ``views`` is neither 1 nor 10, or ``train_per_class`` or ``splits`` is too small.
+    """
+    check_views(views)
+    if splits != "own" and (train_per_class < 2 or splits < 1):
+        raise ValueError("train_per_class must be at least 2, and splits at least 1")
+    shape = net.feature_shape(layer)
+
+    # ---- Images ---------------------------------------------------------------------------------
+    cache = open_cache_of(net.config.data, net.data, dict(data or {}), say)
+    of_test = _test_split(cache.info) if splits == "own" else ""
+    inputs = of_splits(cache, sorted(cache.info.splits, key=lambda name: name == of_test))  # it comes last
+    labels = np.asarray(inputs.labels)
+    if splits == "own":
+        end = len(labels) - cache.info.splits[of_test]
+        check_classes(labels[:end], inputs.class_names)
+        rows = [(np.arange(end), np.arange(end, len(labels)))]
+    else:
+        rows = random_splits(labels, inputs.class_names, train_per_class, splits, seed)
+
+    # ---- Features, and classifiers on them -------------------------------------------------------
+    name = layer or f"input of {net.config.net.layers[-1].name}"
+    say(f"computing {math.prod(shape):,} features of each of {len(labels):,} images: {name}")
+    features, speed = _features(net, inputs, layer, views, math.prod(shape))
+    scores = [_score(name, features, labels, rows, seed, say)]
+    if baselines:
+        say("computing the same with random weights")
+        random = dataclasses.replace(net, params=_random_params(net, seed))
+        features, _ = _features(random, inputs, layer, views, math.prod(shape))
+        scores.append(_score(f"{name}, random weights", features, labels, rows, seed, say))
+        side = min(_PIXELS, net.data.image_size[0])
+        features = np.stack([square(inputs.read(i), side)[0].ravel() for i in range(len(labels))])
+        scores.append(_score(f"pixels, {side}x{side}", features.astype(np.float32), labels, rows, seed, say))
+    return Probe(
+        net.workdir, net.step, name, views, cache.info.source, len(inputs.class_names),
+        len(rows[0][0]), len(rows[0][1]), seed, speed, tuple(scores),
+    )  # fmt: skip
+
+
+def _test_split(info: DataInfo) -> str:
+    try:
+        return info.test_split()
+    except NoTestSplit as error:
+        raise UserError(
+            f"{info.source} has only images for training: take random splits, such as --splits=5"
+        ) from error
+
+
+def _features(
+    net: Restored, inputs: Inputs, layer: str | None, views: int, dimensions: int
+) -> tuple[np.ndarray, float | None]:
+    """Return the features of all images, flattened, and the `Probe.images_per_second`."""
+    features = np.empty((len(inputs.names), dimensions), np.float32)
+    done = compiled = 0
+    began = time.perf_counter()
+    for batch in activations(net, inputs, layer, views):
+        features[done : batch.end] = batch.features.reshape(batch.end - done, -1)
+        if done == 0:
+            compiled, began = batch.end, time.perf_counter()
+        done = batch.end
+    speed = (done - compiled) / (time.perf_counter() - began)
+    return features, speed or None
+
+
+def _random_params(net: Restored, seed: int) -> Any:
+    drawn = init(net.model, jax.random.key(seed))
+    return jax.device_put(drawn, shardings(net.mesh, param_specs(net.model.shapes)))
+
+
+def _score(
+    name: str,
+    features: np.ndarray,
+    labels: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    seed: int,
+    say: Callable[[str], None],
+) -> Score:
+    """Train and test a classifier on each split."""
+
+    def results() -> Iterator[tuple[float, float, float]]:
+        for number, (train, test) in enumerate(splits, start=1):
+            found, c = predictions(features, labels, (train, test), seed)
+            right = found == labels[test]
+            of_classes = [right[labels[test] == label].mean() for label in np.unique(labels[test])]
+            say(f"{name}: split {number} of {len(splits)}, {right.mean():.2%} right")
+            yield float(right.mean()), float(np.mean(of_classes)), float(c)
+
+    accuracy, class_accuracy, cs = zip(*results(), strict=True)
+    return Score(name, features.shape[1], accuracy, class_accuracy, cs)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and its standard error; None for the error of a single value."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return statistics.fmean(values), error
+
+
+def _percent(values: Sequence[float]) -> str:
+    mean, error = mean_and_error(values)
+    return f"{mean:.2%}" if error is None else f"{100 * mean:.2f} ± {100 * error:.2f}%"
