@@ -287,7 +287,6 @@ def test_help_does_not_wait_for_the_libraries():
     code = """if True:
         import sys
         from alexnet_jax.cli.main import main
-from alexnet_jax.cli.verbs import VERBS
         assert main(["--help"]) == main(["train", "--help"]) == 0
         slow = {"jax", "flax", "numpy", "orbax", "sklearn", "tensorflow_datasets"} & set(sys.modules)
         sys.exit(str(slow) if slow else 0)
@@ -310,7 +309,6 @@ def test_recipes_are_listed_from_any_folder_without_jax(tmp_path):
     code = """if True:
         import sys
         from alexnet_jax.cli.main import main
-from alexnet_jax.cli.verbs import VERBS
         status = main(["recipes"])
         sys.exit(status or "jax" in sys.modules)
     """
