@@ -72,6 +72,24 @@ def test_the_card_has_what_the_hub_shows(exported):
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.parametrize(
+    ("resize", "square"),
+    [
+        (
+            "crop",
+            "Scale the shorter side of the image to 8 pixels (the mean over areas), and take the central",
+        ),
+        ("squash", "Scale both sides of the image to 8 pixels"),
+        ("torchvision", "bilinear with antialiasing"),
+    ],
+)
+def test_the_card_says_how_an_image_becomes_a_square(trained, tmp_path, resize, square):
+    net = restore(trained)
+    net.config.data.resize = resize
+    export(net, "safetensors", tmp_path / "a.safetensors")
+    assert square in card(tmp_path / "a.md")[1]
+
+
 def test_the_card_has_only_error_rates_of_the_exported_step(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "w")
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]

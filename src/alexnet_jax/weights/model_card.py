@@ -9,6 +9,15 @@ from alexnet_jax.training.metrics import Evaluation
 from alexnet_jax.weights.network import Network
 from alexnet_jax.weights.rendering import render
 
+_CENTRAL = ", and take the central {0}x{0}."
+_SQUARES = {
+    "crop": "Scale the shorter side of the image to {0} pixels (the mean over areas)" + _CENTRAL,
+    "squash": "Scale both sides of the image to {0} pixels (the mean over areas).",
+    "torchvision": "Scale the shorter side of the image to {0} pixels (bilinear with antialiasing)"
+    + _CENTRAL,
+}
+"""How an image becomes a square, for each ``config.data.resize``."""
+
 
 def card(network: Network, title: str, file: str, module: str) -> bytes:
     """Return the card, UTF-8.
@@ -32,6 +41,7 @@ def card(network: Network, title: str, file: str, module: str) -> bytes:
             "towers": config.net.towers,
             "data": f"{_plain(data.source)}, version {_plain(data.version)}: {splits}.",
             "errors": _errors(network.evaluations),
+            "square": _SQUARES[config.data.resize].format(config.data.image_size),
             "image_size": config.data.image_size,
             "crop_size": config.data.crop_size,
             "pixel_std": config.data.pixel_std,
