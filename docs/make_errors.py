@@ -39,6 +39,7 @@ SECTIONS = {
     "The command, recipes and settings": ("cli", "config", "layers", "variants", "net"),
     "Data": ("data",),
     "Training, evaluation, checkpoints and workdirs": ("loops", "training"),
+    "Export": ("weights",),
     "Devices and versions": ("runtime",),
     "Several processes, and what has stopped": ("parallel",),
     "Buckets": ("remote",),
@@ -53,7 +54,7 @@ SECTIONS = {
 ADVICE = {
     "is not a Python file": "Pass a file that ends in `.py`, or a name that `alexnet-jax recipes` lists.",
     "can't be loaded: …": "The text after the colon is Python's error. Correct the recipe.",
-    "layer, which PyTorch does not have": "This network can't be exported.",
+    "layer, which PyTorch does not have": "Export it with `--to=stablehlo`.",
     "does not fit …:": "Pass the weights of the network that the message names.",
     "no file of Caffe": "`--weights` must be a `.caffemodel`, and `--mean` a `.binaryproto`.",
     "is neither BVLC's": "Pass the `.caffemodel` of one of these, or of a network fine-tuned from it.",
@@ -109,8 +110,16 @@ In the tables below, the status may also be:
 * `note`: the command continues.
 * `reason`: this text is part of another message, usually in parentheses. In Python it may be a `ValueError`.
 
-A line such as `No space left on device: FILE` (status 1) is the system's own. A traceback is a bug: please
-report it.
+A line such as `No space left on device: FILE` (status 1) is the system's own. So are two others:
+
+* `Too many open files: raise the limit with ulimit -n 4096`
+* `memory or threads have run out: end other programs, or raise the limit (ulimit, or the job's)`. Limit
+  memory with cgroups, as SLURM and Kubernetes do, not with `ulimit -d` or `-v`. If an allocation fails, XLA
+  for CPUs may abort (status 134), or compute other numbers without an error.
+
+A traceback is a bug: please report it. But if the current folder has a file with the name of a module of
+Python, such as `types.py`, Python itself may fail before `python -m alexnet_jax` begins. Then type
+`alexnet-jax` or `python -P -m alexnet_jax`.
 """
 
 

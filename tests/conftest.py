@@ -122,6 +122,19 @@ def cifar10_dir():
     pytest.skip(message)
 
 
+@pytest.fixture
+def originals():
+    """ImageNet's own files, as they were published."""
+    root = os.environ.get("ALEXNET_JAX_IMAGES")
+    found = sorted(Path(root, "ilsvrc_originals").rglob("*.JPEG")) if root else []
+    if found:
+        return found
+    message = "ALEXNET_JAX_IMAGES does not hold ilsvrc_originals: tests on real photographs are left out"
+    if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, cache_dir):
     """A workdir in which the tiny recipe was trained to its end; tests only read it."""

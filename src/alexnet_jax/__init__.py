@@ -1,14 +1,16 @@
 """The AlexNet of "ImageNet Classification with Deep Convolutional Neural Networks" (2012) in JAX.
 
-For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict`, `features`, `probe` and `restore` do
-what the commands do. `build`, `init`, `apply` and `torch_layout` work on the network alone. Each name is
-imported on first use, so that reading a config does not wait for JAX.
+For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict`, `features`, `probe`, `export` and
+`restore` do what the commands do. `build`, `init`, `apply` and `torch_layout` work on the network alone. Each
+name is imported on first use, so that reading a config does not wait for JAX.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here: a file in the current folder could replace it, and importing typing takes 5 ms, in
+# which Ctrl-C would print a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from alexnet_jax.config.recipe import get_config
     from alexnet_jax.errors import Interrupted, RunError, UserError
     from alexnet_jax.loops.evaluate import Checkpoint, Evaluation, evaluate
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from alexnet_jax.net.torch_layout import torch_layout
     from alexnet_jax.training.restored import Restored, restore
     from alexnet_jax.training.scores import Result
+    from alexnet_jax.weights.export import Exported, export
 
 _HOME = {  # in the order of docs/api.md
     "get_config": "config.recipe",
@@ -36,6 +39,8 @@ _HOME = {  # in the order of docs/api.md
     "predict": "loops.predict",
     "Prediction": "loops.predict",
     "Guess": "loops.predict",
+    "export": "weights.export",
+    "Exported": "weights.export",
     "features": "loops.features",
     "Features": "loops.features",
     "probe": "loops.probe",
@@ -52,6 +57,7 @@ _HOME = {  # in the order of docs/api.md
 __all__ = [
     "Checkpoint",
     "Evaluation",
+    "Exported",
     "Features",
     "Guess",
     "Interrupted",
@@ -66,6 +72,7 @@ __all__ = [
     "apply",
     "build",
     "evaluate",
+    "export",
     "features",
     "get_config",
     "init",
@@ -78,9 +85,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 

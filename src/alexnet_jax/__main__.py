@@ -3,6 +3,22 @@
 import os
 import sys
 
+TYPE_CHECKING = False  # until `_leave_current_folder`, a file there may replace any module that is imported
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def _stop(signum: int, frame: "FrameType | None") -> None:
+    """Raise KeyboardInterrupt; in an import, where extension modules fail at exceptions, end the process."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            try:
+                os.write(2, b"alexnet-jax: stopped\n")
+            finally:
+                os._exit(128 + signum)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
 
 def _leave_current_folder() -> None:
     """Import nothing from the current folder, in this process and in those that it starts.
@@ -36,10 +52,12 @@ def run() -> int:
     """Run `cli.main` in a process that has asked for huge pages."""
     try:
         _leave_current_folder()
-        _open_standard_streams()
         import signal
 
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
+            signal.signal(signal.SIGINT, _stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see `huge_pages.ask`
+        _open_standard_streams()
         from alexnet_jax.runtime import huge_pages
 
         huge_pages.ask()
@@ -54,7 +72,7 @@ def run() -> int:
                 os._exit(status)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python ends, Ctrl-C would print a traceback
         return status
-    except KeyboardInterrupt:  # while the modules are being imported
+    except KeyboardInterrupt:  # outside `main`
         print("alexnet-jax: stopped", file=sys.stderr)
         return 130
 

@@ -1,6 +1,7 @@
 """The exceptions that end a command with one line instead of a traceback, and the parts of that line."""
 
 import difflib
+import re
 import signal
 from collections.abc import Collection
 
@@ -12,6 +13,12 @@ NOTE = f"{PREFIX}note: "
 
 RESUME = "; resume with: "
 """The text between the reason of an interruption and the command that resumes the run."""
+
+LACKS_MEMORY = "memory or threads have run out: end other programs, or raise the limit (ulimit, or the job's)"
+"""The message if the machine, or a limit on the process, does not suffice."""
+
+# Python's, the dynamic linker's and the system's words for it.
+_NO_MEMORY = re.compile("failed to map segment|cannot allocate memory|can't start new thread", re.IGNORECASE)
 
 
 class UserError(Exception):
@@ -48,6 +55,16 @@ class Interrupted(Exception):
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(f"{signal.Signals(signum).name}: {message}")
         self.status = 128 + signum
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error, or its cause, is that memory or threads have run out."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
+            return True
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return False
 
 
 def near(name: str, known: Collection[str]) -> str:

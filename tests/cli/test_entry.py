@@ -64,7 +64,7 @@ def test_a_deleted_current_folder_is_no_obstacle(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["queue", "random", "numpy", "jax"])
+@pytest.mark.parametrize("name", ["queue", "random", "signal", "enum", "typing", "numpy", "jax"])
 def test_the_current_folder_shadows_no_module(name, tmp_path):
     (tmp_path / f"{name}.py").write_text("raise RuntimeError('from the current folder')\n")
     done = shell(f"{COMMAND} train --config={RECIPES / 'tiny.py'} --dry_run", cwd=tmp_path)
@@ -73,10 +73,11 @@ def test_the_current_folder_shadows_no_module(name, tmp_path):
 
 @pytest.mark.slow
 def test_the_current_folder_shadows_no_module_of_a_sweeps_networks(cache_dir, tmp_path):
-    for name in ("queue", "random"):
+    for name in ("queue", "random", "types"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('from the current folder')\n")
     recipe = write_sweep(tmp_path / "mine.py", "(Member('base', TINY, {'num_steps': 2}),)")
-    line = f"{COMMAND} sweep --config={recipe} --workdir=w --config.data.cache_dir={cache_dir}"
+    command = f"{sys.executable} -P -m alexnet_jax sweep --config={recipe} --workdir=w"
+    line = f"{command} --config.data.cache_dir={cache_dir}"
     assert shell(line, cwd=tmp_path).returncode == 0
 
 
@@ -135,4 +136,14 @@ def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_swallowed():
         sys.exit(main.main(["recipes"]))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "alexnet-jax: stopped\n")
+
+
+def test_ctrl_c_during_an_import_ends_the_command(tmp_path):
+    (tmp_path / "extension.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\n"
+        "except BaseException:\n    raise ImportError('as jaxlib and NumPy do')\n"
+    )
+    (tmp_path / "mine.py").write_text("import extension\n")
+    done = shell(f"{COMMAND} train --config=mine.py --workdir=w", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (130, "alexnet-jax: stopped\n")

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
 from PIL import Image
 
 from alexnet_jax.cli.main import main
+from alexnet_jax.cli.verbs import VERBS
 from alexnet_jax.training.workdir import read_workdir
 from tests.conftest import CONFIGS, RECIPES, error_lines
 
@@ -122,6 +124,27 @@ def test_a_lack_of_device_memory_is_reported_in_one_line(
     assert main([verb, *args[verb]]) == 1
     (line,) = error_lines(capfd.readouterr().err)
     assert message in line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+        ImportError("libx.so: failed to map segment from shared object"),
+    ],
+    ids=repr,
+)
+def test_a_lack_of_memory_or_threads_is_reported_in_one_line(error, monkeypatch, capfd):
+    def fail(args):
+        raise error
+
+    monkeypatch.setitem(VERBS, "recipes", SimpleNamespace(run=fail))
+    assert main(["recipes"]) == 1
+    assert capfd.readouterr().err.startswith(
+        "alexnet-jax: memory or threads have run out: end other programs"
+    )
 
 
 def test_parameters_that_do_not_fit_are_reported_in_one_line(tmp_path, cache_dir):

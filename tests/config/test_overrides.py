@@ -49,3 +49,15 @@ def test_a_workdir_without_a_place_of_its_cache_may_get_one(tiny):
     for config in (tiny, from_json(to_json(tiny))):
         assert data_location("evaluate", config, words) == {"cache_dir": "/x", "cache_from": "/x"}
         assert config.data.cache_dir is None
+
+
+def test_a_verb_may_take_other_settings_which_are_checked(tiny):
+    words, others = (
+        ["--config.data.cache_dir=/x", "--config.step_timeout_minutes=2"],
+        ["step_timeout_minutes"],
+    )
+    assert data_location("evaluate", tiny, words, others) == {"cache_dir": "/x"}
+    with pytest.raises(UserError, match="step_timeout_minutes can't change after training"):
+        data_location("report", tiny, words)
+    with pytest.raises(UserError, match=r"step_timeout_minutes is -1\.0"):
+        data_location("evaluate", tiny, ["--config.step_timeout_minutes=-1"], others)

@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from alexnet_jax import UserError
+from alexnet_jax.data import ilsvrc2012
 from alexnet_jax.data.images import BadImage
 from alexnet_jax.data.sources import known_examples, open_source
 from tests import forms
@@ -171,3 +172,19 @@ def test_an_archive_that_becomes_shorter_has_broken_images(tmp_path, photos):
     (tmp_path / VALIDATION).unlink()
     with pytest.raises(BadImage, match="No such file"):
         split[0].content()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("_READ_IDS", "import os; os.abort()", r"meta\.mat has no table of synsets"),
+        ("_LARGEST", 5, r"ground_truth\.txt has more than 5 bytes"),
+    ],
+)
+def test_a_devkit_that_crashes_scipy_or_is_too_large_is_refused(
+    name, value, message, tmp_path, photos, monkeypatch
+):
+    forms.archives(photos, tmp_path)
+    monkeypatch.setattr(ilsvrc2012, name, value)
+    with pytest.raises(UserError, match=rf"devkit_t12\.tar\.gz is damaged: .*{message}: copy it again"):
+        opened(tmp_path)

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,19 +13,6 @@ from PIL import EpsImagePlugin, Image
 
 from alexnet_jax.data import images
 from tests import odd_images
-
-
-@pytest.fixture
-def originals():
-    """ImageNet's own files, as they were published."""
-    root = os.environ.get("ALEXNET_JAX_IMAGES")
-    found = sorted(Path(root, "ilsvrc_originals").rglob("*.JPEG")) if root else []
-    if found:
-        return found
-    message = "ALEXNET_JAX_IMAGES does not hold ilsvrc_originals: tests on real photographs are left out"
-    if os.environ.get("ALEXNET_JAX_NO_SKIPS"):
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 def two_steps(image, size):

@@ -1,6 +1,7 @@
 """Data sets of TFDS in both formats. An incomplete one is refused in one line."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import tensorflow_datasets as tfds
 from alexnet_jax import UserError
 from alexnet_jax.data import tfds as tfds_source
 from alexnet_jax.data.sources import open_source
+from tests import forms
 
 
 def test_cifar10_from_tfds_is_complete(cifar10_dir, monkeypatch):
@@ -128,6 +130,38 @@ def test_a_description_that_tfds_cannot_read_is_refused(copied):
     with pytest.raises(UserError, match=r"TFDS can't read .*: copy the data set again") as refused:
         open_source("tfds:cifar10", 0.0, 0.1)
     assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A small data set of photographs, as TFRecords."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    tfds_source._open.cache_clear()
+    forms.prepared(forms.photographs(), tmp_path, "tfrecord")
+    return tmp_path / "photographs" / "1.0.0"
+
+
+def test_names_of_files_that_tfds_cannot_format_are_refused(small):
+    described = (small / "dataset_info.json").read_text().replace("{FILEFORMAT}", "{FORMAT}")
+    (small / "dataset_info.json").write_text(described)
+    with pytest.raises(UserError, match=r"^TFDS can't read .*: copy the data set again"):
+        open_source("tfds:photographs", 0.0, 0.1)
+
+
+def test_a_record_without_a_label_is_refused(small):
+    (file,) = small.glob("*-train.*")
+    file.write_bytes(file.read_bytes().replace(b"label", b"lebal"))
+    with pytest.raises(UserError, match=r"example 0 of train can't be read .*: copy the data set again"):
+        open_source("tfds:photographs", 0.0, 0.1)
+
+
+def test_a_lack_of_file_descriptors_is_not_damage(small, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(tfds_source, "_open", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        open_source("tfds:photographs", 0.0, 0.1)
 
 
 def test_splits_without_examples(copied):

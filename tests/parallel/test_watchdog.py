@@ -103,6 +103,16 @@ def test_the_line_names_what_has_stopped_since_when_and_what_to_do(ended):
     )
 
 
+def test_the_line_of_an_evaluation_speaks_of_no_run(ended):
+    end(Watchdog(LIMIT, check=None), "evaluation batch")
+    ((status, message),) = ended
+    assert status == 75
+    assert re.sub(r"\d", "0", message) == (
+        "the loader has delivered no batch for an evaluation for 0.000 minutes, since 0000-00-00 00:00:00:"
+        " check the disk of the cache, and run the same command again"
+    )
+
+
 @pytest.mark.parametrize(
     ("what", "several", "fails", "saved"),
     [
@@ -246,6 +256,50 @@ def test_a_step_or_a_writer_that_blocks_is_reported(prepare, what, tmp_path, cac
     line = ends(prepare, tmp_path, cache_dir)
     assert line.startswith(f"alexnet-jax: {what} for 0.1 minutes, since 20")
     assert "; earlier checkpoints are kept: check the " in line
+
+
+EVALUATION_LOADER = """
+from alexnet_jax.data.stored import Images
+Images.read = blocks_at(3, Images.read)
+"""
+EVALUATION_STEP = """
+import jax
+from alexnet_jax.training import restored
+
+def blocking(*args):
+    def call(*args):
+        return jax.pure_callback(late, jax.eval_shape(compute, *args), compute(*args))
+    compute, late = made(*args), blocks_at(3, lambda x: x)
+    return jax.jit(call, static_argnums=3)
+
+made = restored.log_probabilities
+restored.log_probabilities = blocking
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prepare", "what"),
+    [
+        (EVALUATION_LOADER, "the loader has delivered no batch for an evaluation"),
+        (EVALUATION_STEP, "a step has not ended"),
+    ],
+    ids=["loader", "step"],
+)
+def test_an_evaluation_in_which_something_stops_is_ended(prepare, what, trained, cache_dir, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable, "-c", SCRIPT.replace("{}", prepare), "evaluate", f"--workdir={trained}",
+            f"--config.data.cache_dir={cache_dir}", "--config.step_timeout_minutes=0.1",
+            f"--json={tmp_path / 'result.json'}",
+        ],
+        capture_output=True, text=True, cwd=ROOT, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 75, done.stderr
+    (line,) = re.findall("^alexnet-jax: .*", done.stderr, re.MULTILINE)
+    assert line.startswith(f"alexnet-jax: {what} for 0.1 minutes, since 20")
+    assert line.endswith(", and run the same command again")
+    assert not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.slow

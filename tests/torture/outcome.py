@@ -11,18 +11,19 @@ def outcome_here(command, capfd, what):
     """Run a command in this process, check how it ended, and return its status."""
     capfd.readouterr()
     status = main(command)
-    return _checked(status, *capfd.readouterr(), what)
+    return checked(status, *capfd.readouterr(), what)
 
 
 def outcome(command, what):
     """Run a command in a new process, check how it ended, and return its status."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return _checked(done.returncode, done.stdout, done.stderr, what)
+    return checked(done.returncode, done.stdout, done.stderr, what)
 
 
-def _checked(status, out, err, what):
+def checked(status, out, err, what, others=()):
+    """Check how a command ended, and return its status. It may have other statuses, too."""
     printed = f"{what}: status {status}\n{out}\n{err}"
-    assert status in (0, UserError.status, RunError.status), printed
+    assert status in (0, UserError.status, RunError.status, *others), printed
     assert "Traceback" not in out + err, printed
     lines = [line for line in err.splitlines() if line.startswith("alexnet-jax: ")]
     errors = [line for line in lines if not line.startswith("alexnet-jax: note: ")]

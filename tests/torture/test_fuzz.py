@@ -1,4 +1,4 @@
-"""Files of workdirs and caches that a fuzzer writes: each is read, or refused with a `UserError`."""
+"""Files of workdirs, caches and sources that a fuzzer writes: each is read, or refused with a `UserError`."""
 
 import re
 import shutil
@@ -12,9 +12,16 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-READERS = ("config.json", "data.json", "mean_image.npy", "metrics.jsonl", "goodput.json", "manifest.json")
+READERS = (
+    *("config.json", "data.json", "mean_image.npy", "metrics.jsonl", "goodput.json", "manifest.json"),
+    *("samples.tar", "train.tar", "val.tar", "devkit.tar", "train.parquet", "list.csv"),
+    *("dataset_info.json", "features.json", "train.array_record", "train.tfrecord"),
+)
 SECONDS = 20
 """Time of a turn."""
+
+LONGEST = 20
+"""Seconds that a file may take."""
 
 
 def cache_in(cache_dir):
@@ -30,14 +37,10 @@ def test_fuzzed_files(trained, cache_dir, tmp_path, turns):
         place = tmp_path / f"turn{turns.number}"
         shutil.copytree(trained, place / "workdir")
         shutil.copytree(cache_in(cache_dir), place / "cache")
-        (place / "corpus").mkdir()
-        shutil.copy(
-            (place / ("cache" if reader == "manifest.json" else "workdir")) / reader, place / "corpus"
-        )
         done = subprocess.run(
             [
-                sys.executable, "-m", "tests.torture.fuzz", reader, place / "workdir", place / "cache",
-                place / "corpus", f"-max_total_time={SECONDS}", f"-seed={seed}",
+                sys.executable, "-m", "tests.torture.fuzz", reader, place,
+                f"-max_total_time={SECONDS}", f"-timeout={LONGEST}", f"-seed={seed}",
                 "-rss_limit_mb=0",  # it would count the memory of this process, too
                 f"-artifact_prefix={place}/",
             ],

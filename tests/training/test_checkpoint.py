@@ -12,7 +12,7 @@ import pytest
 from alexnet_jax import UserError, build, get_config, restore
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.training import record
-from alexnet_jax.training.checkpoint import Checkpoints
+from alexnet_jax.training.checkpoint import Checkpoints, manager
 from tests.conftest import RECIPES
 from tests.training.conftest import damage
 
@@ -45,6 +45,31 @@ def test_a_checkpoint_that_a_running_training_deletes_is_not_the_best(copy):
     with Checkpoints(copy[0]) as checkpoints:
         shutil.rmtree(copy[0] / "checkpoints" / "5")
         assert checkpoints.best() == (7, 0.9)
+
+
+def test_best_looks_again_if_a_running_training_replaces_the_checkpoint(copy, monkeypatch):
+    def read(self, step, **items):
+        if step == 5 and not (directory / "8").exists():  # a better one is written, and this one deleted
+            (directory / "5").rename(directory / "8")
+        return real(self, step, **items)
+
+    directory, real = copy[0] / "checkpoints", Checkpoints._read
+    shutil.rmtree(directory / "7")  # only 5 has an error
+    with Checkpoints(copy[0]) as checkpoints:
+        monkeypatch.setattr(Checkpoints, "_read", read)
+        assert checkpoints.best() == (8, 0.3)
+
+
+@pytest.mark.parametrize("gone", [FileNotFoundError, NotADirectoryError])
+def test_checkpoints_are_opened_again_if_one_is_deleted_meanwhile(saved, monkeypatch, gone):
+    def open_once(*args, **options):
+        monkeypatch.setattr("alexnet_jax.training.checkpoint.manager", real)
+        raise gone
+
+    real = manager
+    monkeypatch.setattr("alexnet_jax.training.checkpoint.manager", open_once)
+    with Checkpoints(saved[0]) as checkpoints:
+        assert checkpoints.steps() == [5, 6, 7]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,10 @@ import numpy as np
 import pytest
 from etils import epath
 
+from alexnet_jax import train
+from alexnet_jax.errors import Interrupted, RunError
 from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel.signals import Signals
 from alexnet_jax.training import weights_and_biases
 from alexnet_jax.training.weights_and_biases import WeightsAndBiases
 from tests.conftest import RECIPES
@@ -159,11 +163,24 @@ def test_values_and_pictures_are_logged_with_their_steps(tiny, tmp_path, package
     assert capsys.readouterr().out == ""
 
 
-def test_a_run_that_fails_has_failed_there_too(tiny, tmp_path, package):
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyError(), 1), (RunError(), 1), (Interrupted(signal.SIGTERM, "saved"), 143)]
+)
+def test_a_run_that_fails_has_the_same_status_there(tiny, tmp_path, package, error, status):
     wandb = package()
-    with pytest.raises(KeyError):
-        run(tiny, tmp_path, KeyError())
-    assert wandb.status == 1
+    with pytest.raises(type(error)):
+        run(tiny, tmp_path, error)
+    assert wandb.status == status
+
+
+def test_a_training_that_is_interrupted_does_not_end_there_as_finished(
+    tiny, tmp_path, cache_dir, package, monkeypatch
+):
+    wandb, tiny.wandb = package(), "digits"
+    monkeypatch.setattr(Signals, "stop_after", lambda self, step: signal.SIGTERM if step == 2 else None)
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path)
+    assert wandb.status == 143
 
 
 @pytest.mark.parametrize("content", [b"../x", b"", b"\xff", b"a" * 1000])

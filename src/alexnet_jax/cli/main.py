@@ -20,7 +20,7 @@ from absl import logging
 
 from alexnet_jax.cli.flags import RECIPES
 from alexnet_jax.cli.verbs import VERBS
-from alexnet_jax.errors import RESUME, Interrupted, RunError, UserError, near
+from alexnet_jax.errors import LACKS_MEMORY, RESUME, Interrupted, RunError, UserError, lacks_memory, near
 from alexnet_jax.parallel import peers, rendezvous
 from alexnet_jax.runtime import compile_cache, jax_compat, launchers, progress
 from alexnet_jax.training import orbax_log
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for library in ("asyncio", "matplotlib"):
         python_logging.getLogger(library).setLevel(python_logging.CRITICAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # if Orbax fails
+    warnings.filterwarnings("ignore", "tqdm:disabling monitor")  # if no thread can be started
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that can't be encoded
@@ -121,6 +122,8 @@ def _explain(error: BaseException) -> tuple[int, str] | None:
             return 128 + signal.SIGPIPE, ""
         case IsADirectoryError() if error.filename:
             return UserError.status, f"{error.filename} is a folder, but must be a file: remove it"
+        case MemoryError() | ImportError() | RuntimeError() | OSError() if lacks_memory(error):
+            return RunError.status, LACKS_MEMORY
         case OSError(errno=errno.EMFILE | errno.ENFILE):
             return RunError.status, f"{error.strerror}: raise the limit with ulimit -n 4096"
         case OSError():

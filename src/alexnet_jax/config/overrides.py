@@ -4,6 +4,7 @@ import ast
 import contextlib
 import copy
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -61,24 +62,26 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
 _DATA_LOCATION = ("data.source", "data.columns", "data.cache_dir", "data.cache_from", "data.encoding")
 
 
-def data_location(verb: str, config: ConfigDict, overrides: list[str]) -> dict[str, Any]:
+def data_location(
+    verb: str, config: ConfigDict, overrides: list[str], others: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the settings of ``config.data`` that a command line sets to locate the data of a workdir.
 
     Args:
       verb: name of the verb, for messages.
       config: config of the workdir; it is not changed.
       overrides: flags ``--config.data.KEY=VALUE``.
+      others: keys of other settings that the verb takes. They are checked, and left out of the result.
 
     Raises:
       UserError: a flag sets anything else, or has a wrong value.
     """
     keys = [word.removeprefix("--config.").partition("=")[0] for word in overrides]
+    taken = (*_DATA_LOCATION, *others)
     for key in keys:
-        if key not in _DATA_LOCATION:
-            raise UserError(
-                f"config.{key} can't change after training: {verb} takes only {', '.join(_DATA_LOCATION)}"
-            )
+        if key not in taken:
+            raise UserError(f"config.{key} can't change after training: {verb} takes only {', '.join(taken)}")
     changed = override(copy.deepcopy(config), overrides)
     validate(changed)
-    names = [key.removeprefix("data.") for key in keys]
+    names = [key.removeprefix("data.") for key in keys if key not in others]
     return {name: changed.data[name] for name in names}

@@ -8,8 +8,10 @@ Images are read from where they lie in the archives. The classes are in the orde
 TFDS.
 """
 
-import io
+import json
 import re
+import subprocess
+import sys
 import tarfile
 import zlib
 from collections import defaultdict
@@ -33,6 +35,8 @@ _DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 _LABELS, _META = (
     f"ILSVRC2012_devkit_t12/data/{name}" for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat")
 )
+_LARGEST = 10**8  # bytes of a file of the development kit
+_LONGEST = 60  # seconds that SciPy may take
 
 _Found: TypeAlias = dict[str, dict[str, tuple[int, int]]]
 """The offset and the size of each image, by class and name."""
@@ -141,8 +145,6 @@ def _add(
 
 def _labels(path: Path) -> list[str]:
     """Return the WordNet ids of the validation images, in the order of their numbers, from the devkit."""
-    import scipy.io
-
     if not path.is_file():
         raise UserError(
             f"config.data.source: {path.parent} has {_VALIDATION}, but not its labels: put {path.name} from"
@@ -151,19 +153,35 @@ def _labels(path: Path) -> list[str]:
     try:
         with tarfile.open(path, "r:gz") as archive:
             numbers, meta = (_content(archive, name) for name in (_LABELS, _META))
-        try:
-            synsets = np.atleast_1d(scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"])
-            ids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
-        except Exception as error:  # a damaged file may raise anything
-            raise ValueError(f"{_META} has no table of synsets") from error
+        ids = _ids(meta)
         truth = [int(line) for line in numbers.split()]
-    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
+    except (tarfile.TarError, OSError, EOFError, RecursionError, zlib.error, ValueError) as error:
+        if files.failure(error):
+            raise
         raise UserError(f"config.data.source: {path} is damaged: {error}: copy it again") from error
     if strange := sorted(set(truth) - set(ids)):
         raise UserError(
             f"config.data.source: {path}: {_LABELS} has the label {strange[0]}, which {_META} does not have"
         )
     return [ids[number] for number in truth]
+
+
+_READ_IDS = """
+import io, json, sys
+import numpy, scipy.io
+synsets = scipy.io.loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"]
+json.dump([(int(s["ILSVRC2012_ID"]), str(s["WNID"])) for s in numpy.atleast_1d(synsets)], sys.stdout)
+"""
+
+
+def _ids(meta: bytes) -> dict[int, str]:
+    """Return the WordNet id of each number. SciPy, which damaged files can crash, gets its own process."""
+    command = [sys.executable, "-P", "-c", _READ_IDS]
+    try:
+        done = subprocess.run(command, input=meta, capture_output=True, check=True, timeout=_LONGEST)
+    except subprocess.SubprocessError as error:
+        raise ValueError(f"{_META} has no table of synsets") from error
+    return dict(json.loads(done.stdout))
 
 
 def _content(archive: tarfile.TarFile, name: str) -> bytes:
@@ -173,4 +191,7 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
         file = None
     if file is None:
         raise ValueError(f"it has no {name}")
-    return file.read()
+    content = file.read(_LARGEST)
+    if file.read(1):
+        raise ValueError(f"{name} has more than {_LARGEST:,} bytes")
+    return content

@@ -154,7 +154,8 @@ def square(content: bytes | np.ndarray, size: int, resize: str = "crop") -> tupl
 def _decoded(content: bytes, least: int | None) -> np.ndarray | Image.Image:
     """Decode an image file, turned upright, in the format of `resize.packed` or as an image of mode RGB or L.
 
-    It takes at most 9 bytes for each pixel of a file that Pillow decodes: 1.5 GB for the largest image.
+    It takes at most 9 bytes for each pixel of a file that Pillow decodes: 1.5 GB for the largest image. The
+    decoders of AVIF and WebP take more, up to 16 bytes for each pixel.
 
     Args:
       content: the bytes of the file.

@@ -74,7 +74,7 @@ class Shard:
                 fields = dict(arrays)
             found = {name: (array.dtype.kind, array.ndim) for name, array in fields.items()}
         except Exception as error:  # NumPy and zipfile raise many kinds
-            raise ValueError(f"{path.name} is damaged ({error})") from error
+            raise ValueError(f"{path.name} is damaged") from error
         if found != _ARRAYS:
             raise ValueError(f"{path.name} does not have the arrays of a part")
         fields |= {name: int(fields[name]) for name in ("checksum", "enlarged")}

@@ -15,12 +15,13 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alexnet_jax import files
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import UserError, near
 from alexnet_jax.remote.paths import on_disk
@@ -54,6 +55,12 @@ def open_tfds(name: str) -> Source:
     path, root, directory = _find(name)
     if directory is None:
         raise UserError(_missing(name) or f"TFDS has not prepared {name} in {root}: run alexnet-jax prepare")
+    with _explained(f"TFDS can't read {directory}"):
+        return _opened(name, path, directory)
+
+
+def _opened(name: str, path: str, directory: Path) -> Source:
+    """Do the same as `open_tfds` for a directory."""
     info = _info(directory)
     image, label = _keys(info, name)
     if "train" not in info.splits:
@@ -95,10 +102,20 @@ def _info(directory: Path) -> "tfds.core.DatasetInfo":
             raise UserError(f"{file} can't be read ({error.strerror}): {_AGAIN}") from error
         except ValueError as error:
             raise UserError(f"{file} is damaged: {_AGAIN}") from error
+    return tfds.builder_from_directory(directory).info
+
+
+@contextlib.contextmanager
+def _explained(problem: str) -> Iterator[None]:
+    """Turn any exception of TFDS or of C++ into a `UserError`, unless the system is to blame."""
     try:
-        return tfds.builder_from_directory(directory).info
-    except Exception as error:  # TFDS raises many kinds
-        raise UserError(f"TFDS can't read {directory} ({_first_line(error)}): {_AGAIN}") from error
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if files.failure(error):
+            raise
+        raise UserError(f"{problem} ({_first_line(error)}): {_AGAIN}") from error
 
 
 def _check_files(directory: Path, info: "tfds.core.DatasetInfo", split: str) -> None:
@@ -116,10 +133,10 @@ def _check_files(directory: Path, info: "tfds.core.DatasetInfo", split: str) -> 
             for path, count in zip(paths, info.splits[split].shard_lengths, strict=True)
             if _records(path) != count
         ]
-    for files, problem in ((missing, "missing"), (damaged, "damaged")):
-        if files:
-            names = first_of([os.path.basename(file) for file in files])  # noqa: PTH119
-            which = f"{len(files):,} of the {len(paths):,} files of {split} are {problem}"
+    for those, problem in ((missing, "missing"), (damaged, "damaged")):
+        if those:
+            names = first_of([os.path.basename(file) for file in those])  # noqa: PTH119
+            which = f"{len(those):,} of the {len(paths):,} files of {split} are {problem}"
             raise UserError(f"{directory}: {which} ({names}): {_AGAIN}")
 
 
@@ -165,18 +182,11 @@ class _Examples:
     label: str
 
     def __call__(self, i: int) -> Example:
-        try:
+        with _explained(f"{self.directory}: example {i} of {self.split} can't be read"):
             example = _open(self.directory, self.split, self.image)(i)
-        except (UserError, MemoryError):
-            raise
-        except Exception as error:  # from C++ or a parser
-            which = f"{self.directory}: example {i} of {self.split}"
-            raise UserError(f"{which} can't be read ({_first_line(error)}): {_AGAIN}") from error
-        name = example.get("file_name", f"{self.split} {i}")
-        content = example[self.image]
-        return Example(
-            name.decode() if isinstance(name, bytes) else name, int(example[self.label]), lambda: content
-        )
+            name = example.get("file_name", f"{self.split} {i}")
+            content, label = example[self.image], int(example[self.label])
+            return Example(name.decode() if isinstance(name, bytes) else name, label, lambda: content)
 
 
 @functools.cache
@@ -277,7 +287,7 @@ def download(name: str, say: Callable[[str], None]) -> None:
     if problem := _missing(name):
         raise UserError(problem)
     say(f"TFDS is preparing {name} in {root}")
-    done = subprocess.run([sys.executable, "-c", _PREPARE, name, str(root)], check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", _PREPARE, name, str(root)], check=False)
     if done.returncode:
         raise UserError(f"TFDS could not prepare {name}: see its messages above")
 

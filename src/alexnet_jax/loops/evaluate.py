@@ -178,7 +178,8 @@ def error_rates(
     compiling = f"{split}, compiling"  # until the first batch is done
     with progress.bar(total=left, unit="image", description=compiling, show=hosts.is_first()) as bar:
         for images, labels in batches:
-            log_probs = [member(images) for member in members]
+            with watchdog.waiting_for(None if left == cache.info.splits[split] else "step"):
+                log_probs = [member(images) for member in members]  # the first time, this compiles
             scores, names = score(log_probs, labels), list(_COUNTED)
             if hardest.most:
                 scores |= guesses(log_probs)

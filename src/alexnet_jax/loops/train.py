@@ -191,14 +191,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                     break
         checkpoints.wait()
         goodput.end()
+        if log.failure is not None:
+            raise RunError(
+                f"{log.failure}; the run is saved at step {step} of {total_steps}: make it writable, or free"
+                " some space, and run the same command again"
+            )
+        if stop and step < total_steps:
+            raise Interrupted(stop, f"saved at step {step} of {total_steps}")
 
-    if log.failure is not None:
-        raise RunError(
-            f"{log.failure}; the run is saved at step {step} of {total_steps}: make it writable, or free some"
-            " space, and run the same command again"
-        )
-    if stop and step < total_steps:
-        raise Interrupted(stop, f"saved at step {step} of {total_steps}")
     command = ["alexnet-jax", "evaluate", f"--workdir={workdir}"]
     if config.data.cache_dir is not None:
         command.append(f"--config.data.cache_dir={config.data.cache_dir}")

@@ -44,28 +44,41 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
     """
     towers = config.net.towers
     arrays: dict[str, np.ndarray] = {}
-    scale = 1.0
-    for shapes in config_shapes(config):
-        name = shapes.layer.name
-        if shapes.weights is None:
-            scale = _scale_after(shapes.layer, scale)
-        else:
+    for shapes, factor in folded(config):
+        if shapes.weights is not None:
+            name = shapes.layer.name
             weights = {kind: np.asarray(x, np.float32) for kind, x in params[name].items()}
-            arrays[f"{name}.weight"] = scale * np.ascontiguousarray(_weight(shapes, weights, towers))
+            arrays[f"{name}.weight"] = factor * np.ascontiguousarray(_weight(shapes, weights, towers))
             arrays[f"{name}.bias"] = weights["bias"].reshape(-1)
-            scale = 1.0
     return arrays
 
 
-def _scale_after(layer: Layer, scale: float) -> float:
+def folded(config: ConfigDict) -> list[tuple[LayerShapes, float]]:
+    """Return each layer, with the factor of dropout at test that its weights must contain, 1 for none.
+
+    Raises:
+      UserError: PyTorch does not have a layer, or the factor of a dropout cannot be folded.
+    """
+    found, factor = [], 1.0
+    for shapes in config_shapes(config):
+        if isinstance(shapes.layer, Conv | Dense | Classifier):
+            found.append((shapes, factor))
+            factor = 1.0
+        else:
+            factor = _factor_after(shapes.layer, factor)
+            found.append((shapes, 1.0))
+    return found
+
+
+def _factor_after(layer: Layer, factor: float) -> float:
     """Return the factor to fold into the next weights, given the factor before the layer."""
     match layer:
         case Dropout(rate=rate, scale_at="test"):
-            return scale * (1 - rate)
+            return factor * (1 - rate)
         case Dropout() | ReLU() | MaxPool() | AvgPool():
-            return scale
-        case LRN() | MapNorm() | Tanh() if scale == 1:
-            return scale
+            return factor
+        case LRN() | MapNorm() | Tanh() if factor == 1:
+            return factor
         case LRN() | MapNorm() | Tanh():
             raise UserError(
                 f"the factor of the dropout before {layer.name} can't be folded into weights: put"
@@ -87,7 +100,8 @@ def _weight(shapes: LayerShapes, weights: dict[str, np.ndarray], towers: int) ->
             blocks = [_channel_first(k, shapes.inputs, read) for k in weights["kernel"]]
             return np.concatenate(blocks) if shapes.shared or shapes.gathers else _block_diagonal(blocks)
         case Classifier():
-            return np.concatenate([_channel_first(k, shapes.inputs, 1) for k in weights["kernel"]], axis=1)
+            blocks = [_channel_first(k, shapes.inputs, 1) for k in weights["kernel"]]
+            return np.sum(blocks, axis=0) if shapes.shared else np.concatenate(blocks, axis=1)
         case _:
             raise _not_in_torch(shapes.layer)
 

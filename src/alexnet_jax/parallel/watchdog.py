@@ -1,7 +1,8 @@
 """A watchdog that ends a run in which something has stopped: a step, the loader, or a writer.
 
-The thread that trains reports what it waits for, and what writes in the background. Another thread counts how
-long. It counts its own ticks, so the time for which the process was suspended does not count.
+The thread that trains or evaluates reports what it waits for, and what writes in the background. Another
+thread counts how long. It counts its own ticks, so the time for which the process was suspended does not
+count.
 """
 
 import contextlib
@@ -72,7 +73,7 @@ class Watchdog:
       sync: see `save_with`.
     """
 
-    def __init__(self, limit: float, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, limit: float, check: Callable[[], None] | None = lambda: None) -> None:
         self.save: Callable[[], int] | None = None
         self.sync: Callable[[], None] = lambda: None
         self._check = check
@@ -132,11 +133,14 @@ class Watchdog:
             if found.what == "batch":
                 _within(_FAREWELL, self.sync)
         stopped, advice = _STOPPED[found.what], _ADVICE[found.what]
-        kept = "earlier checkpoints are kept" if step is None else f"the run is saved at step {step}"
+        kept, resume = "", ""
+        if self._check is not None:
+            kept = "; earlier checkpoints are kept" if step is None else f"; the run is saved at step {step}"
+            resume = " to resume"
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.began))
         error = Stopped(
-            f"{stopped} for {self._limit / 60:.3g} minutes, since {since}; {kept}: {advice}, and run the same"
-            " command again to resume"
+            f"{stopped} for {self._limit / 60:.3g} minutes, since {since}{kept}: {advice}, and run the same"
+            f" command again{resume}"
         )
         _within(_FAREWELL, partial(peers.abort, error.status, str(error)))
         os._exit(error.status)  # standard error is blocked
@@ -156,7 +160,8 @@ class Watchdog:
         self._ended.set()
 
     def _save(self) -> int | None:
-        self._check()
+        if self._check is not None:
+            self._check()
         return self.save() if self.save else None
 
     def _begin(self, what: What | None) -> Wait:
@@ -164,12 +169,13 @@ class Watchdog:
 
 
 @contextlib.contextmanager
-def watching(minutes: float, check: Callable[[], None]) -> Iterator[None]:
+def watching(minutes: float, check: Callable[[], None] | None = None) -> Iterator[None]:
     """End the process with `Stopped.status` if the calling thread waits too long in the ``with`` block.
 
     Args:
       minutes: limit of each wait; 0 for none.
-      check: function that raises an exception if the run must not be saved any more.
+      check: function that raises an exception if the run must not be saved any more; None if there is no run
+        to save.
     """
     global _watchdog
     if not minutes:

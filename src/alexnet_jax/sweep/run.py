@@ -148,21 +148,21 @@ def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tupl
 def _run(verb: str, arguments: Sequence[str], log: epath.Path, kept: epath.Path) -> tuple[int, str]:
     """Do the same as `_command`. Write standard error to ``log``; for the user it is at ``kept``."""
     received: list[int] = []
-    with (
-        log.open("w") as stderr,
-        # In a separate process group, so that Ctrl-C reaches it once, through `pass_on`.
-        subprocess.Popen(
-            [sys.executable, "-m", "alexnet_jax", verb, *arguments], stderr=stderr, process_group=0
-        ) as process,
-    ):
+    process: subprocess.Popen[bytes] | None = None
 
-        def pass_on(signum: int, frame: FrameType | None) -> None:
-            received.append(signum)
-            # A scheduler sends SIGTERM to every process. A second one would end the training before it saves.
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        # A scheduler sends SIGTERM to every process. A second one would end the training before it saves.
+        if process is not None:
             process.send_signal(signal.SIGINT)
 
-        with stopping.handled(pass_on):
-            status = process.wait()
+    with log.open("w") as stderr, stopping.handled(pass_on):
+        # In a separate process group, so that Ctrl-C reaches it once, through `pass_on`.
+        command = [sys.executable, "-m", "alexnet_jax", verb, *arguments]
+        process = subprocess.Popen(command, stderr=stderr, process_group=0)
+        if received:
+            process.send_signal(signal.SIGINT)
+        status = process.wait()
     message = _error_message(log)
     if received:
         stopped = f"{verb} stopped with status {status}" + (f" ({message})" if message else "")

@@ -38,6 +38,7 @@ from alexnet_jax.training.plain_path import plain_path
 from alexnet_jax.training.record import OtherFormat, Record
 
 _LOOKS = 20  # at checkpoints that a running training replaces meanwhile
+_GONE = (FileNotFoundError, NotADirectoryError)  # Orbax's errors if a checkpoint is deleted meanwhile
 RERUN = "run the same command again to resume"
 
 
@@ -66,7 +67,7 @@ class Checkpoints:
                 try:
                     self._manager = manager(self.plain, alone, read_only=True)
                     break
-                except FileNotFoundError:  # a running training has deleted a checkpoint meanwhile
+                except _GONE:
                     if look == _LOOKS - 1:
                         raise
             opened.callback(self._manager.close)
@@ -105,20 +106,20 @@ class Checkpoints:
         Raises:
           UserError: a record can't be read, so that the best one is not known.
         """
-        errors = {}
-        for step in self.steps():
-            try:
-                errors[step] = self._record(step).top1_error
-            except UserError:
-                raise
-            except Exception as error:
-                self.refuse_failure(error)
-                if (self.directory / str(step)).exists():  # otherwise a running training has deleted it
-                    raise UserError(
-                        f"the best checkpoint in {self.directory} is not known, because checkpoint {step} is"
-                        f" damaged ({self.explain(error)}): take --step=last or a number"
-                    ) from error
-        return lowest(errors)
+        errors: dict[int, float | None] = {}
+        for _ in range(_LOOKS):
+            steps = self.steps()
+            for step in steps:
+                if step not in errors and (found := self._record_if_kept(step)) is not None:
+                    errors[step] = found.top1_error
+            best = lowest({step: errors[step] for step in steps if step in errors})
+            if best is not None and all(step in errors for step in steps):
+                break
+            # A running training may have replaced the best checkpoint between two reads.
+            self._look_again()
+            if self.steps() == steps:
+                break
+        return best
 
     def restore(self, step: int, **abstract: Any) -> tuple[Record, dict[str, Any]]:
         """Return the record and the named items of a checkpoint, after comparing their checksums.
@@ -209,8 +210,7 @@ class Checkpoints:
                 self.refuse_failure(error)
                 replaced = not (self.directory / str(number)).exists()  # by a running training
                 if step in ("last", "best") and replaced and look < _LOOKS - 1:
-                    with contextlib.suppress(FileNotFoundError):
-                        self._manager.reload()
+                    self._look_again()
                     continue
                 raise UserError(
                     f"checkpoint {number} in {self.directory} is damaged ({self.explain(error)}):"
@@ -250,6 +250,27 @@ class Checkpoints:
                 f"checkpoint {step} in {self.directory} has {formats}: use the version that wrote it, or"
                 " train again in another --workdir"
             ) from None
+
+    def _record_if_kept(self, step: int) -> Record | None:
+        """Return the record of a checkpoint; None if a running training has deleted the checkpoint."""
+        try:
+            return self._record(step)
+        except UserError:
+            raise
+        except Exception as error:
+            self.refuse_failure(error)
+            if not (self.directory / str(step)).exists():
+                return None
+            raise UserError(
+                f"the best checkpoint in {self.directory} is not known, because checkpoint {step} is"
+                f" damaged ({self.explain(error)}): take --step=last or a number"
+            ) from error
+
+    def _look_again(self) -> None:
+        for _ in range(_LOOKS):
+            with contextlib.suppress(*_GONE):
+                self._manager.reload()
+                break
 
     def _check(self, step: int, record: Record, abstract: Mapping[str, Any]) -> None:
         """Refuse a checkpoint that is intact, but of another network or another optimizer."""

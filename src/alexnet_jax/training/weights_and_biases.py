@@ -58,7 +58,7 @@ class WeightsAndBiases:
         """End the run on W&B. What can't be uploaded in ten seconds stays in W&B's files."""
         if self._thread is None:
             return
-        self._status = 0 if kind is None else 1
+        self._status = 0 if kind is None else getattr(error, "status", 1)
         with contextlib.suppress(queue.Full):
             self._records.put_nowait(None)
             self._thread.join(_LAST)

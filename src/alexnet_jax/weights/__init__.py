@@ -1,1 +1,1 @@
-"""Weights of other frameworks, and weights for them."""
+"""Weights from and for other frameworks."""

@@ -34,7 +34,6 @@ FRAMEWORKS: Mapping[str, Callable[[str, str | None], Foreign]] = {
 }
 """The functions that read the files of a framework, given the paths of the weights and the mean image."""
 
-_IMAGENET = "tfds:imagenet2012"
 _SPLITS = {"train": 1_281_167, "validation": 50_000}  # images of ILSVRC-2012
 
 
@@ -87,7 +86,7 @@ def import_weights(
         image_size=found.mean_image_HxWx3.shape[:2],
         class_names=names,
         class_words=words,
-        splits=_SPLITS if config.data.source == _IMAGENET else {"train": 1},
+        splits=_SPLITS if _are_imagenets(names) else {"train": 1},
         color_covariance=np.zeros((3, 3)),
         mean_image=np.ascontiguousarray(found.mean_image_HxWx3, np.float32),
     )
@@ -111,10 +110,14 @@ def _config(recipe: str, class_names: tuple[str, ...]) -> ConfigDict:
     """Return the config of a recipe for these classes."""
     config = load(recipe)
     config.net.layers = replaced(config.net.layers, config.net.layers[-1].name, classes=len(class_names))
-    if class_names != tuple(of_ilsvrc_2012()):
-        config.data.source = sources.identity("folder:IMAGES")
+    if not _are_imagenets(class_names):
+        config.data.source = sources.identity(load("folder").data.source)
     validate(config)
     return config.copy_and_resolve_references()
+
+
+def _are_imagenets(class_names: tuple[str, ...]) -> bool:
+    return class_names == tuple(of_ilsvrc_2012())
 
 
 def _classes(file: str | None, outputs: int, weights: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

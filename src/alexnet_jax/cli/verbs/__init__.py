@@ -5,6 +5,7 @@ from typing import Protocol
 from alexnet_jax.cli.verbs import (
     detect,
     evaluate,
+    export,
     features,
     import_,
     plan,
@@ -43,5 +44,6 @@ VERBS: dict[str, Verb] = {
     "report": report,
     "plan": plan,
     "import": import_,
+    "export": export,
     "recipes": recipes,
 }

@@ -16,14 +16,17 @@ from alexnet_jax.cli.flags import (
     views_flag,
     writing,
 )
-from alexnet_jax.config.overrides import data_location
+from alexnet_jax.config.overrides import data_location, override
 from alexnet_jax.runtime import progress
 
 USAGE = """\
 --workdir=DIR [--workdir=DIR ...] [--split=test] [--views=1|10]
 [--step=last|best|N] [--json=FILE]
 [--config.data.cache_dir=DIR] [--config.data.source=SOURCE]
+[--config.step_timeout_minutes=30]
 prints the error rates of a network, or of several with averaged probabilities"""
+
+_LIMIT = "step_timeout_minutes"
 
 
 def run(args: list[str]) -> None:
@@ -43,17 +46,19 @@ def run(args: list[str]) -> None:
     from alexnet_jax.training.workdir import read_workdir
 
     config, _ = read_workdir(workdirs[0])
-    data = data_location("evaluate", config, overrides)
+    data = data_location("evaluate", config, overrides, [_LIMIT])
+    config = override(config, [word for word in overrides if word.startswith(f"--config.{_LIMIT}=")])
     if "cache_from" in data:
         config.data.update(data)
         check_data(config.data)
     progress.starting(progress.say)
 
     from alexnet_jax.loops.evaluate import evaluate
-    from alexnet_jax.parallel import hosts
+    from alexnet_jax.parallel import hosts, watchdog
 
     hosts.start()
-    result = evaluate(workdirs, values.split, values.views, values.step, data)
+    with watchdog.watching(config[_LIMIT]):
+        result = evaluate(workdirs, values.split, values.views, values.step, data)
     if hosts.is_first():
         if values.json:
             with writing("--json", values.json):

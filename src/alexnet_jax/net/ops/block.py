@@ -4,11 +4,11 @@ import functools
 from collections.abc import Iterator, Sequence
 
 import jax
-from jax import lax
 
 from alexnet_jax.layers import LRN, Conv, MaxPool, ReLU
 from alexnet_jax.net.ops import lrn, pointwise, pool
 from alexnet_jax.net.ops.block_tiles import fits_gpu, fits_tpu
+from alexnet_jax.net.ops.versions import by_platform, only_definitions
 from alexnet_jax.net.shapes import LayerShapes
 
 
@@ -44,6 +44,8 @@ def relu_lrn_max_pool(
         with jax.named_scope(pooling.name):
             return pool.max_pool(x, pooling)
 
+    if only_definitions():
+        return in_turn(x, bias)
     # The kernels are imported only if needed: Pallas takes 0.2 s to import, and Triton may be absent.
     kernels = {}
     if norm is not None and fits_tpu(x, norm, pooling):
@@ -56,5 +58,5 @@ def relu_lrn_max_pool(
         kernels["cuda"] = functools.partial(block_gpu.relu_lrn_max_pool, norm=norm)
     if not kernels:
         return in_turn(x, bias)
-    pooled: jax.Array = lax.platform_dependent(x, bias, **kernels, default=in_turn)
+    pooled: jax.Array = by_platform(x, bias, **kernels, default=in_turn)
     return pooled

@@ -12,6 +12,7 @@ from jax import lax
 
 from alexnet_jax.layers import Local
 from alexnet_jax.net.ops import conv_products
+from alexnet_jax.net.ops.versions import by_platform
 
 NARROW = 8
 """With fewer input channels, a convolution is slow on CPUs and GPUs. They compute it in another form."""
@@ -30,7 +31,7 @@ def conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[in
       stride: distance between neighbouring windows, along the rows and the columns.
       padding: number of zeros (before, after), along the rows and along the columns.
     """
-    return lax.platform_dependent(
+    return by_platform(
         x,
         kernel_HxWxIxO,
         cpu=lambda x, kernel: _cpu_conv(x, kernel, stride, padding),
@@ -68,7 +69,7 @@ def _conv_backward(
         return by_x, by_kernel
 
     on_gpu, elsewhere = (functools.partial(by_autodiff, version) for version in (_gpu_conv, _conv))
-    gradients: tuple[jax.Array, jax.Array] = lax.platform_dependent(
+    gradients: tuple[jax.Array, jax.Array] = by_platform(
         x, kernel, g, cpu=on_cpu, cuda=on_gpu, default=elsewhere
     )
     return gradients

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from alexnet_jax.net.ops.versions import by_platform
+
 
 @jax.custom_vjp
 def dense(x_BxI: jax.Array, kernel_IxO: jax.Array) -> jax.Array:
@@ -39,14 +41,16 @@ def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[j
 
     def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
         pairs = zip(xs, jnp.unstack(kernels_TxIxO), strict=True)
-        return [dense(x.reshape(len(x), -1), kernel.astype(x.dtype)).astype(x.dtype) for x, kernel in pairs]
+        return [
+            dense(x.reshape(x.shape[0], -1), kernel.astype(x.dtype)).astype(x.dtype) for x, kernel in pairs
+        ]
 
     def at_once(x: jax.Array, kernels_TxIxO: jax.Array) -> list[jax.Array]:
-        return list(jnp.unstack(_tpu_dense_of_towers(x.reshape(len(x), -1), kernels_TxIxO), axis=1))
+        return list(jnp.unstack(_tpu_dense_of_towers(x.reshape(x.shape[0], -1), kernels_TxIxO), axis=1))
 
     if any(x is not xs[0] for x in xs):
         return each(xs, kernels_TxIxO)
-    products: list[jax.Array] = lax.platform_dependent(
+    products: list[jax.Array] = by_platform(
         xs[0], kernels_TxIxO, tpu=at_once, default=lambda x, kernels: each([x] * len(xs), kernels)
     )
     return products
@@ -54,7 +58,7 @@ def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[j
 
 def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
     """Multiply each tower's flattened x by its kernel, and sum in float32. On a TPU, in one product."""
-    xs = [x.reshape(len(x), -1) for x in xs]
+    xs = [x.reshape(x.shape[0], -1) for x in xs]
 
     def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
         pairs = zip(xs, jnp.unstack(kernels_TxIxO), strict=True)
@@ -63,7 +67,7 @@ def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array
     def at_once(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
         return _tpu_sum_of_dense(jnp.stack(xs, axis=1), kernels_TxIxO)
 
-    summed: jax.Array = lax.platform_dependent(xs, kernels_TxIxO, tpu=at_once, default=each)
+    summed: jax.Array = by_platform(xs, kernels_TxIxO, tpu=at_once, default=each)
     return summed
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import AvgPool, MaxPool
+from alexnet_jax.net.ops.versions import by_platform
 from alexnet_jax.net.ops.windows import strided_slices, sums_over_windows
 
 
@@ -18,9 +19,7 @@ from alexnet_jax.net.ops.windows import strided_slices, sums_over_windows
 def max_pool(x: jax.Array, layer: MaxPool) -> jax.Array:
     """Compute the maximum of each window. Of equal elements, one receives the gradient."""
     where = layer.window, layer.stride, _padding(x, layer)
-    return lax.platform_dependent(
-        x, cpu=lambda x: _cpu_max_pool(x, *where), default=lambda x: _max_pool(x, *where)
-    )
+    return by_platform(x, cpu=lambda x: _cpu_max_pool(x, *where), default=lambda x: _max_pool(x, *where))
 
 
 def _max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
@@ -35,7 +34,7 @@ def _max_pool_forward(x: jax.Array, layer: MaxPool) -> tuple[jax.Array, jax.Arra
 
 def _max_pool_backward(layer: MaxPool, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
     where = layer.window, layer.stride, _padding(x, layer)
-    by_x: jax.Array = lax.platform_dependent(
+    by_x: jax.Array = by_platform(
         x,
         g,
         cpu=lambda x, g: _cpu_max_pool_gradient(x, g, *where),

@@ -1,0 +1,38 @@
+"""The choice between the definition of an operation and its faster versions for platforms."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from jax import lax
+
+_definitions = ContextVar("definitions", default=False)
+
+
+def by_platform(*args: Any, default: Callable[..., Any], **versions: Callable[..., Any]) -> Any:
+    """Call the version for the platform, as `lax.platform_dependent` does; in `definitions`, the default.
+
+    Args:
+      *args: arguments of each version.
+      default: the definition.
+      **versions: the versions for ``cpu``, ``cuda`` or ``tpu``.
+    """
+    if only_definitions():
+        return default(*args)
+    return lax.platform_dependent(*args, default=default, **versions)
+
+
+def only_definitions() -> bool:
+    """Return whether this is traced in `definitions`."""
+    return _definitions.get()
+
+
+@contextlib.contextmanager
+def definitions() -> Iterator[None]:
+    """Trace only definitions, so that one program suits all platforms. Compiled functions do not change."""
+    before = _definitions.set(True)
+    try:
+        yield
+    finally:
+        _definitions.reset(before)
