@@ -44,6 +44,7 @@ SECTIONS = {
     "Several processes, and what has stopped": ("parallel",),
     "Buckets": ("remote",),
     "Sweeps": ("sweep",),
+    "Detection": ("detection",),
     "Reports, figures and plans": ("report", "paper", "plan"),
     "Weights of other frameworks": ("weights",),
     "Files": ("schema", "files", "text"),

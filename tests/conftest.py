@@ -208,6 +208,7 @@ STEPS = re.compile(
     r"starting JAX|reading the logs of the sweep \S+"
     r"|reading (the (last|best) checkpoint|checkpoint \w+) of \S+"
     r"|evaluating [\d,]+ images of \w+, (1 view|10 views) of each"
+    r"|[\d,]+ photographs, [\d,]+ objects, \d+ classes|peak memory [\d.]+ \wB"
     r"|searching [\d,]+ training images for the nearest to \d+ images of \w+"
 )
 

@@ -17,7 +17,7 @@ import simplejpeg
 from PIL import Image, TiffImagePlugin, features
 
 from alexnet_jax.data import png
-from alexnet_jax.data.resize import to_square
+from alexnet_jax.data.resize import to_square, unpacked
 from alexnet_jax.text import size_in_words
 
 QUALITY = 95
@@ -115,6 +115,15 @@ def check_size(size: int) -> None:
     if size > _LARGEST:
         sizes = size_in_words(size), size_in_words(_LARGEST)
         raise BadImage("its size is {}, but images of at most {} are read".format(*sizes))
+
+
+def whole(content: bytes) -> Image.Image:
+    """Decode an image file at its full size, turned upright, as RGB.
+
+    Raises:
+      BadImage: the image can't be read.
+    """
+    return unpacked(_decoded(content, least=None)).convert("RGB")
 
 
 def square(content: bytes | np.ndarray, size: int, resize: str = "crop") -> tuple[np.ndarray, bool]:

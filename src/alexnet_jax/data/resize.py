@@ -31,7 +31,7 @@ def to_square(found: np.ndarray | Image.Image, size: int, resize: str) -> Image.
     """
     height, width = found.shape if isinstance(found, np.ndarray) else (found.height, found.width)
     if resize == "torchvision":
-        return _as_torchvision(_image(found), size)
+        return _as_torchvision(unpacked(found), size)
     if resize == "squash":
         box: Box = (0.0, 0.0, width, height)
     else:
@@ -40,11 +40,11 @@ def to_square(found: np.ndarray | Image.Image, size: int, resize: str) -> Image.
             left, top, right, bottom = box
             pixels_HxW = found if isinstance(found, np.ndarray) else packed(found)
             rows_means = _means(pixels_HxW, *_pairs(top, bottom, height, size), axis=0)
-            return _image(_means(rows_means, *_pairs(left, right, width, size), axis=1))
+            return unpacked(_means(rows_means, *_pairs(left, right, width, size), axis=1))
     if (height, width) == (size, size):
-        return _image(found)
+        return unpacked(found)
     method = Image.Resampling.BICUBIC if min(width, height) < size else Image.Resampling.BOX
-    return _image(found).resize((size, size), method, box)
+    return unpacked(found).resize((size, size), method, box)
 
 
 def _central_box(width: int, height: int, size: int) -> Box:
@@ -101,7 +101,7 @@ def packed(image: Image.Image) -> np.ndarray:
     return np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32).reshape(image.height, image.width)
 
 
-def _image(found: np.ndarray | Image.Image) -> Image.Image:
+def unpacked(found: np.ndarray | Image.Image) -> Image.Image:
     """Return an image of mode RGBX if it is packed, or else the image itself."""
     if isinstance(found, Image.Image):
         return found

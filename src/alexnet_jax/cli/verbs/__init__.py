@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from alexnet_jax.cli.verbs import (
+    detect,
     evaluate,
     export,
     features,
@@ -37,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "predict": predict,
     "features": features,
     "probe": probe,
+    "detect": detect,
     "prepare": prepare,
     "sweep": sweep,
     "report": report,
