@@ -46,6 +46,7 @@ SECTIONS = {
     "Sweeps": ("sweep",),
     "Reports, figures and plans": ("report", "paper", "plan"),
     "Weights of other frameworks": ("weights",),
+    "Faces": ("faces",),
     "Files": ("schema", "files", "text"),
 }
 """The packages and modules of each section."""

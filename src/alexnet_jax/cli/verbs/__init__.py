@@ -5,6 +5,7 @@ from typing import Protocol
 from alexnet_jax.cli.verbs import (
     evaluate,
     export,
+    faces,
     features,
     import_,
     plan,
@@ -37,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "predict": predict,
     "features": features,
     "probe": probe,
+    "faces": faces,
     "prepare": prepare,
     "sweep": sweep,
     "report": report,
