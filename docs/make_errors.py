@@ -47,6 +47,7 @@ SECTIONS = {
     "Detection": ("detection",),
     "Reports, figures and plans": ("report", "paper", "plan"),
     "Weights of other frameworks": ("weights",),
+    "Faces": ("faces",),
     "Files": ("schema", "files", "text"),
 }
 """The packages and modules of each section."""

@@ -1,8 +1,8 @@
 """The AlexNet of "ImageNet Classification with Deep Convolutional Neural Networks" (2012) in JAX.
 
-For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict`, `features`, `probe`, `export` and
-`restore` do what the commands do. `build`, `init`, `apply` and `torch_layout` work on the network alone. Each
-name is imported on first use, so that reading a config does not wait for JAX.
+For notebooks. `get_config`, `prepare`, `train`, `evaluate`, `predict`, `features`, `probe`,
+`evaluate_faces`, `export` and `restore` do what the commands do. `build`, `init`, `apply` and `torch_layout`
+work on the network alone. Each name is imported on first use, so that reading a config does not wait for JAX.
 """
 
 # Nothing is imported here: a file in the current folder could replace it, and importing typing takes 5 ms, in
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from alexnet_jax.config.recipe import get_config
     from alexnet_jax.errors import Interrupted, RunError, UserError
+    from alexnet_jax.faces.evaluate import FaceScore, FaceScores, evaluate_faces
+    from alexnet_jax.faces.identification import Identification
+    from alexnet_jax.faces.verification import Verification
     from alexnet_jax.loops.evaluate import Checkpoint, Evaluation, evaluate
     from alexnet_jax.loops.features import Features, features
     from alexnet_jax.loops.predict import Guess, Prediction, predict
@@ -46,6 +49,11 @@ _HOME = {  # in the order of docs/api.md
     "probe": "loops.probe",
     "Probe": "loops.probe",
     "Score": "loops.probe",
+    "evaluate_faces": "faces.evaluate",
+    "FaceScores": "faces.evaluate",
+    "FaceScore": "faces.evaluate",
+    "Verification": "faces.verification",
+    "Identification": "faces.identification",
     "build": "net.model",
     "init": "net.model",
     "apply": "net.model",
@@ -58,8 +66,11 @@ __all__ = [
     "Checkpoint",
     "Evaluation",
     "Exported",
+    "FaceScore",
+    "FaceScores",
     "Features",
     "Guess",
+    "Identification",
     "Interrupted",
     "Prediction",
     "Probe",
@@ -69,9 +80,11 @@ __all__ = [
     "Score",
     "Trained",
     "UserError",
+    "Verification",
     "apply",
     "build",
     "evaluate",
+    "evaluate_faces",
     "export",
     "features",
     "get_config",

@@ -3,27 +3,21 @@
 import dataclasses
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.cache import DataInfo, NoTestSplit
 from alexnet_jax.data.dataset import open_cache_of
-from alexnet_jax.data.images import square
 from alexnet_jax.errors import UserError
-from alexnet_jax.loops.activations import Inputs, activations, of_splits
+from alexnet_jax.loops.activations import of_splits
+from alexnet_jax.loops.baselines import matrices
 from alexnet_jax.loops.linear import check_classes, predictions, random_splits
-from alexnet_jax.net.model import init
 from alexnet_jax.parallel import hosts
-from alexnet_jax.parallel.placement import param_specs, shardings
 from alexnet_jax.text import aligned
 from alexnet_jax.training.restored import Restored, check_views
-
-_PIXELS = 32  # side of the images for the baseline of pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +141,7 @@ def probe(
     check_views(views)
     if splits != "own" and (train_per_class < 2 or splits < 1):
         raise ValueError("train_per_class must be at least 2, and splits at least 1")
-    shape = net.feature_shape(layer)
+    net.feature_shape(layer)  # raises an error if there is no such layer
 
     # ---- Images ---------------------------------------------------------------------------------
     cache = open_cache_of(net.config.data, net.data, dict(data or {}), say)
@@ -162,20 +156,12 @@ def probe(
         rows = random_splits(labels, inputs.class_names, train_per_class, splits, seed)
 
     # ---- Features, and classifiers on them -------------------------------------------------------
-    name = layer or f"input of {net.config.net.layers[-1].name}"
-    say(f"computing {math.prod(shape):,} features of each of {len(labels):,} images: {name}")
-    features, speed = _features(net, inputs, layer, views, math.prod(shape))
-    scores = [_score(name, features, labels, rows, seed, say)]
-    if baselines:
-        say("computing the same with random weights")
-        random = dataclasses.replace(net, params=_random_params(net, seed))
-        features, _ = _features(random, inputs, layer, views, math.prod(shape))
-        scores.append(_score(f"{name}, random weights", features, labels, rows, seed, say))
-        side = min(_PIXELS, net.data.image_size[0])
-        features = np.stack([square(inputs.read(i), side)[0].ravel() for i in range(len(labels))])
-        scores.append(_score(f"pixels, {side}x{side}", features.astype(np.float32), labels, rows, seed, say))
+    scores, speed = [], None
+    for each in matrices(net, inputs, layer, views, seed, baselines, say):
+        speed = speed or each.images_per_second
+        scores.append(_score(each.name, each.features, labels, rows, seed, say))
     return Probe(
-        net.workdir, net.step, name, views, cache.info.source, len(inputs.class_names),
+        net.workdir, net.step, scores[0].features, views, cache.info.source, len(inputs.class_names),
         len(rows[0][0]), len(rows[0][1]), seed, speed, tuple(scores),
     )  # fmt: skip
 
@@ -187,27 +173,6 @@ def _test_split(info: DataInfo) -> str:
         raise UserError(
             f"{info.source} has only images for training: take random splits, such as --splits=5"
         ) from error
-
-
-def _features(
-    net: Restored, inputs: Inputs, layer: str | None, views: int, dimensions: int
-) -> tuple[np.ndarray, float | None]:
-    """Return the features of all images, flattened, and the `Probe.images_per_second`."""
-    features = np.empty((len(inputs.names), dimensions), np.float32)
-    done = compiled = 0
-    began = time.perf_counter()
-    for batch in activations(net, inputs, layer, views):
-        features[done : batch.end] = batch.features.reshape(batch.end - done, -1)
-        if done == 0:
-            compiled, began = batch.end, time.perf_counter()
-        done = batch.end
-    speed = (done - compiled) / (time.perf_counter() - began)
-    return features, speed or None
-
-
-def _random_params(net: Restored, seed: int) -> Any:
-    drawn = init(net.model, jax.random.key(seed))
-    return jax.device_put(drawn, shardings(net.mesh, param_specs(net.model.shapes)))
 
 
 def _score(

@@ -1,0 +1,1 @@
+"""Verification and identification of faces on Labeled Faces in the Wild."""
