@@ -8,7 +8,6 @@ import pytest
 
 from alexnet_jax.data.dataset import open_cache
 from tests import forms
-from tests.data.test_images import originals  # noqa: F401 (a fixture)
 
 
 def content(data, source):
@@ -49,7 +48,7 @@ def test_every_form_of_the_same_photographs_gives_the_same_cache(tiny, tmp_path,
     assert {"train.labels.npy", "train-00000.images", "mean_image.npy"} < set(manifest)
 
 
-def test_real_photographs_give_the_same_cache_in_every_form(tiny, tmp_path, originals):  # noqa: F811
+def test_real_photographs_give_the_same_cache_in_every_form(tiny, tmp_path, originals):
     tiny.data.cache_dir, tiny.data.image_size, tiny.data.encoding = str(tmp_path), 128, "jpeg"
     contents = (path.read_bytes() for path in itertools.cycle(originals))
     photos = forms.photographs(train=40, validation=10, contents=contents)
