@@ -78,12 +78,13 @@ def import_weights(
     # ---- Preprocessing --------------------------------------------------------------------------
     for line in found.notes:
         say(f"note: {line}")
+    height, width, _ = found.mean_image_HxWx3.shape
     info = DataInfo(
         source=config.data.source,
         version="unknown",
         fingerprint="",
         encoding=config.data.encoding,
-        image_size=found.mean_image_HxWx3.shape[:2],
+        image_size=(height, width),
         class_names=names,
         class_words=words,
         splits=_SPLITS if _are_imagenets(names) else {"train": 1},

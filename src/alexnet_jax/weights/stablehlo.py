@@ -24,7 +24,7 @@ def contents(network: Network, names: tuple[str, ...]) -> tuple[bytes, ...]:
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *network.input_shape), network.input_dtype)
     logits = functools.partial(network.logits, network.params)
-    frames = jax.config.jax_traceback_in_locations_limit
+    frames = jax.config.values["jax_traceback_in_locations_limit"]
     jax.config.update("jax_traceback_in_locations_limit", 0)  # no paths of this machine in the file
     try:
         exported = export.export(jax.jit(logits), platforms=PLATFORMS)(images)
