@@ -26,7 +26,7 @@ def test_pieces_give_the_same_features(network, drawings, grid, tmp_path, monkey
     assert "proposals of 3 photographs in " in out
     assert f"features of {sum(len(each.boxes_Nx4) for each in windows)} windows in " in out
     assert out.count(" a second") == 3
-    # All is done: nothing is computed, and nothing is said.
+    # Everything is in the files: nothing is computed, and no line is printed.
     extract(made, examples(photographs, tmp_path / "proposals", 50, True, print), tmp_path / "pieces", print)
     assert capfd.readouterr().out == ""
 

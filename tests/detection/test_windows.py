@@ -1,4 +1,4 @@
-"""Windows show the box in their middle, 16 pixels of context, and the mean where there is no photograph."""
+"""A window shows the box in its centre, 16 pixels of context, and the mean where there is no photograph."""
 
 import numpy as np
 import pytest

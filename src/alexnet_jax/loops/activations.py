@@ -54,6 +54,11 @@ class Batch:
     left_out: dict[int, str]
 
 
+def layer_name(net: Restored, layer: str | None) -> str:
+    """Return the name of a layer in texts; None is the input of the classifier."""
+    return layer or f"input of {net.config.net.layers[-1].name}"
+
+
 def of_files(
     paths: Iterable[str | os.PathLike[str]], data: ConfigDict, complain: Callable[[str], None]
 ) -> Inputs:

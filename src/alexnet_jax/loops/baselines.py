@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet_jax.data.images import square
 from alexnet_jax.errors import UserError
-from alexnet_jax.loops.activations import Inputs, activations
+from alexnet_jax.loops.activations import Inputs, activations, layer_name
 from alexnet_jax.net.model import init
 from alexnet_jax.parallel.placement import param_specs, shardings
 from alexnet_jax.runtime import progress
@@ -59,7 +59,7 @@ def matrices(
       UserError: there is no such layer, or an image can't be read.
       RunError: an activation is not finite.
     """
-    name = layer or f"input of {net.config.net.layers[-1].name}"
+    name = layer_name(net, layer)
     dimensions = math.prod(net.feature_shape(layer))
     say(f"computing {dimensions:,} features of each of {len(inputs.names):,} images: {name}")
     yield Matrix(name, *_features(net, inputs, layer, views, dimensions, say))

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.dataset import open_cache_of
-from alexnet_jax.loops.activations import activations, of_files, of_splits
+from alexnet_jax.loops.activations import activations, layer_name, of_files, of_splits
 from alexnet_jax.loops.feature_file import FeatureFile, check_path
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.checksums import checksum, checksums
@@ -91,7 +91,7 @@ def features(
     shape = net.feature_shape(layer)
     sums = [checksums(net.params)[0], checksum(net.data.mean_image)]
     request = {
-        "layer": layer or f"input of {net.config.net.layers[-1].name}",
+        "layer": layer_name(net, layer),
         "views": views,
         "weights": f"step {net.step}, {zlib.crc32(json.dumps(sums, sort_keys=True).encode()):08x}",
         "images": inputs.identity,
