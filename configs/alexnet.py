@@ -47,6 +47,13 @@ fine_tune: for --config.init_from=WORKDIR, which takes all layers but fc8 from a
     #146: learning rate 0.001, reduced at epochs 22 and 42; in conv1 0.0001, reduced at epoch 5, and frozen
     from epoch 7; in fc8 0.01, reduced at epoch 9 too; no colour noise from epoch 38. Expected
     from the paper with ``sixth_conv``, after Fall 2011: 39.0 / 16.6 (its log has 38.990 / 16.622).
+batch_norm: AlexNet-BN, batch normalization after each convolution instead of LRN. Expected with ``lars``.
+lars: with ``batch_norm``, for batches of 8K to 32K images: LARS for 100 epochs, 5 of them for warm-up, then
+    a cosine; in fc6 and fc7 a standard deviation of 0.005 and biases of 0.1. The learning rate, 10 for 8,192
+    images, scales with --config.batch_size. Rate, weight decay and epochs are those of the authors of LARS,
+    in `models/alexnet_bn/solver_8K.prototxt` of NVIDIA's Caffe. Their rate falls with the square of the time
+    that is left; for 32K it starts at 32, after a warm-up of 10 epochs. Expected at 32K to 64K: an error of
+    41.3 to 42 with one view (You et al. 2017; Jia et al. 2018).
 bf16: computes in bfloat16; parameters, the sums of normalizations and the logits stay in float32.
 """
 
@@ -235,6 +242,14 @@ def fine_tune(c: ConfigDict) -> None:
     c.num_epochs = 54.0
 
 
+def lars(c: ConfigDict) -> None:
+    v.lars(c)
+    v.small_bias(c)
+    for name in ("fc6", "fc7"):
+        c.net.layers = replaced(c.net.layers, name, std=0.005)
+    c.num_epochs = 100.0
+
+
 def bf16(c: ConfigDict) -> None:
     c.dtype = "bfloat16"
 
@@ -245,9 +260,26 @@ def get_config(variants: str = "") -> ConfigDict:
     c.data.encoding = "jpeg"
     c.log_every = 50
     known = [owt, source, caffe, caffenet, *v.ABLATIONS, v.small_bias, std03]
-    known += [ilsvrc2010, fall2009, fall2011, fine_tune, v.batch256, bf16]  # in this order
+    known += [
+        ilsvrc2010,
+        fall2009,
+        fall2011,
+        fine_tune,
+        v.batch256,
+        v.batch_norm,
+        lars,
+        bf16,
+    ]  # in this order
     for_any_net = (v.pool2, v.no_dropout, v.no_decay, v.tanh, v.batch256, ilsvrc2010, bf16)
     contradictions = [
+        *(frozenset({"batch_norm", other}) for other in ("source", "caffe", "caffenet", "no_lrn")),
+        *(
+            frozenset({"lars", other})
+            for other in (
+                *("source", "caffe", "caffenet", "fall2009", "fall2011", "fine_tune"),
+                *("batch256", "small_bias", "no_decay"),
+            )
+        ),
         *v.EXCLUSIVE,
         *(frozenset({"owt", change.__name__}) for change in known if change not in (owt, *for_any_net)),
         *(

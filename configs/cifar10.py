@@ -26,6 +26,8 @@ towers: a small AlexNet with every ingredient of the large one: two towers, each
     It has all ablations of alexnet_jax/variants.py: configs/ablations.py trains them, and
     configs/transfer.py ``sixth_conv``. (``no_lrn`` can be combined with lrn18 and local11 too.)
 batch256: only with towers. Twice the batch size and twice the learning rate.
+batch_norm: only with towers. Batch normalization after each convolution instead of LRN.
+lars: only with towers. LARS with a warm-up and a cosine schedule for batches of 2,048 images.
 """
 
 from ml_collections import ConfigDict
@@ -188,6 +190,11 @@ def towers(c: ConfigDict) -> None:
     c.num_epochs = 12.0
 
 
+def lars(c: ConfigDict) -> None:
+    v.lars(c)
+    c.batch_size = 2048
+
+
 def get_config(variants: str = "") -> ConfigDict:
     c = base()
     c.data.source = "tfds:cifar10"
@@ -202,7 +209,10 @@ def get_config(variants: str = "") -> ConfigDict:
     c.optimizer.bias_weight_decay = 0.0
     c.schedule.name = "steps"
     nets = [quick, lrn18, figure1_relu, figure1_tanh, local13, local11, towers]
-    known = {change.__name__: change for change in (*nets, unit_pixels, *v.ABLATIONS, v.batch256)}
+    known = {
+        change.__name__: change
+        for change in (*nets, unit_pixels, *v.ABLATIONS, v.batch256, v.batch_norm, lars)
+    }
     names = [net.__name__ for net in nets]
     if not {name.strip() for name in variants.split(",")} & {*names}:
         variants = f"quick,{variants}"
@@ -210,11 +220,13 @@ def get_config(variants: str = "") -> ConfigDict:
     contradictions = [
         frozenset(names),
         *v.EXCLUSIVE,
+        *(frozenset({"lars", other}) for other in ("batch256", "no_decay")),
+        frozenset({"batch_norm", "no_lrn"}),
         *(frozenset({name, "unit_pixels"}) for name in names if not name.startswith("figure1")),
         *(
             frozenset({name, other})
             for name in names
-            for other in (*(change.__name__ for change in v.ABLATIONS), "batch256")
+            for other in (*(change.__name__ for change in v.ABLATIONS), "batch256", "batch_norm", "lars")
             if name != "towers" and not (other == "no_lrn" and name in with_norms)
         ),
     ]

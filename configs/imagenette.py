@@ -11,8 +11,8 @@ Both are by fast.ai. The archives are linked at https://github.com/fastai/imagen
 
 The network is that of configs/folder.py with ``small_bias,std03``, which so few photographs need. It is
 trained for 90 epochs. The learning rate is reduced at epochs 60 and 80. The variants are those of
-configs/alexnet.py, for example ``owt``. The variants ``owt`` and ``caffe`` keep their own initial values.
-configs/ablations.py:imagenette trains the main variants.
+configs/alexnet.py, for example ``owt``. The variants ``owt``, ``caffe`` and ``lars`` keep their own initial
+values. configs/ablations.py:imagenette trains the main variants.
 
 Reached on 2026-11-26 with ``bf16``, on imagenette squashed to 224x224: 16.29 ± 0.71 % validation error with
 ten views, 18.33 % with one. Five trainings at once took five minutes on one H200 (docs/results.md). imagewoof
@@ -31,7 +31,11 @@ INITIAL = ("small_bias", "std03")
 
 def get_config(variants: str = "") -> ConfigDict:
     given = [name for name in variants.split(",") if name]
-    ours = [] if {"owt", "caffe", "caffenet"} & {*given} else [name for name in INITIAL if name not in given]
+    ours = (
+        []
+        if {"owt", "caffe", "caffenet", "lars"} & {*given}
+        else [name for name in INITIAL if name not in given]
+    )
     c = load(f"{Path(__file__).with_name('folder.py')}:{','.join([*ours, *given])}")
     c.data.source = "folder:imagenette2-320"
     return c

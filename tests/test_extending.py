@@ -81,7 +81,7 @@ def test_tests_of_the_tables_pass(copy):
 @pytest.mark.slow
 def test_a_run_with_the_new_optimizer(copy, tmp_path, cache_dir):
     settings = {
-        "optimizer.name": "adam",
+        "optimizer.name": "lion",
         "optimizer.beta2": 0.99,
         "num_steps": 2,
         "data.cache_dir": cache_dir,

@@ -29,6 +29,14 @@ def _not_negative(value: float) -> bool:
 
 Size: TypeAlias = Annotated[int, Rule("a positive whole number", lambda x: isinstance(x, int) and x > 0)]
 Number: TypeAlias = Annotated[float, Rule("finite and not negative", _not_negative)]
+Positive: TypeAlias = Annotated[float, Rule("finite and above 0", lambda x: math.isfinite(x) and x > 0)]
+Group: TypeAlias = Annotated[
+    int,
+    Rule(
+        "0 (the whole batch) or a whole number from 2 on",
+        lambda x: isinstance(x, int) and (x == 0 or x >= 2),
+    ),
+]
 Flag: TypeAlias = Annotated[bool, Rule("True or False", lambda x: isinstance(x, bool))]
 Classes: TypeAlias = Annotated[
     int, Rule("a whole number (0: as many as the data has)", lambda x: isinstance(x, int) and x >= 0)
@@ -52,12 +60,21 @@ ScaleAt: TypeAlias = Annotated[
 ]
 
 
+AS_BIASES = frozenset(["bias", "scale"])
+"""Names of arrays that use the optimizer's settings for biases, not those for kernels. See `Weights`."""
+
+STATISTICS = frozenset(["mean", "variance"])
+"""Names of arrays that hold running statistics. See `Weights`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Weights:
     """The weights of a layer, in all towers.
 
-    The arrays may have any names. An array named ``bias`` starts at the value ``bias`` and uses the
-    optimizer's settings for biases. All others start with random values and use the settings for kernels.
+    The arrays may have any names. Those named ``bias`` and ``scale`` use the optimizer's settings for biases,
+    and start at the value ``bias`` and at 1. Those named ``mean`` and ``variance`` are running statistics,
+    which the optimizer does not change; they start at 0 and 1. All others are kernels: they start with random
+    values and use the settings for kernels.
 
     Attributes:
       shapes: shapes of the arrays by name, with their leading tower axis. Tables show the first one.
@@ -375,6 +392,36 @@ class MapNorm(LayerBase):
 
 
 @dataclasses.dataclass(frozen=True)
+class BatchNorm(LayerBase):
+    """Batch normalization of each channel or unit (Ioffe and Szegedy 2015, arXiv 1502.03167).
+
+    (x - mean) / sqrt(variance + epsilon) * scale + bias. In training the mean and the variance are those of
+    the examples of a group, and of all positions. At test they are the running ones.
+
+    Attributes:
+      group: number of consecutive examples of the batch with common statistics; 0 for the whole batch. The
+        groups do not depend on the mesh.
+      decay: factor of the running statistics in each update. The rest is the mean over the groups.
+      epsilon: constant that is added to the variance.
+    """
+
+    group: Group = 0
+    decay: Fraction = 0.9
+    epsilon: Positive = 1e-5
+
+    def weights(self, read: Shape, towers: int) -> Weights:
+        """Return the scale, the bias and the running statistics of each channel or unit of each tower."""
+        kinds = ("scale", "bias", "mean", "variance")
+        axes: Axes = ("tower", "units") if len(read) == 1 else ("tower",)
+        return Weights(
+            shapes=dict.fromkeys(kinds, (towers, read[-1])),
+            axes=dict.fromkeys(kinds, axes),
+            fan_in=1,
+            multiplications=0,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class MaxPool(LayerBase):
     """Max pooling, section 3.4.
 
@@ -422,7 +469,7 @@ class Dropout(LayerBase):
 
 
 Layer: TypeAlias = (
-    Conv | Local | Dense | Classifier | ReLU | Tanh | LRN | MapNorm | MaxPool | AvgPool | Dropout
+    Conv | Local | Dense | Classifier | ReLU | Tanh | LRN | MapNorm | BatchNorm | MaxPool | AvgPool | Dropout
 )
 Layers: TypeAlias = tuple[Layer, ...]
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.layers import (
     LRN,
+    BatchNorm,
     Conv,
     Dropout,
     Layer,
@@ -115,6 +116,33 @@ def batch256(c: ConfigDict) -> None:
         for key in ("learning_rate", "bias_learning_rate"):
             if key in settings and settings[key] == before[key]:  # otherwise it follows the other one
                 settings[key] *= 2
+
+
+def batch_norm(c: ConfigDict) -> None:
+    """Replace response normalization by batch normalization after each convolution, as in AlexNet-BN.
+
+    AlexNet-BN is the network of You, Gitman and Ginsburg (2017), ``models/alexnet_bn`` of NVIDIA's Caffe. The
+    first one is called ``norm1``. The convolutions keep their biases, which start at 0 and have no effect.
+    """
+    no_lrn(c)
+    for layer in c.net.layers:
+        if isinstance(layer, Conv):
+            c.net.layers = replaced(c.net.layers, layer.name, bias=0.0)
+            norm = BatchNorm(layer.name.replace("conv", "norm"), epsilon=1e-4)
+            c.net.layers = after(c.net.layers, layer.name, norm)
+
+
+def lars(c: ConfigDict) -> None:
+    """Use LARS with a warm-up and a cosine schedule, for large batches.
+
+    The settings are those for AlexNet-BN with 8,192 images. The learning rates scale with ``batch_size``.
+    """
+    c.batch_size = c.optimizer.reference_batch_size = 8192
+    c.optimizer.name = "lars"
+    c.optimizer.learning_rate, c.optimizer.bias_learning_rate = 10.0, 0.1
+    c.optimizer.bias_weight_decay = 0.0
+    c.optimizer.layers = ConfigDict()
+    c.schedule.name, c.schedule.boundaries, c.schedule.warmup_epochs = "cosine", (), 5.0
 
 
 def small_bias(c: ConfigDict) -> None:

@@ -5,6 +5,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import UserError
 from alexnet_jax.config.validate import validate
+from alexnet_jax.layers import LRN, BatchNorm, after, replaced
+from alexnet_jax.variants import batch_norm
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,12 @@ from alexnet_jax.config.validate import validate
         ("optimizer.learning_rate", float("inf")),
         ("optimizer.momentum", 1.0),
         ("optimizer.weight_decay", -1.0),
-        ("schedule.name", "cosine"),
+        ("schedule.name", "cosinus"),
+        ("schedule.warmup_epochs", -1.0),
+        ("label_smoothing", 1.0),
+        ("accumulation_steps", 0),
+        ("optimizer.reference_batch_size", 0),
+        ("optimizer.trust", -1.0),
         ("schedule.boundaries", (2.0, 1.0)),
         ("schedule.boundaries", ("a",)),
         ("data.crop_size", 9),
@@ -102,4 +109,59 @@ def test_a_recipe_with_an_unknown_setting_is_refused(tiny, key, message):
 def test_a_renamed_value_is_refused_with_its_new_name(tiny):
     tiny.data.color_noise_reading = "deviation"
     with pytest.raises(UserError, match="is 'deviation', which is called 'standard_deviation' now"):
+        validate(tiny)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule.name": "cosine"}, "cosine, which has no boundaries: remove config.schedule.boundaries"),
+        ({"schedule.warmup_epochs": 0.5}, "0.5, but the learning rates are already reduced at epoch 0.3"),
+        ({"accumulation_steps": 3}, "accumulation_steps is 3, but must divide config.batch_size, 16$"),
+    ],
+)
+def test_contradictory_settings_are_refused(tiny, settings, message):
+    tiny.update_from_flattened_dict(settings)
+    with pytest.raises(UserError, match=message):
+        validate(tiny)
+
+
+def test_a_warm_up_as_long_as_the_run_is_refused(tiny):
+    tiny.num_steps, tiny.num_epochs, tiny.schedule.warmup_epochs = None, 5.0, 5.0
+    with pytest.raises(UserError, match=r"warmup_epochs is 5.0, but the run has only 5.0 epochs$"):
+        validate(tiny)
+
+
+def test_boundaries_of_a_layer_contradict_a_cosine(tiny):
+    tiny.schedule.name, tiny.schedule.boundaries = "cosine", ()
+    tiny.optimizer.layers = ConfigDict({"fc6": {"boundaries": (1.0,)}})
+    with pytest.raises(UserError, match=r"remove config\.optimizer\.layers\.fc6\.boundaries"):
+        validate(tiny)
+
+
+@pytest.mark.parametrize(
+    ("settings", "group", "message"),
+    [
+        ({"batch_size": 1}, 0, "batch_size is 1, but batch normalization needs at least 2 examples$"),
+        ({}, 3, "norm1.group is 3, but must divide config.batch_size, 16$"),
+        ({}, 1, r"norm1.group is 1, but must be 0 \(the whole batch\) or a whole number from 2 on$"),
+        (
+            {"accumulation_steps": 4},
+            0,
+            "norm1 needs the whole batch at once: set its group, such as .*group=4$",
+        ),
+    ],
+)
+def test_wrong_batches_for_batch_normalization_are_refused(tiny, settings, group, message):
+    batch_norm(tiny)
+    tiny.net.layers = replaced(tiny.net.layers, "norm1", group=group)
+    tiny.update_from_flattened_dict(settings)
+    with pytest.raises(UserError, match=message):
+        validate(tiny)
+
+
+def test_batch_normalization_beside_response_normalization_is_refused(tiny):
+    tiny.net.layers = after(tiny.net.layers, "conv2", BatchNorm("norm2"))
+    assert any(isinstance(layer, LRN) for layer in tiny.net.layers)
+    with pytest.raises(UserError, match="norm2 is a batch normalization, and norm1 a response normalization"):
         validate(tiny)

@@ -23,7 +23,7 @@ from alexnet_jax.layers import (
     replaced,
     without,
 )
-from alexnet_jax.net.model import hidden
+from alexnet_jax.net.model import Training, hidden
 from alexnet_jax.net.ops import conv, lrn
 from alexnet_jax.parallel.axes import TOWER
 from alexnet_jax.parallel.mesh import make_mesh
@@ -105,13 +105,15 @@ def test_towers_on_two_devices_compute_what_one_device_does(net, train):
     mesh = make_mesh(1, 2)
     split = jax.jit(
         jax.shard_map(
-            lambda params, images: apply(model, params, images, dropout_key=key, tower_axis=TOWER),
+            lambda params, images: apply(
+                model, params, images, training=None if key is None else Training(key), tower_axis=TOWER
+            ),
             mesh=mesh,
             in_specs=(param_specs(model.shapes), P()),
             out_specs=P(),
         )
     )
-    alone = apply(model, params, images, dropout_key=key)
+    alone = apply(model, params, images, training=None if key is None else Training(key))
     np.testing.assert_allclose(split(params, images), alone, rtol=1e-5, atol=1e-6)
 
 
@@ -137,7 +139,7 @@ def test_dropout_of_2012_scales_at_test(tiny):
         model = build(tiny)
         params = init(model, KEY)
         params["fc8"]["bias"] = jnp.zeros((1, 10))
-        at[kind] = apply(model, params, images), apply(model, params, images, dropout_key=KEY)
+        at[kind] = apply(model, params, images), apply(model, params, images, training=Training(KEY))
     # The masks are the same; the factor of 2 is applied at test or in training.
     np.testing.assert_allclose(at["training"][1], 2 * at["test"][1], rtol=1e-5)
     np.testing.assert_allclose(at["training"][0], 2 * at["test"][0], rtol=1e-5)
@@ -154,7 +156,7 @@ def test_dropout_draws_a_mask_for_each_example_and_tower(tiny):
     params = jax.tree.map(jnp.zeros_like, init(model, KEY))
     params["fc6"]["bias"] += 1
     params["fc8"]["kernel"] = jnp.stack([jnp.eye(16), 100 * jnp.eye(16)])
-    masks = apply(model, params, jnp.zeros((200, 7, 7, 3)), dropout_key=KEY)
+    masks = apply(model, params, jnp.zeros((200, 7, 7, 3)), training=Training(KEY))
     first, second = masks % 100, masks // 100
     assert set(np.unique(first)) == set(np.unique(second)) == {0, 1}
     assert first.mean() == pytest.approx(0.5, abs=0.03)

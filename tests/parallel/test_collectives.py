@@ -21,6 +21,7 @@ from alexnet_jax.plan import hlo
 from alexnet_jax.plan.chips import devices_of
 from alexnet_jax.plan.plan import compile_step
 from alexnet_jax.training import step
+from alexnet_jax.variants import batch_norm
 from tests.conftest import CONFIGS, RECIPES
 
 PARAMS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
@@ -224,3 +225,34 @@ def test_bytes_sent_around_a_ring():
     assert gradients.sent({"data": 4, "tower": 2}) == 1200
     assert gathered.sent({"data": 4, "tower": 2}) == 50
     assert sent_by_each([gradients, gathered], 4, 2) == 1250
+
+
+@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
+@pytest.mark.parametrize(
+    ("group", "sums"),
+    [(0, [48, 48, 64, 64]), (16, [96, 96, 128, 128]), (8, []), (4, [])],
+    ids=["the whole batch", "two devices", "one device", "half a device"],
+)
+def test_batch_normalization_sums_over_devices_that_share_a_group(parallelism, group, sums):
+    """Two numbers for each channel and group, forward and backward."""
+    config = small(parallelism)
+    batch_norm(config)
+    for name in ("norm1", "norm2"):
+        config.net.layers = replaced(config.net.layers, name, group=group)
+    found = sent(config, make_mesh(4, 2))
+    assert found == Counter(expected(config, 4, 2))
+    norms = [c.bytes for c in found.elements() if c.layers in (("norm1",), ("norm2",))]
+    assert sorted(norms) == sums
+
+
+def test_lars_sums_the_squares_of_split_kernels():
+    config = small()
+    config.optimizer.name = "lars"
+    found = sent(config, make_mesh(4, 2))
+    assert found == Counter(expected(config, 4, 2))
+    norms = Collective("all-reduce", ("tower",), (), "update", 2 * 4 * len(("conv1", "conv2", "fc6", "fc8")))
+    assert norms in found
+    config.parallelism = "one_weird_trick"
+    found = sent(config, make_mesh(4, 2))
+    assert found == Counter(expected(config, 4, 2))
+    assert Collective("all-reduce", ("data", "tower"), (), "update", 2 * 4 * len(("fc6", "fc8"))) in found

@@ -6,8 +6,10 @@ import jax
 import pytest
 
 from alexnet_jax import UserError, get_config
+from alexnet_jax.layers import replaced
 from alexnet_jax.parallel.mesh import mesh_for
 from alexnet_jax.runtime.devices import lacks_bfloat16
+from alexnet_jax.variants import batch_norm
 from tests.conftest import CONFIGS
 
 FOUR = jax.devices()[:4]
@@ -44,6 +46,23 @@ def test_meshes_that_are_refused(tiny, shape, towers, batch, message):
     tiny.mesh, tiny.net.towers, tiny.batch_size = shape, towers, batch
     with pytest.raises(UserError, match=message):
         mesh_for(tiny, FOUR)
+
+
+def test_parts_of_a_batch_that_do_not_fit_the_devices_are_refused(tiny):
+    tiny.batch_size, tiny.accumulation_steps, tiny.mesh = 16, 8, (4, 1)
+    with pytest.raises(UserError, match=r"over 4 devices with 8 accumulation steps: take a multiple of 32"):
+        mesh_for(tiny, FOUR)
+
+
+def test_groups_that_do_not_fit_into_a_part_are_refused(tiny):
+    batch_norm(tiny)
+    for name in ("norm1", "norm2"):
+        tiny.net.layers = replaced(tiny.net.layers, name, group=4)
+    tiny.batch_size, tiny.accumulation_steps, tiny.mesh = 16, 2, (4, 1)
+    with pytest.raises(UserError, match=r"leaves 2 examples .* which norm1.group = 4 does not divide"):
+        mesh_for(tiny, FOUR)
+    tiny.accumulation_steps = 1
+    mesh_for(tiny, FOUR)
 
 
 @pytest.mark.parametrize("capability", ["7.0", "7.5", "6.1"])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax import build, get_config
@@ -12,7 +13,8 @@ from alexnet_jax.config import base
 from alexnet_jax.config.recipe import recipes
 from alexnet_jax.layers import with_classes
 from alexnet_jax.net.model import abstract_params
-from alexnet_jax.training import optimizer as optimizer_lib
+from alexnet_jax.net.shapes import learned
+from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.training.optimizer import optimizer
 from alexnet_jax.training.schedule import learning_rates
 from tests.conftest import every_variant
@@ -60,14 +62,8 @@ def test_update_is_the_papers_over_a_change_of_the_learning_rate(config):
             np.testing.assert_allclose(optax.tree.get(state, "trace")[n][k], v[n][k], rtol=1e-4)
 
 
-def test_another_optimizer_is_one_function(config, monkeypatch):
-    """Adam as in docs/extending.md, with the decay and the learning rate of each array."""
-
-    def adam(config, decay, by_rates):
-        return optax.chain(optax.scale_by_adam(), decay, by_rates)
-
-    monkeypatch.setitem(optimizer_lib.OPTIMIZERS, "adam", adam)
-    config.optimizer.name = "adam"
+def test_adamw_decays_each_array_apart_from_its_gradient(config):
+    config.optimizer.name = "adamw"
     tx = optimizer(config, PARAMS)
     ones = jax.tree.map(jnp.ones_like, PARAMS)
     rates = learning_rates(config, PARAMS, 1, jnp.int32(0), jnp.int32(0))
@@ -82,11 +78,16 @@ def test_every_shipped_recipe_can_update(recipe):
     for path in every_variant(recipe):
         config = get_config(path)
         config.net.layers = with_classes(config.net.layers, config.net.layers[-1].classes or 5)
-        params = abstract_params(build(config))
+        params = learned(abstract_params(build(config)))
         tx = optimizer(config, params)
         rates = jax.eval_shape(lambda c=config, p=params: learning_rates(c, p, 100, 0, 0))
         state = jax.eval_shape(tx.init, params)
-        updates, after = jax.eval_shape(tx.update, params, state, params, rates=rates)
+
+        def update(gradients, state, params, rates, tx=tx):
+            return tx.update(gradients, state, params, rates=rates)
+
+        on_mesh = jax.shard_map(update, mesh=make_mesh(1, 1), in_specs=P(), out_specs=P(), check_vma=False)
+        updates, after = jax.eval_shape(on_mesh, params, state, params, rates)
         assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
         assert jax.tree.structure(after) == jax.tree.structure(state)
 

@@ -9,7 +9,8 @@ from alexnet_jax.config import saved
 from alexnet_jax.files import locked
 from alexnet_jax.layers import replaced
 from alexnet_jax.loops.train import train
-from alexnet_jax.training.run import open_run, settled, total_steps
+from alexnet_jax.training.run import open_run, settled
+from alexnet_jax.training.schedule import total_steps
 from alexnet_jax.training.workdir import read_workdir
 
 

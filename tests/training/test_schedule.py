@@ -62,6 +62,33 @@ def test_plateau_ignores_an_improvement_below_the_minimum(config):
     assert state.after(0.48, schedule).reductions == 0
 
 
+def test_cosine_falls_to_zero_after_the_warm_up(config):
+    config.schedule.name, config.schedule.warmup_epochs, config.num_epochs = "cosine", 2.0, 10.0
+    np.testing.assert_allclose([rate(config, 0), rate(config, 99)], [0.01 / 200, 0.005], rtol=1e-6)
+    found = [rate(config, step) for step in (199, 200, 400, 600, 1000)]
+    half = np.pi * np.array([0, 0, 0.25, 0.5, 1.0])
+    np.testing.assert_allclose(found, 0.01 * (1 + np.cos(half)) / 2, rtol=1e-5, atol=1e-9)
+    config.num_steps = 600  # the length of the run, also if it is set in steps
+    assert rate(config, 600) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["plateau", "steps", "constant"])
+def test_every_schedule_can_warm_up(config, name):
+    config.schedule.name, config.schedule.boundaries = name, (3.0,)
+    before = [rate(config, step) for step in (200, 350)]
+    config.schedule.warmup_epochs = 1.0
+    np.testing.assert_allclose(rate(config, 49, kind="bias"), 0.01, rtol=1e-6)
+    assert [rate(config, step) for step in (200, 350)] == before
+
+
+def test_rates_scale_with_the_batch(config):
+    config.schedule.name = "constant"
+    config.optimizer.layers = ConfigDict({"fc": {"learning_rate": 0.1}})
+    config.batch_size, config.optimizer.reference_batch_size = 1024, 128
+    rates = [rate(config, 0), rate(config, 0, kind="bias"), rate(config, 0, name="fc")]
+    np.testing.assert_allclose(rates, [0.08, 0.16, 0.8], rtol=1e-6)
+
+
 def test_constant_never_reduces(config):
     config.schedule.name, config.schedule.boundaries = "constant", (1.0,)
     assert rate(config, 10_000, reductions=2) == np.float32(0.01)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax import get_config
-from alexnet_jax.layers import Local, Tanh, after, without
+from alexnet_jax.layers import Local, Tanh, after, replaced, without
+from alexnet_jax.variants import batch_norm
 from tests.conftest import RECIPES, launch
 from tests.ten_steps import ten_steps
 
@@ -40,6 +41,64 @@ def test_locally_connected_towers_that_communicate_on_a_mesh(tiny, parallelism):
     expected_losses, expected, _ = ten_steps(tiny, (1, 1))
     tiny.parallelism = parallelism
     losses, state, _ = ten_steps(tiny, (2, 2))
+    equal_up_to_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "parallelism"),
+    [
+        ((1, 1), "towers"),
+        ((2, 2), "towers"),
+        ((4, 1), "towers"),
+        ((2, 2), "one_weird_trick"),
+        ((4, 1), "one_weird_trick"),
+    ],
+)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_gradients_are_those_of_the_whole_batch(tiny, one_device, shape, parallelism, parts):
+    """With the same crops, colours and dropout for each image."""
+    tiny.parallelism, tiny.accumulation_steps = parallelism, parts
+    losses, state, _ = ten_steps(tiny, shape)
+    expected_losses, expected, _ = one_device
+    equal_up_to_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+
+
+@pytest.fixture(scope="module")
+def with_batch_norm(cache_dir):
+    """Ten steps with batch normalization and LARS on one device, for each size of a group."""
+    return {group: ten_steps(normalized(cache_dir, group), (1, 1))[:2] for group in (0, 8, 4)}
+
+
+def normalized(cache_dir, group):
+    config = get_config(f"{RECIPES / 'tiny.py'}")
+    config.data.cache_dir = cache_dir
+    batch_norm(config)
+    for name in ("norm1", "norm2"):
+        config.net.layers = replaced(config.net.layers, name, group=group)
+    config.optimizer.name, config.optimizer.learning_rate = "lars", 1.0
+    config.label_smoothing = 0.1
+    return config
+
+
+@pytest.mark.parametrize(
+    ("shape", "parallelism"),
+    [((2, 2), "towers"), ((4, 1), "towers"), ((1, 2), "towers"), ((2, 2), "one_weird_trick")],
+)
+@pytest.mark.parametrize("group", [0, 8, 4])
+def test_batch_normalization_and_lars_on_every_mesh(with_batch_norm, cache_dir, group, shape, parallelism):
+    config = normalized(cache_dir, group)
+    config.parallelism = parallelism
+    losses, state, _ = ten_steps(config, shape)
+    expected_losses, expected = with_batch_norm[group]
+    equal_up_to_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+
+
+@pytest.mark.parametrize("parallelism", ["towers", "one_weird_trick"])
+def test_batch_normalization_with_accumulated_gradients(with_batch_norm, cache_dir, parallelism):
+    config = normalized(cache_dir, group=4)
+    config.parallelism, config.accumulation_steps = parallelism, 2
+    losses, state, _ = ten_steps(config, (2, 2))
+    expected_losses, expected = with_batch_norm[4]
     equal_up_to_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
 
 

@@ -9,6 +9,7 @@ import pytest
 from alexnet_jax import UserError, apply, export, get_config
 from alexnet_jax.config.recipe import recipes
 from alexnet_jax.layers import Classifier, Conv, Dense, Dropout, ReLU, with_classes
+from alexnet_jax.net.model import Training
 from alexnet_jax.weights import onnx_file, torch_module
 from alexnet_jax.weights.export import _network
 from alexnet_jax.weights.formats import FORMATS
@@ -119,7 +120,7 @@ def test_dropout_while_training_is_that_of_our_training(tmp_path):
         net = with_layers(layers, 2)
         images = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8), 20_000, 0)
         seen = views(net, images)
-        ours = np.asarray(apply(net.model, net.params, seen, dropout_key=jax.random.key(0)))
+        ours = np.asarray(apply(net.model, net.params, seen, training=Training(jax.random.key(0))))
         module = torch_network(export(net, "torch", tmp_path / "net.pth")).train()
         torch.manual_seed(0)
         with torch.inference_mode():

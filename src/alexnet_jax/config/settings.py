@@ -67,6 +67,21 @@ SETTINGS: tuple[Setting, ...] = (
         Check("between 0 and 2**32 - 1", lambda x: 0 <= x < 2**32),
     ),
     Setting("batch_size", 128, int, "Images in a step, over all devices and hosts.", COUNT),
+    Setting(
+        "accumulation_steps",
+        1,
+        int,
+        "Parts of a device's images whose gradients are computed in turn, to save memory.",
+        COUNT,
+        resume="neutral",
+    ),
+    Setting(
+        "label_smoothing",
+        0.0,
+        float,
+        "Part of the target that all classes share in the training loss.",
+        FRACTION,
+    ),
     Setting("num_epochs", 90.0, float, "Length of the run in epochs.", EPOCHS, resume="yes"),
     Setting("num_steps", None, int, "Length of the run in steps; replaces num_epochs.", COUNT, resume="yes"),
     Setting(
@@ -307,7 +322,7 @@ SETTINGS: tuple[Setting, ...] = (
         "momentum",
         str,
         "Optimizer, one of training.optimizer.OPTIMIZERS.",
-        choices=("momentum",),
+        choices=("momentum", "lars", "adamw"),
     ),
     Setting(
         "optimizer.learning_rate",
@@ -329,8 +344,24 @@ SETTINGS: tuple[Setting, ...] = (
         "optimizer.momentum",
         0.9,
         float,
-        "Fraction of the last update that is added to the next one.",
+        "Fraction of the last update that is added to the next one (adamw: the first beta).",
         FRACTION,
+        resume="yes",
+    ),
+    Setting(
+        "optimizer.trust",
+        0.001,
+        float,
+        "lars: factor of a kernel's norm over its gradient's norm.",
+        SCALE,
+        resume="yes",
+    ),
+    Setting(
+        "optimizer.reference_batch_size",
+        None,
+        int,
+        "Batch size that the learning rates are for: they are multiplied by batch_size / this number.",
+        COUNT,
         resume="yes",
     ),
     Setting("optimizer.weight_decay", 5e-4, float, "Weight decay of the kernels.", SCALE, resume="yes"),
@@ -353,8 +384,16 @@ SETTINGS: tuple[Setting, ...] = (
         "schedule.name",
         "plateau",
         str,
-        "When learning rates are reduced: plateau (validation error stops improving), steps, constant.",
-        choices=("plateau", "steps", "constant"),
+        "When learning rates fall: plateau (validation error stops improving), steps, cosine, constant.",
+        choices=("plateau", "steps", "cosine", "constant"),
+        resume="yes",
+    ),
+    Setting(
+        "schedule.warmup_epochs",
+        0.0,
+        float,
+        "Epochs at the start in which the learning rates rise from 0.",
+        EPOCH,
         resume="yes",
     ),
     Setting(
@@ -474,7 +513,16 @@ def resume_of(key: str) -> Literal["no", "yes", "neutral"]:
     return BY_KEY[key].resume if key in BY_KEY else "no"
 
 
-ADDED = frozenset(["data.resize"])
+ADDED = frozenset(
+    [
+        "accumulation_steps",
+        "data.resize",
+        "label_smoothing",
+        "optimizer.reference_batch_size",
+        "optimizer.trust",
+        "schedule.warmup_epochs",
+    ]
+)
 """The settings that a workdir of an earlier version may lack. Their defaults are what that version did."""
 
 NEUTRAL = frozenset(setting.key for setting in SETTINGS if setting.resume == "neutral")

@@ -11,6 +11,7 @@ from alexnet_jax.config.checks import step_range
 from alexnet_jax.config.renamed import RENAMED_VALUES, new_name, unknown
 from alexnet_jax.config.settings import BY_KEY, KINDS, OF_A_LAYER, Setting
 from alexnet_jax.errors import UserError, near
+from alexnet_jax.layers import LRN, BatchNorm, MapNorm
 from alexnet_jax.net.shapes import config_shapes
 
 _TYPES: Mapping[type, tuple[type, ...]] = {
@@ -45,6 +46,8 @@ def validate(config: ConfigDict) -> None:
         )
     if config.num_steps is not None:
         check_profile(config, config.num_steps)
+    _check_schedule(config)
+    _check_batch(config)
     shapes = config_shapes(config)
     with_params = [t.layer.name for t in shapes if t.params]
     for name in config.optimizer.layers:
@@ -52,6 +55,51 @@ def validate(config: ConfigDict) -> None:
             raise UserError(
                 f"config.optimizer.layers.{name} is not a layer with weights{near(name, with_params)}: there"
                 f" are {', '.join(with_params)}"
+            )
+
+
+def _check_schedule(config: ConfigDict) -> None:
+    schedule, epochs = config.schedule, config.num_epochs
+    of_layers = [name for name, layer in config.optimizer.layers.items() if "boundaries" in layer]
+    if schedule.name == "cosine" and (schedule.boundaries or of_layers):
+        where = f"optimizer.layers.{of_layers[0]}" if of_layers else "schedule"
+        raise UserError(
+            f"config.schedule.name is cosine, which has no boundaries: remove config.{where}.boundaries, or"
+            " set config.schedule.name=steps"
+        )
+    if config.num_steps is None and schedule.warmup_epochs >= epochs:
+        raise UserError(
+            f"config.schedule.warmup_epochs is {schedule.warmup_epochs}, but the run has only {epochs} epochs"
+        )
+    if schedule.name == "steps" and schedule.boundaries and schedule.warmup_epochs > schedule.boundaries[0]:
+        raise UserError(
+            f"config.schedule.warmup_epochs is {schedule.warmup_epochs}, but the learning rates are already"
+            f" reduced at epoch {schedule.boundaries[0]}: set a shorter warm-up, or later boundaries"
+        )
+
+
+def _check_batch(config: ConfigDict) -> None:
+    batch, parts = config.batch_size, config.accumulation_steps
+    if batch % parts:
+        raise UserError(f"config.accumulation_steps is {parts}, but must divide config.batch_size, {batch}")
+    norms = [layer for layer in config.net.layers if isinstance(layer, BatchNorm)]
+    others = [layer.name for layer in config.net.layers if isinstance(layer, LRN | MapNorm)]
+    if norms and others:
+        raise UserError(
+            f"net.layers: {norms[0].name} is a batch normalization, and {others[0]} a response normalization:"
+            " use one or the other"
+        )
+    if norms and batch == 1:
+        raise UserError("config.batch_size is 1, but batch normalization needs at least 2 examples")
+    for layer in norms:
+        if batch % (layer.group or 1):
+            raise UserError(
+                f"net.layers: {layer.name}.group is {layer.group}, but must divide config.batch_size, {batch}"
+            )
+        if parts > 1 and not layer.group:
+            raise UserError(
+                f"config.accumulation_steps is {parts}, but {layer.name} needs the whole batch at once: set"
+                f" its group, such as --config.net.layers.{layer.name}.group={min(128, batch // parts)}"
             )
 
 

@@ -3,14 +3,15 @@
 Parameters are ``{"conv1": {"kernel", "bias"}, ...}``, each array with a leading tower axis.
 Activations are a list with one array for each tower on this device: all of them on a single device, or this
 device's share inside a ``jax.shard_map`` over the mesh axis named in ``tower_axis``. A layer that reads all
-towers needs one all-gather over that axis, and the classifier one sum. Nothing else communicates.
+towers needs one all-gather over that axis, and the classifier one sum. Batch normalization in training sums
+its statistics over ``data_axis``, if a group lies on several devices. Nothing else communicates.
 
-With ``batch_axis``, the units of the dense layers are split over the axis that splits the batch: the "one
-weird trick" of Krizhevsky (2014). Their input is gathered, so that each device computes its units of every
-example (shapes ``Gxunits``, G for the global batch). The classifier's sum returns its own examples to each
-device.
+With ``split_units``, the units of the dense layers are split over ``data_axis`` too: the "one weird trick" of
+Krizhevsky (2014). Their input is gathered, so that each device computes its units of every example (shapes
+``Gxunits``, G for the global batch). The classifier's sum returns its own examples to each device.
 """
 
+import dataclasses
 import math
 from typing import Any, assert_never
 
@@ -24,6 +25,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.layers import (
     LRN,
     AvgPool,
+    BatchNorm,
     Classifier,
     Conv,
     Dense,
@@ -39,9 +41,44 @@ from alexnet_jax.layers import (
     position,
 )
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.ops import block, conv, dense, lrn, pointwise, pool
+from alexnet_jax.net.ops import batch_norm, block, conv, dense, lrn, pointwise, pool
 from alexnet_jax.net.shapes import LayerShapes, Params, layer_shapes
 from alexnet_jax.net.towers import gathered, lrn_across_towers
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a pass in training needs, and what it finds.
+
+    Attributes:
+      dropout_key: key of this step.
+      first: position of the first image in the global batch.
+      images_per_device: number of images of each device in the global batch; by default as many as the
+        network sees at once.
+      statistics: the network adds the ``mean`` and the ``variance`` of each batch normalization here.
+    """
+
+    dropout_key: jax.Array
+    first: jax.Array | int = 0
+    images_per_device: int | None = None
+    statistics: Params = dataclasses.field(default_factory=dict)
+
+    def positions(self, examples: int, batch_axis: str | None) -> jax.Array:
+        """Return the positions in the global batch of the examples on this device.
+
+        Args:
+          examples: number of examples on this device.
+          batch_axis: mesh axis over which they were gathered; None if they were not.
+        """
+        if batch_axis is None:
+            return self.first + jnp.arange(examples)
+        devices = lax.axis_size(batch_axis)
+        seen = examples // devices
+        stride = self.images_per_device or seen
+        if stride == seen:
+            return jnp.arange(examples)
+        first = self.first - lax.axis_index(batch_axis) * stride  # on the first device
+        return (first + stride * jnp.arange(devices)[:, None] + jnp.arange(seen)).reshape(-1)
 
 
 class Net(nnx.Module):
@@ -81,23 +118,23 @@ class Net(nnx.Module):
         self,
         images_BxHxWxC: jax.Array,
         *,
-        dropout_key: jax.Array | None = None,
-        first: jax.Array | int = 0,
+        training: Training | None = None,
         tower_axis: str | None = None,
-        batch_axis: str | None = None,
+        data_axis: str | None = None,
+        split_units: bool = False,
     ) -> jax.Array:
         """Compute the logits, float32, of shape (batch, classes).
 
         Args:
           images_BxHxWxC: cropped images, float, after subtraction of the mean.
-          dropout_key: key of this step while training; None at test.
-          first: position of the first image in the global batch.
+          training: what a pass in training needs; None at test.
           tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
-          batch_axis: mesh axis over which the batch is split, if the units of the dense layers are too.
+          data_axis: mesh axis over which the batch is split, inside a ``shard_map``.
+          split_units: whether the units of the dense layers are split over ``data_axis``.
         """
-        xs = self._activations(images_BxHxWxC, dropout_key, first, tower_axis, batch_axis)
+        xs = self._activations(images_BxHxWxC, training, tower_axis, data_axis, split_units)
         with jax.named_scope(self.layers[-1].name):
-            return self._logits(xs, tower_axis, batch_axis if xs[0].ndim == 2 else None)
+            return self._logits(xs, tower_axis, data_axis if split_units and xs[0].ndim == 2 else None)
 
     def hidden(
         self, images_BxHxWxC: jax.Array, layer: str | None = None, *, tower_axis: str | None = None
@@ -114,10 +151,10 @@ class Net(nnx.Module):
     def _activations(
         self,
         images_BxHxWxC: jax.Array,
-        dropout_key: jax.Array | None = None,
-        first: jax.Array | int = 0,
+        training: Training | None = None,
         tower_axis: str | None = None,
-        batch_axis: str | None = None,
+        data_axis: str | None = None,
+        split_units: bool = False,
         end: int = -1,
     ) -> list[jax.Array]:
         """Run the layers before ``end``, by default all but the classifier.
@@ -126,6 +163,7 @@ class Net(nnx.Module):
         """
         towers_here = self.weights[self.layers[-1].name]["kernel"].shape[0]
         xs = [images_BxHxWxC.astype(self.dtype)] * towers_here
+        batch_axis = data_axis if split_units else None
         for shapes, fused in block.stages(self.shapes[:end]):
             layer = shapes.layer
             with jax.named_scope(layer.name):
@@ -157,17 +195,29 @@ class Net(nnx.Module):
                         xs = [lrn.lrn(x, layer) for x in xs]
                     case MapNorm():
                         xs = [lrn.map_norm(x, layer) for x in xs]
+                    case BatchNorm():
+                        xs = self._batch_norm(layer, xs, training, None if units_axis else data_axis)
                     case MaxPool():
                         xs = [pool.max_pool(x, layer) for x in xs]
                     case AvgPool():
                         xs = [pool.avg_pool(x, layer) for x in xs]
                     case Dropout():
-                        xs = _dropout(layer, xs, dropout_key, first, tower_axis, units_axis)
+                        xs = _dropout(layer, xs, training, tower_axis, units_axis)
                     case _:
                         assert_never(layer)
             if fused is not None:
                 pairs = zip(xs, biases, strict=True)
                 xs = [block.relu_lrn_max_pool(x, bias, *fused) for x, bias in pairs]
+        return xs
+
+    def _batch_norm(
+        self, layer: BatchNorm, xs: list[jax.Array], training: Training | None, data_axis: str | None
+    ) -> list[jax.Array]:
+        kinds = ("scale", "bias") if training else ("scale", "bias", "mean", "variance")
+        weights = {kind: self.weights[layer.name][kind][...] for kind in kinds}
+        if training is None:
+            return batch_norm.at_test(xs, weights, layer)
+        xs, training.statistics[layer.name] = batch_norm.in_training(xs, weights, layer, data_axis)
         return xs
 
     def _unstacked(self, layer: str, kind: str) -> list[jax.Array]:
@@ -225,7 +275,7 @@ def apply(model: Net, params: Params, images_BxHxWxC: jax.Array, **kwargs: Any) 
       model: from `build`.
       params: from `init` or `restore`.
       images_BxHxWxC: cropped images, float, after subtraction of the mean.
-      **kwargs: ``dropout_key``, ``first``, ``tower_axis`` and ``batch_axis``.
+      **kwargs: ``training``, ``tower_axis``, ``data_axis`` and ``split_units``.
     """
     return _with_params(model, params)(images_BxHxWxC, **kwargs)
 
@@ -279,21 +329,20 @@ def _with_biases(xs: list[jax.Array], biases: list[jax.Array]) -> list[jax.Array
 def _dropout(
     layer: Dropout,
     xs: list[jax.Array],
-    key: jax.Array | None,
-    first: jax.Array | int,
+    training: Training | None,
     tower_axis: str | None,
     batch_axis: str | None,
 ) -> list[jax.Array]:
     """Draw a mask for each example and tower, so that the masks are the same on any mesh."""
     keep = 1 - layer.rate
-    if key is None:
+    if training is None:
         return [x * keep for x in xs] if layer.scale_at == "test" else xs
     first_tower = 0 if tower_axis is None else lax.axis_index(tower_axis) * len(xs)
     # With a batch axis, xs hold all examples and this device's part of a tower's units.
     parts, part = (1, 0) if batch_axis is None else (lax.axis_size(batch_axis), lax.axis_index(batch_axis))
     examples, *shape = xs[0].shape
-    positions_B = (first if batch_axis is None else 0) + jnp.arange(examples)
-    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, positions_B)
+    positions_B = training.positions(examples, batch_axis)
+    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(training.dropout_key, positions_B)
     units = math.prod(shape)
 
     def mask(tower: jax.Array | int) -> jax.Array:
@@ -317,8 +366,8 @@ def _initial(weights: Weights, key: jax.Array) -> dict[str, jax.Array]:
         if weights.std == "fan_in":
             limit = 1 / math.sqrt(weights.fan_in)
             flat = jax.vmap(lambda k: jax.random.uniform(k, (size,), minval=-limit, maxval=limit))(keys)
-        elif kind == "bias":
-            return jnp.full(shape, weights.bias, jnp.float32)
+        elif kind in (constants := {"bias": weights.bias, "scale": 1.0, "mean": 0.0, "variance": 1.0}):
+            return jnp.full(shape, constants[kind], jnp.float32)
         else:  # drawn flat: XLA takes ten times as long to compile draws of several dimensions
             flat = weights.mean + weights.std * jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
         return flat.reshape(shape)

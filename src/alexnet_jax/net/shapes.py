@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers import TYPES, Classifier, Layer, Shape, Weights
+from alexnet_jax.layers import STATISTICS, TYPES, Classifier, Layer, Shape, Weights
 
 Params: TypeAlias = dict[str, dict[str, Any]]
 """``{"conv1": {"kernel": array, "bias": array}, ...}``, or the same tree of something else."""
@@ -78,6 +78,19 @@ def layer_shapes(layers: Iterable[Layer], towers: int, image_shape: Shape) -> li
     if not found or not isinstance(found[-1].layer, Classifier):
         raise UserError("net.layers: the last layer must be a Classifier")
     return found
+
+
+def learned(params: Params) -> Params:
+    """Return the parameters that the optimizer changes: all but the running statistics."""
+    return {
+        name: {kind: array for kind, array in kinds.items() if kind not in STATISTICS}
+        for name, kinds in params.items()
+    }
+
+
+def merged(params: Params, others: Params) -> Params:
+    """Return the arrays of two trees that have different arrays of the same layers."""
+    return {name: kinds | others.get(name, {}) for name, kinds in params.items()}
 
 
 def config_shapes(config: ConfigDict) -> list[LayerShapes]:

@@ -7,6 +7,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.layers import (
     LRN,
     AvgPool,
+    BatchNorm,
     Classifier,
     Conv,
     Dense,
@@ -27,7 +28,7 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
     of the first tower before those of the second. A fully-connected layer that reads only its own tower
     becomes a block-diagonal matrix. The inputs of the first fully-connected layer are in the order of
     PyTorch's flattening: channels, height, width. A factor that dropout applies at test is folded into the
-    weights of the next layer.
+    weights of the next layer. Batch normalization keeps the running statistics.
 
     In PyTorch, apply ``LocalResponseNorm`` to each tower; it divides alpha by its window. For asymmetric
     padding, put an ``F.pad`` before the layer.
@@ -48,9 +49,16 @@ def torch_layout(params: Params, config: ConfigDict) -> dict[str, np.ndarray]:
         if shapes.weights is not None:
             name = shapes.layer.name
             weights = {kind: np.asarray(x, np.float32) for kind, x in params[name].items()}
+            if isinstance(shapes.layer, BatchNorm):
+                arrays |= {f"{name}.{_OF_BATCH_NORM[kind]}": x.reshape(-1) for kind, x in weights.items()}
+                continue
             arrays[f"{name}.weight"] = factor * np.ascontiguousarray(_weight(shapes, weights, towers))
             arrays[f"{name}.bias"] = weights["bias"].reshape(-1)
     return arrays
+
+
+_OF_BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
+"""PyTorch's names of the arrays of a batch normalization."""
 
 
 def folded(config: ConfigDict) -> list[tuple[LayerShapes, float]]:
@@ -61,6 +69,11 @@ def folded(config: ConfigDict) -> list[tuple[LayerShapes, float]]:
     """
     found, factor = [], 1.0
     for shapes in config_shapes(config):
+        if isinstance(shapes.layer, BatchNorm) and shapes.shared and config.net.towers > 1:
+            raise UserError(
+                f"{shapes.layer.name} normalizes the image in each tower, which PyTorch can't: put it after"
+                " the first convolution"
+            )
         if isinstance(shapes.layer, Conv | Dense | Classifier):
             found.append((shapes, factor))
             factor = 1.0
@@ -77,9 +90,9 @@ def _factor_after(layer: Layer, factor: float) -> float:
             return factor * (1 - rate)
         case Dropout() | ReLU() | MaxPool() | AvgPool():
             return factor
-        case LRN() | MapNorm() | Tanh() if factor == 1:
+        case LRN() | MapNorm() | BatchNorm() | Tanh() if factor == 1:
             return factor
-        case LRN() | MapNorm() | Tanh():
+        case LRN() | MapNorm() | BatchNorm() | Tanh():
             raise UserError(
                 f"the factor of the dropout before {layer.name} can't be folded into weights: put"
                 f" {layer.name} before the dropout"

@@ -4,6 +4,7 @@
 program, and the tests compare the two. Nothing here imports JAX.
 """
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.layers import Classifier
+from alexnet_jax.layers import AS_BIASES, STATISTICS, BatchNorm, Classifier, Layer
 from alexnet_jax.net.shapes import config_shapes
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 
@@ -25,7 +26,7 @@ class Collective:
     Attributes:
       kind: name of the operation in HLO: ``all-gather``, ``reduce-scatter``, ``all-reduce`` ...
       axes: mesh axes over which it runs.
-      layers: layers whose elements it communicates; empty if it communicates only metrics.
+      layers: layers whose elements it communicates; none if it communicates only metrics or norms.
       direction: pass that it belongs to: ``forward``, ``backward`` or ``update``.
       bytes: size of the whole array: the output of an all-gather, the input of a reduce-scatter or an
         all-reduce.
@@ -59,6 +60,10 @@ def expected(
 
     Over ``tower``: an all-gather into each layer that reads all towers, whose gradient is a reduce-scatter,
     and one sum of the partial logits. An LRN across towers gathers only their first and last channels.
+
+    Batch normalization sums its statistics over ``data``, forward and backward, if a group of examples lies
+    on several devices. Otherwise the running statistics are summed with the gradients. LARS sums the squares
+    of the kernels and of their gradients, over the axes that split them.
 
     Over ``data``: one sum of the gradients, together with the two metrics. ``one_weird_trick`` also gathers
     the input of each dense layer and scatters the sum of the logits. The sum of the gradients then leaves out
@@ -113,14 +118,44 @@ def expected(
                 )
         if weights is None:
             continue
+        groups = 0 if split_inputs else _groups_on_several(layer, config.batch_size, batch)
+        if groups:
+            sums = groups * 2 * (towers // tower) * shapes.inputs[-1] * 4
+            found.append(Collective("all-reduce", (DATA,), (name,), "forward", sums))
+            found.append(Collective("all-reduce", (DATA,), (name,), "backward", sums))
         whole = {kind: axes for kind, axes in weights.axes.items() if not (split_units and "units" in axes)}
         if whole:
             summed.append(name)
         for kind, axes in whole.items():
+            if kind in STATISTICS and groups:
+                continue
             sum_bytes += 4 * math.prod(weights.shapes[kind]) // (tower if "tower" in axes else 1)
     if data > 1:
         found.append(Collective("all-reduce", (DATA,), tuple(summed), "backward", sum_bytes))
+    if config.optimizer.name == "lars":
+        found += _sums_of_lars(config, {DATA: data, TOWER: tower})
     return found
+
+
+def _groups_on_several(layer: Layer, batch_size: int, on_each: int) -> int:
+    """Return the number of groups of a batch normalization if a group lies on several devices, or else 0."""
+    if not isinstance(layer, BatchNorm):
+        return 0
+    group = layer.group or batch_size
+    return batch_size // group if on_each % group else 0
+
+
+def _sums_of_lars(config: ConfigDict, sizes: dict[str, int]) -> list[Collective]:
+    """List the sums of squares: two numbers for each kernel, over the axes that split it."""
+    mesh_axes = {"tower": TOWER, "units": DATA if splits_units(config) else None, None: None}
+    bytes_over: collections.Counter[tuple[str, ...]] = collections.Counter()
+    for shapes in config_shapes(config):
+        for kind, axes in ({} if shapes.weights is None else shapes.weights.axes).items():
+            if kind not in AS_BIASES | STATISTICS:
+                split = {mesh_axes[axis] for axis in axes}
+                over = tuple(axis for axis in (DATA, TOWER) if axis in split and sizes[axis] > 1)
+                bytes_over[over] += 2 * 4
+    return [Collective("all-reduce", over, (), "update", size) for over, size in bytes_over.items() if over]
 
 
 def sent_by_each(collectives: Iterable[Collective], data: int, tower: int) -> float:

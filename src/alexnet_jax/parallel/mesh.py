@@ -9,6 +9,7 @@ from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.layers import BatchNorm
 from alexnet_jax.net.shapes import config_shapes
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.collectives import expected, sent_by_each
@@ -89,14 +90,18 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
         shapes = [(d, t) for d, t in shapes if d * t == most]
     else:
         shapes = [(count // t, t) for t in splits if t <= count and (tower != -1 or count % t == 0)]
-    fitting = [(d, t) for d, t in shapes if batch % d == 0]
+    parts = config.accumulation_steps
+    fitting = [(d, t) for d, t in shapes if batch % (d * parts) == 0]
     if not fitting:
         d, t = shapes[0]
-        fits = max(n for n in range(1, d + 1) if batch % n == 0)
+        fits = max((n for n in range(1, d + 1) if batch % (n * parts) == 0), default=1)
+        in_parts = f" with {parts} accumulation steps" if parts > 1 else ""
         raise UserError(
-            f"config.batch_size = {batch} can't be split over {d} devices:"
-            f" take a multiple of {d}, or --config.mesh='({fits}, {t})'"
+            f"config.batch_size = {batch} can't be split over {d} devices{in_parts}:"
+            f" take a multiple of {d * parts}, or --config.mesh='({fits}, {t})'"
         )
+    if parts > 1:
+        _check_groups(config, batch // (fitting[0][0] * parts))
     if splits_units(config):
         for layer in config_shapes(config):
             if layer.weights is None or not layer.weights.reads_all_units:
@@ -109,6 +114,17 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
                 )
             fitting = [(d, t) for d, t in fitting if units % d == 0]
     return fitting
+
+
+def _check_groups(config: ConfigDict, at_once: int) -> None:
+    """Check that each group of a batch normalization lies in the examples that a device sees at once."""
+    for layer in config.net.layers:
+        if isinstance(layer, BatchNorm) and at_once % layer.group:
+            raise UserError(
+                f"config.accumulation_steps = {config.accumulation_steps} leaves {at_once} examples at a time"
+                f" on each device, which {layer.name}.group = {layer.group} does not divide: set a smaller"
+                " group, or fewer accumulation steps"
+            )
 
 
 def local_mesh() -> Mesh:

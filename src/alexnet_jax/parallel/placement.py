@@ -46,9 +46,9 @@ def local_params(layers: Sequence[LayerShapes], split_units: bool, mesh: Mesh) -
     }
 
 
-def net_axes(split_units: bool) -> dict[str, str]:
-    """Return the axes that `model.Net.__call__` needs inside a ``shard_map`` on this mesh."""
-    return {"tower_axis": TOWER} | ({"batch_axis": DATA} if split_units else {})
+def net_axes(split_units: bool) -> dict[str, Any]:
+    """Return the axes that `model.Net.__call__` needs at test, inside a ``shard_map`` on this mesh."""
+    return {"tower_axis": TOWER} | ({"data_axis": DATA, "split_units": True} if split_units else {})
 
 
 def shardings(mesh: Mesh, specs: Any) -> Any:

@@ -223,6 +223,8 @@ def _whose(
     Combined collectives, and those without a name, are identified by the sizes of their arrays, which must
     be gradients and metrics. The others are identified by their name stack.
     """
+    if "trust_ratios" in instruction.op_name:  # of LARS: the norms of all kernels
+        return frozenset(), "update"
     name, scopes = _scope([instruction], names)
     if instruction.opcode.startswith("all-reduce") and (len(instruction.operands) > 1 or not scopes):
         sizes = _gradient_sizes(instruction, program, local_params)

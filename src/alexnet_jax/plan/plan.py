@@ -27,7 +27,7 @@ from alexnet_jax.runtime import progress
 from alexnet_jax.runtime.chips import Chip
 from alexnet_jax.runtime.device_errors import shortage
 from alexnet_jax.training.flops import flops_per_image
-from alexnet_jax.training.run import total_steps
+from alexnet_jax.training.schedule import total_steps
 from alexnet_jax.training.step import lower_train_step
 
 # The speed at which the loader of a host reads a raw cache in memory. A host with eight or more cores has

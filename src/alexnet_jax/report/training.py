@@ -29,7 +29,7 @@ from alexnet_jax.text import size_in_words, time_in_words
 from alexnet_jax.training import goodput, metrics
 from alexnet_jax.training.metrics import Evaluation, Metrics
 from alexnet_jax.training.restored import restore
-from alexnet_jax.training.run import total_steps
+from alexnet_jax.training.schedule import total_steps
 from alexnet_jax.training.workdir import read_workdir, saved_steps
 
 

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import saved
-from alexnet_jax.config.checks import MOST_STEPS
 from alexnet_jax.config.validate import check_profile, validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
@@ -28,6 +27,7 @@ from alexnet_jax.remote.lease import RETRY, Lease
 from alexnet_jax.training import transfer
 from alexnet_jax.training.goodput import Goodput
 from alexnet_jax.training.layers_table import layers_table
+from alexnet_jax.training.schedule import total_steps
 from alexnet_jax.training.workdir import is_workdir, read_workdir
 
 
@@ -83,11 +83,6 @@ class Run:
             trained.data[key] = data[key]
         trained.num_epochs, trained.num_steps = self.config.num_epochs, self.config.num_steps
         return trained
-
-
-def total_steps(config: ConfigDict, steps_per_epoch: float) -> int:
-    """Return the number of updates in the whole run of a config."""
-    return config.num_steps or min(max(1, round(config.num_epochs * steps_per_epoch)), MOST_STEPS)
 
 
 def settled(config: ConfigDict) -> ConfigDict:

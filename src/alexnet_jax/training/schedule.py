@@ -2,6 +2,9 @@
 
 In ``optimizer.layers``, the ``boundaries`` of a layer (in epochs) replace those of the schedule. From
 ``frozen_epochs`` on, the learning rates of a layer are zero.
+
+For large batches, all rates are multiplied by ``batch_size / optimizer.reference_batch_size`` (linear
+scaling), and rise from 0 in the first ``schedule.warmup_epochs`` (Goyal et al. 2017, arXiv 1706.02677).
 """
 
 import dataclasses
@@ -10,9 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.checks import MOST_STEPS
+from alexnet_jax.layers import AS_BIASES
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.training.optimizer import for_each_array
 
@@ -45,6 +50,11 @@ class Plateau:
         return bool(schedule.name == "plateau" and spent)
 
 
+def total_steps(config: ConfigDict, steps_per_epoch: float) -> int:
+    """Return the number of updates in the whole run of a config."""
+    return config.num_steps or min(max(1, round(config.num_epochs * steps_per_epoch)), MOST_STEPS)
+
+
 def learning_rates(
     config: ConfigDict, params: Params, steps_per_epoch: int, step: Any, reductions: Any
 ) -> dict[str, dict[str, jax.Array]]:
@@ -52,7 +62,7 @@ def learning_rates(
 
     Args:
       config: the whole config.
-      params: the parameters, or any tree of their structure.
+      params: the parameters that are learned, or any tree of their structure.
       steps_per_epoch: number of updates in an epoch.
       step: number of updates done, a scalar array.
       reductions: `Plateau.reductions`, a scalar array; other schedules ignore it.
@@ -62,10 +72,17 @@ def learning_rates(
     def update(epoch: float) -> int:
         return min(round(epoch * steps_per_epoch), MOST_STEPS)
 
+    warmup = update(schedule.warmup_epochs)
+
     def rate(name: str, kind: str, initial: float) -> jax.Array:
+        if config.optimizer.reference_batch_size:
+            initial = initial * config.batch_size / config.optimizer.reference_batch_size
         settings = config.optimizer.layers.get(name, {})
-        if schedule.name == "constant" or (kind == "bias" and not schedule.scale_biases):
+        if schedule.name == "constant" or (kind in AS_BIASES and not schedule.scale_biases):
             found = jnp.float32(initial)
+        elif schedule.name == "cosine":
+            steps = max(1, total_steps(config, steps_per_epoch) - warmup)
+            found = optax.cosine_decay_schedule(initial, steps)(jnp.maximum(step - warmup, 0))
         elif schedule.name == "plateau":
             found = _reduced(initial, schedule.factor, schedule.max_reductions, reductions)
         else:
@@ -73,6 +90,8 @@ def learning_rates(
                 [update(epoch) for epoch in settings.get("boundaries", schedule.boundaries)], np.int32
             )
             found = _reduced(initial, schedule.factor, len(boundaries), jnp.sum(step >= boundaries))
+        if warmup:
+            found = found * optax.linear_schedule(0.0, 1.0, warmup)(step + 1)
         frozen = settings.get("frozen_epochs")
         return found if frozen is None else jnp.where(step >= update(frozen), 0.0, found)
 

@@ -6,7 +6,7 @@ and activations of a tower are on the devices of that tower.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,10 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, random_views, test_view
-from alexnet_jax.layers import Classifier, position
+from alexnet_jax.layers import AS_BIASES, BatchNorm, Classifier, position
 from alexnet_jax.net.draws import named_key
-from alexnet_jax.net.model import Net, abstract_params, apply, hidden
-from alexnet_jax.net.shapes import Params
+from alexnet_jax.net.model import Net, Training, abstract_params, apply, hidden
+from alexnet_jax.net.shapes import Params, learned, merged
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
 from alexnet_jax.training.optimizer import optimizer
@@ -38,10 +38,14 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
     `schedule.Plateau.reductions`. The metrics are those of the batch before the update: ``loss``
     (cross-entropy in nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest
     of any kernel). The state is donated.
+
+    With ``config.accumulation_steps``, each device computes the gradients of its part of the batch in as many
+    steps, one after the other, and adds them up. Up to rounding the update is the same.
     """
-    tx = optimizer(config, abstract_params(model))
+    tx = optimizer(config, learned(abstract_params(model)))
     specs = state_specs(model, config)
-    axes = net_axes(splits_units(config))
+    axes = net_axes(splits_units(config)) | {"data_axis": DATA}
+    decays = {layer.name: layer.decay for layer in model.layers if isinstance(layer, BatchNorm)}
 
     @partial(
         jax.shard_map,
@@ -59,33 +63,93 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         first = lax.axis_index(DATA) * len(labels_B)
         noise = color_noise(config.data, steps_per_epoch, state.step)
-        views = random_views(
-            images_BxHxWx3, first, config.batch_size, key, noise, statistics, config.data, model.dtype
-        )
 
-        def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            # From here on each shard of the data has a copy. So the gradients are summed in float32, whatever
-            # type the network computes in.
-            params = jax.tree.map(_vary_over_data, params, specs.params)
-            logits = apply(model, params, views, dropout_key=named_key(key, "dropout"), first=first, **axes)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels_B)
-            return lax.pmean(losses.mean(), DATA), logits
+        def of_part(
+            params: Params, images_BxHxWx3: jax.Array, labels_B: jax.Array, first: jax.Array
+        ) -> tuple[jax.Array, Found]:
+            """Return this device's share of the mean loss over the batch."""
+            views = random_views(
+                images_BxHxWx3, first, config.batch_size, key, noise, statistics, config.data, model.dtype
+            )
+            training = Training(named_key(key, "dropout"), first, config.batch_size // mesh.shape[DATA])
+            logits = apply(model, params, views, training=training, **axes)
+            loss = _cross_entropy(logits, labels_B, config.label_smoothing).mean()
+            wrong = jnp.mean(jnp.argmax(logits, axis=-1) != labels_B)
+            return loss / lax.axis_size(DATA), Found(loss, wrong, training.statistics)
 
-        (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-        wrong = lax.pmean(jnp.mean(jnp.argmax(logits, axis=-1) != labels_B), DATA)
-        rates = learning_rates(config, state.params, steps_per_epoch, state.step, reductions)
-        changes, opt_state = tx.update(gradients, state.opt_state, state.params, rates=rates)
-        params = optax.apply_updates(state.params, changes)
-        of_kernels = [rate for kinds in rates.values() for kind, rate in kinds.items() if kind != "bias"]
-        largest = jnp.stack(of_kernels).max()
-        metrics = {"loss": loss, "top1_error": wrong, "learning_rate": largest}
+        # Each shard of the data has a copy of the parameters. So gradients are summed in float32, whatever
+        # type the network computes in.
+        copies = jax.tree.map(_vary_over_data, learned(state.params), learned(specs.params))
+        gradient, parts = jax.grad(of_part, has_aux=True), config.accumulation_steps
+        gradients, found = _mean_over_parts(gradient, copies, images_BxHxWx3, labels_B, first, parts)
+        gradients = jax.tree.map(_sum_over_data, gradients, learned(specs.params))
+        params = learned(state.params)
+        rates = learning_rates(config, params, steps_per_epoch, state.step, reductions)
+        changes, opt_state = tx.update(gradients, state.opt_state, params, rates=rates)
+        running = {
+            name: {kind: _running(decays[name], state.params[name][kind], x) for kind, x in new.items()}
+            for name, new in found.statistics.items()
+        }
+        params = merged(optax.apply_updates(params, changes), running)
+        of_kernels = [rate for of in rates.values() for kind, rate in of.items() if kind not in AS_BIASES]
+        metrics = {
+            "loss": lax.pmean(found.loss, DATA),
+            "top1_error": lax.pmean(found.wrong, DATA),
+            "learning_rate": jnp.stack(of_kernels).max(),
+        }
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return jax.jit(update, donate_argnums=0)
 
 
+class Found(NamedTuple):
+    """What a pass finds on a device: mean loss, fraction of wrong classes, and each layer's statistics."""
+
+    loss: jax.Array
+    wrong: jax.Array
+    statistics: Params
+
+
+def _cross_entropy(logits_BxC: jax.Array, labels_B: jax.Array, smoothing: float) -> jax.Array:
+    """Return the loss of each example. With smoothing, all classes share this part of the target."""
+    if not smoothing:
+        return optax.softmax_cross_entropy_with_integer_labels(logits_BxC, labels_B)
+    targets_BxC = optax.smooth_labels(jax.nn.one_hot(labels_B, logits_BxC.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits_BxC, targets_BxC)
+
+
+def _mean_over_parts(
+    gradient: Callable[..., tuple[Params, Found]],
+    params: Params,
+    images_BxHxWx3: jax.Array,
+    labels_B: jax.Array,
+    first: jax.Array,
+    parts: int,
+) -> tuple[Params, Found]:
+    """Compute the means of gradients and findings over equal parts of this device's examples."""
+    if parts == 1:
+        return gradient(params, images_BxHxWx3, labels_B, first)
+    size = len(labels_B) // parts
+    images_PxSxHxWx3, labels_PxS = (x.reshape(parts, size, *x.shape[1:]) for x in (images_BxHxWx3, labels_B))
+    each = images_PxSxHxWx3, labels_PxS, first + size * jnp.arange(parts)
+
+    def add(sums: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, gradient(params, *part)), None
+
+    sums, _ = lax.scan(add, gradient(params, *(x[0] for x in each)), jax.tree.map(lambda x: x[1:], each))
+    return jax.tree.map(lambda x: x / parts, sums)
+
+
+def _running(decay: float, statistic: jax.Array, of_the_batch: jax.Array) -> jax.Array:
+    return decay * statistic + (1 - decay) * of_the_batch
+
+
 def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
     return x if DATA in spec else lax.pcast(x, DATA, to="varying")
+
+
+def _sum_over_data(x: jax.Array, spec: P) -> jax.Array:
+    return x if DATA in spec else lax.psum(x, DATA)
 
 
 def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
@@ -183,10 +247,11 @@ def mean_magnitudes(before: Params, params: Params) -> dict[str, dict[str, jax.A
       before: the parameters before an update.
       params: the parameters after the update.
     """
+    before, params = learned(before), learned(params)
     changes = jax.tree.map(jnp.subtract, params, before)
 
     def mean(arrays: dict[str, jax.Array]) -> jax.Array:
-        kernels = [x for kind, x in arrays.items() if kind != "bias"] or [*arrays.values()]
+        kernels = [x for kind, x in arrays.items() if kind not in AS_BIASES] or [*arrays.values()]
         sums = [jnp.sum(jnp.abs(x)) for x in kernels]
         return jnp.stack(sums).sum() / sum(x.size for x in kernels)
 

@@ -105,7 +105,7 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
 def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
     """Return the name and the fields of each layer except the classifier, as far as they matter at test time.
 
-    Dropout is at most a factor at test time. Initial values do not matter.
+    Dropout is at most a factor at test time. Initial values do not matter, nor does how statistics are found.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for layer in layers[:-1]:
@@ -115,7 +115,7 @@ def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
             if layer.scale_at == "test" and layer.rate:
                 found.append((f"{name}'s factor at test time", {"factor": 1 - layer.rate}))
         else:
-            of = {key: value for key, value in fields.items() if key not in ("std", "bias")}
+            of = {key: value for key, value in fields.items() if key not in ("std", "bias", "group", "decay")}
             found.append((f"{type(layer).__name__} {name}", of))
     return found
 

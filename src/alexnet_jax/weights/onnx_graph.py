@@ -10,6 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from alexnet_jax.layers import (
     LRN,
     AvgPool,
+    BatchNorm,
     Classifier,
     Conv,
     Dense,
@@ -73,9 +74,10 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def weights(self, layer: str) -> list[str]:
-        """Add the weight and the bias of a layer, and return their names."""
-        return [self.constant(name, self._arrays[name]) for name in (f"{layer}.weight", f"{layer}.bias")]
+    def weights(self, layer: str, *others: str) -> list[str]:
+        """Add the weight, the bias and other arrays of a layer, and return their names."""
+        names = [f"{layer}.{kind}" for kind in ("weight", "bias", *others)]
+        return [self.constant(name, self._arrays[name]) for name in names]
 
 
 def _preprocessed(graph: _Graph, x: str, network: Network) -> str:
@@ -117,6 +119,9 @@ def _layer(graph: _Graph, x: str, shapes: LayerShapes, towers: int) -> str:
             return _lrn(graph, x, layer, groups(shapes, towers))
         case MapNorm():
             return _map_norm(graph, x, layer)
+        case BatchNorm():
+            arrays = graph.weights(layer.name, "running_mean", "running_var")
+            return graph.add("BatchNormalization", [x, *arrays], output, epsilon=layer.epsilon)
         case MaxPool():
             return graph.add("MaxPool", [x], output, **_windows(shapes, layer))
         case AvgPool():

@@ -13,6 +13,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.layers import (
     LRN,
     AvgPool,
+    BatchNorm,
     Classifier,
     Conv,
     Dense,
@@ -99,6 +100,10 @@ def _modules(shapes: LayerShapes, towers: int) -> Iterator[tuple[str, str]]:
             call = f"TowersNorm({count}, {constants})" if count > 1 else f"nn.LocalResponseNorm({constants})"
         case MapNorm():
             call = f"MapNorm({layer.window}, alpha={layer.alpha}, beta={layer.beta})"
+        case BatchNorm():
+            kind = "BatchNorm2d" if len(shapes.inputs) == 3 else "BatchNorm1d"
+            count = towers * shapes.inputs[-1]
+            call = f"nn.{kind}({count}, eps={layer.epsilon}, momentum={1 - layer.decay:.9g})"
         case MaxPool():
             call = f"nn.MaxPool2d({layer.window}, {layer.stride}{ceil})"
         case AvgPool():
