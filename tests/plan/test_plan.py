@@ -16,7 +16,7 @@ from alexnet_jax.cli.main import main
 from alexnet_jax.layers import LRN, Conv
 from alexnet_jax.net.ops import conv
 from alexnet_jax.parallel.mesh import make_mesh
-from alexnet_jax.plan import hlo, plan
+from alexnet_jax.plan import batches, hlo, plan
 from alexnet_jax.plan import tables as plan_tables
 from alexnet_jax.plan.chips import chip_of, devices_of
 from alexnet_jax.runtime.chips import CHIPS
@@ -100,6 +100,32 @@ def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
     text = plan_tables.comparison(plans)
     assert f"best: mesh data {best.mesh['data']} x tower {best.mesh['tower']}, {best.parallelism}" in text
     assert f"bound by {best.bound_by}" in text
+
+
+def test_larger_batches_name_the_recipe_that_they_need(wide, v5e):
+    wide.batch_size = 512
+    mesh = make_mesh(8, 1, v5e)
+    best = plan.plan(wide, "v5e:2x4", CHIPS["v5e"], mesh)
+    plans = batches.larger_batches(wide, "v5e:2x4", CHIPS["v5e"], v5e, best)
+    assert [p.global_batch for p in plans] == [512, 2048, 8192, 32_768]
+    assert [p.mesh for p in plans] == [best.mesh] * 4
+    rows = plan_tables.batch_sizes(plans, "momentum").splitlines()
+    assert [row.endswith("batch_norm,lars") for row in rows[3:7]] == [False, True, True, True]
+    assert rows[-1].startswith("Above 1,024 images the paper's update is not expected to reach its error")
+    assert "batch_norm" not in plan_tables.batch_sizes(plans, "lars")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "size", "recipe"),
+    [
+        ("momentum", 1024, ""),
+        ("momentum", 1025, "batch_norm,lars"),
+        ("lars", 32_768, ""),
+        ("lars", 65_536, "none is published"),
+    ],
+)
+def test_the_recipe_of_a_batch(optimizer, size, recipe):
+    assert batches.needed_recipe(optimizer, size) == recipe
 
 
 def test_a_plan_that_does_not_fit_comes_first(wide, v5e):

@@ -226,11 +226,16 @@ def _whose(
     if "trust_ratios" in instruction.op_name:  # of LARS: the norms of all kernels
         return frozenset(), "update"
     name, scopes = _scope([instruction], names)
-    if instruction.opcode.startswith("all-reduce") and (len(instruction.operands) > 1 or not scopes):
+    named = len(instruction.operands) > 1 or "gradient_sums" in instruction.op_name
+    if instruction.opcode.startswith("all-reduce") and (named or not scopes):
         sizes = _gradient_sizes(instruction, program, local_params)
-        if sizes is not None:
-            of = _match(sizes, scopes, local_params)
+        of = None if sizes is None else _match(sizes, scopes, local_params)
+        if of is not None:
             return of, "backward" if of else "forward"  # only metrics
+        if sizes is not None and named:
+            raise UnknownCollective(
+                f"{instruction.name}: more arrays of {sizes} are summed than the network has"
+            )
     level = [instruction]
     for _ in range(4):  # a compiler may drop the name of a collective: use the names of its operands
         if not scopes:
@@ -260,7 +265,7 @@ def _gradient_sizes(instruction: Instruction, program: Program, local_params: Pa
 
     def sizes_of(operand: str, depth: int = 0) -> list[int] | None:
         source = program[operand]
-        if len(source.arrays) != 1:
+        if len(source.arrays) != 1 or source.arrays[0][0] != "f32":  # gradients are summed in float32
             return None
         size = math.prod(source.arrays[0][1])
         if size in known:
@@ -274,15 +279,18 @@ def _gradient_sizes(instruction: Instruction, program: Program, local_params: Pa
     return None if None in found else [n for part in found if part is not None for n in part]
 
 
-def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> frozenset[str]:
-    """Return the layers with arrays of these sizes; of several, the one in the name stack, or the first."""
+def _match(sizes: list[int], scopes: frozenset[str], local_params: Params) -> frozenset[str] | None:
+    """Return the layers with arrays of these sizes; of several, the one in the name stack, or the first.
+
+    Return None if the network has fewer arrays of a size.
+    """
     left = {(name, kind): math.prod(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
     pieces = {(name, kind): _pieces(x.shape) for name, xs in local_params.items() for kind, x in xs.items()}
     found = set()
     for size in (n for n in sizes if n != 1):  # scalars are metrics
         candidates = [key for key in left if size in pieces[key] and left[key] >= size]
         if not candidates:
-            raise UnknownCollective(f"more arrays of {size} elements are summed than the network has")
+            return None
         key = next((c for c in candidates if c[0] in scopes), candidates[0])
         left[key] -= size
         found.add(key[0])

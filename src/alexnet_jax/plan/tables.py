@@ -1,6 +1,7 @@
 """Tables of plans: one in full, or several side by side."""
 
 from alexnet_jax.parallel.axes import DATA, TOWER
+from alexnet_jax.plan.batches import PLAIN, needed_recipe
 from alexnet_jax.plan.plan import Plan, best_of
 from alexnet_jax.runtime.device_errors import Shortage, smaller_batch
 from alexnet_jax.text import aligned, size_in_words
@@ -92,6 +93,30 @@ def comparison(plans: list[Plan]) -> str:
         lines += ["", f"best: {_mesh(best)}, {best.parallelism}", _verdict(best)]
     elif plans[0].capacity_bytes is None:
         lines += ["", _NO_PEAKS]
+    return "\n".join(lines)
+
+
+def batch_sizes(plans: list[Plan], optimizer: str) -> str:
+    """Format plans of larger and larger batches on one mesh, with the recipe that each needs.
+
+    Args:
+      plans: result of `batches.larger_batches`.
+      optimizer: ``config.optimizer.name``.
+    """
+    table = [("images a step", "peak", "images/s", "hours", "bound by", "needs the variants")]
+    for plan in plans:
+        fast = f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else ""
+        hours = "" if plan.run_hours is None else f"{plan.run_hours:,.2f}"
+        bound = "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""
+        recipe = needed_recipe(optimizer, plan.global_batch)
+        table.append((f"{plan.global_batch:,}", size_in_words(plan.peak_bytes), fast, hours, bound, recipe))
+    lines = [f"larger batches on the same mesh, {_mesh(plans[0])}:", "", aligned(table)]
+    if optimizer != "lars" and plans[-1].global_batch > PLAIN:
+        lines += [
+            "",
+            f"Above {PLAIN:,} images the paper's update is not expected to reach its error, even if the"
+            f" learning rate is scaled: add the variants batch_norm,lars (You, Gitman and Ginsburg 2017).",
+        ]
     return "\n".join(lines)
 
 

@@ -82,7 +82,8 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
         copies = jax.tree.map(_vary_over_data, learned(state.params), learned(specs.params))
         gradient, parts = jax.grad(of_part, has_aux=True), config.accumulation_steps
         gradients, found = _mean_over_parts(gradient, copies, images_BxHxWx3, labels_B, first, parts)
-        gradients = jax.tree.map(_sum_over_data, gradients, learned(specs.params))
+        with jax.named_scope("gradient_sums"):
+            gradients = jax.tree.map(_sum_over_data, gradients, learned(specs.params))
         params = learned(state.params)
         rates = learning_rates(config, params, steps_per_epoch, state.step, reductions)
         changes, opt_state = tx.update(gradients, state.opt_state, params, rates=rates)

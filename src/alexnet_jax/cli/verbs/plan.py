@@ -27,7 +27,9 @@ def run(args: list[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         text = "Devices, such as v5e:16x16, v5p:4x4x8, h100:8 or cpu:8."
         flags.DEFINE_string("topology", None, text, flag_values=values)
-        flags.DEFINE_bool("compare", False, "Compare all meshes and parallelisms.", flag_values=values)
+        flags.DEFINE_bool(
+            "compare", False, "Compare all meshes and parallelisms, and larger batches.", flag_values=values
+        )
 
     values, overrides, _ = parse("plan", args, USAGE, config_flag, define, json_flag, overrides=True)
     config = config_of(values, overrides)
@@ -35,17 +37,26 @@ def run(args: list[str]) -> None:
     check_file("--json", values.json)
 
     from alexnet_jax.parallel.mesh import mesh_for
-    from alexnet_jax.plan import chips, plan
+    from alexnet_jax.plan import batches, chips, plan
     from alexnet_jax.plan import tables as plan_tables
     from alexnet_jax.training.run import settled
 
     config = settled(config)
+    if (parts := config.accumulation_steps) > 1:
+        raise UserError(
+            f"plan does not count accumulated gradients: plan a part of the batch, with"
+            f" --config.accumulation_steps=1 --config.batch_size={config.batch_size // parts}"
+        )
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
     if values.compare:
         plans = plan.compare(config, topology, chip, devices)
         best = plan.best_of(plans)
         progress.show(plan_tables.comparison(plans))
         record = {"plans": [p.to_json() for p in plans], "best": None if best is None else plans.index(best)}
+        if best is not None:
+            larger = batches.larger_batches(config, topology, chip, devices, best)
+            progress.show("\n" + plan_tables.batch_sizes(larger, config.optimizer.name))
+            record["batches"] = [p.to_json() for p in larger]
     else:
         mesh, why = mesh_for(config, devices)
         if mesh.size < len(devices):
