@@ -227,7 +227,7 @@ def test_a_recipe_with_an_unknown_setting_is_refused_in_one_line(tmp_path, line,
 
 def test_recipes_lists_all_with_their_variants():
     found = {recipe.name: recipe for recipe in recipes()}
-    assert [recipe.verb for recipe in found.values()] == ["train"] * 5 + ["sweep"] * 5
+    assert [recipe.verb for recipe in found.values()] == ["train"] * 5 + ["sweep"] * 6
     assert {*found} == {file.stem for file in CONFIGS.glob("*.py")}
     assert found["digits"].variants == ()
     assert found["digits"].summary.startswith("Handwritten digits through a small AlexNet")
