@@ -102,7 +102,7 @@ writer has stopped. Or the small process that forwards JAX's connections was kil
 again, on all hosts |
 | 129, 130, 138, 143 | stopped by SIGHUP, SIGINT (Ctrl-C), SIGUSR1 or SIGTERM; `train` has saved the run | \
 start the same command again |
-| 127, 134, 137 | ended by the C library, SIGABRT or SIGKILL, often without memory | start the same command again |
+| 127, 134, 137 | ended by the C library, SIGABRT or SIGKILL, often without memory | start it again |
 | 141 | the reader of the output has ended, as with `\\| head` | |
 
 In the tables below, the status may also be:
@@ -116,7 +116,7 @@ A line such as `No space left on device: FILE` (status 1) is the system's own. S
 * `Too many open files: raise the limit with ulimit -n 4096`
 * `memory or threads have run out: end other programs, or raise the limit (ulimit, or the job's)`. Limit
   memory with cgroups, as SLURM and Kubernetes do, not with `ulimit -d` or `-v`. If an allocation fails, the C
-  library may end the command (status 127), XLA for CPUs may abort (134) or compute other numbers without an error.
+  library may end the command (127); XLA for CPUs may abort (134), or compute other numbers without an error.
 
 A traceback is a bug: please report it. But if the current folder has a file with the name of a module of
 Python, such as `types.py`, Python itself may fail before `python -m alexnet_jax` begins. Then type
