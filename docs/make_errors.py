@@ -102,7 +102,7 @@ writer has stopped. Or the small process that forwards JAX's connections was kil
 again, on all hosts |
 | 129, 130, 138, 143 | stopped by SIGHUP, SIGINT (Ctrl-C), SIGUSR1 or SIGTERM; `train` has saved the run | \
 start the same command again |
-| 127, 134, 137 | ended by the C library, SIGABRT or SIGKILL, often without memory | start it again |
+| 134, 137 | killed by SIGABRT or SIGKILL, often because memory ran out | start the same command again |
 | 141 | the reader of the output has ended, as with `\\| head` | |
 
 In the tables below, the status may also be:
