@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from alexnet_jax import get_config, restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.loops.train import train
-from alexnet_jax.sweep import run as sweep_run
+from alexnet_jax.sweep import places
+from alexnet_jax.sweep.processes import Processes
 from tests.sweep.conftest import (
     SWEEP,
     TINY,
@@ -127,7 +129,7 @@ def test_a_refused_training_keeps_the_result_and_a_refused_test_deletes_it(
     args = words(moved, tmp_path / "sweep", cache_dir, "--index=0")
     before = evaluation(tmp_path / "sweep", "base-seed0")
     statuses = {"train": 2, "evaluate": 2}
-    monkeypatch.setattr(sweep_run, "_command", lambda verb, *_: (statuses[verb], "not like this"))
+    monkeypatch.setattr(Processes, "run", lambda self, verb, *_: (statuses[verb], "not like this"))
     assert main(args) == 1
     assert evaluation(tmp_path / "sweep", "base-seed0") == before
     statuses["train"] = 0
@@ -187,7 +189,8 @@ def test_a_sweep_that_is_stopped_or_killed_resumes_to_the_same_bits(tmp_path, ca
 
     sweep = start(args)  # as a scheduler does: SIGTERM to all processes
     wait_for_step(net, saved + 10, sweep)
-    (training,) = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
+    threads = Path(f"/proc/{sweep.pid}/task").glob("*/children")
+    (training,) = "".join(thread.read_text() for thread in threads).split()
     os.kill(int(training), signal.SIGTERM)
     time.sleep(0.05)
     sweep.send_signal(signal.SIGTERM)
@@ -211,3 +214,28 @@ def test_a_sweep_that_is_stopped_or_killed_resumes_to_the_same_bits(tmp_path, ca
     assert ours.step == theirs.step == 1000
     for one, other in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_trainings_at_the_same_time_all_save_when_the_sweep_is_stopped(
+    tmp_path, cache_dir, capfd, monkeypatch
+):
+    monkeypatch.setattr(places, "cores", lambda: 2)
+    settings = {"num_steps": 100000, "checkpoint_every": 100000, "eval_every": 100000}
+    file = write_sweep(tmp_path / "mine.py", f"(Member('base', TINY, {settings}),), seeds=(0, 1)")
+    args = words(file, tmp_path / "sweep", cache_dir)
+    nets = [tmp_path / "sweep" / f"base-seed{seed}" for seed in (0, 1)]
+
+    def stop():
+        for net in nets:
+            while not (net / "metrics.jsonl").exists():
+                time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert main(args) == 143
+    out, err = capfd.readouterr()
+    assert err.startswith("alexnet-jax: SIGTERM: train stopped with status 130 (SIGINT: saved at step ")
+    assert err.count("\n") == 1
+    assert "2 tasks at a time" in out
+    assert {"[0]", "[1]"} <= {line.partition(" ")[0] for line in out.splitlines()}
+    assert all(restore(net).step > 0 for net in nets)

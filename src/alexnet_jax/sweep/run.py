@@ -1,33 +1,33 @@
-"""Run the tasks of a sweep.
+"""Run the tasks of a sweep, as many at a time as this machine has cores or devices.
 
 Each training and each test is a separate process, so that a failure does not stop the others.
 """
 
 import contextlib
-import shlex
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from types import FrameType
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
 
 from alexnet_jax import files
-from alexnet_jax.errors import NOTE, PREFIX, RESUME, Interrupted, UserError
+from alexnet_jax.errors import UserError
 from alexnet_jax.files import is_remote, locked
 from alexnet_jax.remote import lease
-from alexnet_jax.runtime import progress, stopping
+from alexnet_jax.runtime import progress
 from alexnet_jax.runtime.progress import Tasks
 from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep import hparams
 from alexnet_jax.sweep import table as sweep_table
-from alexnet_jax.sweep.directory import EVALUATION, STDERR, evaluation, note_failure, refuse_another
+from alexnet_jax.sweep.directory import EVALUATION, evaluation, note_failure, refuse_another
+from alexnet_jax.sweep.places import Place, places
+from alexnet_jax.sweep.processes import Processes, command_line, in_places
 from alexnet_jax.sweep.spec import Sweep
 from alexnet_jax.sweep.table import Table
 from alexnet_jax.sweep.tasks import Task, difference, is_done, obstacle
+
+_RETRY = 0.5  # seconds between attempts to take a lock
 
 
 def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
         refuse_another(path, overrides, workdir)  # before anything is written to the directory
         files.check_inside(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        with _alone(workdir, progress.say):
+        with _locked(workdir, progress.say, lambda *_: None):
             files.delete_unfinished(workdir)
             refuse_another(path, overrides, workdir)  # another sweep may have created it meanwhile
             sweep_directory.write(workdir, path, sweep, overrides)
@@ -53,7 +53,7 @@ def run(
 
     Args:
       tasks: all tasks of the sweep, from `tasks.tasks`.
-      index: index of the only task to run; None for all, in order.
+      index: index of the only task to run; None for all.
       sweep: sweep of the tasks.
       workdir: directory of the sweep.
       say: function that prints a line for the user.
@@ -63,136 +63,150 @@ def run(
 
     Raises:
       UserError: the task with this index needs tasks that are not done.
-      Interrupted: SIGTERM or Ctrl-C was received; a training that was running has saved.
+      Interrupted: SIGTERM or Ctrl-C was received; the trainings that were running have saved.
     """
     numbers = range(len(tasks)) if index is None else [index]
-    problems: dict[epath.Path, str] = {}
-    count = Tasks(len(numbers))
-    for number in numbers:
-        task, where = tasks[number], f"[--index={number} of {len(tasks)}] {tasks[number].name}"
-        missing = [needed.directory.name for needed in task.needs if not is_done(needed)]
-        if is_done(task):
-            say(f"{where}: already done")
-            count.skip()
-            continue
-        if missing and index is not None:
-            raise UserError(f"--index={index} ({task.name}) needs {', '.join(missing)}: run those first")
-        task.directory.mkdir(parents=True, exist_ok=True)
-        needs = f"these tasks must be done first: {', '.join(missing)}" if missing else None
-        problem = needs or obstacle(task) or _do(task, where, say)
-        if problem is not None:
-            problems[task.directory] = problem
-            with _alone(workdir, say):
-                note_failure(task.directory, problem)
-            say(f"{where}: failed: {problem}")
-        else:
-            hparams.write(task, tasks, say)
-        count.done()
-    with _alone(workdir, say):
-        for task in tasks:  # the table leaves out results that are out of date
-            if evaluation(task.directory) is not None and task.directory not in problems:
-                note_failure(task.directory, difference(task))
-        found = sweep_table.table(workdir, sweep)
-        sweep_table.write(workdir, found)
+    if index is not None and (missing := _missing(tasks[index])):
+        raise UserError(f"--index={index} ({tasks[index].name}) needs {missing}: run those first")
+    to_do = [tasks[number] for number in numbers if not is_done(tasks[number])]
+    parts = places([task.config or task.needs[0].config for task in to_do])
+    if len(parts) > 1:
+        say(f"{len(parts)} tasks at a time; [N] before a line is the index of its task")
+    with Processes() as processes:
+        runner = _Runner(tasks, workdir, say, processes, len(parts) > 1, Tasks(len(numbers)))
+        in_places(runner, _needs(tasks, numbers), parts, processes)
+        with runner.alone(workdir):
+            for task in tasks:  # the table leaves out results that are out of date
+                if evaluation(task.directory) is not None and task.directory not in runner.failed:
+                    note_failure(task.directory, difference(task))
+            found = sweep_table.table(workdir, sweep)
+            sweep_table.write(workdir, found)
     return found
 
 
-def _do(task: Task, where: str, say: Callable[[str], None]) -> str | None:
-    """Train and test, only once even if two sweeps run this task. Return why it failed, or None."""
-    result = task.directory / EVALUATION
-    with _alone(task.directory, say, f"{where}: waiting for another sweep that is running it"):
-        # A training keeps running if its sweep is killed.
-        with _alone(task.directory, say, f"{where}: waiting for a training that is running", "lock"):
-            pass
-        if is_done(task):
-            return None
-        before = result.read_bytes() if result.exists() else None
-        result.unlink(missing_ok=True)
-        note_failure(task.directory, None)
-        for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
-            if arguments:
-                say(f"{where}: {command_line(verb, arguments)}")
-                status, message = _command(verb, arguments, task.directory)
-                if status:
-                    if verb == "train" and status == UserError.status and before is not None:
-                        files.write(result, before)  # the training was refused, so the network is unchanged
-                    return message
-    return None
+def _missing(task: Task) -> str:
+    """Return the names of the tasks that must be done before this one and are not."""
+    return ", ".join(net.directory.name for net in task.needs if not is_done(net))
 
 
-def command_line(verb: str, arguments: Sequence[str]) -> str:
-    """Return a command as a user would type it."""
-    return f"alexnet-jax {verb} {shlex.join(arguments)}"
+def _needs(tasks: Sequence[Task], numbers: Sequence[int]) -> dict[int, set[int]]:
+    """Return the numbers of the tasks to run, each with those that must end before it."""
+    number_of = {tasks[number].directory: number for number in numbers}
+    return {
+        number: {number_of[net.directory] for net in tasks[number].needs if net.directory in number_of}
+        for number in numbers
+    }
 
 
-def _command(verb: str, arguments: Sequence[str], directory: epath.Path) -> tuple[int, str]:
-    """Run a verb in a separate process.
+@dataclasses.dataclass(frozen=True)
+class _Runner:
+    """Runs single tasks, in several threads.
 
-    Its standard error goes to ``stderr.log`` in the directory. If this process is killed, the other one can
-    still write there, and save.
-
-    Returns:
-      The exit status and the error message.
-
-    Raises:
-      Interrupted: this process received a signal to stop, and the other one has stopped.
-    """
-    with contextlib.ExitStack() as opened:
-        log = directory / STDERR
-        if is_remote(directory):  # a subprocess can't write there: copy the file afterwards
-            log = epath.Path(opened.enter_context(tempfile.TemporaryDirectory())) / STDERR
-            opened.callback(lambda: files.write(directory / STDERR, log.read_bytes()))
-        return _run(verb, arguments, log, directory / STDERR)
-
-
-def _run(verb: str, arguments: Sequence[str], log: epath.Path, kept: epath.Path) -> tuple[int, str]:
-    """Do the same as `_command`. Write standard error to ``log``; for the user it is at ``kept``."""
-    received: list[int] = []
-    process: subprocess.Popen[bytes] | None = None
-
-    def pass_on(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        # A scheduler sends SIGTERM to every process. A second one would end the training before it saves.
-        if process is not None:
-            process.send_signal(signal.SIGINT)
-
-    with log.open("w") as stderr, stopping.handled(pass_on):
-        # In a separate process group, so that Ctrl-C reaches it once, through `pass_on`.
-        command = [sys.executable, "-m", "alexnet_jax", verb, *arguments]
-        process = subprocess.Popen(command, stderr=stderr, process_group=0)
-        if received:
-            process.send_signal(signal.SIGINT)
-        status = process.wait()
-    message = _error_message(log)
-    if received:
-        stopped = f"{verb} stopped with status {status}" + (f" ({message})" if message else "")
-        raise Interrupted(received[0], f"{stopped}; finished tasks are kept")
-    if status < 0:
-        message = f"{verb} was killed by {signal.Signals(-status).name}"
-    return status, message or f"{verb} ended with status {status}: see {kept}"
-
-
-def _error_message(log: epath.Path) -> str:
-    """Return the last error message of a command, without its advice to resume; empty if there is none."""
-    lines = log.read_bytes().decode(errors="replace").splitlines()
-    found = [line for line in lines if line.startswith(PREFIX) and not line.startswith(NOTE)]
-    return found[-1].removeprefix(PREFIX).partition(RESUME)[0] if found else ""
-
-
-def _alone(
-    directory: epath.Path, say: Callable[[str], None], waiting: str | None = None, lock: str = "sweep.lock"
-) -> contextlib.AbstractContextManager[Any]:
-    """Hold a lock in a directory, so that only one process at a time uses it.
-
-    Args:
-      directory: the directory.
+    Attributes:
+      tasks: all tasks of the sweep.
+      workdir: directory of the sweep.
       say: function that prints a line for the user.
-      waiting: line to print if another process holds the lock; None for none.
-      lock: name of the lock's file.
+      processes: the processes of the tasks.
+      is_one_of_several: whether tasks run at the same time; then each line of a task names it.
+      count: counts the tasks.
+      failed: the directories of the tasks that have failed.
     """
 
-    def busy(*_: str) -> None:
-        if waiting is not None:
-            say(waiting)
+    tasks: Sequence[Task]
+    workdir: epath.Path
+    say: Callable[[str], None]
+    processes: Processes
+    is_one_of_several: bool
+    count: Tasks
+    failed: set[epath.Path] = dataclasses.field(default_factory=set)
 
-    return lease.held(directory / lock, busy, say) if is_remote(directory) else locked(directory / lock, busy)
+    def __call__(self, number: int, place: Place) -> None:
+        """Run the task with this number, if it is not done."""
+        task, where = self.tasks[number], f"[--index={number} of {len(self.tasks)}] {self.tasks[number].name}"
+        if is_done(task):
+            self.say(f"{where}: already done")
+            self.count.skip()
+            return
+        task.directory.mkdir(parents=True, exist_ok=True)
+        missing = _missing(task)
+        needs = f"these tasks must be done first: {missing}" if missing else None
+        problem = needs or obstacle(task) or self._train_and_test(number, where, place)
+        if problem is None:
+            hparams.write(task, self.tasks, self.say)
+        else:
+            self.failed.add(task.directory)
+            with self.alone(self.workdir):
+                note_failure(task.directory, problem)
+            self.say(f"{where}: failed: {problem}")
+        self.count.done()
+
+    def _train_and_test(self, number: int, where: str, place: Place) -> str | None:
+        """Train and test, only once even if two sweeps run this task. Return why it failed, or None."""
+        task = self.tasks[number]
+        result = task.directory / EVALUATION
+        lines = (lambda line: self.say(f"[{number}] {line}")) if self.is_one_of_several else None
+        with self.alone(task.directory, f"{where}: waiting for another sweep that is running it"):
+            # A training keeps running if its sweep is killed.
+            with self.alone(task.directory, f"{where}: waiting for a training that is running", "lock"):
+                pass
+            if is_done(task):
+                return None
+            before = result.read_bytes() if result.exists() else None
+            result.unlink(missing_ok=True)
+            note_failure(task.directory, None)
+            for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
+                if arguments:
+                    self.say(f"{where}: {command_line(verb, arguments)}")
+                    status, message = self.processes.run(verb, arguments, task.directory, place, lines)
+                    if status:
+                        if verb == "train" and status == UserError.status and before is not None:
+                            # The training was refused, so the network is unchanged.
+                            files.write(result, before)
+                        return message
+        return None
+
+    @contextlib.contextmanager
+    def alone(
+        self, directory: epath.Path, waiting: str | None = None, lock: str = "sweep.lock"
+    ) -> Iterator[None]:
+        """Hold a lock in a directory, so that only one task or process at a time uses it.
+
+        Args:
+          directory: the directory.
+          waiting: line to print if the lock is held; None for none.
+          lock: name of the lock's file.
+
+        Raises:
+          Interrupted: a signal to stop was received while the lock was held by another process.
+        """
+
+        def busy(*_: str) -> None:
+            raise _Busy
+
+        with contextlib.ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(_locked(directory, self.say, busy, lock))
+                    break
+                except _Busy:
+                    self.processes.check()
+                if waiting is not None:
+                    self.say(waiting)
+                waiting = None
+                time.sleep(_RETRY)
+            yield
+
+
+class _Busy(Exception):
+    """Another process holds a lock."""
+
+
+def _locked(
+    directory: epath.Path,
+    say: Callable[[str], None],
+    busy: Callable[..., None],
+    lock: str = "sweep.lock",
+) -> contextlib.AbstractContextManager[Any]:
+    """Hold a lock in a directory, on a disk or in a bucket."""
+    path = directory / lock
+    return lease.held(path, busy, say) if is_remote(directory) else locked(path, busy)

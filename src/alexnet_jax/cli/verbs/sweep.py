@@ -52,6 +52,7 @@ def run(args: list[str]) -> int:
     from alexnet_jax.sweep import spec as sweep_spec
     from alexnet_jax.sweep import tasks as sweep_tasks
     from alexnet_jax.sweep.directory import refuse_another
+    from alexnet_jax.sweep.processes import command_line
 
     sweep = sweep_spec.load(path)
     workdir = files.absolute(values.workdir)
@@ -70,7 +71,7 @@ def run(args: list[str]) -> int:
             verb, arguments = ("train", task.train) if task.train else ("evaluate", task.evaluate)
             done, other = sweep_tasks.is_done(task), sweep_tasks.obstacle(task)
             state = "done" if done else "holds another network" if other else "to do"
-            progress.show(f"{number}  {state}  {sweep_run.command_line(verb, arguments)}")
+            progress.show(f"{number}  {state}  {command_line(verb, arguments)}")
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
     table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
