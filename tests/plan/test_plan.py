@@ -121,7 +121,6 @@ def test_larger_batches_name_the_recipe_that_they_need(wide, v5e):
         ("momentum", 1024, ""),
         ("momentum", 1025, "batch_norm,lars"),
         ("lars", 32_768, ""),
-        ("lars", 65_536, "none is published"),
     ],
 )
 def test_the_recipe_of_a_batch(optimizer, size, recipe):

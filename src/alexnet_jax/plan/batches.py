@@ -11,7 +11,7 @@ from alexnet_jax.plan.plan import Plan, plan
 from alexnet_jax.runtime.chips import Chip
 
 LARGEST = 32_768
-"""The largest batch that is planned, and the largest for which AlexNet with LARS is published."""
+"""The largest batch that is planned: the largest of You, Gitman and Ginsburg (2017) for AlexNet."""
 
 PLAIN = 1_024
 """The largest batch to which AlexNet was scaled without LARS (You, Gitman and Ginsburg 2017)."""
@@ -36,6 +36,4 @@ def larger_batches(
 
 def needed_recipe(optimizer: str, batch_size: int) -> str:
     """Return how a recipe should change for a batch: its variants, or nothing if it need not."""
-    if batch_size <= PLAIN or (optimizer == "lars" and batch_size <= LARGEST):
-        return ""
-    return "batch_norm,lars" if batch_size <= LARGEST else "none is published"
+    return "" if batch_size <= PLAIN or optimizer == "lars" else "batch_norm,lars"
