@@ -193,6 +193,7 @@ def towers(c: ConfigDict) -> None:
 def lars(c: ConfigDict) -> None:
     v.lars(c)
     c.batch_size = 2048
+    c.schedule.warmup_epochs = 2.0
 
 
 def get_config(variants: str = "") -> ConfigDict:
