@@ -401,13 +401,17 @@ class BatchNorm(LayerBase):
     Attributes:
       group: number of consecutive examples of the batch with common statistics; 0 for the whole batch. The
         groups do not depend on the mesh.
-      decay: factor of the running statistics in each update. The rest is the mean over the groups.
+      decay: in each update, running = decay * running + (1 - decay) * mean over the groups.
       epsilon: constant that is added to the variance.
     """
 
     group: Group = 0
     decay: Fraction = 0.9
     epsilon: Positive = 1e-5
+
+    def group_size(self, batch_size: int) -> int:
+        """Return the number of examples in a group."""
+        return self.group or batch_size
 
     def weights(self, read: Shape, towers: int) -> Weights:
         """Return the scale, the bias and the running statistics of each channel or unit of each tower."""

@@ -116,7 +116,7 @@ def test_a_renamed_value_is_refused_with_its_new_name(tiny):
     ("settings", "message"),
     [
         ({"schedule.name": "cosine"}, "cosine, which has no boundaries: remove config.schedule.boundaries"),
-        ({"schedule.warmup_epochs": 0.5}, "0.5, but the learning rates are already reduced at epoch 0.3"),
+        ({"schedule.warmup_epochs": 0.5}, "0.5, but learning rates are already reduced at epoch 0.3"),
         ({"accumulation_steps": 3}, "accumulation_steps is 3, but must divide config.batch_size, 16$"),
     ],
 )
@@ -129,6 +129,15 @@ def test_contradictory_settings_are_refused(tiny, settings, message):
 def test_a_warm_up_as_long_as_the_run_is_refused(tiny):
     tiny.num_steps, tiny.num_epochs, tiny.schedule.warmup_epochs = None, 5.0, 5.0
     with pytest.raises(UserError, match=r"warmup_epochs is 5.0, but the run has only 5.0 epochs$"):
+        validate(tiny)
+
+
+def test_a_warm_up_past_the_boundary_of_a_layer_is_refused(tiny):
+    tiny.schedule.boundaries, tiny.schedule.warmup_epochs = (), 2.0
+    tiny.optimizer.layers = ConfigDict({"fc6": {"boundaries": (1.0, 3.0)}})
+    with pytest.raises(
+        UserError, match=r"warmup_epochs is 2.0, but learning rates are already reduced at epoch 1.0"
+    ):
         validate(tiny)
 
 
@@ -148,7 +157,12 @@ def test_boundaries_of_a_layer_contradict_a_cosine(tiny):
         (
             {"accumulation_steps": 4},
             0,
-            "norm1 needs the whole batch at once: set its group, such as .*group=4$",
+            r"the whole batch for norm1, norm2: add --config.net.layers.norm1.group=4 --\S*=4$",
+        ),
+        (
+            {"accumulation_steps": 16},
+            0,
+            "norm1, norm2: set fewer accumulation steps, and a group that divides a part$",
         ),
     ],
 )
@@ -163,5 +177,8 @@ def test_wrong_batches_for_batch_normalization_are_refused(tiny, settings, group
 def test_batch_normalization_beside_response_normalization_is_refused(tiny):
     tiny.net.layers = after(tiny.net.layers, "conv2", BatchNorm("norm2"))
     assert any(isinstance(layer, LRN) for layer in tiny.net.layers)
-    with pytest.raises(UserError, match="norm2 is a batch normalization, and norm1 a response normalization"):
+    with pytest.raises(
+        UserError,
+        match=r"both batch normalization \(norm2\) and response normalization \(norm1\): remove one",
+    ):
         validate(tiny)

@@ -29,6 +29,7 @@ from alexnet_jax.loops.train import train
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.optimizer import OPTIMIZERS
 from alexnet_jax.training.workdir import read_workdir
+from alexnet_jax.variants import batch_norm
 from tests.conftest import RECIPES
 
 GOODPUT = (
@@ -230,6 +231,17 @@ def out_of_memory(monkeypatch):
 
 def test_the_advice_for_a_batch_that_does_not_fit_works(tiny, tmp_path, out_of_memory, monkeypatch):
     out_of_memory(at=0)
+    advice = "add --config.accumulation_steps=2, which leaves the update the same, or use more devices"
+    with pytest.raises(RunError, match=rf"^out of memory on cpu: 4.77 GB needed: {advice}$"):
+        train(tiny, str(tmp_path))
+    monkeypatch.undo()
+    tiny.accumulation_steps, tiny.num_steps = 2, 2
+    assert train(tiny, str(tmp_path)).step == 2
+
+
+def test_a_batch_that_can_not_be_split_has_to_be_smaller(tiny, tmp_path, out_of_memory, monkeypatch):
+    batch_norm(tiny)  # over the whole batch
+    out_of_memory(at=0)
     advice = "try --config.batch_size=8 and another --workdir, or more devices"
     with pytest.raises(RunError, match=rf"^out of memory on cpu: 4.77 GB needed: {advice}$"):
         train(tiny, str(tmp_path / "too_large"))
@@ -238,15 +250,18 @@ def test_the_advice_for_a_batch_that_does_not_fit_works(tiny, tmp_path, out_of_m
     assert train(tiny, str(tmp_path / "smaller")).step == 2
 
 
+def test_examples_one_at_a_time_need_more_devices(tiny, tmp_path, out_of_memory):
+    tiny.accumulation_steps = tiny.batch_size
+    out_of_memory(at=0)
+    with pytest.raises(RunError, match=r"needed: use more devices, or devices with more memory$"):
+        train(tiny, str(tmp_path))
+
+
 def test_a_lack_of_memory_in_a_later_step_keeps_the_last_checkpoint(
     tiny, trained, tmp_path, out_of_memory, monkeypatch
 ):
     out_of_memory(at=15)
-    reason = (
-        "a run keeps its batch_size, 16, so resume it from its last checkpoint on more devices, or train"
-        " again with --config.batch_size=8 and another --workdir"
-    )
-    with pytest.raises(RunError, match=rf"4.77 GB needed: {reason}$"):
+    with pytest.raises(RunError, match=r"4.77 GB needed: add --config.accumulation_steps=2, "):
         train(tiny, str(tmp_path))
     with Checkpoints(absolute(tmp_path)) as checkpoints:
         assert checkpoints.steps() == [10]

@@ -59,10 +59,19 @@ def test_groups_that_do_not_fit_into_a_part_are_refused(tiny):
     for name in ("norm1", "norm2"):
         tiny.net.layers = replaced(tiny.net.layers, name, group=4)
     tiny.batch_size, tiny.accumulation_steps, tiny.mesh = 16, 2, (4, 1)
-    with pytest.raises(UserError, match=r"leaves 2 examples .* which norm1.group = 4 does not divide"):
+    with pytest.raises(UserError, match=r"gives each device 2 examples .* not a multiple of norm1.group = 4"):
         mesh_for(tiny, FOUR)
     tiny.accumulation_steps = 1
     mesh_for(tiny, FOUR)
+
+
+def test_a_mesh_is_chosen_on_which_the_groups_fit_into_a_part(tiny):
+    batch_norm(tiny)
+    for name in ("norm1", "norm2"):
+        tiny.net.layers = replaced(tiny.net.layers, name, group=4)
+    tiny.batch_size, tiny.accumulation_steps, tiny.mesh = 16, 2, (-1, -1)
+    mesh, _ = mesh_for(tiny, FOUR)
+    assert dict(mesh.shape) == {"data": 2, "tower": 2}  # not 4 x 1, where a part has two examples
 
 
 @pytest.mark.parametrize("capability", ["7.0", "7.5", "6.1"])

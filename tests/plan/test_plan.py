@@ -109,22 +109,31 @@ def test_larger_batches_name_the_recipe_that_they_need(wide, v5e):
     plans = batches.larger_batches(wide, "v5e:2x4", CHIPS["v5e"], v5e, best)
     assert [p.global_batch for p in plans] == [512, 2048, 8192, 32_768]
     assert [p.mesh for p in plans] == [best.mesh] * 4
-    rows = plan_tables.batch_sizes(plans, "momentum").splitlines()
+    rows = plan_tables.batch_sizes(plans, wide).splitlines()
     assert [row.endswith("batch_norm,lars") for row in rows[3:7]] == [False, True, True, True]
-    assert rows[-1].startswith("Above 1,024 images the paper's update is not expected to reach its error")
-    assert "batch_norm" not in plan_tables.batch_sizes(plans, "lars")
+    assert rows[-1].startswith("Above 1,024 images AlexNet is not expected to reach its error")
+    assert "batch_norm" not in plan_tables.batch_sizes(plans, get_config("cifar10:towers,batch_norm,lars"))
+
+
+def test_batches_end_at_the_number_of_training_examples(wide, v5e, monkeypatch):
+    monkeypatch.setattr(batches, "training_examples", lambda config: 9_469)
+    wide.batch_size = 4096
+    best = plan.plan(wide, "v5e:2x4", CHIPS["v5e"], make_mesh(8, 1, v5e))
+    assert batches.larger_batches(wide, "v5e:2x4", CHIPS["v5e"], v5e, best) == [best]
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "size", "recipe"),
+    ("recipe", "size", "missing"),
     [
-        ("momentum", 1024, ""),
-        ("momentum", 1025, "batch_norm,lars"),
-        ("lars", 32_768, ""),
+        ("cifar10:towers", 1024, ""),
+        ("cifar10:towers", 1025, "batch_norm,lars"),
+        ("cifar10:towers,lars", 2048, "batch_norm"),
+        ("cifar10:towers,batch_norm", 2048, "lars"),
+        ("cifar10:towers,batch_norm,lars", 32_768, ""),
     ],
 )
-def test_the_recipe_of_a_batch(optimizer, size, recipe):
-    assert batches.needed_recipe(optimizer, size) == recipe
+def test_the_variants_that_a_batch_needs(recipe, size, missing):
+    assert batches.missing_variants(get_config(recipe), size) == missing
 
 
 def test_a_plan_that_does_not_fit_comes_first(wide, v5e):

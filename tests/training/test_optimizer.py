@@ -13,7 +13,7 @@ from alexnet_jax.config import base
 from alexnet_jax.config.recipe import recipes
 from alexnet_jax.layers import with_classes
 from alexnet_jax.net.model import abstract_params
-from alexnet_jax.net.shapes import learned
+from alexnet_jax.net.shapes import trainable
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.training.optimizer import optimizer
 from alexnet_jax.training.schedule import learning_rates
@@ -78,7 +78,7 @@ def test_every_shipped_recipe_can_update(recipe):
     for path in every_variant(recipe):
         config = get_config(path)
         config.net.layers = with_classes(config.net.layers, config.net.layers[-1].classes or 5)
-        params = learned(abstract_params(build(config)))
+        params = trainable(abstract_params(build(config)))
         tx = optimizer(config, params)
         rates = jax.eval_shape(lambda c=config, p=params: learning_rates(c, p, 100, 0, 0))
         state = jax.eval_shape(tx.init, params)

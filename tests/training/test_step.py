@@ -1,15 +1,19 @@
 """Ten steps of the full program are the same on every mesh."""
 
+import os
+import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import get_config
+from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, Tanh, after, replaced, without
+from alexnet_jax.parallel.mesh import make_mesh
+from alexnet_jax.training.step import lower_train_step
 from alexnet_jax.variants import batch_norm
-from tests.conftest import RECIPES, launch
+from tests.conftest import CONFIGS, RECIPES, launch
 from tests.ten_steps import ten_steps
 
 
@@ -61,6 +65,37 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tiny, one_device, sh
     losses, state, _ = ten_steps(tiny, shape)
     expected_losses, expected, _ = one_device
     equal_up_to_rounding([losses, *jax.tree.leaves(state)], [expected_losses, *jax.tree.leaves(expected)])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2)])
+def test_accumulation_saves_memory(cache_dir, shape):
+    config = get_config(f"{CONFIGS / 'cifar10.py'}:towers")
+    config.batch_size = 256
+
+    def temporaries(parts):
+        config.accumulation_steps = parts
+        compiled = lower_train_step(build(config), config, make_mesh(*shape)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    whole = temporaries(1)
+    assert temporaries(2) < 0.7 * whole
+    assert temporaries(8) < 0.3 * whole
+
+
+def test_all_processes_compile_the_same_program():
+    """Their strings have different hashes."""
+    code = (
+        "from alexnet_jax import build, get_config; from alexnet_jax.parallel.mesh import make_mesh;"
+        "from alexnet_jax.training.step import lower_train_step; import jax;"
+        "jax.config.update('jax_num_cpu_devices', 4);"
+        f"config = get_config('{RECIPES / 'tiny.py'}');"
+        "config.optimizer.name, config.parallelism = 'lars', 'one_weird_trick';"
+        "print(hash('a'), lower_train_step(build(config), config, make_mesh(2, 2)).as_text())"
+    )
+    seeds = [{**os.environ, "PYTHONHASHSEED": seed, "JAX_PLATFORMS": "cpu"} for seed in ("0", "1")]
+    one, other = (subprocess.check_output([sys.executable, "-c", code], env=env, text=True) for env in seeds)
+    assert one.partition(" ")[0] != other.partition(" ")[0]
+    assert one.partition(" ")[2] == other.partition(" ")[2]
 
 
 @pytest.fixture(scope="module")

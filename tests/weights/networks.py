@@ -55,8 +55,14 @@ def _with_random_weights(config):
         mean_image=np.random.default_rng(1).uniform(90, 160, (size, size, 3)).astype(np.float32),
     )
     params = init(model, jax.random.key(2))
-    for weights in params.values():  # with a variance of 2 / fan-in, ReLU keeps the size of activations
-        weights["kernel"] *= np.sqrt(6)
+    rng = np.random.default_rng(3)
+    for weights in params.values():
+        if "kernel" in weights:  # with a variance of 2 / fan-in, ReLU keeps the size of activations
+            weights["kernel"] *= np.sqrt(6)
+        else:  # a batch normalization
+            weights |= {
+                kind: rng.uniform(0.5, 1.5, x.shape).astype(np.float32) for kind, x in weights.items()
+            }
     return Restored(model, params, config, 7, info, local_mesh(), "no_workdir")
 
 

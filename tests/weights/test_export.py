@@ -6,7 +6,7 @@ import pytest
 from alexnet_jax import RunError, export, restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.data.images import square
-from alexnet_jax.layers import AvgPool, Classifier, Conv, Dense, Dropout, MapNorm, MaxPool, ReLU
+from alexnet_jax.layers import AvgPool, BatchNorm, Classifier, Conv, Dense, Dropout, MapNorm, MaxPool, ReLU
 from alexnet_jax.weights.formats import FORMATS
 from alexnet_jax.weights.rendering import MARK
 from tests.conftest import error_lines
@@ -16,6 +16,7 @@ from tests.weights.runtimes import EVERY_RUNTIME, RUNTIMES
 NETWORKS = (
     "alexnet.py",
     "cifar10.py:towers",
+    "cifar10.py:towers,batch_norm",
     *(
         pytest.param(path, marks=pytest.mark.slow)
         for path in (
@@ -75,6 +76,15 @@ ODD_LAYERS = {
         Dense("fc6", units=6),
         ReLU("relu6"),
         Dense("fc7", units=4),
+        Classifier("fc", classes=5),
+    ),
+    "batch normalization of pooled maps and of units": (
+        Conv("conv1", features=4, kernel=3),
+        MaxPool("pool1"),
+        BatchNorm("norm1"),
+        Dense("fc6", units=6),
+        BatchNorm("norm6"),
+        ReLU("relu6"),
         Classifier("fc", classes=5),
     ),
     "only a classifier": (AvgPool("pool1", window=5, stride=5), Classifier("fc", classes=5)),

@@ -1,5 +1,6 @@
 """Checks of a config against the table of settings. Nothing here imports JAX."""
 
+import math
 import numbers
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from alexnet_jax.config.settings import BY_KEY, KINDS, OF_A_LAYER, Setting
 from alexnet_jax.errors import UserError, near
 from alexnet_jax.layers import LRN, BatchNorm, MapNorm
 from alexnet_jax.net.shapes import config_shapes
+from alexnet_jax.text import first_of
 
 _TYPES: Mapping[type, tuple[type, ...]] = {
     bool: (bool,),
@@ -71,10 +73,13 @@ def _check_schedule(config: ConfigDict) -> None:
         raise UserError(
             f"config.schedule.warmup_epochs is {schedule.warmup_epochs}, but the run has only {epochs} epochs"
         )
-    if schedule.name == "steps" and schedule.boundaries and schedule.warmup_epochs > schedule.boundaries[0]:
+    boundaries = [*schedule.boundaries]
+    for name in of_layers:
+        boundaries += config.optimizer.layers[name].boundaries
+    if schedule.name == "steps" and boundaries and schedule.warmup_epochs > min(boundaries):
         raise UserError(
-            f"config.schedule.warmup_epochs is {schedule.warmup_epochs}, but the learning rates are already"
-            f" reduced at epoch {schedule.boundaries[0]}: set a shorter warm-up, or later boundaries"
+            f"config.schedule.warmup_epochs is {schedule.warmup_epochs}, but learning rates are already"
+            f" reduced at epoch {min(boundaries)}: set a shorter warm-up, or later boundaries"
         )
 
 
@@ -86,8 +91,8 @@ def _check_batch(config: ConfigDict) -> None:
     others = [layer.name for layer in config.net.layers if isinstance(layer, LRN | MapNorm)]
     if norms and others:
         raise UserError(
-            f"net.layers: {norms[0].name} is a batch normalization, and {others[0]} a response normalization:"
-            " use one or the other"
+            f"net.layers has both batch normalization ({norms[0].name}) and response normalization"
+            f" ({others[0]}): remove one of them"
         )
     if norms and batch == 1:
         raise UserError("config.batch_size is 1, but batch normalization needs at least 2 examples")
@@ -96,11 +101,32 @@ def _check_batch(config: ConfigDict) -> None:
             raise UserError(
                 f"net.layers: {layer.name}.group is {layer.group}, but must divide config.batch_size, {batch}"
             )
-        if parts > 1 and not layer.group:
-            raise UserError(
-                f"config.accumulation_steps is {parts}, but {layer.name} needs the whole batch at once: set"
-                f" its group, such as --config.net.layers.{layer.name}.group={min(128, batch // parts)}"
-            )
+    of_the_batch = [layer.name for layer in norms if not layer.group]
+    if parts > 1 and of_the_batch:
+        group = math.gcd(128, batch // parts)
+        flags = " ".join(f"--config.net.layers.{name}.group={group}" for name in of_the_batch)
+        advice = (
+            f"add {flags}" if group > 1 else "set fewer accumulation steps, and a group that divides a part"
+        )
+        raise UserError(
+            f"config.accumulation_steps is {parts}, but a part lacks the statistics of the whole batch for"
+            f" {first_of(of_the_batch)}: {advice}"
+        )
+
+
+def check_length(config: ConfigDict, total_steps: int, steps_per_epoch: int) -> None:
+    """Check that the run is longer than its warm-up, and has the steps that ``config.profile`` names.
+
+    Raises:
+      UserError: it is too short.
+    """
+    warmup = round(config.schedule.warmup_epochs * steps_per_epoch)
+    if warmup and warmup >= total_steps:
+        raise UserError(
+            f"config.schedule.warmup_epochs is {config.schedule.warmup_epochs}, which are {warmup:,} steps,"
+            f" but the run has only {total_steps:,} steps: set a shorter warm-up, or train for longer"
+        )
+    check_profile(config, total_steps)
 
 
 def check_profile(config: ConfigDict, total_steps: int) -> None:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.data.augment import statistics
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.errors import Interrupted, RunError, UserError
+from alexnet_jax.layers import BatchNorm
 from alexnet_jax.loops.evaluate import error_rates
 from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.parallel.axes import DATA, splits_units
@@ -208,7 +209,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
 def _with_less_memory(config: ConfigDict, mesh: Mesh, checkpoints: CheckpointWriter, found: Shortage) -> str:
     """Return what to do if a step needs more memory than a device has."""
-    size = smaller_batch(config.batch_size, mesh.shape[DATA], found)
+    parts = 2 * config.accumulation_steps
+    at_once, remainder = divmod(config.batch_size, mesh.shape[DATA] * parts)
+    norms = [layer for layer in config.net.layers if isinstance(layer, BatchNorm)]
+    if not remainder and not any(at_once % layer.group_size(config.batch_size) for layer in norms):
+        return (
+            f"add --config.accumulation_steps={parts}, which leaves the update the same, or use more devices"
+        )
+    size = smaller_batch(config.batch_size, mesh.shape[DATA] * config.accumulation_steps, found)
     other = f"--config.batch_size={size} and another --workdir"
     if size == config.batch_size:
         return "use more devices, or devices with more memory"

@@ -48,20 +48,20 @@ from alexnet_jax.net.towers import gathered, lrn_across_towers
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What a pass in training needs, and what it finds.
+    """Inputs of a training pass, and the batch statistics that it computes.
 
     Attributes:
       dropout_key: key of this step.
       first: position of the first image in the global batch.
-      images_per_device: number of images of each device in the global batch; by default as many as the
-        network sees at once.
-      statistics: the network adds the ``mean`` and the ``variance`` of each batch normalization here.
+      images_per_device: number of images of each device in the global batch; by default the number of images
+        in this pass.
+      batch_stats: the network adds the ``mean`` and the ``variance`` of each batch normalization here.
     """
 
     dropout_key: jax.Array
     first: jax.Array | int = 0
     images_per_device: int | None = None
-    statistics: Params = dataclasses.field(default_factory=dict)
+    batch_stats: Params = dataclasses.field(default_factory=dict)
 
     def positions(self, examples: int, batch_axis: str | None) -> jax.Array:
         """Return the positions in the global batch of the examples on this device.
@@ -127,7 +127,7 @@ class Net(nnx.Module):
 
         Args:
           images_BxHxWxC: cropped images, float, after subtraction of the mean.
-          training: what a pass in training needs; None at test.
+          training: inputs of a training pass; None at test.
           tower_axis: mesh axis over which the towers are split, inside a ``shard_map``.
           data_axis: mesh axis over which the batch is split, inside a ``shard_map``.
           split_units: whether the units of the dense layers are split over ``data_axis``.
@@ -217,7 +217,7 @@ class Net(nnx.Module):
         weights = {kind: self.weights[layer.name][kind][...] for kind in kinds}
         if training is None:
             return batch_norm.at_test(xs, weights, layer)
-        xs, training.statistics[layer.name] = batch_norm.in_training(xs, weights, layer, data_axis)
+        xs, training.batch_stats[layer.name] = batch_norm.in_training(xs, weights, layer, data_axis)
         return xs
 
     def _unstacked(self, layer: str, kind: str) -> list[jax.Array]:

@@ -80,7 +80,7 @@ def layer_shapes(layers: Iterable[Layer], towers: int, image_shape: Shape) -> li
     return found
 
 
-def learned(params: Params) -> Params:
+def trainable(params: Params) -> Params:
     """Return the parameters that the optimizer changes: all but the running statistics."""
     return {
         name: {kind: array for kind, array in kinds.items() if kind not in STATISTICS}

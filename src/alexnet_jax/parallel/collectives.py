@@ -141,7 +141,7 @@ def _groups_on_several(layer: Layer, batch_size: int, on_each: int) -> int:
     """Return the number of groups of a batch normalization if a group lies on several devices, or else 0."""
     if not isinstance(layer, BatchNorm):
         return 0
-    group = layer.group or batch_size
+    group = layer.group_size(batch_size)
     return batch_size // group if on_each % group else 0
 
 

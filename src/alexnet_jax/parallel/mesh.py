@@ -71,7 +71,8 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
     """Return every (data, tower) that ``config.mesh`` allows on ``count`` devices.
 
     Raises:
-      UserError: it allows none.
+      UserError: it allows none, or none divides the batch into equal parts for ``accumulation_steps``, with
+        whole groups of each batch normalization.
     """
     data, tower = config.mesh
     batch, towers = config.batch_size, config.net.towers
@@ -94,14 +95,14 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
     fitting = [(d, t) for d, t in shapes if batch % (d * parts) == 0]
     if not fitting:
         d, t = shapes[0]
-        fits = max((n for n in range(1, d + 1) if batch % (n * parts) == 0), default=1)
+        fits = max(n for n in range(1, d + 1) if batch % (n * parts) == 0)
         in_parts = f" with {parts} accumulation steps" if parts > 1 else ""
         raise UserError(
             f"config.batch_size = {batch} can't be split over {d} devices{in_parts}:"
             f" take a multiple of {d * parts}, or --config.mesh='({fits}, {t})'"
         )
     if parts > 1:
-        _check_groups(config, batch // (fitting[0][0] * parts))
+        fitting = _with_whole_groups(config, fitting)
     if splits_units(config):
         for layer in config_shapes(config):
             if layer.weights is None or not layer.weights.reads_all_units:
@@ -116,15 +117,23 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
     return fitting
 
 
-def _check_groups(config: ConfigDict, at_once: int) -> None:
-    """Check that each group of a batch normalization lies in the examples that a device sees at once."""
-    for layer in config.net.layers:
-        if isinstance(layer, BatchNorm) and at_once % layer.group:
+def _with_whole_groups(config: ConfigDict, shapes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the meshes on which the groups of each batch normalization lie in a part of a device's examples.
+
+    Raises:
+      UserError: there are none.
+    """
+    for layer in (each for each in config.net.layers if isinstance(each, BatchNorm)):
+        at_once = {d: config.batch_size // (d * config.accumulation_steps) for d, _ in shapes}
+        largest = max(at_once.values())
+        shapes = [(d, t) for d, t in shapes if at_once[d] % layer.group == 0]
+        if not shapes:
             raise UserError(
-                f"config.accumulation_steps = {config.accumulation_steps} leaves {at_once} examples at a time"
-                f" on each device, which {layer.name}.group = {layer.group} does not divide: set a smaller"
-                " group, or fewer accumulation steps"
+                f"config.accumulation_steps = {config.accumulation_steps} gives each device {largest}"
+                f" examples at a time, which is not a multiple of {layer.name}.group = {layer.group}: set a"
+                " smaller group, or fewer accumulation steps"
             )
+    return shapes
 
 
 def local_mesh() -> Mesh:

@@ -258,9 +258,14 @@ def _input_seconds(config: ConfigDict, chip: Chip, devices: int) -> float:
     return config.batch_size / hosts * size / LOADER_BYTES_PER_SECOND
 
 
+def training_examples(config: ConfigDict) -> int | None:
+    """Return the number of training examples; None if the data is not known yet."""
+    info = known_info(config.data, progress.note)
+    return info.splits["train"] if info else known_examples(config.data.source, config.data.validation)
+
+
 def _steps(config: ConfigDict) -> int | None:
     if config.num_steps is not None:
         return config.num_steps
-    info = known_info(config.data, progress.note)
-    examples = info.splits["train"] if info else known_examples(config.data.source, config.data.validation)
+    examples = training_examples(config)
     return None if examples is None else total_steps(config, examples // config.batch_size)

@@ -1,7 +1,9 @@
 """Tables of plans: one in full, or several side by side."""
 
+from ml_collections import ConfigDict
+
 from alexnet_jax.parallel.axes import DATA, TOWER
-from alexnet_jax.plan.batches import PLAIN, needed_recipe
+from alexnet_jax.plan.batches import PLAIN, missing_variants
 from alexnet_jax.plan.plan import Plan, best_of
 from alexnet_jax.runtime.device_errors import Shortage, smaller_batch
 from alexnet_jax.text import aligned, size_in_words
@@ -96,26 +98,27 @@ def comparison(plans: list[Plan]) -> str:
     return "\n".join(lines)
 
 
-def batch_sizes(plans: list[Plan], optimizer: str) -> str:
-    """Format plans of larger and larger batches on one mesh, with the recipe that each needs.
+def batch_sizes(plans: list[Plan], config: ConfigDict) -> str:
+    """Format plans of larger and larger batches on one mesh, with the variants that each needs.
 
     Args:
       plans: result of `batches.larger_batches`.
-      optimizer: ``config.optimizer.name``.
+      config: the config, of any batch size.
     """
     table = [("images a step", "peak", "images/s", "hours", "bound by", "needs the variants")]
     for plan in plans:
         fast = f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else ""
         hours = "" if plan.run_hours is None else f"{plan.run_hours:,.2f}"
         bound = "DOES NOT FIT" if plan.fits is False else plan.bound_by or ""
-        recipe = needed_recipe(optimizer, plan.global_batch)
-        table.append((f"{plan.global_batch:,}", size_in_words(plan.peak_bytes), fast, hours, bound, recipe))
+        missing = missing_variants(config, plan.global_batch)
+        table.append((f"{plan.global_batch:,}", size_in_words(plan.peak_bytes), fast, hours, bound, missing))
     lines = [f"larger batches on the same mesh, {_mesh(plans[0])}:", "", aligned(table)]
-    if optimizer != "lars" and plans[-1].global_batch > PLAIN:
+    if missing := missing_variants(config, plans[-1].global_batch):
         lines += [
             "",
-            f"Above {PLAIN:,} images the paper's update is not expected to reach its error, even if the"
-            f" learning rate is scaled: add the variants batch_norm,lars (You, Gitman and Ginsburg 2017).",
+            f"Above {PLAIN:,} images AlexNet is not expected to reach its error without batch normalization"
+            f" and LARS, even if the learning rate is scaled: add the variants {missing} (You, Gitman and"
+            " Ginsburg 2017).",
         ]
     return "\n".join(lines)
 

@@ -104,9 +104,14 @@ def trust_ratios(config: ConfigDict, gradients: Params, params: Params) -> Param
 
 
 def _norms(arrays: Sequence[jax.Array], axes: Sequence[tuple[str, ...]]) -> list[jax.Array]:
-    """Return the norms of arrays, each of which is split over mesh axes. There is one sum for equal axes."""
+    """Return the norms of arrays that are split over mesh axes. There is one sum for equal axes.
+
+    Args:
+      arrays: the part of each array on this device.
+      axes: the mesh axes that split each array.
+    """
     norms: dict[int, jax.Array] = {}
-    for split in {*axes}:
+    for split in dict.fromkeys(axes):  # in the same order in all processes
         members = [i for i in range(len(arrays)) if axes[i] == split]
         squares = jnp.stack([jnp.sum(jnp.square(arrays[i])) for i in members])
         norms |= zip(members, jnp.sqrt(lax.psum(squares, split)), strict=True)

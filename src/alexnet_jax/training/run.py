@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import saved
-from alexnet_jax.config.validate import check_profile, validate
+from alexnet_jax.config.validate import check_length, validate
 from alexnet_jax.data import sources
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.dataset import class_count, open_cache
@@ -167,7 +167,7 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
                 f" ({cache.info.fingerprint}): take another --workdir"
             )
         run = Run(path, config, mesh, model, description, before, cache, changed, check_lock, goodput)
-        check_profile(config, run.total_steps)
+        check_length(config, run.total_steps, run.steps_per_epoch)
         with watchdog.watching(config.step_timeout_minutes, check_lock):
             yield run
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.model import Net, abstract_params, init
-from alexnet_jax.net.shapes import Params, learned
+from alexnet_jax.net.shapes import Params, trainable
 from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.parallel.placement import param_specs, shardings
 from alexnet_jax.training.optimizer import optimizer
@@ -31,14 +31,14 @@ class TrainState:
 
 def state_specs(model: Net, config: ConfigDict) -> TrainState:
     """Return the spec of each array: in the optimizer, that of its parameter. Scalars are not split."""
-    params = learned(abstract_params(model))
+    params = trainable(abstract_params(model))
     specs = param_specs(model.shapes, splits_units(config))
     tx = optimizer(config, params)
     opt_state = optax.tree.map_params(
         tx,
         lambda _, spec: spec,
         jax.eval_shape(tx.init, params),
-        learned(specs),
+        trainable(specs),
         transform_non_params=lambda _: P(),
     )
     return TrainState(P(), specs, opt_state)
@@ -69,5 +69,5 @@ def new_state(model: Net, config: ConfigDict, mesh: Mesh, params: Params | None 
 def _create_state(model: Net, config: ConfigDict, params: Params | None) -> TrainState:
     if params is None:
         params = init(model, named_key(jax.random.key(config.seed), "init"))
-    opt_state = optimizer(config, learned(params)).init(learned(params))
+    opt_state = optimizer(config, trainable(params)).init(trainable(params))
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state)

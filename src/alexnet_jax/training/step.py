@@ -20,7 +20,7 @@ from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, rando
 from alexnet_jax.layers import AS_BIASES, BatchNorm, Classifier, position
 from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.model import Net, Training, abstract_params, apply, hidden
-from alexnet_jax.net.shapes import Params, learned, merged
+from alexnet_jax.net.shapes import Params, merged, trainable
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
 from alexnet_jax.training.optimizer import optimizer
@@ -39,13 +39,14 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
     (cross-entropy in nats, mean over the batch), ``top1_error`` (fraction) and ``learning_rate`` (the largest
     of any kernel). The state is donated.
 
-    With ``config.accumulation_steps``, each device computes the gradients of its part of the batch in as many
-    steps, one after the other, and adds them up. Up to rounding the update is the same.
+    With ``config.accumulation_steps``, each device splits its examples into that many parts, and averages the
+    gradients of the parts. Up to rounding the update is the same.
     """
-    tx = optimizer(config, learned(abstract_params(model)))
+    tx = optimizer(config, trainable(abstract_params(model)))
     specs = state_specs(model, config)
     axes = net_axes(splits_units(config)) | {"data_axis": DATA}
-    decays = {layer.name: layer.decay for layer in model.layers if isinstance(layer, BatchNorm)}
+    norms = {layer.name: layer for layer in model.layers if isinstance(layer, BatchNorm)}
+    at_once = config.batch_size // (mesh.shape[DATA] * config.accumulation_steps)
 
     @partial(
         jax.shard_map,
@@ -64,9 +65,9 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
         first = lax.axis_index(DATA) * len(labels_B)
         noise = color_noise(config.data, steps_per_epoch, state.step)
 
-        def of_part(
+        def loss_of_part(
             params: Params, images_BxHxWx3: jax.Array, labels_B: jax.Array, first: jax.Array
-        ) -> tuple[jax.Array, Found]:
+        ) -> tuple[jax.Array, PartResult]:
             """Return this device's share of the mean loss over the batch."""
             views = random_views(
                 images_BxHxWx3, first, config.batch_size, key, noise, statistics, config.data, model.dtype
@@ -75,24 +76,34 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
             logits = apply(model, params, views, training=training, **axes)
             loss = _cross_entropy(logits, labels_B, config.label_smoothing).mean()
             wrong = jnp.mean(jnp.argmax(logits, axis=-1) != labels_B)
-            return loss / lax.axis_size(DATA), Found(loss, wrong, training.statistics)
+            return loss / lax.axis_size(DATA), PartResult(loss, wrong, training.batch_stats)
 
         # Each shard of the data has a copy of the parameters. So gradients are summed in float32, whatever
         # type the network computes in.
-        copies = jax.tree.map(_vary_over_data, learned(state.params), learned(specs.params))
-        gradient, parts = jax.grad(of_part, has_aux=True), config.accumulation_steps
+        copies = jax.tree.map(_vary_over_data, trainable(state.params), trainable(specs.params))
+        gradient, parts = jax.grad(loss_of_part, has_aux=True), config.accumulation_steps
         gradients, found = _mean_over_parts(gradient, copies, images_BxHxWx3, labels_B, first, parts)
         with jax.named_scope("gradient_sums"):
-            gradients = jax.tree.map(_sum_over_data, gradients, learned(specs.params))
-        params = learned(state.params)
+            gradients = jax.tree.map(_sum_over_data, gradients, trainable(specs.params))
+            batch_stats = {
+                name: jax.tree.map(_mean_over_data, new, {kind: specs.params[name][kind] for kind in new})
+                if at_once % norms[name].group_size(config.batch_size) == 0
+                else new
+                for name, new in found.batch_stats.items()
+            }
+        params = trainable(state.params)
         rates = learning_rates(config, params, steps_per_epoch, state.step, reductions)
         changes, opt_state = tx.update(gradients, state.opt_state, params, rates=rates)
         running = {
-            name: {kind: _running(decays[name], state.params[name][kind], x) for kind, x in new.items()}
-            for name, new in found.statistics.items()
+            name: optax.incremental_update(
+                new, {kind: state.params[name][kind] for kind in new}, 1 - norms[name].decay
+            )
+            for name, new in batch_stats.items()
         }
         params = merged(optax.apply_updates(params, changes), running)
-        of_kernels = [rate for of in rates.values() for kind, rate in of.items() if kind not in AS_BIASES]
+        of_kernels = [
+            rate for kinds in rates.values() for kind, rate in kinds.items() if kind not in AS_BIASES
+        ]
         metrics = {
             "loss": lax.pmean(found.loss, DATA),
             "top1_error": lax.pmean(found.wrong, DATA),
@@ -103,16 +114,22 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
     return jax.jit(update, donate_argnums=0)
 
 
-class Found(NamedTuple):
-    """What a pass finds on a device: mean loss, fraction of wrong classes, and each layer's statistics."""
+class PartResult(NamedTuple):
+    """The results of a forward pass on a device.
+
+    Attributes:
+      loss: mean loss.
+      wrong: fraction of the examples whose largest logit is of another class.
+      batch_stats: ``mean`` and ``variance`` of each batch normalization.
+    """
 
     loss: jax.Array
     wrong: jax.Array
-    statistics: Params
+    batch_stats: Params
 
 
 def _cross_entropy(logits_BxC: jax.Array, labels_B: jax.Array, smoothing: float) -> jax.Array:
-    """Return the loss of each example. With smoothing, all classes share this part of the target."""
+    """Return the loss of each example. ``smoothing`` is the part of the target spread over all classes."""
     if not smoothing:
         return optax.softmax_cross_entropy_with_integer_labels(logits_BxC, labels_B)
     targets_BxC = optax.smooth_labels(jax.nn.one_hot(labels_B, logits_BxC.shape[-1]), smoothing)
@@ -120,29 +137,36 @@ def _cross_entropy(logits_BxC: jax.Array, labels_B: jax.Array, smoothing: float)
 
 
 def _mean_over_parts(
-    gradient: Callable[..., tuple[Params, Found]],
+    gradient: Callable[..., tuple[Params, PartResult]],
     params: Params,
     images_BxHxWx3: jax.Array,
     labels_B: jax.Array,
     first: jax.Array,
     parts: int,
-) -> tuple[Params, Found]:
-    """Compute the means of gradients and findings over equal parts of this device's examples."""
+) -> tuple[Params, PartResult]:
+    """Compute the means of the gradients and of the results over equal parts of this device's examples.
+
+    Args:
+      gradient: function of the parameters and of the images, labels and first position of a part.
+      params: the parameters.
+      images_BxHxWx3: the images on this device.
+      labels_B: their classes.
+      first: position of the first of them in the global batch.
+      parts: number of parts.
+    """
     if parts == 1:
         return gradient(params, images_BxHxWx3, labels_B, first)
     size = len(labels_B) // parts
     images_PxSxHxWx3, labels_PxS = (x.reshape(parts, size, *x.shape[1:]) for x in (images_BxHxWx3, labels_B))
+
+    def add(sums: Params, part: Any) -> tuple[Params, PartResult]:
+        gradients, result = gradient(params, *part)
+        return jax.tree.map(jnp.add, sums, gradients), result
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
     each = images_PxSxHxWx3, labels_PxS, first + size * jnp.arange(parts)
-
-    def add(sums: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, gradient(params, *part)), None
-
-    sums, _ = lax.scan(add, gradient(params, *(x[0] for x in each)), jax.tree.map(lambda x: x[1:], each))
-    return jax.tree.map(lambda x: x / parts, sums)
-
-
-def _running(decay: float, statistic: jax.Array, of_the_batch: jax.Array) -> jax.Array:
-    return decay * statistic + (1 - decay) * of_the_batch
+    sums, results = lax.scan(add, zeros, each)
+    return jax.tree.map(lambda x: x / parts, sums), jax.tree.map(lambda x_P: x_P.mean(axis=0), results)
 
 
 def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
@@ -151,6 +175,10 @@ def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
 
 def _sum_over_data(x: jax.Array, spec: P) -> jax.Array:
     return x if DATA in spec else lax.psum(x, DATA)
+
+
+def _mean_over_data(x: jax.Array, spec: P) -> jax.Array:
+    return x if DATA in spec else lax.pmean(x, DATA)
 
 
 def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
@@ -242,18 +270,24 @@ def _of_views(
 
 @jax.jit
 def mean_magnitudes(before: Params, params: Params) -> dict[str, dict[str, jax.Array]]:
-    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |change of w|}, ...}``, without biases.
+    """Return ``{"conv1": {"weights": mean |w|, "steps": mean |change of w|}, ...}``, of the kernels.
 
     Args:
       before: the parameters before an update.
       params: the parameters after the update.
     """
-    before, params = learned(before), learned(params)
+    before, params = trainable(before), trainable(params)
     changes = jax.tree.map(jnp.subtract, params, before)
 
-    def mean(arrays: dict[str, jax.Array]) -> jax.Array:
-        kernels = [x for kind, x in arrays.items() if kind not in AS_BIASES] or [*arrays.values()]
-        sums = [jnp.sum(jnp.abs(x)) for x in kernels]
-        return jnp.stack(sums).sum() / sum(x.size for x in kernels)
+    def kernels(arrays: dict[str, jax.Array]) -> list[jax.Array]:
+        return [x for kind, x in arrays.items() if kind not in AS_BIASES]
 
-    return {layer: {"weights": mean(params[layer]), "steps": mean(changes[layer])} for layer in params}
+    def mean(arrays: dict[str, jax.Array]) -> jax.Array:
+        sums = [jnp.sum(jnp.abs(x)) for x in kernels(arrays)]
+        return jnp.stack(sums).sum() / sum(x.size for x in kernels(arrays))
+
+    return {
+        layer: {"weights": mean(arrays), "steps": mean(changes[layer])}
+        for layer, arrays in params.items()
+        if kernels(arrays)
+    }

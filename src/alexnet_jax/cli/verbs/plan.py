@@ -44,7 +44,7 @@ def run(args: list[str]) -> None:
     config = settled(config)
     if (parts := config.accumulation_steps) > 1:
         raise UserError(
-            f"plan does not count accumulated gradients: plan a part of the batch, with"
+            f"plan does not support accumulation_steps: plan one part of the batch instead, with"
             f" --config.accumulation_steps=1 --config.batch_size={config.batch_size // parts}"
         )
     devices, chip = chips.devices_of(topology), chips.chip_of(topology)
@@ -55,7 +55,7 @@ def run(args: list[str]) -> None:
         record = {"plans": [p.to_json() for p in plans], "best": None if best is None else plans.index(best)}
         if best is not None:
             larger = batches.larger_batches(config, topology, chip, devices, best)
-            progress.show("\n" + plan_tables.batch_sizes(larger, config.optimizer.name))
+            progress.show("\n" + plan_tables.batch_sizes(larger, config))
             record["batches"] = [p.to_json() for p in larger]
     else:
         mesh, why = mesh_for(config, devices)

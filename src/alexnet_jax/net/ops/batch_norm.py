@@ -22,10 +22,11 @@ def in_training(
 
     Returns:
       The outputs; and the ``mean`` and ``variance`` for the running statistics, of shape (towers, channels):
-      the means over the groups. The variance is divided by the number of values minus 1, as in PyTorch.
+      the means over the groups of this device, or over all groups if they lie on several devices. The
+      variance is divided by the number of values minus 1, as in PyTorch.
     """
     examples, devices = len(xs[0]), 1 if data_axis is None else lax.axis_size(data_axis)
-    group = layer.group or examples * devices
+    group = layer.group_size(examples * devices)
     run = math.gcd(group, examples)  # consecutive examples on one device, in one group
     means_Tx2xKxC = jnp.stack([_means(x.reshape(examples // run, -1, x.shape[-1])) for x in xs])
     if run == group:
@@ -37,7 +38,7 @@ def in_training(
         part_GxK = (group_K == groups_G[:, None]).astype(jnp.float32) * (run / group)
         sums = jnp.einsum("gk,tmkc->tmgc", part_GxK, means_Tx2xKxC, precision=lax.Precision.HIGHEST)
         of_groups_Tx2xGxC = lax.psum(sums, data_axis)
-        # All devices have the same means. Each uses a copy, so that one sum gives their gradient.
+        # The means are equal on all devices. Marked as different, they have a gradient that is one sum.
         means_Tx2xKxC = lax.pcast(of_groups_Tx2xGxC, data_axis, to="varying")[:, :, group_K]
     mean_TxKxC, variance_TxKxC = _mean_and_variance(means_Tx2xKxC)
     factor_TxKxC = weights["scale"][:, None] * lax.rsqrt(variance_TxKxC + layer.epsilon)
@@ -45,10 +46,7 @@ def in_training(
     mean_TxGxC, variance_TxGxC = _mean_and_variance(lax.stop_gradient(of_groups_Tx2xGxC))
     values = group * math.prod(xs[0].shape[1:-1])
     unbiased_TxGxC = variance_TxGxC * (values / (values - 1))
-    statistics = {"mean": mean_TxGxC.mean(axis=1), "variance": unbiased_TxGxC.mean(axis=1)}
-    if run == group and data_axis is not None:
-        statistics = lax.pmean(statistics, data_axis)
-    return ys, statistics
+    return ys, {"mean": mean_TxGxC.mean(axis=1), "variance": unbiased_TxGxC.mean(axis=1)}
 
 
 def at_test(xs: list[jax.Array], weights: dict[str, jax.Array], layer: BatchNorm) -> list[jax.Array]:
@@ -65,7 +63,10 @@ def _means(x_KxNxC: jax.Array) -> jax.Array:
 
 
 def _mean_and_variance(means_Tx2xKxC: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the mean of x and its variance, from the means of x and of x^2."""
+    """Return the mean of x and its variance, from the means of x and of x^2.
+
+    The variance loses its digits if the mean is more than 1,000 standard deviations, as in Flax.
+    """
     mean, square = means_Tx2xKxC[:, 0], means_Tx2xKxC[:, 1]
     return mean, jnp.maximum(square - jnp.square(mean), 0)
 

@@ -170,8 +170,8 @@ def _cpu_input_gradient(
 ) -> jax.Array:
     """Compute the gradient of `conv` with respect to x from the gradient of the output.
 
-    With stride 1 it is g convolved with the rotated kernel. It is written so, because in a loop XLA's own form of
-    a gradient is a hundred times slower.
+    With stride 1 it is g convolved with the rotated kernel. XLA's own form of the gradient has the same bits,
+    but in a loop it is a hundred times slower.
     """
     if _by_products(x_BxHxWxI, stride):
         return conv_products.input_gradient(g_BxPxQxO, kernel_HxWxIxO, padding)
