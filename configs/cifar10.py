@@ -193,6 +193,7 @@ def towers(c: ConfigDict) -> None:
 def lars(c: ConfigDict) -> None:
     v.lars(c)
     c.batch_size = 2048
+    c.optimizer.learning_rate = 80.0  # for 8,192 images, so 20
     c.schedule.warmup_epochs = 2.0
 
 
