@@ -47,13 +47,15 @@ fine_tune: for --config.init_from=WORKDIR, which takes all layers but fc8 from a
     #146: learning rate 0.001, reduced at epochs 22 and 42; in conv1 0.0001, reduced at epoch 5, and frozen
     from epoch 7; in fc8 0.01, reduced at epoch 9 too; no colour noise from epoch 38. Expected
     from the paper with ``sixth_conv``, after Fall 2011: 39.0 / 16.6 (its log has 38.990 / 16.622).
-batch_norm: AlexNet-BN, batch normalization after each convolution instead of LRN. Expected with ``lars``.
+batch_norm: AlexNet-BN, batch normalization after each convolution instead of LRN. For the expected error see
+    ``lars``.
 lars: with ``batch_norm``, for batches of 8K to 32K images: LARS for 100 epochs, 5 of them for warm-up, then
     a cosine; in fc6 and fc7 a standard deviation of 0.005 and biases of 0.1. The learning rate, 10 for 8,192
     images, scales with --config.batch_size. Rate, weight decay and epochs are those of the authors of LARS,
-    in `models/alexnet_bn/solver_8K.prototxt` of NVIDIA's Caffe. Their rate falls with the square of the time
-    that is left; for 32K it starts at 32, after a warm-up of 10 epochs. Expected at 32K to 64K: an error of
-    41.3 to 42 with one view (You et al. 2017; Jia et al. 2018).
+    in `models/alexnet_bn/solver_8K.prototxt` of NVIDIA's Caffe. Theirs is polynomial decay with power 2, and
+    for 32K the rate is 32, after a warm-up of 10 epochs. Expected from similar recipes for 32K (arXiv
+    1709.05011) and 64K (arXiv 1807.11205): an error of 41.3 to 42 with one view. Nobody has published this
+    recipe for 8K.
 bf16: computes in bfloat16; parameters, the sums of normalizations and the logits stay in float32.
 """
 

@@ -2,9 +2,9 @@
 
     alexnet-jax sweep --config=large_batches --workdir=runs/large_batches
 
-The network is cifar10:towers, a small AlexNet, trained for the same 12 epochs with each batch size. A batch
-of 2,048 leaves 252 updates of 4,212. Linear scaling is that of Goyal et al. (2017): the learning rate of 128
-images times 16, after a warm-up. LARS is that of You, Gitman and Ginsburg (2017).
+The network is cifar10:towers, a small AlexNet, trained for the same 12 epochs with each batch size. With a
+batch of 2,048 there are 252 updates instead of 4,212. Linear scaling is that of Goyal et al. (2017): the
+learning rate of 128 images times 16, after a warm-up. LARS is that of You, Gitman and Ginsburg (2017).
 """
 
 from typing import Any

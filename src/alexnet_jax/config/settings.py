@@ -71,7 +71,8 @@ SETTINGS: tuple[Setting, ...] = (
         "accumulation_steps",
         1,
         int,
-        "Parts of a device's images whose gradients are computed in turn, to save memory.",
+        "Number of parts into which each device splits its images. It computes the gradients of one part at"
+        " a time, to save memory.",
         COUNT,
         resume="neutral",
     ),
@@ -79,7 +80,7 @@ SETTINGS: tuple[Setting, ...] = (
         "label_smoothing",
         0.0,
         float,
-        "Part of the target that all classes share in the training loss.",
+        "Label smoothing: fraction of the target that is spread evenly over all classes.",
         FRACTION,
     ),
     Setting("num_epochs", 90.0, float, "Length of the run in epochs.", EPOCHS, resume="yes"),
@@ -352,7 +353,7 @@ SETTINGS: tuple[Setting, ...] = (
         "optimizer.trust",
         0.001,
         float,
-        "lars: factor of a kernel's norm over its gradient's norm.",
+        "lars: the trust coefficient, which multiplies norm(kernel) / norm(gradient).",
         SCALE,
         resume="yes",
     ),
@@ -360,7 +361,7 @@ SETTINGS: tuple[Setting, ...] = (
         "optimizer.reference_batch_size",
         None,
         int,
-        "Batch size that the learning rates are for: they are multiplied by batch_size / this number.",
+        "Batch size for which the learning rates were chosen. They are multiplied by batch_size / this.",
         COUNT,
         resume="yes",
     ),
@@ -515,7 +516,6 @@ def resume_of(key: str) -> Literal["no", "yes", "neutral"]:
 
 ADDED = frozenset(
     [
-        "accumulation_steps",
         "data.resize",
         "label_smoothing",
         "optimizer.reference_batch_size",

@@ -71,8 +71,8 @@ def folded(config: ConfigDict) -> list[tuple[LayerShapes, float]]:
     for shapes in config_shapes(config):
         if isinstance(shapes.layer, BatchNorm) and shapes.shared and config.net.towers > 1:
             raise UserError(
-                f"{shapes.layer.name} normalizes the image in each tower, which PyTorch can't: put it after"
-                " the first convolution"
+                f"{shapes.layer.name} normalizes the image separately in each tower, which this export does"
+                " not support: put it after the first convolution"
             )
         if isinstance(shapes.layer, Conv | Dense | Classifier):
             found.append((shapes, factor))

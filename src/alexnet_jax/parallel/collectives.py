@@ -26,7 +26,7 @@ class Collective:
     Attributes:
       kind: name of the operation in HLO: ``all-gather``, ``reduce-scatter``, ``all-reduce`` ...
       axes: mesh axes over which it runs.
-      layers: layers whose elements it communicates; none if it communicates only metrics or norms.
+      layers: layers whose elements it communicates; empty if it communicates only metrics or norms.
       direction: pass that it belongs to: ``forward``, ``backward`` or ``update``.
       bytes: size of the whole array: the output of an all-gather, the input of a reduce-scatter or an
         all-reduce.

@@ -105,7 +105,8 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
 def _functions(layers: Layers) -> list[tuple[str, dict[str, Any]]]:
     """Return the name and the fields of each layer except the classifier, as far as they matter at test time.
 
-    Dropout is at most a factor at test time. Initial values do not matter, nor does how statistics are found.
+    Dropout is at most a factor at test time. Initial values are ignored, and so are the settings for
+    computing batch statistics.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for layer in layers[:-1]:
