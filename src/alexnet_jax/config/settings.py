@@ -71,7 +71,7 @@ SETTINGS: tuple[Setting, ...] = (
         "accumulation_steps",
         1,
         int,
-        "Number of parts of a device's images. Gradients are computed for one part at a time, to save memory.",
+        "Number of parts of a device's images. Gradients are computed for one part at a time to save memory.",
         COUNT,
         resume="neutral",
     ),
