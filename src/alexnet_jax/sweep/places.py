@@ -20,7 +20,6 @@ _PROBE = (
 _WAIT = 120  # seconds for the devices; one host of several TPU hosts would wait for the others
 _BASE = 0.6e9  # bytes of a process with a tiny network
 
-
 Place: TypeAlias = dict[str, str]
 """Environment variables with which a process uses only a part of this machine."""
 
@@ -55,7 +54,7 @@ def places(configs: Sequence[ConfigDict]) -> list[Place]:
 def _devices() -> tuple[str, int]:
     """Return JAX's platform and its number of chips, from a process that ends and so occupies none of them.
 
-    If JAX can't use them, return one CPU: the tasks will say what is wrong.
+    If JAX can't use any device, the number is 0, and the tasks will say what is wrong.
     """
     try:
         found = subprocess.run(
@@ -63,7 +62,7 @@ def _devices() -> tuple[str, int]:
         )
     except subprocess.SubprocessError:
         return "cpu", 0
-    platform, count = found.stdout.split()
+    platform, count = found.stdout.split()[-2:]  # after what a library may print
     return platform, int(count)
 
 
