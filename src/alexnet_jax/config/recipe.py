@@ -194,7 +194,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
         return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
 
     def modules_of(tops: Collection[str]) -> list[str]:
-        return [name for name in sys.modules if name.partition(".")[0] in tops]
+        return [name for name in tuple(sys.modules) if name.partition(".")[0] in tops]
 
     before = {name for name in sys.modules if "." not in name}
     from_elsewhere = {
