@@ -196,7 +196,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
     def modules_of(tops: Collection[str]) -> list[str]:
         return [name for name in tuple(sys.modules) if name.partition(".")[0] in tops]
 
-    before = {name for name in sys.modules if "." not in name}
+    before = {name for name in tuple(sys.modules) if "." not in name}
     from_elsewhere = {
         name
         for name in before - sys.stdlib_module_names
@@ -210,7 +210,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = path
-        new = {name for name in sys.modules if "." not in name} - (before - from_elsewhere)
+        new = {name for name in tuple(sys.modules) if "." not in name} - (before - from_elsewhere)
         for name in modules_of({name for name in new if in_folder(name)}):
             del sys.modules[name]
         sys.modules.update(hidden)
