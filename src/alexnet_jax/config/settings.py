@@ -360,7 +360,7 @@ SETTINGS: tuple[Setting, ...] = (
         "optimizer.reference_batch_size",
         None,
         int,
-        "Batch size for which the learning rates were chosen. They are multiplied by batch_size / this.",
+        "Batch size of the learning rates, which are multiplied by batch_size / reference_batch_size.",
         COUNT,
         resume="yes",
     ),

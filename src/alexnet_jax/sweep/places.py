@@ -29,7 +29,7 @@ def places(configs: Sequence[ConfigDict]) -> list[Place]:
 
     There are as many places as tasks, cores or devices, whichever are fewest. On GPUs a place has at least
     the devices that every ``config.mesh`` names, and on TPUs it has one chip. On CPUs the free memory must
-    suffice for all places, by an estimate. If XLA divides the CPU into several devices, one place has all.
+    suffice for all places, by an estimate. If XLA divides the CPU into several devices, there is one place.
     """
     if len(configs) < 2:
         return [{}]
