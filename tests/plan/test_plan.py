@@ -102,7 +102,8 @@ def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
     assert f"bound by {best.bound_by}" in text
 
 
-def test_larger_batches_name_the_recipe_that_they_need(wide, v5e):
+def test_larger_batches_name_the_recipe_that_they_need(wide, v5e, monkeypatch):
+    monkeypatch.setattr(batches, "training_examples", lambda config: None)
     wide.batch_size = 512
     mesh = make_mesh(8, 1, v5e)
     best = plan.plan(wide, "v5e:2x4", CHIPS["v5e"], mesh)
