@@ -1,6 +1,6 @@
 """Run ten steps of the full program on several meshes, in one process or several, and save the results.
 
-    python -m tests.ten_steps OUT.npz CACHE_DIR "(2, 1) towers" "(2, 2) one_weird_trick" ...
+    python -m tests.ten_steps OUT.npz CACHE_DIR RECIPE "(2, 1) towers" "(2, 2) one_weird_trick" ...
 
 Each mesh uses the first devices of every process, the same number of each.
 """
@@ -21,7 +21,6 @@ from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training import step
 from alexnet_jax.training.state import new_state
-from tests.conftest import RECIPES
 
 
 class Recorded:
@@ -54,12 +53,12 @@ def ten_steps(config, shape, devices=None):
     return np.array(losses), jax.device_get(multihost_utils.process_allgather(state, tiled=True)), rows
 
 
-def main(out, cache_dir, *wanted):
+def main(out, cache_dir, recipe, *wanted):
     hosts.start()
     found = {}
     for name in wanted:
         shape, parallelism = ast.literal_eval(name.rpartition(" ")[0]), name.rpartition(" ")[2]
-        config = get_config(f"{RECIPES / 'tiny.py'}")
+        config = get_config(recipe)
         config.data.cache_dir, config.parallelism = cache_dir, parallelism
         each = shape[0] * shape[1] // jax.process_count()
         devices = [d for i in range(jax.process_count()) for d in jax.local_devices(process_index=i)[:each]]

@@ -2,7 +2,7 @@
 
 from alexnet_jax.config import base, with_variants
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, Dropout, MaxPool, ReLU
-from alexnet_jax.variants import no_dropout
+from alexnet_jax.variants import batch_norm, no_dropout
 
 LAYERS = (
     Conv("conv1", features=6, kernel=3, padding=(0, 1), std=0.1),
@@ -22,6 +22,12 @@ def plateau(c):
     c.schedule.name = "plateau"
 
 
+def large_batch(c):
+    batch_norm(c)
+    c.optimizer.name, c.optimizer.learning_rate = "lars", 1.0
+    c.label_smoothing = 0.1
+
+
 def get_config(variants=""):
     c = base()
     c.batch_size = 16
@@ -37,4 +43,5 @@ def get_config(variants=""):
     c.schedule.name = "steps"
     c.schedule.boundaries = (0.3,)
     c.log_every, c.eval_every, c.checkpoint_every = 10, 20, 10
-    return with_variants(c, variants, {"plateau": plateau, "no_dropout": no_dropout})
+    named = {"plateau": plateau, "no_dropout": no_dropout, "large_batch": large_batch}
+    return with_variants(c, variants, named)

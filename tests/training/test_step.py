@@ -12,7 +12,6 @@ from alexnet_jax import build, get_config
 from alexnet_jax.layers import Local, Tanh, after, replaced, without
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.training.step import lower_train_step
-from alexnet_jax.variants import batch_norm
 from tests.conftest import CONFIGS, RECIPES, launch
 from tests.ten_steps import ten_steps
 
@@ -105,13 +104,10 @@ def with_batch_norm(cache_dir):
 
 
 def normalized(cache_dir, group):
-    config = get_config(f"{RECIPES / 'tiny.py'}")
+    config = get_config(f"{RECIPES / 'tiny.py'}:large_batch")
     config.data.cache_dir = cache_dir
-    batch_norm(config)
     for name in ("norm1", "norm2"):
         config.net.layers = replaced(config.net.layers, name, group=group)
-    config.optimizer.name, config.optimizer.learning_rate = "lars", 1.0
-    config.label_smoothing = 0.1
     return config
 
 
@@ -165,12 +161,17 @@ SPREAD = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 4])
-def test_same_numbers_with_the_devices_spread_over_processes(one_device, cache_dir, tmp_path, processes):
-    wanted = SPREAD[processes]
-    launch(processes, sys.executable, "-m", "tests.ten_steps", tmp_path / "out.npz", cache_dir, *wanted)
-    expected = [one_device[0], *jax.tree.leaves(one_device[1])]
-    with np.load(tmp_path / "out.npz") as found:
+@pytest.mark.parametrize(
+    ("processes", "recipe"), [(2, "tiny.py"), (4, "tiny.py"), (2, "tiny.py:large_batch")]
+)
+def test_same_numbers_with_the_devices_spread_over_processes(
+    one_device, with_batch_norm, cache_dir, tmp_path, processes, recipe
+):
+    wanted, out = SPREAD[processes], tmp_path / "out.npz"
+    launch(processes, sys.executable, "-m", "tests.ten_steps", out, cache_dir, RECIPES / recipe, *wanted)
+    losses, state = with_batch_norm[0] if recipe.endswith("large_batch") else one_device[:2]
+    expected = [losses, *jax.tree.leaves(state)]
+    with np.load(out) as found:
         for name in wanted:
             equal_up_to_rounding([found[f"{name}/{i}"] for i in range(len(expected))], expected)
             each_loaded_its_part(found[f"{name}/rows"], shards=int(name[1]))
