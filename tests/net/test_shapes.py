@@ -14,20 +14,19 @@ from alexnet_jax.layers import (
     Classifier,
     Conv,
     LayerBase,
-    Rule,
     Std,
     Weights,
     after,
-    from_json,
     replaced,
-    to_json,
 )
+from alexnet_jax.layers.saved import from_json, to_json
 from alexnet_jax.net.model import abstract_params
 from alexnet_jax.net.shapes import layer_shapes
 from alexnet_jax.parallel.axes import splits_units
 from alexnet_jax.parallel.collectives import expected
 from alexnet_jax.parallel.mesh import make_mesh, mesh_for
 from alexnet_jax.parallel.placement import param_specs
+from alexnet_jax.schema import Rule
 from alexnet_jax.training.flops import flops_per_image
 from alexnet_jax.training.layers_table import layers_table
 from alexnet_jax.training.schedule import learning_rates

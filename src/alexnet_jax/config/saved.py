@@ -7,13 +7,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import layers as layers_lib
 from alexnet_jax import schema
 from alexnet_jax.config.base import base, flat
 from alexnet_jax.config.renamed import unknown
 from alexnet_jax.config.settings import ADDED, NEUTRAL, resume_of
 from alexnet_jax.config.validate import UnknownSetting, validate
 from alexnet_jax.errors import UserError
+from alexnet_jax.layers import saved as saved_layers
 from alexnet_jax.net.shapes import config_shapes
 
 _MOST_PARAMETERS = 2**33  # most parameters of a network that is read from a file
@@ -23,7 +23,7 @@ _LONGEST = 4096  # characters of a setting; no path is longer
 def to_json(config: ConfigDict) -> dict[str, Any]:
     """Return the settings of a workdir's ``config.json``."""
     settings = config.to_dict()
-    settings["net"]["layers"] = layers_lib.to_json(settings["net"]["layers"])
+    settings["net"]["layers"] = saved_layers.to_json(settings["net"]["layers"])
     return json.loads(json.dumps(settings))  # tuples become lists
 
 
@@ -45,7 +45,7 @@ def from_json(found: dict[str, Any]) -> ConfigDict:
         if isinstance(value, str) and ("\0" in value or len(value) > _LONGEST):
             raise ValueError(f"config.json: {key} has a NUL character, or more than {_LONGEST:,} characters")
     try:
-        config.net.layers = layers_lib.from_json(there.pop("net.layers"))
+        config.net.layers = saved_layers.from_json(there.pop("net.layers"))
     except UserError as error:
         raise other_version(str(error)) from error
     overrides: dict[str, dict[str, Any]] = schema.check(
@@ -92,7 +92,7 @@ def other_version(why: str) -> UserError:
 def settings(config: ConfigDict) -> dict[str, Any]:
     """Return every setting by its key, as in JSON; a layer's fields are ``net.layers.NAME.FIELD``."""
     found = dict(flat(config))
-    for layer in layers_lib.to_json(found.pop("net.layers")):
+    for layer in saved_layers.to_json(found.pop("net.layers")):
         name = layer.pop("name")
         found |= {f"net.layers.{name}.{field}": value for field, value in layer.items()}
     found["net.layers"] = [layer.name for layer in config.net.layers]

@@ -1,164 +1,29 @@
-"""The network as data: frozen dataclasses that a config puts in a tuple.
-
-Each layer describes itself: the shape of its output, its weights and how a mesh may split them, what it reads
-of other towers, and the values that its fields may have. `net.shapes.layer_shapes` asks the layers of a
-network in turn; `net.model` runs them. Nothing here imports JAX, so that a config loads quickly.
-
-``features``, ``units`` and shapes are per tower, as in figure 2 of the paper. A shape is that of one example:
-``(height, width, channels)`` or ``(units,)``. A layer reads its ``own`` tower or ``all`` of them.
-"""
+"""The layers of the paper and of its variants, as frozen dataclasses."""
 
 import dataclasses
 import math
 import typing
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TypeAlias
 
-from alexnet_jax import schema
-from alexnet_jax.errors import UserError, near
-from alexnet_jax.schema import Rule
-
-Shape: TypeAlias = tuple[int, ...]
-Axes: TypeAlias = tuple[Literal["tower", "units"] | None, ...]
-"""A name for each dimension that a mesh may split: by towers, or by the units of a dense layer."""
-
-
-def _not_negative(value: float) -> bool:
-    return math.isfinite(value) and value >= 0
-
-
-Size: TypeAlias = Annotated[int, Rule("a positive whole number", lambda x: isinstance(x, int) and x > 0)]
-Number: TypeAlias = Annotated[float, Rule("finite and not negative", _not_negative)]
-Positive: TypeAlias = Annotated[float, Rule("finite and above 0", lambda x: math.isfinite(x) and x > 0)]
-Group: TypeAlias = Annotated[
-    int,
-    Rule(
-        "0 (the whole batch) or a whole number from 2 on",
-        lambda x: isinstance(x, int) and (x == 0 or x >= 2),
-    ),
-]
-Flag: TypeAlias = Annotated[bool, Rule("True or False", lambda x: isinstance(x, bool))]
-Classes: TypeAlias = Annotated[
-    int, Rule("a whole number (0: as many as the data has)", lambda x: isinstance(x, int) and x >= 0)
-]
-Padding: TypeAlias = Annotated[
-    tuple[int, int],
-    Rule(
-        "a pair of whole numbers (before, after), neither negative",
-        lambda x: len(x) == 2 and all(isinstance(n, int) and n >= 0 for n in x),
-    ),
-]
-Fraction: TypeAlias = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
-Std: TypeAlias = Annotated[
-    float | Literal["fan_in"],
-    Rule("finite and not negative, or fan_in", lambda x: x == "fan_in" or _not_negative(x)),
-]
-Bias: TypeAlias = Annotated[float, Rule("finite", math.isfinite)]
-Reads: TypeAlias = Annotated[Literal["own", "all"], Rule("own or all", lambda x: x in ("own", "all"))]
-ScaleAt: TypeAlias = Annotated[
-    Literal["test", "training"], Rule("test or training", lambda x: x in ("test", "training"))
-]
-
-
-AS_BIASES = frozenset(["bias", "scale"])
-"""Names of arrays that use the optimizer's settings for biases, not those for kernels. See `Weights`."""
-
-STATISTICS = frozenset(["mean", "variance"])
-"""Names of arrays that hold running statistics. See `Weights`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """The weights of a layer, in all towers.
-
-    The arrays may have any names. Those named ``bias`` and ``scale`` use the optimizer's settings for biases,
-    and start at the value ``bias`` and at 1. Those named ``mean`` and ``variance`` are running statistics,
-    which the optimizer does not change; they start at 0 and 1. All others are kernels: they start with random
-    values and use the settings for kernels.
-
-    Attributes:
-      shapes: shapes of the arrays by name, with their leading tower axis. Tables show the first one.
-      axes: how a mesh may split each array; dimensions without a name stay whole.
-      fan_in: number of inputs that each output is computed from.
-      multiplications: number of multiplications for one example, forward.
-      std: standard deviation of the initial Gaussian arrays. ``"fan_in"`` draws all arrays, the bias too,
-        uniformly from +-1/sqrt(fan_in) instead.
-      mean: mean of the initial Gaussian arrays.
-      bias: the initial bias.
-      reads_all_units: whether each output unit needs all units of the input, as in a fully-connected layer.
-        If a mesh splits the units, they are gathered first. By default a device needs only its own units.
-    """
-
-    shapes: dict[str, Shape]
-    axes: dict[str, Axes]
-    fan_in: int
-    multiplications: int
-    std: float | Literal["fan_in"] = 0.0
-    mean: float = 0.0
-    bias: float = 0.0
-    reads_all_units: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerBase:
-    """The base class of layers. By default they have no weights and keep the shape of their input.
-
-    Attributes:
-      name: name of the layer, unique in the network. Its weights are saved under this name.
-    """
-
-    name: str
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, schema.plain(getattr(self, field.name)))
-
-    def check(self) -> None:
-        """Check the value of each field by the `Rule` of its type.
-
-        Raises:
-          UserError: a field has a value that it may not have.
-          TypeError: the type of a field has no rule.
-        """
-        for field in dataclasses.fields(self):
-            if field.name == "name":
-                continue
-            *_, rule = typing.get_args(field.type) or (None,)  # Annotated[type, rule]
-            if not isinstance(rule, Rule):
-                raise TypeError(
-                    f"{type(self).__name__}.{field.name} has the type {field.type}, which has no Rule: use a"
-                    " type such as layers.Number or Annotated[TYPE, Rule(...)]"
-                )
-            value = getattr(self, field.name)
-            try:
-                holds = rule.holds(value)
-            except TypeError:
-                holds = False
-            if not holds:
-                raise UserError(
-                    f"net.layers: {self.name}.{field.name} is {value}, but must be {rule.meaning}"
-                )
-
-    def output_shape(self, inputs: Shape) -> Shape:
-        """Return the shape of a tower's output, given that of its input.
-
-        Raises:
-          UserError: the layer does not fit its input.
-        """
-        return inputs
-
-    def gathered(self, inputs: Shape) -> int:
-        """Return how many elements of each tower's input the other towers read."""
-        return 0
-
-    def weights(self, read: Shape, towers: int) -> Weights | None:
-        """Return the weights, if the layer has any.
-
-        Args:
-          read: shape of what each tower reads: its own input, or the concatenated inputs of all towers.
-          towers: number of towers.
-        """
-        return None
+from alexnet_jax.errors import UserError
+from alexnet_jax.layers.base import (
+    Axes,
+    Bias,
+    Classes,
+    Flag,
+    Fraction,
+    Group,
+    LayerBase,
+    Number,
+    Padding,
+    Positive,
+    Reads,
+    ScaleAt,
+    Shape,
+    Size,
+    Std,
+    Weights,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -477,8 +342,6 @@ Layer: TypeAlias = (
 )
 Layers: TypeAlias = tuple[Layer, ...]
 
-_MOST = 1000  # layers of a network that is read from a file
-
 TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in typing.get_args(Layer)}
 
 
@@ -508,73 +371,3 @@ def _windows(
         )
     extra = stride - 1 if ceil else 0
     return (height - window + extra) // stride + 1, (width - window + extra) // stride + 1
-
-
-def position(layers: Sequence[Layer], name: str) -> int:
-    """Return the position of the layer ``name``.
-
-    Raises:
-      UserError: there is no such layer. The message lists those that exist.
-    """
-    names = [layer.name for layer in layers]
-    if name not in names:
-        raise UserError(
-            f"net.layers: there is no layer {name}{near(name, names)}; there are {', '.join(names)}"
-        )
-    return names.index(name)
-
-
-def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
-    """Return the same layers, with some fields of the layer ``name`` replaced."""
-    position(layers, name)  # raises an error if there is none
-    return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
-
-
-def after(layers: Sequence[Layer], name: str, *new: Layer) -> Layers:
-    """Return the same layers, with new ones after the layer ``name``."""
-    end = position(layers, name) + 1
-    return (*layers[:end], *new, *layers[end:])
-
-
-def with_classes(layers: Sequence[Layer], classes: int) -> Layers:
-    """Return the same layers; a classifier with ``classes=0`` gets this number of classes."""
-    return tuple(
-        dataclasses.replace(x, classes=classes) if isinstance(x, Classifier) and not x.classes else x
-        for x in layers
-    )
-
-
-def without(layers: Sequence[Layer], *names: str) -> Layers:
-    """Return the same layers, without those that have one of the names."""
-    return tuple(layer for layer in layers if layer.name not in names)
-
-
-def to_json(layers: Iterable[Layer]) -> list[dict[str, Any]]:
-    """Return ``{"type": "Conv", "name": "conv1", ...}`` for each layer."""
-    return [{"type": type(layer).__name__, **dataclasses.asdict(layer)} for layer in layers]
-
-
-def from_json(layers: Any) -> Layers:
-    """Return the layers that `to_json` wrote.
-
-    Raises:
-      UserError: another version of alexnet_jax wrote them.
-      ValueError: they are damaged.
-    """
-    found = schema.check(layers, list[dict[str, Any]], "net.layers")
-    if len(found) > _MOST:
-        raise ValueError(f"net.layers has {len(found):,} layers, more than {_MOST:,}")
-    return tuple(map(_from_json, found))
-
-
-def _from_json(fields: dict[str, Any]) -> Layer:
-    where = f"net.layers: {fields.get('name')}"
-    if "maps" in fields:
-        raise UserError(f"{where}.maps is called features now")
-    name = schema.check(fields.pop("type", None), str, f"{where}.type")
-    kind = TYPES.get(name)
-    unknown = [] if kind is None else [key for key in fields if key not in kind.__dataclass_fields__]
-    if kind is None or unknown:
-        what = f"type {name}" if kind is None else f"field {unknown[0]}"
-        raise UserError(f"{where} has the unknown {what}")
-    return schema.check(fields, kind, where)
