@@ -2,6 +2,7 @@
 
     pip install torch
     python benchmarks/against_pytorch.py [--what=train|evaluate|quick|lrn18] [--dtype=TYPE] [--peer=PEER]
+                                         [--peer_python=PYTHON]
 
 The modes take turns for several rounds, each in its own process. After the first round only the modes whose
 time is within 10 % of the best continue. A row has the fastest step of a mode. A ratio is the best time of a
@@ -13,7 +14,6 @@ a hand-written gradient of LRN, in an environment that makes glibc use huge page
 """
 
 import argparse
-import importlib.metadata
 import itertools
 import os
 import re
@@ -22,6 +22,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from machine import add_peer_python, processor, versions
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "configs"
@@ -80,11 +82,11 @@ def of_peers(what: str, peers: Sequence[str]) -> list[Mode]:
     return modes
 
 
-def fastest_step(mode: Mode, batch_size: int, steps: int) -> float:
-    """Run a mode, and return the seconds of its fastest step."""
+def fastest_step(mode: Mode, python: str, batch_size: int, steps: int) -> float:
+    """Run a mode with a Python, and return the seconds of its fastest step."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(mode.devices)}
     environment |= {"GLIBC_TUNABLES": TUNED} if mode.whose == "expert" else {}
-    command = [sys.executable, *mode.command, f"--batch_size={batch_size}", f"--steps={steps}"]
+    command = [python, *mode.command, f"--batch_size={batch_size}", f"--steps={steps}"]
     output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = re.search(r"fastest ([\d.]+)", output)
     assert found, output
@@ -92,7 +94,13 @@ def fastest_step(mode: Mode, batch_size: int, steps: int) -> float:
 
 
 def compare(
-    what: str, peers: Sequence[str], dtypes: Sequence[str], rounds: int, batch_size: int, steps: int
+    what: str,
+    peers: Sequence[str],
+    dtypes: Sequence[str],
+    peer_python: str,
+    rounds: int,
+    batch_size: int,
+    steps: int,
 ) -> None:
     """Run the modes and print a table of them."""
     modes = [mode for mode in (*ours(what), *of_peers(what, peers)) if mode.dtype in dtypes]
@@ -103,7 +111,9 @@ def compare(
             if number and fastest[mode] > 1.1 * min(alike):
                 continue
             # The steps of the CIFAR-10 networks take milliseconds: time many more.
-            seconds = fastest_step(mode, batch_size, steps * (1 if NETS[what] == "alexnet.py" else 20))
+            count = steps * (1 if NETS[what] == "alexnet.py" else 20)
+            python = sys.executable if mode.whose == "ours" else peer_python
+            seconds = fastest_step(mode, python, batch_size, count)
             fastest[mode] = min(seconds, fastest.get(mode, seconds))
     unit, count = ("patches", 10 * batch_size) if what == "evaluate" else ("images", batch_size)
     print(f"\n{what}, batch {batch_size}, {rounds} rounds of {steps}")
@@ -132,13 +142,14 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=3, help="number of timed steps in each process, after an untimed one"
     )
+    add_peer_python(parser, "PyTorch")
     args = parser.parse_args()
-    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "torch"))
-    print(", ".join(versions), f"{os.cpu_count()} CPUs", sep=", ")
+    print(versions(["jax", "jaxlib"], args.peer_python, ["torch"]))
+    print(processor())
     for what in (args.what,) if args.what else NETS:
         dtypes = (args.dtype,) if args.dtype else TYPES
         peers = (args.peer,) if args.peer else PEERS
-        compare(what, peers, dtypes, args.rounds, args.batch_size, args.steps)
+        compare(what, peers, dtypes, args.peer_python, args.rounds, args.batch_size, args.steps)
 
 
 if __name__ == "__main__":

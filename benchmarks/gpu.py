@@ -15,7 +15,6 @@ are small and the figures mean nothing.
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gpu_tables import Failure, Row, tables
+from machine import add_peer_python
 from options import parser
 
 from alexnet_jax.text import aligned, markdown
@@ -198,14 +198,12 @@ def main() -> None:
     )
     options.add_argument("--minutes", type=float, default=8.8, help="time limit of all parts together")
     options.add_argument("--small", action="store_true")
-    options.add_argument("--peer_python", default=sys.executable, help="a Python that has PyTorch")
+    add_peer_python(options, "PyTorch")
     args = options.parse_args()
     beginnings = tuple(args.only.split(",")) if args.only else ("",)
     machine, *others = parts(args.config, SMALL, "", "")
     if not any(part.name.startswith(beginnings) for part in others):
         options.error(f"--only={args.only}: the parts are {', '.join(part.name for part in others)}")
-    if shutil.which(args.peer_python) is None:
-        options.error(f"--peer_python={args.peer_python} is no program")
     signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # `run` ends its part, too
     args.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * args.minutes

@@ -138,7 +138,7 @@ def test_the_tables_compare_with_the_faster_peer_and_list_failures(tables):
     ("option", "message"),
     [
         ("--only=tarin", "--only=tarin: the parts are peak, train bfloat16, "),
-        ("--peer_python=/nowhere", "--peer_python=/nowhere is no program"),
+        ("--peer_python=/nowhere", "argument --peer_python: /nowhere is no program"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_measured(
