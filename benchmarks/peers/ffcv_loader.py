@@ -6,7 +6,8 @@
     python benchmarks/peers/ffcv_loader.py load FILE.beton --workers=2 --epochs=8
 
 IMAGES.npy has the shape (images, height, width, 3). ``load`` prints images per second. FFCV restarts its
-threads in each epoch, so the first ten batches of each are not timed. ``benchmarks/against_ffcv.py`` runs both.
+threads in each epoch, so the first ten batches of each are not timed. ``benchmarks/against_ffcv.py`` runs
+both.
 """
 
 import argparse
