@@ -9,6 +9,27 @@ from alexnet_jax import schema
 from alexnet_jax.errors import UserError
 from alexnet_jax.schema import Rule
 
+__all__ = [
+    "AS_BIASES",
+    "STATISTICS",
+    "Axes",
+    "Bias",
+    "Classes",
+    "Flag",
+    "Fraction",
+    "Group",
+    "LayerBase",
+    "Number",
+    "Padding",
+    "Positive",
+    "Reads",
+    "ScaleAt",
+    "Shape",
+    "Size",
+    "Std",
+    "Weights",
+]
+
 Shape: TypeAlias = tuple[int, ...]
 Axes: TypeAlias = tuple[Literal["tower", "units"] | None, ...]
 """A name for each dimension that a mesh may split: by towers, or by the units of a dense layer."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from alexnet_jax import schema
 from alexnet_jax.errors import UserError
-from alexnet_jax.layers.kinds import TYPES, Layer, Layers
+from alexnet_jax.layers.layer_types import TYPES, Layer, Layers
 
 _MOST = 1000  # layers of a network that is read from a file
 

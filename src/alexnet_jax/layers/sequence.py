@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet_jax.errors import UserError, near
-from alexnet_jax.layers.kinds import Classifier, Layer, Layers
+from alexnet_jax.layers.layer_types import Classifier, Layer, Layers
+
+__all__ = [
+    "after",
+    "position",
+    "replaced",
+    "with_classes",
+    "without",
+]
 
 
 def position(layers: Sequence[Layer], name: str) -> int:

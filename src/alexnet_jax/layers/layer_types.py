@@ -25,6 +25,24 @@ from alexnet_jax.layers.base import (
     Weights,
 )
 
+__all__ = [
+    "LRN",
+    "TYPES",
+    "AvgPool",
+    "BatchNorm",
+    "Classifier",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Layer",
+    "Layers",
+    "Local",
+    "MapNorm",
+    "MaxPool",
+    "ReLU",
+    "Tanh",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Conv(LayerBase):
