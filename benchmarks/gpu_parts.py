@@ -34,7 +34,7 @@ from options import parser
 
 from alexnet_jax import get_config
 from alexnet_jax.runtime import huge_pages
-from alexnet_jax.runtime.cores import cores
+from alexnet_jax.runtime.limits import cores
 from alexnet_jax.training.flops import flops_per_image
 
 Row: TypeAlias = dict[str, Any]

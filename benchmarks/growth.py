@@ -35,7 +35,7 @@ from alexnet_jax import get_config
 from alexnet_jax.data.cache import load
 from alexnet_jax.layers import Conv, Dense
 from alexnet_jax.runtime import huge_pages
-from alexnet_jax.runtime.cores import cores
+from alexnet_jax.runtime.limits import cores
 
 BATCHES, IMAGES, TOWERS = (32, 64, 128, 256, 512), (1_000, 10_000, 100_000, 1_000_000), (1, 2, 4)
 CORES = tuple(2**i for i in range(cores().bit_length()))

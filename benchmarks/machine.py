@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet_jax.runtime.cores import cores
+from alexnet_jax.runtime.limits import cores
 
 SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "sve", "bf16")
 """Instruction sets that matter for the speed of products, as Linux names them."""

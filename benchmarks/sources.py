@@ -22,7 +22,7 @@ from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path
 from alexnet_jax.data.images import SUFFIXES
-from alexnet_jax.runtime.cores import cores
+from alexnet_jax.runtime.limits import cores
 
 sys.path.append(str(Path(__file__).parent.parent))  # for the tests
 

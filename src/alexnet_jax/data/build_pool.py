@@ -17,7 +17,7 @@ from alexnet_jax import files
 from alexnet_jax.data.shards import Part, Work
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.runtime import progress
-from alexnet_jax.runtime.cores import cores
+from alexnet_jax.runtime.limits import cores
 from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average

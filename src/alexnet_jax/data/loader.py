@@ -21,7 +21,7 @@ from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.sampler import batch_rows
 from alexnet_jax.parallel import watchdog
 from alexnet_jax.parallel.axes import DATA
-from alexnet_jax.runtime.cores import cores
+from alexnet_jax.runtime.limits import cores
 
 THREADS = min(8, cores())
 # Bytes that one call loads. Small batches are loaded in groups, because each step evicts the interpreter from

@@ -103,25 +103,29 @@ def complain(line: str) -> None:
 class Tasks:
     """A progress line after each of several tasks that print themselves. Without a terminal it is silent.
 
+    Any thread may call it.
+
     Args:
       total: number of tasks.
     """
 
     def __init__(self, total: int) -> None:
         self._total, self._before, self._done, self._began = total, 0, 0, time.monotonic()
+        self._lock = threading.Lock()
 
     def skip(self) -> None:
         """Count a task that was done before. It does not affect the estimate of the remaining time."""
-        self._before += 1
+        with self._lock:
+            self._before += 1
 
     def done(self) -> None:
         """Count a task that has ended, and print the bar."""
-        self._done += 1
-        if sys.stderr.isatty():
-            counted = self._before + self._done
-            width = shutil.get_terminal_size().columns - 1
-            seconds = time.monotonic() - self._began
-            note(tqdm.format_meter(counted, self._total, seconds, width, unit="task", initial=self._before))
+        with self._lock:
+            self._done += 1
+            if sys.stderr.isatty():
+                before, seconds = self._before, time.monotonic() - self._began
+                size = self._total, seconds, shutil.get_terminal_size().columns - 1
+                note(tqdm.format_meter(before + self._done, *size, unit="task", initial=before))
 
 
 def bar(

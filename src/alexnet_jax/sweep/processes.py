@@ -17,9 +17,9 @@ from etils import epath
 from alexnet_jax import files
 from alexnet_jax.errors import NOTE, PREFIX, RESUME, Interrupted
 from alexnet_jax.files import is_remote
-from alexnet_jax.runtime import stopping
+from alexnet_jax.runtime import progress, stopping
 from alexnet_jax.sweep.directory import STDERR
-from alexnet_jax.sweep.places import Place
+from alexnet_jax.sweep.slots import Slot
 
 
 def command_line(verb: str, arguments: Sequence[str]) -> str:
@@ -66,7 +66,7 @@ class Processes:
         verb: str,
         arguments: Sequence[str],
         directory: epath.Path,
-        place: Place,
+        slot: Slot,
         say: Callable[[str], None] | None,
     ) -> tuple[int, str]:
         """Run a verb in a separate process, and wait for it.
@@ -78,7 +78,7 @@ class Processes:
           verb: the verb.
           arguments: its arguments.
           directory: directory of the task.
-          place: where the process runs.
+          slot: the part of the machine that the process uses.
           say: function that takes a line of its standard output; None if that is this process's own.
 
         Returns:
@@ -92,15 +92,23 @@ class Processes:
             log = directory / STDERR
             if is_remote(directory):  # a subprocess can't write there: copy the file afterwards
                 log = epath.Path(opened.enter_context(tempfile.TemporaryDirectory())) / STDERR
-                opened.callback(lambda: files.write(directory / STDERR, log.read_bytes()))
             with log.open("w") as stderr:
-                status = self._wait(verb, arguments, stderr, place, say)
+                status = self._wait(verb, arguments, stderr, slot, say)
             message = _error_message(log)
+            if is_remote(directory):
+                try:
+                    files.write(directory / STDERR, log.read_bytes())
+                except OSError as error:
+                    progress.note(f"{directory / STDERR} is not written: {error}")
         if self._received is not None:
             stopped = f"{verb} stopped with status {status}" + (f" ({message})" if message else "")
+            if say is not None and status not in (0, 128 + signal.SIGINT):
+                say(stopped)  # only one of the tasks is named by the exception
             raise Interrupted(self._received, f"{stopped}; finished tasks are kept")
         if status < 0:
-            message = f"{verb} was killed by {signal.Signals(-status).name}"
+            message = f"{verb} was killed by {_signal_name(-status)}"
+        if status == -signal.SIGKILL:
+            message += ": if memory ran out, run fewer tasks at a time, with --at_once=N"
         return status, message or f"{verb} ended with status {status}: see {directory / STDERR}"
 
     def _wait(
@@ -108,13 +116,13 @@ class Processes:
         verb: str,
         arguments: Sequence[str],
         stderr: IO[str],
-        place: Place,
+        slot: Slot,
         say: Callable[[str], None] | None,
     ) -> int:
         """Start a process and return its exit status."""
         with subprocess.Popen(
             [sys.executable, "-m", "alexnet_jax", verb, *arguments],
-            env={**os.environ, **place},
+            env={**os.environ, **slot},
             stdout=None if say is None else subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -133,39 +141,46 @@ class Processes:
                 self._running.discard(process)
 
 
-def in_places(
-    do: Callable[[int, Place], None],
+def in_slots(
+    do: Callable[[int, Slot], None],
     needs: Mapping[int, Collection[int]],
-    places: Sequence[Place],
+    slots: Sequence[Slot],
     processes: Processes,
 ) -> None:
-    """Call a function for each task, in a thread, as soon as a place is free.
+    """Call a function for each task, in a thread, as soon as a slot is free.
 
     If a call raises an error, no more tasks start, and the error is raised when the others have ended.
 
     Args:
-      do: function that takes the number of a task and its place.
+      do: function that takes the number of a task and its slot.
       needs: the numbers of the tasks, each with those that must end before it. The order counts.
-      places: the places.
+      slots: the slots.
       processes: the processes that the function starts; they are stopped after an error.
     """
-    waiting, free = [*needs], [*places]
-    running: dict[Future[None], tuple[int, Place]] = {}
-    with ThreadPoolExecutor(len(places)) as threads:
+    waiting, free = [*needs], [*slots]
+    running: dict[Future[None], tuple[int, Slot]] = {}
+    with ThreadPoolExecutor(len(slots)) as threads:
         try:
             while waiting or running:
                 unfinished = {*waiting, *(number for number, _ in running.values())}
                 ready = [number for number in waiting if unfinished.isdisjoint(needs[number])]
-                for number, place in zip(ready, tuple(free), strict=False):
+                for number, slot in zip(ready, tuple(free), strict=False):
                     waiting.remove(number)
-                    free.remove(place)
-                    running[threads.submit(do, number, place)] = number, place
+                    free.remove(slot)
+                    running[threads.submit(do, number, slot)] = number, slot
                 for call in wait(running, return_when=FIRST_COMPLETED).done:
                     free.append(running.pop(call)[1])
                     call.result()
         except BaseException:
             processes.stop()
             raise
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _error_message(log: epath.Path) -> str:

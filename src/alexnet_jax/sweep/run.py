@@ -21,11 +21,11 @@ from alexnet_jax.sweep import directory as sweep_directory
 from alexnet_jax.sweep import hparams
 from alexnet_jax.sweep import table as sweep_table
 from alexnet_jax.sweep.directory import EVALUATION, evaluation, note_failure, refuse_another
-from alexnet_jax.sweep.places import Place, places
-from alexnet_jax.sweep.processes import Processes, command_line, in_places
+from alexnet_jax.sweep.processes import Processes, command_line, in_slots
+from alexnet_jax.sweep.slots import Slot, slots
 from alexnet_jax.sweep.spec import Sweep
 from alexnet_jax.sweep.table import Table
-from alexnet_jax.sweep.tasks import Task, difference, is_done, obstacle
+from alexnet_jax.sweep.tasks import Task, difference, is_done, obstacle, waves
 
 _RETRY = 0.5  # seconds between attempts to take a lock
 
@@ -47,13 +47,19 @@ def begin(path: str, sweep: Sweep, workdir: epath.Path, overrides: Sequence[str]
 
 
 def run(
-    tasks: Sequence[Task], index: int | None, sweep: Sweep, workdir: epath.Path, say: Callable[[str], None]
+    tasks: Sequence[Task],
+    index: int | None,
+    at_once: int | None,
+    sweep: Sweep,
+    workdir: epath.Path,
+    say: Callable[[str], None],
 ) -> Table:
     """Run the tasks that are not done. If a task fails, record the reason and run the others.
 
     Args:
       tasks: all tasks of the sweep, from `tasks.tasks`.
       index: index of the only task to run; None for all.
+      at_once: largest number of tasks to run at a time; None for as many as this machine has room for.
       sweep: sweep of the tasks.
       workdir: directory of the sweep.
       say: function that prints a line for the user.
@@ -68,13 +74,17 @@ def run(
     numbers = range(len(tasks)) if index is None else [index]
     if index is not None and (missing := _missing(tasks[index])):
         raise UserError(f"--index={index} ({tasks[index].name}) needs {missing}: run those first")
+    most = max(map(len, waves(tasks)), default=1) if index is None else 1
+    most = min(most, at_once or most)
+    if most > 1:
+        progress.starting(say)
     to_do = [tasks[number] for number in numbers if not is_done(tasks[number])]
-    parts = places([task.config or task.needs[0].config for task in to_do])
+    parts = slots([task.config or task.needs[0].config for task in to_do], most)
     if len(parts) > 1:
         say(f"{len(parts)} tasks at a time; [N] before a line is the index of its task")
     with Processes() as processes:
         runner = _Runner(tasks, workdir, say, processes, len(parts) > 1, Tasks(len(numbers)))
-        in_places(runner, _needs(tasks, numbers), parts, processes)
+        in_slots(runner, _needs(tasks, numbers), parts, processes)
         with runner.alone(workdir):
             for task in tasks:  # the table leaves out results that are out of date
                 if evaluation(task.directory) is not None and task.directory not in runner.failed:
@@ -107,7 +117,7 @@ class _Runner:
       workdir: directory of the sweep.
       say: function that prints a line for the user.
       processes: the processes of the tasks.
-      is_one_of_several: whether tasks run at the same time; then each line of a task names it.
+      labels_lines: whether each line of a task names it, because others run at the same time.
       count: counts the tasks.
       failed: the directories of the tasks that have failed.
     """
@@ -116,11 +126,11 @@ class _Runner:
     workdir: epath.Path
     say: Callable[[str], None]
     processes: Processes
-    is_one_of_several: bool
+    labels_lines: bool
     count: Tasks
     failed: set[epath.Path] = dataclasses.field(default_factory=set)
 
-    def __call__(self, number: int, place: Place) -> None:
+    def __call__(self, number: int, slot: Slot) -> None:
         """Run the task with this number, if it is not done."""
         task, where = self.tasks[number], f"[--index={number} of {len(self.tasks)}] {self.tasks[number].name}"
         if is_done(task):
@@ -130,7 +140,7 @@ class _Runner:
         task.directory.mkdir(parents=True, exist_ok=True)
         missing = _missing(task)
         needs = f"these tasks must be done first: {missing}" if missing else None
-        problem = needs or obstacle(task) or self._train_and_test(number, where, place)
+        problem = needs or obstacle(task) or self._train_and_test(number, where, slot)
         if problem is None:
             hparams.write(task, self.tasks, self.say)
         else:
@@ -140,11 +150,11 @@ class _Runner:
             self.say(f"{where}: failed: {problem}")
         self.count.done()
 
-    def _train_and_test(self, number: int, where: str, place: Place) -> str | None:
+    def _train_and_test(self, number: int, where: str, slot: Slot) -> str | None:
         """Train and test, only once even if two sweeps run this task. Return why it failed, or None."""
         task = self.tasks[number]
         result = task.directory / EVALUATION
-        lines = (lambda line: self.say(f"[{number}] {line}")) if self.is_one_of_several else None
+        lines = (lambda line: self.say(f"[{number}] {line}")) if self.labels_lines else None
         with self.alone(task.directory, f"{where}: waiting for another sweep that is running it"):
             # A training keeps running if its sweep is killed.
             with self.alone(task.directory, f"{where}: waiting for a training that is running", "lock"):
@@ -157,7 +167,7 @@ class _Runner:
             for verb, arguments in (("train", task.train), ("evaluate", task.evaluate)):
                 if arguments:
                     self.say(f"{where}: {command_line(verb, arguments)}")
-                    status, message = self.processes.run(verb, arguments, task.directory, place, lines)
+                    status, message = self.processes.run(verb, arguments, task.directory, slot, lines)
                     if status:
                         if verb == "train" and status == UserError.status and before is not None:
                             # The training was refused, so the network is unchanged.

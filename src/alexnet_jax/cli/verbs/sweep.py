@@ -15,7 +15,7 @@ from alexnet_jax.runtime import launchers, progress
 from alexnet_jax.text import ranges
 
 USAGE = """\
---config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--dry_run] [--arrays]
+--config=RECIPE[:VARIANT,...] --workdir=DIR [--index=N] [--at_once=N] [--dry_run] [--arrays]
 [--config.KEY=VALUE ...]
 trains, tests and compares the networks of the recipe's sweep(); --index runs only one"""
 
@@ -27,6 +27,8 @@ def run(args: list[str]) -> int:
         flags.DEFINE_integer(
             "index", None, "The only task to run or list, for array jobs.", flag_values=values
         )
+        text = "Largest number of tasks at a time; by default as many as there are cores, GPUs or TPU chips."
+        flags.DEFINE_integer("at_once", None, text, lower_bound=1, flag_values=values)
         flags.DEFINE_bool("dry_run", False, "List the tasks and their states.", flag_values=values)
         text = (
             "Print the indices of the tasks that are not done, one line for each job array. An array may"
@@ -74,7 +76,7 @@ def run(args: list[str]) -> int:
             progress.show(f"{number}  {state}  {command_line(verb, arguments)}")
         return 0
     sweep_run.begin(path, sweep, workdir, overrides)
-    table = sweep_run.run(tasks, values.index, sweep, workdir, progress.say)
+    table = sweep_run.run(tasks, values.index, values.at_once, sweep, workdir, progress.say)
     progress.show(f"{table.text()}\nwritten to {workdir / 'table.md'} and table.json")
     if values.index is not None:  # a job of an array returns the status of its task
         return 0 if sweep_tasks.is_done(tasks[values.index]) else RunError.status

@@ -1,17 +1,16 @@
-"""Divide this machine among the tasks of a sweep that run at the same time."""
+"""Divide this machine into slots, for the tasks of a sweep that run at the same time."""
 
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from ml_collections import ConfigDict
 
 from alexnet_jax.net.shapes import config_shapes
-from alexnet_jax.runtime.cores import cores
+from alexnet_jax.runtime.limits import cores, free_memory
 
 _PROBE = (
     "import jax; found = jax.local_devices();"
@@ -20,31 +19,39 @@ _PROBE = (
 _WAIT = 120  # seconds for the devices; one host of several TPU hosts would wait for the others
 _BASE = 0.6e9  # bytes of a process with a tiny network
 
-Place: TypeAlias = dict[str, str]
+Slot: TypeAlias = dict[str, str]
 """Environment variables with which a process uses only a part of this machine."""
 
 
-def places(configs: Sequence[ConfigDict]) -> list[Place]:
-    """Divide this machine into equal places for tasks with these configs.
+def slots(configs: Sequence[ConfigDict], most: int) -> list[Slot]:
+    """Divide this machine into equal slots for tasks with these configs.
 
-    There are as many places as tasks, cores or devices, whichever are fewest. On GPUs a place has at least
-    the devices that every ``config.mesh`` names, and on TPUs it has one chip. On CPUs the free memory must
-    suffice for all places, by an estimate. If XLA divides the CPU into several devices, there is one place.
+    There are as many slots as cores, GPUs or TPU chips, but at most ``most``. On GPUs a slot has at least the
+    devices that every ``config.mesh`` names. A TPU is divided only if every chip gets a task. On CPUs the
+    free memory must suffice for all slots, by an estimate. If XLA divides the CPU into several devices,
+    there is one slot.
+
+    Args:
+      configs: configs of the tasks.
+      most: the largest number of tasks that can run at the same time.
     """
-    if len(configs) < 2:
+    if most < 2:
         return [{}]
     platform, count = _devices()
     needed = max(max(data, 1) * max(tower, 1) for data, tower in (config.mesh for config in configs))
     if platform == "gpu":
-        at_once = min(len(configs), count // needed)
-        each = 2 ** int(math.log2(count // at_once)) if at_once else 0  # a power of two divides the batch
-        names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+        at_once = min(most, count // needed)
+        # A power of two divides the batch.
+        each = max(needed, 2 ** int(math.log2(count // at_once))) if at_once else 0
+        names = _visible("CUDA_VISIBLE_DEVICES", count)
         found = [",".join(names[k * each : (k + 1) * each]) for k in range(at_once)]
         parts = [{"CUDA_VISIBLE_DEVICES": devices} for devices in found]
     elif platform == "tpu":
-        parts = [_one_chip(k) for k in range(min(len(configs), count))] if needed == 1 else []
+        chips = _visible("TPU_VISIBLE_CHIPS", count, older="TPU_VISIBLE_DEVICES")
+        is_divided = needed == 1 and most >= count
+        parts = [_one_chip(chip, 8476 + k) for k, chip in enumerate(chips)] if is_divided else []
     elif count == 1:
-        at_once = min(len(configs), cores(), int(_free_memory() // max(map(_memory, configs))))
+        at_once = int(min(most, cores(), free_memory() / max(map(_memory, configs))))
         parts = [{"NPROC": str(cores() // at_once)} for _ in range(at_once)]  # read by XLA: its threads
     else:
         parts = []
@@ -54,7 +61,7 @@ def places(configs: Sequence[ConfigDict]) -> list[Place]:
 def _devices() -> tuple[str, int]:
     """Return JAX's platform and its number of chips, from a process that ends and so occupies none of them.
 
-    If JAX can't use any device, the number is 0, and the tasks will say what is wrong.
+    If JAX can't use any device, the number is 0, and the tasks will report what is wrong.
     """
     try:
         found = subprocess.run(
@@ -66,15 +73,21 @@ def _devices() -> tuple[str, int]:
     return platform, int(count)
 
 
-def _one_chip(number: int) -> dict[str, str]:
+def _visible(variable: str, count: int, older: str = "") -> list[str]:
+    """Return the devices that a variable of the environment names, or the one that is its older name."""
+    named = os.environ.get(variable) or os.environ.get(older)
+    return named.split(",") if named else [*map(str, range(count))]
+
+
+def _one_chip(chip: str, port: int) -> Slot:
     """Return the variables with which libtpu finds one chip: github.com/jax-ml/jax/issues/8809."""
-    port = str(8476 + number)
     return {
-        "TPU_VISIBLE_DEVICES": str(number),
+        "TPU_VISIBLE_CHIPS": chip,
+        "TPU_VISIBLE_DEVICES": chip,
         "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1",
         "TPU_PROCESS_BOUNDS": "1,1,1",
         "TPU_MESH_CONTROLLER_ADDRESS": f"localhost:{port}",
-        "TPU_MESH_CONTROLLER_PORT": port,
+        "TPU_MESH_CONTROLLER_PORT": str(port),
     }
 
 
@@ -84,13 +97,3 @@ def _memory(config: ConfigDict) -> float:
     params = sum(math.prod(shape) for layer in shapes for shape in layer.params.values())
     activations = sum(math.prod(layer.outputs) for layer in shapes) * config.net.towers * config.batch_size
     return _BASE + 4 * (4 * params + 2 * activations)
-
-
-def _free_memory() -> float:
-    """Return the bytes of memory that are free or can be freed; infinity if the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        (kilobytes,) = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    except (OSError, ValueError):
-        return math.inf
-    return 1024 * float(kilobytes)
