@@ -26,18 +26,16 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def versions(ours: Sequence[str], python: str, theirs: Sequence[str]) -> str:
-    """Return the versions of our packages, and of those of a peer in its own Python.
+    """Return the versions of our packages, and of the modules of a peer in its own Python.
 
     Raises:
-      SystemExit: the Python of the peer lacks one of the packages.
+      SystemExit: the Python of the peer can't import one of the modules.
     """
-    code = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+    code = "import importlib as i, sys; print(*(i.import_module(x).__version__ for x in sys.argv[1:]))"
     done = subprocess.run([python, "-c", code, *theirs], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(
-            f"{python} lacks one of {', '.join(theirs)}: install them, or name another Python with"
-            " --peer_python"
-        )
+        *_, problem = done.stderr.splitlines() or [f"status {done.returncode}"]
+        raise SystemExit(f"{python}: {problem}: install it, or name another Python with --peer_python")
     found = [(name, importlib.metadata.version(name)) for name in ours]
     found += zip(theirs, done.stdout.split(), strict=True)
     return ", ".join(f"{name} {version}" for name, version in found)

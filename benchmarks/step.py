@@ -84,7 +84,7 @@ def main() -> None:
         f" (ln {classes} = {math.log(classes):.4f})"
     )
     hosts.say(
-        f"{median:.3f} s a step (fastest {min(found.seconds):.3f}),"
+        f"{median:.5f} s a step (fastest {min(found.seconds):.5f}),"
         f" {config.batch_size / median:.1f} images/s, peak memory of the process {peak:.1f} GiB"
     )
 

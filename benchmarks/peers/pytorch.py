@@ -301,7 +301,7 @@ def main() -> None:
             line = measured["error"]
         else:
             seconds, peak = measured["seconds"], measured["peak_bytes"]
-            line = f"median {seconds:.4f} s, fastest {measured['fastest_seconds']:.4f} s"
+            line = f"median {seconds:.5f} s, fastest {measured['fastest_seconds']:.5f} s"
             line += f", {patches * batch_size / seconds:,.1f} {'patches' if patches > 1 else 'images'}/s"
             line += f", first step {measured['first_seconds']:.1f} s, result {measured['result']:.4f}"
             line += f", peak {peak / 2**30:.2f} GiB" if peak else ""

@@ -1,8 +1,10 @@
 """Tasks that run at the same time."""
 
+import sys
 import threading
 
 import pytest
+from etils import epath
 
 from alexnet_jax.errors import Interrupted
 from alexnet_jax.sweep.processes import Processes, in_slots
@@ -45,3 +47,43 @@ def test_after_an_error_the_running_tasks_are_stopped_and_no_more_start():
     assert sorted(started) == [0, 1]
     with pytest.raises(Interrupted):
         processes.check()
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Return a function that makes a shell script the Python of the tasks."""
+
+    def replace(script):
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "kill -KILL $$",
+            "train was killed by SIGKILL: if memory ran out, run fewer tasks at a time, with --at_once=N",
+        ),
+        ("kill -TERM $$", "train was killed by SIGTERM"),
+        ("kill -36 $$", "train was killed by signal 36"),
+        ("echo 'alexnet-jax: the disk is full' >&2; exit 1", "the disk is full"),
+    ],
+)
+def test_the_reason_why_a_process_ended(program, tmp_path, script, message):
+    program(script)
+    assert Processes().run("train", [], epath.Path(tmp_path), {}, None)[1] == message
+
+
+def test_after_a_signal_each_process_that_could_not_save_is_named(program, tmp_path):
+    program(
+        """trap 'echo "alexnet-jax: the disk is full" >&2; exit 1' INT; kill -INT $PPID; sleep 60 & wait"""
+    )
+    lines = []
+    with Processes() as processes, pytest.raises(Interrupted, match="SIGINT"):
+        processes.run("train", [], epath.Path(tmp_path), {}, lines.append)
+    assert lines == ["train stopped with status 1 (the disk is full)"]
