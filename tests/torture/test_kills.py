@@ -174,8 +174,12 @@ def test_prepare(five_shards, tmp_path, turns):
 
 def test_a_sweep(cache_dir, tmp_path, turns):
     settings = {"num_steps": 200, "checkpoint_every": 17, "eval_every": 60}
-    members = f"Member('base', TINY, {settings}), Member('tuned', TINY, {settings}, init_from='base')"
-    file = write_sweep(tmp_path / "mine.py", f"({members})")
+    members = (  # the first two run at the same time
+        f"Member('base', TINY, {settings})",
+        f"Member('other', TINY, {settings | {'optimizer.learning_rate': 0.01}})",
+        f"Member('tuned', TINY, {settings}, init_from='base')",
+    )
+    file = write_sweep(tmp_path / "mine.py", f"({', '.join(members)})")
 
     def command(workdir):
         return [
@@ -185,7 +189,7 @@ def test_a_sweep(cache_dir, tmp_path, turns):
 
     def same_sweep(killed, undisturbed):
         assert files_in(killed) == files_in(undisturbed)
-        for name in ("base-seed0", "tuned-seed0"):
+        for name in ("base-seed0", "other-seed0", "tuned-seed0"):
             same_run(killed / name, undisturbed / name)
         assert (killed / "table.md").read_text() == (undisturbed / "table.md").read_text()
 
