@@ -17,6 +17,7 @@ from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import hidden, init
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.placement import on_devices
+from alexnet_jax.runtime.compiler import compiler_options
 from alexnet_jax.training.checksums import checksums
 from alexnet_jax.training.restored import Restored
 
@@ -86,7 +87,7 @@ class Extractor:
         model, data = self.net.model, self.net.config.data
         maps_layer = [each.layer.name for each in model.shapes if len(each.outputs) == 3][-1]
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=compiler_options(self.net.mesh))
         def features(
             params: Params, images: jax.Array, statistics: Statistics
         ) -> tuple[jax.Array, jax.Array]:

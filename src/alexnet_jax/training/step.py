@@ -23,6 +23,7 @@ from alexnet_jax.net.model import Net, Training, abstract_params, apply, hidden
 from alexnet_jax.net.shapes import Params, merged, trainable
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
+from alexnet_jax.runtime.compiler import compiler_options
 from alexnet_jax.training.optimizer import optimizer
 from alexnet_jax.training.schedule import learning_rates
 from alexnet_jax.training.scores import mean_log_probabilities
@@ -111,7 +112,7 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
         }
         return TrainState(state.step + 1, params, opt_state), metrics
 
-    return jax.jit(update, donate_argnums=0)
+    return jax.jit(update, donate_argnums=0, compiler_options=compiler_options(mesh))
 
 
 class PartResult(NamedTuple):
@@ -245,7 +246,7 @@ def _of_views(
 ) -> jax.stages.Wrapped:
     """Compile ``run`` for the test views, then ``combine``, whose input has a leading axis of views."""
 
-    @partial(jax.jit, static_argnames="views")
+    @partial(jax.jit, static_argnames="views", compiler_options=compiler_options(mesh))
     def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
         _, height, width, _ = images_BxHxWx3.shape
         table = fixed_views(height, width, data.crop_size, views, data.flip)

@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import Local
-from alexnet_jax.net.ops import conv_products
 from alexnet_jax.net.ops.versions import by_platform
 
 NARROW = 8
-"""With fewer input channels, a convolution is slow on CPUs and GPUs. They compute it in another form."""
-IMAGES = 4
+"""With fewer input channels, a convolution is slow on GPUs. They compute it in another form."""
+IMAGES = 16
 """Largest number of images that `_cpu_kernel_gradient` processes at a time."""
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -34,7 +33,6 @@ def conv(x: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[in
     return by_platform(
         x,
         kernel_HxWxIxO,
-        cpu=lambda x, kernel: _cpu_conv(x, kernel, stride, padding),
         cuda=lambda x, kernel: _gpu_conv(x, kernel, stride, padding),
         default=lambda x, kernel: _conv(x, kernel, stride, padding),
     )
@@ -139,28 +137,6 @@ def _gpu_conv(
     return _conv(x_in_blocks, in_blocks(kernel_HxWxIxO, 0, (blocks, blocks), 0), 1, (0, 0))
 
 
-def _cpu_conv(
-    x_BxHxWxI: jax.Array, kernel_HxWxIxO: jax.Array, stride: int, padding: tuple[int, int]
-) -> jax.Array:
-    """Compute `conv` on a CPU.
-
-    If there are few input channels, as in an image, they become additional columns. The innermost loop then
-    runs over a row of the kernel instead of the three channels of a pixel. With three, XLA's convolution
-    into 17 to 39 channels is about ten times slower (docs/performance.md). In bfloat16, with stride 1 and
-    more channels, `conv_products` is faster.
-    """
-    if _by_products(x_BxHxWxI, stride):
-        return conv_products.conv(x_BxHxWxI, kernel_HxWxIxO, padding)
-    channels, size = x_BxHxWxI.shape[-1], kernel_HxWxIxO.shape
-    strides, around = (stride, stride), (padding, padding)
-    if channels < NARROW:
-        x_BxHxWxI = x_BxHxWxI.reshape(*x_BxHxWxI.shape[:2], -1, 1)
-        kernel_HxWxIxO = kernel_HxWxIxO.reshape(size[0], -1, 1, size[-1])
-        strides = (stride, stride * channels)
-        around = (padding, (padding[0] * channels, padding[1] * channels))
-    return lax.conv_general_dilated(x_BxHxWxI, kernel_HxWxIxO, strides, around, dimension_numbers=_LAYOUT)
-
-
 def _cpu_input_gradient(
     x_BxHxWxI: jax.Array,
     kernel_HxWxIxO: jax.Array,
@@ -173,9 +149,7 @@ def _cpu_input_gradient(
     With stride 1 it is g convolved with the rotated kernel. XLA's own form of the gradient has the same bits,
     but in a loop it is a hundred times slower.
     """
-    if _by_products(x_BxHxWxI, stride):
-        return conv_products.input_gradient(g_BxPxQxO, kernel_HxWxIxO, padding)
-    if stride == 1 and x_BxHxWxI.shape[-1] >= NARROW:
+    if stride == 1:
         rotated_HxWxOxI = kernel_HxWxIxO[::-1, ::-1].swapaxes(2, 3)
         before, after = ([extent - 1 - zeros for extent in kernel_HxWxIxO.shape[:2]] for zeros in padding)
         return lax.conv_general_dilated(
@@ -185,7 +159,7 @@ def _cpu_input_gradient(
             list(zip(before, after, strict=True)),
             dimension_numbers=_LAYOUT,
         )
-    transposed = jax.linear_transpose(lambda x: _cpu_conv(x, kernel_HxWxIxO, stride, padding), x_BxHxWxI)
+    transposed = jax.linear_transpose(lambda x: _conv(x, kernel_HxWxIxO, stride, padding), x_BxHxWxI)
     (by_x_BxHxWxI,) = transposed(g_BxPxQxO)
     return by_x_BxHxWxI
 
@@ -196,9 +170,8 @@ def _cpu_kernel_gradient(
     """Compute the gradient of `conv` with respect to the kernel, ``(*size, I, O)``, from that of the output.
 
     It is a convolution in which images and channels are exchanged. A few images at a time fit in the cache.
+    Their gradients are summed in float32.
     """
-    if _by_products(x_BxHxWxI, stride):
-        return conv_products.kernel_gradient(x_BxHxWxI, g_BxPxQxO, size, padding)
 
     def gradient(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array) -> jax.Array:
         by_kernel_IxHxWxO = lax.conv_general_dilated(
@@ -208,19 +181,14 @@ def _cpu_kernel_gradient(
             (padding, padding),
             rhs_dilation=(stride, stride),
             dimension_numbers=_LAYOUT,
-            preferred_element_type=jnp.float32,
         )
         # If the stride leaves a remainder, the result has more rows and columns than the kernel.
         return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]
 
-    chunks = [conv_products.few_at_a_time(x, IMAGES) for x in (x_BxHxWxI, g_BxPxQxO)]
+    images = max(n for n in range(1, IMAGES + 1) if len(x_BxHxWxI) % n == 0)
+    chunks = [x.reshape(-1, images, *x.shape[1:]) for x in (x_BxHxWxI, g_BxPxQxO)]
     first = jax.eval_shape(gradient, *(x[0] for x in chunks))
     # Made from g, so that it varies over the same mesh axes.
-    zeros = jnp.full_like(g_BxPxQxO, 0, first.dtype, shape=first.shape)
+    zeros = jnp.full_like(g_BxPxQxO, 0, jnp.float32, shape=first.shape)
     sums, _ = lax.scan(lambda sums, chunk: (sums + gradient(*chunk), None), zeros, chunks)
     return sums.astype(x_BxHxWxI.dtype)
-
-
-def _by_products(x_BxHxWxI: jax.Array, stride: int) -> bool:
-    """Return whether `conv_products` computes this convolution on a CPU."""
-    return x_BxHxWxI.dtype == jnp.bfloat16 and stride == 1 and x_BxHxWxI.shape[-1] >= NARROW
