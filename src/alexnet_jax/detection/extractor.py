@@ -15,7 +15,7 @@ from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.detection.windows import LEAST_SIDE
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.net.model import hidden, init
-from alexnet_jax.net.shapes import Params
+from alexnet_jax.net.shapes import Params, multiplications
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.runtime.compiler import compiler_options
 from alexnet_jax.training.checksums import checksums
@@ -87,7 +87,9 @@ class Extractor:
         model, data = self.net.model, self.net.config.data
         maps_layer = [each.layer.name for each in model.shapes if len(each.outputs) == 3][-1]
 
-        @functools.partial(jax.jit, compiler_options=compiler_options(self.net.mesh))
+        options = compiler_options(self.net.mesh, multiplications(model.shapes))
+
+        @functools.partial(jax.jit, compiler_options=options)
         def features(
             params: Params, images: jax.Array, statistics: Statistics
         ) -> tuple[jax.Array, jax.Array]:

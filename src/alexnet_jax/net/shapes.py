@@ -93,6 +93,11 @@ def merged(params: Params, others: Params) -> Params:
     return {name: kinds | others.get(name, {}) for name, kinds in params.items()}
 
 
+def multiplications(shapes: Iterable[LayerShapes]) -> int:
+    """Return the number of multiplications of a network for one image, forward, in all towers."""
+    return sum(layer.weights.multiplications for layer in shapes if layer.weights is not None)
+
+
 def config_shapes(config: ConfigDict) -> list[LayerShapes]:
     """Compute the shapes of the network of a config.
 

@@ -2,10 +2,14 @@
 
 import functools
 import platform
+import warnings
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
+
+LARGE = 10**8
+"""Multiplications for one image from which on a network is large, as the paper's is (7 x 10^8)."""
 
 _ONEDNN = {
     "xla_cpu_experimental_onednn_custom_call": True,
@@ -13,15 +17,23 @@ _ONEDNN = {
 }
 
 
-def compiler_options(mesh: Mesh) -> dict[str, Any]:
-    """Return XLA's options for the programs of a mesh, as `jax.jit` takes them.
+def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
+    """Return XLA's options for the programs of a network, as `jax.jit` takes them.
 
-    On x86 processors, convolutions and products run in oneDNN, the library that PyTorch uses. A training step
-    is then faster (docs/performance.md). Other platforms, and releases of XLA without these options, have
-    none.
+    On x86 processors, the convolutions and products of large networks run in oneDNN, the library that PyTorch
+    uses. A step of the paper's network is then faster, in bfloat16 twice as fast (docs/performance.md). XLA
+    can't store such programs on the disk. So small networks, which compile longer than a step takes, have no
+    options. Neither have other platforms, and releases of XLA without oneDNN.
+
+    Args:
+      mesh: the devices.
+      multiplications: number of multiplications for one image, forward.
     """
     on_x86 = platform.machine() in ("x86_64", "AMD64")
-    return dict(_ONEDNN) if mesh.devices.flat[0].platform == "cpu" and on_x86 and _has_onednn() else {}
+    if mesh.devices.flat[0].platform != "cpu" or multiplications < LARGE or not on_x86 or not _has_onednn():
+        return {}
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+    return dict(_ONEDNN)
 
 
 @functools.cache

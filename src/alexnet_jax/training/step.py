@@ -20,7 +20,7 @@ from alexnet_jax.data.augment import Statistics, color_noise, fixed_views, rando
 from alexnet_jax.layers import AS_BIASES, BatchNorm, Classifier, position
 from alexnet_jax.net.draws import named_key
 from alexnet_jax.net.model import Net, Training, abstract_params, apply, hidden
-from alexnet_jax.net.shapes import Params, merged, trainable
+from alexnet_jax.net.shapes import Params, merged, multiplications, trainable
 from alexnet_jax.parallel.axes import DATA, TOWER, splits_units
 from alexnet_jax.parallel.placement import net_axes, param_specs, shardings
 from alexnet_jax.runtime.compiler import compiler_options
@@ -112,7 +112,8 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
         }
         return TrainState(state.step + 1, params, opt_state), metrics
 
-    return jax.jit(update, donate_argnums=0, compiler_options=compiler_options(mesh))
+    options = compiler_options(mesh, multiplications(model.shapes))
+    return jax.jit(update, donate_argnums=0, compiler_options=options)
 
 
 class PartResult(NamedTuple):
@@ -245,8 +246,9 @@ def _of_views(
     run: Callable[..., jax.Array] = apply,
 ) -> jax.stages.Wrapped:
     """Compile ``run`` for the test views, then ``combine``, whose input has a leading axis of views."""
+    options = compiler_options(mesh, multiplications(model.shapes))
 
-    @partial(jax.jit, static_argnames="views", compiler_options=compiler_options(mesh))
+    @partial(jax.jit, static_argnames="views", compiler_options=options)
     def predict(params: Params, images_BxHxWx3: jax.Array, statistics: Statistics, views: int) -> jax.Array:
         _, height, width, _ = images_BxHxWx3.shape
         table = fixed_views(height, width, data.crop_size, views, data.flip)

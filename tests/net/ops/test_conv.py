@@ -36,10 +36,11 @@ def test_the_kernel_gradient_on_a_cpu(batch, size, kernel, stride, padding, dtyp
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("channels", [3, 9])
 @pytest.mark.parametrize(("stride", "padding"), [(1, (2, 1)), (1, (0, 0)), (2, (1, 1)), (4, (0, 3))])
-def test_the_input_gradient_on_a_cpu(stride, padding):
+def test_the_input_gradient_on_a_cpu(stride, padding, channels):
     draws = np.random.default_rng(0)
-    x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, 3), (4, 3, 3, 5)])
+    x, w = (jnp.float32(draws.normal(size=shape)) for shape in [(2, 9, 8, channels), (4, 3, channels, 5)])
     y, by_library = jax.vjp(lambda x: conv._conv(x, w, stride, padding), x)
     g = jnp.float32(draws.normal(size=y.shape))
     found = conv._cpu_input_gradient(x, w, g, stride, padding)

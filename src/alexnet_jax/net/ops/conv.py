@@ -14,7 +14,7 @@ from alexnet_jax.layers import Local
 from alexnet_jax.net.ops.versions import by_platform
 
 NARROW = 8
-"""With fewer input channels, a convolution is slow on GPUs. They compute it in another form."""
+"""With fewer input channels, as an image has, GPUs compute a convolution in another form, which is faster."""
 IMAGES = 16
 """Largest number of images that `_cpu_kernel_gradient` processes at a time."""
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -149,7 +149,7 @@ def _cpu_input_gradient(
     With stride 1 it is g convolved with the rotated kernel. XLA's own form of the gradient has the same bits,
     but in a loop it is a hundred times slower.
     """
-    if stride == 1:
+    if stride == 1 and x_BxHxWxI.shape[-1] >= NARROW:
         rotated_HxWxOxI = kernel_HxWxIxO[::-1, ::-1].swapaxes(2, 3)
         before, after = ([extent - 1 - zeros for extent in kernel_HxWxIxO.shape[:2]] for zeros in padding)
         return lax.conv_general_dilated(

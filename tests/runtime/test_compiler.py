@@ -1,0 +1,34 @@
+"""Options for XLA's compiler."""
+
+import platform
+
+import pytest
+
+from alexnet_jax import build, get_config
+from alexnet_jax.net.shapes import multiplications
+from alexnet_jax.parallel.mesh import make_mesh
+from alexnet_jax.runtime.compiler import LARGE, compiler_options
+from alexnet_jax.training.step import lower_train_step
+from tests.conftest import RECIPES
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_x86_the_convolutions_of_the_papers_network_run_in_onednn(dtype):
+    config = get_config("alexnet")
+    config.batch_size, config.dtype, config.data.image_size, config.data.crop_size = 2, dtype, 128, 127
+    text = lower_train_step(build(config), config, make_mesh(1, 1)).compile().as_text()
+    assert ("__onednn$convolution" in text) == X86
+
+
+def test_small_networks_have_no_options():
+    tiny = build(get_config(str(RECIPES / "tiny.py")))
+    assert multiplications(tiny.shapes) < LARGE
+    assert compiler_options(make_mesh(1, 1), multiplications(tiny.shapes)) == {}
+
+
+def test_other_platforms_have_no_options(libtpu):
+    from alexnet_jax.plan.chips import devices_of
+
+    assert compiler_options(make_mesh(1, 1, devices_of("v5e:1x1")), LARGE) == {}
