@@ -23,7 +23,8 @@ def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
     On x86 processors, the convolutions and products of large networks run in oneDNN, the library that PyTorch
     uses. A step of the paper's network is then faster, in bfloat16 twice as fast (docs/performance.md). XLA
     can't store such programs on the disk. So small networks, which compile longer than a step takes, have no
-    options. Neither have other platforms, and releases of XLA without oneDNN.
+    options. Neither have other platforms, and releases of XLA that do not know these. JAX 0.10.2 knows them,
+    but does not use oneDNN.
 
     Args:
       mesh: the devices.
