@@ -16,9 +16,8 @@ from alexnet_jax.layers import (
     MapNorm,
     MaxPool,
     ReLU,
-    from_json,
-    to_json,
 )
+from alexnet_jax.layers.saved import from_json, to_json
 from alexnet_jax.net.shapes import config_shapes, layer_shapes
 from tests.conftest import CONFIGS
 

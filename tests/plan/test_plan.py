@@ -20,6 +20,7 @@ from alexnet_jax.plan import batches, hlo, plan
 from alexnet_jax.plan import tables as plan_tables
 from alexnet_jax.plan.chips import chip_of, devices_of
 from alexnet_jax.runtime.chips import CHIPS
+from alexnet_jax.training import step
 from alexnet_jax.training.flops import flops_per_image
 from tests.conftest import CONFIGS, RECIPES
 
@@ -79,6 +80,7 @@ def test_a_cpu_has_neither_counts_nor_an_estimate(wide):
 def test_the_flops_of_the_compiler_are_near_ours(monkeypatch):
     """The network has no LRN, whose sums XLA counts too, and no padding, whose products XLA omits."""
     monkeypatch.setattr(conv, "conv", conv._conv)  # without its loop, of which XLA counts one round
+    monkeypatch.setattr(step, "compiler_options", lambda *_: {})  # XLA does not look into oneDNN
     config = get_config(str(CONFIGS / "alexnet.py"))
     config.batch_size = 1024
     config.net.layers = tuple(

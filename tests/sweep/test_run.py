@@ -14,7 +14,7 @@ import pytest
 from alexnet_jax import get_config, restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.loops.train import train
-from alexnet_jax.sweep import places
+from alexnet_jax.sweep import slots
 from alexnet_jax.sweep.processes import Processes
 from tests.sweep.conftest import (
     SWEEP,
@@ -219,7 +219,7 @@ def test_a_sweep_that_is_stopped_or_killed_resumes_to_the_same_bits(tmp_path, ca
 def test_trainings_at_the_same_time_all_save_when_the_sweep_is_stopped(
     tmp_path, cache_dir, capfd, monkeypatch
 ):
-    monkeypatch.setattr(places, "cores", lambda: 2)
+    monkeypatch.setattr(slots, "cores", lambda: 2)
     settings = {"num_steps": 100000, "checkpoint_every": 100000, "eval_every": 100000}
     file = write_sweep(tmp_path / "mine.py", f"(Member('base', TINY, {settings}),), seeds=(0, 1)")
     args = words(file, tmp_path / "sweep", cache_dir)
