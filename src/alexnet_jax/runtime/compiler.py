@@ -24,14 +24,15 @@ def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
     uses. A step of the paper's network is then faster, in bfloat16 twice as fast (docs/performance.md). XLA
     can't store such programs on the disk. So small networks, which compile longer than a step takes, have no
     options. Neither have other platforms, and releases of XLA that do not know these. JAX 0.10.2 knows them,
-    but does not use oneDNN.
+    but does not use oneDNN. On several CPU devices a step in oneDNN is slower, or does not end.
 
     Args:
       mesh: the devices.
       multiplications: number of multiplications for one image, forward.
     """
     on_x86 = platform.machine() in ("x86_64", "AMD64")
-    if mesh.devices.flat[0].platform != "cpu" or multiplications < LARGE or not on_x86 or not _has_onednn():
+    is_one_cpu = mesh.devices.size == 1 and mesh.devices.flat[0].platform == "cpu"
+    if not is_one_cpu or multiplications < LARGE or not on_x86 or not _has_onednn():
         return {}
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     return dict(_ONEDNN)
