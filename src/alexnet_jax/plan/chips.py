@@ -66,11 +66,13 @@ def devices_of(topology: str) -> list[jax.Device]:
             raise UserError(
                 "planning for H100s needs XLA's GPU compiler: pip install -e '.[plan-h100]'"
             ) from error
-    # Without these libtpu looks for a TPU host, and prints warnings.
+    # Without these libtpu looks for a TPU host, prints warnings, and sets the number of this process to one of
+    # them, which commands that are started later would read.
     os.environ.update(
         TPU_SKIP_MDS_QUERY="1",
         TPU_ACCELERATOR_TYPE="v5litepod-4",
         TPU_WORKER_HOSTNAMES="localhost",
+        TPU_WORKER_ID="0",
         TPU_LOG_DIR="disabled",
         ALLOW_MULTIPLE_LIBTPU_LOAD="1",  # the compiler needs no TPU
     )
