@@ -34,9 +34,16 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$")
 def page() -> str:
     """Return the text of docs/api.md."""
     nodes = {name: find(name, module) for name, module in _HOME.items()}
-    rows = [f"| [`{name}`](#{name.lower()}) | {summary(node)} |\n" for name, node in nodes.items()]
+    rows = [f"| [`{name}`](#{anchor(name)}) | {summary(node)} |\n" for name, node in nodes.items()]
     parts = [part for name, node in nodes.items() for part in entry(name, node, _HOME[name])]
     return HEAD + "".join(rows) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def anchor(name: str) -> str:
+    """Return the anchor of a heading. GitHub ignores case, and numbers the headings that are then equal."""
+    same = [other for other in _HOME if other.lower() == name.lower()]
+    number = same.index(name)
+    return name.lower() + (f"-{number}" if number else "")
 
 
 def find(name: str, module: str) -> ast.FunctionDef | ast.ClassDef:
@@ -79,7 +86,9 @@ def entry(name: str, node: ast.FunctionDef | ast.ClassDef, module: str) -> list[
 
 
 def signature(node: ast.FunctionDef) -> str:
-    """Return the signature of a function as a block of Python."""
+    """Return the signature of a function, or the type of a property, as a block of Python."""
+    if any(ast.unparse(each).endswith("property") for each in node.decorator_list):
+        return f"```python\n{node.name}: {ast.unparse(node.returns) if node.returns else 'Any'}\n```"
     args = [arg for arg in node.args.args if arg.arg != "self"]
     defaults = [None] * (len(args) - len(node.args.defaults)) + node.args.defaults
     words = []

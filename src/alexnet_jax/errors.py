@@ -3,7 +3,7 @@
 import difflib
 import re
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 PREFIX = "alexnet-jax: "
 """The prefix of each line on standard error in which a command reports a problem."""
@@ -57,14 +57,16 @@ class Interrupted(Exception):
         self.status = 128 + signum
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, then the one that caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Return whether an error, or its cause, is that memory or threads have run out."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
-            return True
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    return False
+    return any(isinstance(each, MemoryError) or _NO_MEMORY.search(str(each)) for each in causes(error))
 
 
 def near(name: str, known: Collection[str]) -> str:

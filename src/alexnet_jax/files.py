@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from etils import epath
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, causes
 from alexnet_jax.remote.paths import BUCKET, in_bucket
 
 # Errors of network file systems without locks.
@@ -121,15 +121,13 @@ def failure(error: BaseException) -> str | None:
     Return None if the file itself is to blame: it is missing, or has wrong content. TensorStore's errors are
     understood, and so are the causes of an error.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, MemoryError):
             return "too little memory"
         found = _TENSORSTORE.search(str(cause))
         number = cause.errno if isinstance(cause, OSError) else int(found[1]) if found else None
         if number is not None and number in _OF_THE_SYSTEM:
             return os.strerror(number)
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return None
 
 

@@ -55,7 +55,7 @@ def refused(capfd, *args):
         ([*TRAIN, "--config.optimizer=7"], "optimizer does not exist"),
         ([*TRAIN, "--config.mesh=(a,b)"], "config.mesh"),
         ([*TRAIN, "--config.batch_size"], "has no value"),
-        ([*TRAIN, "--config.net.layers=3"], "choose a variant"),
+        ([*TRAIN, "--config.net.layers=3"], "only fields of layers can be overridden"),
         ([*TRAIN, "--config.optimizer.layers.conv9.learning_rate=1"], "conv9 is not a layer with weights"),
         ([*TRAIN, "--config.optimizer.layers.conv1.learning_rate=fast"], "conv1.learning_rate is fast"),
         ([*TRAIN, "--config.data.color_noise_epochs=inf"], "config.data.color_noise_epochs is inf"),

@@ -5,6 +5,7 @@ import pytest
 from alexnet_jax import UserError
 from alexnet_jax.config.overrides import data_location, override
 from alexnet_jax.config.saved import from_json, to_json
+from alexnet_jax.config.validate import validate
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,9 @@ from alexnet_jax.config.saved import from_json, to_json
         ("factor=3", "did you mean schedule.factor"),
         ("optimizer.batch_size=3", "did you mean batch_size"),
         ("data.cropsize=3", "did you mean data.crop_size"),
+        ("net.layers.conv9.std=1", "there is no layer conv9.*did you mean conv"),
+        ("net.layers.conv1.kernels=1", r"conv1 has no field kernels \(did you mean kernel\?\); it has name"),
+        ("net.layers.conv1=3", "only fields of layers can be overridden, such as net.layers.fc8.std"),
     ],
 )
 def test_unknown_settings_are_refused_with_similar_or_new_names(tiny, word, message):
@@ -32,6 +36,17 @@ def test_values_get_the_type_of_their_setting(tiny):
     assert (found.mesh, found.data.flip, found.data.cache_dir, found.num_steps) == ((2, 1), True, "a=b", 7)
     assert isinstance(found.num_epochs, float)
     assert found.optimizer.layers.conv1.boundaries == (1, 2)
+
+
+def test_fields_of_layers(tiny):
+    words = ["conv1.padding=(1, 1)", "conv2.std=fan_in", "drop6.rate=0.25"]
+    validate(found := override(tiny, [f"--config.net.layers.{word}" for word in words]))
+    layers = {layer.name: layer for layer in found.net.layers}
+    assert layers["conv1"].padding == (1, 1)
+    assert (layers["conv2"].std, layers["drop6"].rate) == ("fan_in", 0.25)
+    for word in ("conv1.padding=4", "conv2.std=narrow", "drop6.rate=1.5"):
+        with pytest.raises(UserError, match=r"net.layers: .* is .*, but must be"):
+            validate(override(tiny, [f"--config.net.layers.{word}"]))
 
 
 def test_none_unsets_a_setting_that_is_off_by_default(tiny):

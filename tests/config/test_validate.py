@@ -4,6 +4,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from alexnet_jax import UserError
+from alexnet_jax.config.overrides import override
 from alexnet_jax.config.validate import validate
 from alexnet_jax.layers import LRN, BatchNorm, after, replaced
 from alexnet_jax.variants import batch_norm
@@ -172,6 +173,15 @@ def test_wrong_batches_for_batch_normalization_are_refused(tiny, settings, group
     tiny.update_from_flattened_dict(settings)
     with pytest.raises(UserError, match=message):
         validate(tiny)
+
+
+def test_the_advised_groups_make_accumulation_possible(tiny):
+    batch_norm(tiny)
+    tiny.accumulation_steps = 4
+    with pytest.raises(UserError) as refused:
+        validate(tiny)
+    _, _, flags = str(refused.value).partition(": add ")
+    validate(override(tiny, flags.split()))
 
 
 def test_batch_normalization_beside_response_normalization_is_refused(tiny):

@@ -135,7 +135,7 @@ def test_features_of_other_weights_photographs_and_windows_are_refused(
     assert train(other, drawings, out) == 2
     line = refusal(capfd)
     assert "000000.npz belongs to weights " in line
-    assert f"take another --out, or remove {out / 'features' / 'train'}" in line
+    assert f"take another folder, or remove {out / 'features' / 'train'}" in line
     assert train(network, drawings, out, "--random_weights") == 2
     assert "belongs to weights " in refusal(capfd)
     assert train(network, drawings, out, "--max_proposals=7") == 2
@@ -220,7 +220,7 @@ def test_two_processes_do_not_work_in_one_folder(network, drawings, grid, tmp_pa
     with held(tmp_path):
         assert train(network, drawings, tmp_path) == 2
     assert f"another process works in {tmp_path}" in refusal(capfd)
-    (tmp_path / "proposals").symlink_to(tmp_path.parent)
+    (tmp_path / "link").symlink_to(tmp_path.parent)
     assert train(network, drawings, tmp_path) == 2
     assert "is a symbolic link" in refusal(capfd)
 
@@ -235,7 +235,7 @@ def test_a_killed_process_continues_with_real_proposals(network, drawings, openc
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert start(whole).wait(timeout=300) == 0
-    for folder in ("proposals", "features/train"):  # killed in each of the two
+    for folder in ("proposals/train", "features/train"):  # killed in each of the two
         process = start(parts)
         while len(list((parts / folder).glob("*.npz"))) < 3:
             assert process.poll() is None

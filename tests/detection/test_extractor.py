@@ -35,7 +35,7 @@ def test_no_windows_have_no_features(network):
 def test_the_layers_that_both_features_need_are_computed_once(network):
     made = extractor(restore(network))
     images, model, params = np.zeros((16, 64, 64, 3), np.uint8), made.net.model, made.net.params
-    both = made._compiled.lower(params, images, made._statistics).compile().as_text()
+    both = made._compiled.lower(params, images, made.net.statistics).compile().as_text()
     one = jax.jit(partial(hidden, model)).lower(params, images.astype(np.float32)).compile().as_text()
     assert both.count(" convolution(") == one.count(" convolution(") > 0
 

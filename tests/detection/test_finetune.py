@@ -65,6 +65,16 @@ def test_other_windows_are_refused(network, windows, tmp_path):
         run(network, windows[:-1], tmp_path / "run")
 
 
+def test_fewer_steps_than_the_run_has_are_refused(network, windows, tmp_path):
+    run(network, windows, tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(
+        UserError, match="run is at step 5, but --finetune_steps is 4: raise it, or take another"
+    ):
+        run(network, windows, tmp_path / "run", steps=4)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
 def test_a_batch_has_32_windows_of_objects_and_96_of_background():
     """Windows that overlap a difficult object most belong to neither."""
     boxes = np.array([[0.0, 0, 40, 40], [60, 60, 100, 100]])

@@ -21,9 +21,22 @@ def test_arrays_come_back(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["x.npz"]
 
 
+def test_what_a_kill_left_is_deleted_unless_a_process_is_still_writing_it(tmp_path):
+    unfinished = [tmp_path / name / ".0123456789abcdef.writing" for name in (".", "features/train")]
+    with stored.held(tmp_path):
+        for file in unfinished:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        with pytest.raises(UserError, match="another process works in"), stored.held(tmp_path):
+            pass
+        assert all(file.exists() for file in unfinished)
+    with stored.held(tmp_path):
+        assert not any(file.exists() for file in unfinished)
+
+
 def test_arrays_of_other_weights_are_refused(tmp_path):
     stored.save(tmp_path / "x.npz", "weights 1", ARRAYS)
-    with pytest.raises(UserError, match="belongs to weights 1, not to weights 2: take another --out"):
+    with pytest.raises(UserError, match="belongs to weights 1, not to weights 2: take another folder"):
         stored.load(tmp_path / "x.npz", "weights 2", ["a"])
     with pytest.raises(UserError, match="belongs to weights 1"):
         stored.exists(tmp_path / "x.npz", "weights 2")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 
 import jax
 import numpy as np
@@ -13,7 +12,6 @@ from alexnet_jax import UserError, init, restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.data.dataset import open_cache
 from alexnet_jax.loops import linear
-from alexnet_jax.loops.probe import mean_and_error
 from alexnet_jax.parallel.mesh import data_mesh, local_mesh
 from tests.conftest import error_lines
 
@@ -85,11 +83,6 @@ def test_the_own_splits_of_the_data_are_used(trained, net, tmp_path, five_classe
     assert (record["train"], record["test"], record["classes"]) == (50, 50, 5)
     assert record["results"][0]["accuracy"]["standard_error"] is None
     assert record["results"][0]["accuracy"]["mean"] > 0.5  # the test images are those for training
-
-
-def test_mean_and_error():
-    assert mean_and_error([0.5]) == (0.5, None)
-    assert mean_and_error([1.0, 2.0, 3.0]) == (2.0, pytest.approx(1 / math.sqrt(3)))
 
 
 @pytest.mark.parametrize(

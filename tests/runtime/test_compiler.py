@@ -22,6 +22,12 @@ def test_on_x86_the_convolutions_of_the_papers_network_run_in_onednn(dtype):
     config.batch_size, config.dtype, config.data.image_size, config.data.crop_size = 2, dtype, 128, 127
     text = lower_train_step(build(config), config, make_mesh(1, 1)).compile().as_text()
     assert ("__onednn$convolution" in text) == IN_ONEDNN
+    assert bool(compiler_options(make_mesh(1, 1), LARGE)) == IN_ONEDNN
+
+
+@pytest.mark.parametrize("mesh", [(2, 1), (1, 2)])
+def test_several_cpu_devices_have_no_options(mesh):
+    assert compiler_options(make_mesh(*mesh), LARGE) == {}
 
 
 def test_small_networks_have_no_options():

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import describe
-from alexnet_jax.config.overrides import override
+from alexnet_jax.config.overrides import data_location, override
 from alexnet_jax.config.recipe import load
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import RunError, UserError
@@ -183,6 +183,22 @@ def config_of(values: flags.FlagValues, overrides: list[str]) -> ConfigDict:
         check_workdirs(config.init_from)
     check_data(config.data)
     return config
+
+
+def located(
+    verb: str, config: ConfigDict, overrides: list[str], others: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return `data_location`, if a missing cache can be copied from where it says.
+
+    Raises:
+      UserError: see `data_location`; or there is nothing to copy.
+    """
+    data = data_location(verb, config, overrides, others)
+    if "cache_from" in data:
+        changed = config.data.copy_and_resolve_references()
+        changed.update(data)
+        check_data(changed)
+    return data
 
 
 def check_data(data: ConfigDict) -> None:

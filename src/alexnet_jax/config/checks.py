@@ -1,23 +1,9 @@
-"""Conditions on the values of settings."""
+"""The values that settings may have, besides the rules of their types."""
 
-import dataclasses
 import re
-from collections.abc import Callable
 from typing import Any
 
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """A condition that a value must meet in addition to its type.
-
-    Attributes:
-      meaning: end of the sentence "config.KEY is VALUE, but must be ...".
-      holds: function that returns whether a value of the right type meets the condition.
-    """
-
-    meaning: str
-    holds: Callable[[Any], bool]
-
+from alexnet_jax.schema import Rule
 
 MOST_STEPS = 2**31 - 1
 """The largest number of a step, which JAX counts in 32 bits."""
@@ -70,17 +56,17 @@ def _is_pair(names: Any) -> bool:
     return len(parts := names.split(",")) == 2 and all(part.strip() for part in parts)
 
 
-COUNT = Check("from 1 to 2**31 - 1", lambda x: 0 < x <= MOST_STEPS)
-SIDE = Check("from 1 to 4096", lambda x: 0 < x <= 4096)
-EPOCHS = Check("positive and at most 10**6", lambda x: 0 < x <= _MOST_EPOCHS)
-EPOCH = Check("from 0 to 10**6", lambda x: 0 <= x <= _MOST_EPOCHS)
-SCALE = Check("from 0 to 10**6", lambda x: 0 <= x <= 10**6)
-FRACTION = Check("at least 0 and below 1", lambda x: 0 <= x < 1)
-RISING = Check("positive epochs in rising order, at most 10**6", is_rising)
-MESH = Check("two numbers (data, tower), each positive or -1", _is_mesh)
-CROP_SCALE = Check(
+COUNT = Rule("from 1 to 2**31 - 1", lambda x: 0 < x <= MOST_STEPS)
+SIDE = Rule("from 1 to 4096", lambda x: 0 < x <= 4096)
+EPOCHS = Rule("positive and at most 10**6", lambda x: 0 < x <= _MOST_EPOCHS)
+EPOCH = Rule("from 0 to 10**6", lambda x: 0 <= x <= _MOST_EPOCHS)
+SCALE = Rule("from 0 to 10**6", lambda x: 0 <= x <= 10**6)
+FRACTION = Rule("at least 0 and below 1", lambda x: 0 <= x < 1)
+RISING = Rule("positive epochs in rising order, at most 10**6", is_rising)
+MESH = Rule("two numbers (data, tower), each positive or -1", _is_mesh)
+CROP_SCALE = Rule(
     "empty, or the smallest and the largest fraction of the image's area, such as (0.08, 1.0)", _is_crop_scale
 )
-STEP_RANGE = Check("FIRST:LAST, steps from 1 on and at most 100 of them", _is_step_range)
-PROJECT = Check("PROJECT or ENTITY/PROJECT", _is_project)
-PAIR = Check("two names, such as image,fine_label", _is_pair)
+STEP_RANGE = Rule("FIRST:LAST, steps from 1 on and at most 100 of them", _is_step_range)
+PROJECT = Rule("PROJECT or ENTITY/PROJECT", _is_project)
+PAIR = Rule("two names, such as image,fine_label", _is_pair)

@@ -22,10 +22,12 @@ def text() -> str:
     """Return every ``--config.KEY`` with its default and one line of explanation, for ``--help``."""
     lines = ["settings and their defaults, which a recipe may replace:"]
     for key, setting in _all():
-        if key != "net.layers":
-            default = "" if isinstance(setting.default, Follows) else _default(setting)
-            follows = f" [{_default(setting)}]" if isinstance(setting.default, Follows) else ""
-            lines += [f"  --config.{key}={default}", f"      {setting.doc}{follows}"]
+        if key == "net.layers":
+            lines += ["  --config.net.layers.LAYER.FIELD=", "      Field of a layer of the recipe."]
+            continue
+        default = "" if isinstance(setting.default, Follows) else _default(setting)
+        follows = f" [{_default(setting)}]" if isinstance(setting.default, Follows) else ""
+        lines += [f"  --config.{key}={default}", f"      {setting.doc}{follows}"]
     return "\n".join(lines)
 
 

@@ -1,7 +1,6 @@
 """Overrides of a config, ``--config.KEY=VALUE``. Nothing here imports JAX."""
 
 import ast
-import contextlib
 import copy
 import functools
 from collections.abc import Sequence
@@ -15,24 +14,33 @@ from alexnet_jax.config.renamed import unknown
 from alexnet_jax.config.settings import BY_KEY, KINDS
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import UserError
+from alexnet_jax.layers import replaced
 
 
 def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     """Return the config with ``--config.KEY=VALUE`` applied.
 
+    The values of ``net.layers.LAYER.FIELD`` and ``optimizer.layers.LAYER.SETTING`` are not checked here:
+    `validate` does.
+
     Raises:
-      UserError: a key does not exist, or a value has another type.
+      UserError: a key, a layer or its field does not exist, or a value has another type.
     """
     known = dict(flat(config))
     for word in overrides:
         key, _, value = word.removeprefix("--config.").partition("=")
+        if key.startswith("net.layers.") and key.count(".") == 3:
+            *_, layer, field = key.split(".")
+            config.net.layers = replaced(config.net.layers, layer, **{field: _literal(value)})
+            continue
         if key.startswith("net.layers"):
-            raise UserError(f"{word}: layers can't be overridden; choose a variant, --config=RECIPE:VARIANT")
+            raise UserError(
+                f"{word}: only fields of layers can be overridden, such as net.layers.fc8.std; for other"
+                " layers choose a variant, --config=RECIPE:VARIANT"
+            )
         if key.startswith("optimizer.layers.") and key.count(".") == 3:
-            _, _, layer, setting = key.split(".")
-            with contextlib.suppress(ValueError, SyntaxError):  # then it is text, which the check refuses
-                value = ast.literal_eval(value)
-            config.optimizer.layers.update({layer: {setting: value}})
+            *_, layer, setting = key.split(".")
+            config.optimizer.layers.update({layer: {setting: _literal(value)}})
             continue
         if key not in known:
             raise UserError(unknown(key))
@@ -57,6 +65,14 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
         config = holder.value
         config.unlock()  # the parser locks it, and layers may be added below
     return config
+
+
+def _literal(text: str) -> Any:
+    """Return the value that a text means in Python; otherwise the text, which the checks may refuse."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 _DATA_LOCATION = ("data.source", "data.columns", "data.cache_dir", "data.cache_from", "data.encoding")

@@ -22,9 +22,9 @@ from alexnet_jax.config.checks import (
     SCALE,
     SIDE,
     STEP_RANGE,
-    Check,
 )
 from alexnet_jax.remote.paths import scheme
+from alexnet_jax.schema import Rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Setting:
     default: Any
     type: type
     doc: str
-    check: Check | None = None
+    check: Rule | None = None
     choices: tuple[str, ...] = ()
     resume: Literal["no", "yes", "neutral"] = "no"
 
@@ -64,7 +64,7 @@ SETTINGS: tuple[Setting, ...] = (
         0,
         int,
         "Seed of the initial values, the order of the data, crops, colour noise and dropout.",
-        Check("between 0 and 2**32 - 1", lambda x: 0 <= x < 2**32),
+        Rule("between 0 and 2**32 - 1", lambda x: 0 <= x < 2**32),
     ),
     Setting("batch_size", 128, int, "Images in a step, over all devices and hosts.", COUNT),
     Setting(
@@ -153,7 +153,7 @@ SETTINGS: tuple[Setting, ...] = (
         "step_timeout_minutes",
         30.0,
         float,
-        "Minutes that a step, a batch or a write may take before the run ends with status 75; 0: any.",
+        "Minutes that a step, a batch or a write may take before the run ends with status 75; 0: no limit.",
         SCALE,
         resume="neutral",
     ),
@@ -163,7 +163,7 @@ SETTINGS: tuple[Setting, ...] = (
         12,
         int,
         "Hardest mistakes of an evaluation, drawn for TensorBoard beside the first kernels; 0: no pictures.",
-        Check("from 0 to 100", lambda x: 0 <= x <= 100),
+        Rule("from 0 to 100", lambda x: 0 <= x <= 100),
         resume="neutral",
     ),
     Setting(
@@ -186,8 +186,8 @@ SETTINGS: tuple[Setting, ...] = (
         "data.source",
         "tfds:imagenet2012",
         str,
-        "Data set: tfds:NAME, folder:DIR, ilsvrc2012:DIR, parquet:PATH, webdataset:PATTERN or csv:FILE.",
-        Check(
+        "tfds:NAME, sklearn:digits, folder:DIR, ilsvrc2012:DIR, parquet:PATH, webdataset:PATTERN, csv:FILE.",
+        Rule(
             "on a local disk",
             lambda x: scheme(x.partition(":")[2]) is None,
         ),
@@ -206,7 +206,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         str,
         "Folder for caches; by default alexnet-jax in the user's cache folder.",
-        Check("a folder on a local disk", lambda x: scheme(x) is None),
+        Rule("a folder on a local disk", lambda x: scheme(x) is None),
         resume="neutral",
     ),
     Setting(
@@ -236,14 +236,14 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         float,
         "Part of train for validation: a fraction below 1, or a number of images; a folder's default is 0.1.",
-        Check("a fraction below 1 or a whole number", lambda x: 0 <= x < math.inf and (x < 1 or x == int(x))),
+        Rule("a fraction below 1 or a whole number", lambda x: 0 <= x < math.inf and (x < 1 or x == int(x))),
     ),
     Setting(
         "data.test",
         0.1,
         float,
         "Fraction of the images for testing, if the data set has no splits.",
-        Check("above 0 and below 1", lambda x: 0 < x < 1),
+        Rule("above 0 and below 1", lambda x: 0 < x < 1),
     ),
     Setting("data.image_size", 256, int, "Side of the square images in the cache, in pixels.", SIDE),
     Setting(
@@ -313,10 +313,15 @@ SETTINGS: tuple[Setting, ...] = (
         1.0,
         float,
         "Divisor of the pixels after the mean is subtracted, in grey levels; 1 in the paper.",
-        Check("from 1e-6 to 10**6", lambda x: 1e-6 <= x <= 10**6),
+        Rule("from 1e-6 to 10**6", lambda x: 1e-6 <= x <= 10**6),
     ),
     Setting("net.towers", 2, int, "Number of towers.", COUNT),
-    Setting("net.layers", (), tuple, "Layers of the network; only a recipe or a variant sets them."),
+    Setting(
+        "net.layers",
+        (),
+        tuple,
+        "Layers of the network, from the recipe; net.layers.LAYER.FIELD sets a field of one of them.",
+    ),
     Setting(
         "optimizer.name",
         "momentum",
@@ -424,7 +429,7 @@ SETTINGS: tuple[Setting, ...] = (
         3,
         int,
         "plateau: number of reductions, after which the next plateau ends the run.",
-        Check("from 0 to 1000", lambda x: 0 <= x <= 1000),
+        Rule("from 0 to 1000", lambda x: 0 <= x <= 1000),
         resume="yes",
     ),
     Setting(

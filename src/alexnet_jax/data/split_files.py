@@ -144,7 +144,7 @@ def _refuse_other_splits(paths: Sequence[Path], fixed: Path) -> None:
     if len(set(map(tuple, words.values()))) > 1:
         like = first_of([name for name in words if words[name]])
         raise UserError(
-            f"config.data.source: {fixed} has {like}: if these names tell splits, rename the files to contain"
+            f"config.data.source: {fixed} has {like}: if these names mean splits, rename the files to contain"
             " train, val or test as a word, as in train-0; otherwise rename them without such words"
         )
 

@@ -1,6 +1,7 @@
 """Measure a detector on annotated photographs. Read it from top to bottom."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,8 +50,9 @@ class Measured:
     photographs: int
 
     def mean(self, name: str) -> float:
-        """Return the mean of a score over the classes that have objects: mAP."""
-        return float(np.mean([getattr(each, name) for each in self.classes if each.objects]))
+        """Return the mean of a score over the classes that have objects: mAP. NaN if none has."""
+        found = [getattr(each, name) for each in self.classes if each.objects]
+        return float(np.mean(found)) if found else math.nan
 
     def __str__(self) -> str:
         head = ["class", "objects", "11 points, %", "area, %", "11 points, boxes not moved, %"]
@@ -70,15 +72,15 @@ class Measured:
     def to_json(self) -> dict[str, Any]:
         """Return the record that ``alexnet-jax detect evaluate --json`` writes, without NaN."""
         names = ("eleven_points", "area", "without_regression")
-        classes = [
-            {key: None if value != value else value for key, value in vars(each).items()}
-            for each in self.classes
-        ]
         return {
             "photographs": self.photographs,
-            "mean": {name: self.mean(name) for name in names},
-            "classes": classes,
+            "mean": _without_nan({name: self.mean(name) for name in names}),
+            "classes": [_without_nan(vars(each)) for each in self.classes],
         }
+
+
+def _without_nan(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if value != value else value for key, value in record.items()}
 
 
 def _percent(score: float) -> str:
@@ -109,7 +111,7 @@ def evaluate(
     with stored.held(out) as folder:
         # ---- Windows: proposals by selective search; and their features -----------------------------
         most = detector.description.max_proposals
-        windows = examples(annotated.photographs, folder / "proposals", most, False, say)
+        windows = examples(annotated.photographs, folder / "proposals" / "evaluate", most, False, say)
         features = extract(network, windows, folder / "features" / "evaluate", say)
 
         # ---- Detections of each class, before and after the regression of their boxes ---------------

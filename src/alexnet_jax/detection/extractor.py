@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.data.augment import Statistics, statistics, test_view
+from alexnet_jax.data.augment import Statistics, test_view
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.detection.windows import LEAST_SIDE
 from alexnet_jax.errors import RunError, UserError
-from alexnet_jax.net.model import hidden, init
+from alexnet_jax.net.model import hidden
 from alexnet_jax.net.shapes import Params, multiplications
-from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.runtime.compiler import compiler_options
 from alexnet_jax.training.checksums import checksums
 from alexnet_jax.training.restored import Restored
@@ -72,7 +71,7 @@ class Extractor:
             windows = windows_NxSxSx3[start : start + _AT_ONCE]
             empty = -len(windows) % _GRAIN if len(windows) else _GRAIN
             filled = np.pad(windows, [(0, empty), (0, 0), (0, 0), (0, 0)])
-            found = self._compiled(self.net.params, filled, self._statistics)
+            found = self._compiled(self.net.params, filled, self.net.statistics)
             parts.append(Features(*(np.asarray(x)[: len(windows)] for x in found)))
         features = joined(parts)
         if not all(np.isfinite(x).all() for x in vars(features).values()):
@@ -100,11 +99,6 @@ class Extractor:
 
         return features
 
-    @functools.cached_property
-    def _statistics(self) -> Statistics:
-        info, reading = self.net.data, self.net.config.data.color_noise_reading
-        return on_devices(statistics(info.mean_image, info.color_covariance, reading), self.net.mesh)
-
 
 def extractor(net: Restored, random_seed: int | None = None) -> Extractor:
     """Return the extractor of a network, which sees windows in the size of its crops.
@@ -125,9 +119,7 @@ def extractor(net: Restored, random_seed: int | None = None) -> Extractor:
     if not any(len(each.outputs) == 3 for each in net.model.shapes):
         raise UserError(f"{net.workdir} has no feature maps: train a network with convolutions")
     if random_seed is not None:
-        drawn = init(net.model, jax.random.key(random_seed))
-        params = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), drawn, net.params)
-        net = dataclasses.replace(net, params=params)
+        net = net.with_random_weights(random_seed)
     sums = checksums(net.params)[0]
     identity = f"weights {zlib.crc32(json.dumps(sums, sort_keys=True).encode()):08x}"
     return Extractor(dataclasses.replace(net, data=of_windows(net)), identity)

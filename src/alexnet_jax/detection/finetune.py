@@ -62,7 +62,8 @@ def finetune(
       say: function that takes a line for the user.
 
     Raises:
-      UserError: the workdir holds another run, or there are no windows of one of the two kinds.
+      UserError: the workdir holds another run, or one with more steps, or there are no windows of one of the
+        two kinds.
       RunError: a checkpoint can't be written, or a parameter is not finite.
       Interrupted: a signal arrived, and the run has saved a checkpoint. The same call resumes it.
     """
@@ -85,6 +86,11 @@ def finetune(
             step, state = 0, new_state(model, config, net.mesh, net.params | {name: fresh})
         else:
             step, state, *_ = restored
+            if step > steps:
+                raise UserError(
+                    f"{path} is at step {step}, but --finetune_steps is {steps}: raise it, or take another"
+                    " --out"
+                )
             say(f"fine-tuning resumes at step {step} of {steps}")
         write_workdir(path, config, info)
         stop = signals.stop_after(step)

@@ -14,6 +14,7 @@ from alexnet_jax.detection.detector import Detector
 from alexnet_jax.detection.extractor import Extractor
 from alexnet_jax.detection.proposals import selective_search
 from alexnet_jax.detection.windows import warped
+from alexnet_jax.errors import reason
 from alexnet_jax.files import failure
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import visible
@@ -86,8 +87,7 @@ def predict(
         try:
             image = whole(file_content(path))
         except (BadImage, OSError, MemoryError) as error:
-            reason = failure(error) or (error.strerror if isinstance(error, OSError) else error)
-            complain(f"{path} is left out: {reason}")
+            complain(f"{path} is left out: {failure(error) or reason(error)}")
             continue
         boxes_Nx4 = search(np.asarray(image))[:most]
         objects = []

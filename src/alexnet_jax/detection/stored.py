@@ -34,8 +34,9 @@ def held(out: str | os.PathLike[str]) -> Iterator[Path]:
     with files.creating("the folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
         files.check_inside(folder)
-        files.delete_unfinished(folder)
     with files.locked(folder / "lock", complain):
+        for each in (folder, *(found for found in folder.rglob("*") if found.is_dir())):
+            files.delete_unfinished(each)
         yield folder
 
 
@@ -83,6 +84,6 @@ def load(path: Path, identity: str, names: Sequence[str]) -> dict[str, np.ndarra
         return None
     if found != identity:
         raise UserError(
-            f"{path} belongs to {found}, not to {identity}: take another --out, or remove {path.parent}"
+            f"{path} belongs to {found}, not to {identity}: take another folder, or remove {path.parent}"
         )
     return arrays

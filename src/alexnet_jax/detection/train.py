@@ -47,7 +47,7 @@ def train(
     network = extractor(net, random_seed)
     with stored.held(out) as folder:
         # ---- Windows: the objects, and proposals by selective search --------------------------------
-        windows = examples(annotated.photographs, folder / "proposals", max_proposals, True, say)
+        windows = examples(annotated.photographs, folder / "proposals" / "train", max_proposals, True, say)
 
         # ---- Features, of the network or of a fine-tuned one ----------------------------------------
         if finetune_steps:

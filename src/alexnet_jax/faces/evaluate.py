@@ -24,7 +24,7 @@ from alexnet_jax.faces.similarity import METRICS, Metric
 from alexnet_jax.faces.verification import Trial, Verification, leave_one_out, verify
 from alexnet_jax.loops.activations import of_files
 from alexnet_jax.loops.baselines import Matrix, matrices
-from alexnet_jax.loops.probe import mean_and_error
+from alexnet_jax.loops.spread import mean_and_error
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import aligned
 from alexnet_jax.training.restored import Restored, check_views

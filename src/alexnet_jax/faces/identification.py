@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.faces.similarity import Metric, fitted_pca, similarities
-from alexnet_jax.faces.spread import spread
+from alexnet_jax.loops.spread import spread
 
 
 @dataclasses.dataclass(frozen=True)

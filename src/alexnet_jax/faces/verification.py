@@ -9,8 +9,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from alexnet_jax.faces.lfw import Face, Fold
 from alexnet_jax.faces.similarity import Metric, fitted_pca, similarity
-from alexnet_jax.faces.spread import spread
-from alexnet_jax.loops.probe import mean_and_error
+from alexnet_jax.loops.spread import mean_and_error, spread
 
 Trial: TypeAlias = tuple[Fold, Fold]
 """The pairs on which the PCA and the threshold are learned, and those of the test."""

@@ -12,16 +12,16 @@ from alexnet_jax.schema import Rule
 __all__ = [
     "AS_BIASES",
     "STATISTICS",
+    "AboveZero",
     "Axes",
+    "BelowOne",
     "Bias",
     "Classes",
     "Flag",
-    "Fraction",
     "Group",
     "LayerBase",
     "Number",
     "Padding",
-    "Positive",
     "Reads",
     "ScaleAt",
     "Shape",
@@ -41,7 +41,7 @@ def _not_negative(value: float) -> bool:
 
 Size: TypeAlias = Annotated[int, Rule("a positive whole number", lambda x: isinstance(x, int) and x > 0)]
 Number: TypeAlias = Annotated[float, Rule("finite and not negative", _not_negative)]
-Positive: TypeAlias = Annotated[float, Rule("finite and above 0", lambda x: math.isfinite(x) and x > 0)]
+AboveZero: TypeAlias = Annotated[float, Rule("finite and above 0", lambda x: math.isfinite(x) and x > 0)]
 Group: TypeAlias = Annotated[
     int,
     Rule(
@@ -60,7 +60,7 @@ Padding: TypeAlias = Annotated[
         lambda x: len(x) == 2 and all(isinstance(n, int) and n >= 0 for n in x),
     ),
 ]
-Fraction: TypeAlias = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
+BelowOne: TypeAlias = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
 Std: TypeAlias = Annotated[
     float | Literal["fan_in"],
     Rule("finite and not negative, or fan_in", lambda x: x == "fan_in" or _not_negative(x)),
@@ -160,8 +160,11 @@ class LayerBase:
         return inputs
 
     def gathered(self, inputs: Shape) -> int:
-        """Return how many elements of each tower's input the other towers read."""
-        return 0
+        """Return how many elements of each tower's input the other towers read.
+
+        By default all, if the layer has the field ``reads`` and it is ``"all"``; otherwise none.
+        """
+        return math.prod(inputs) if getattr(self, "reads", "own") == "all" else 0
 
     def weights(self, read: Shape, towers: int) -> Weights | None:
         """Return the weights, if the layer has any.

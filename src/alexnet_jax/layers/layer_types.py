@@ -7,16 +7,16 @@ from typing import TypeAlias
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers.base import (
+    AboveZero,
     Axes,
+    BelowOne,
     Bias,
     Classes,
     Flag,
-    Fraction,
     Group,
     LayerBase,
     Number,
     Padding,
-    Positive,
     Reads,
     ScaleAt,
     Shape,
@@ -71,10 +71,6 @@ class Conv(LayerBase):
         """Return (height, width, features)."""
         return (*_windows(self, inputs, self.kernel, self.stride, self.padding), self.features)
 
-    def gathered(self, inputs: Shape) -> int:
-        """Return the number of elements of the input if the layer reads all towers, otherwise 0."""
-        return math.prod(inputs) if self.reads == "all" else 0
-
     def weights(self, read: Shape, towers: int) -> Weights:
         """Return a kernel and a bias for each tower."""
         window = (self.kernel, self.kernel, read[-1])
@@ -106,10 +102,6 @@ class Local(LayerBase):
     def output_shape(self, inputs: Shape) -> Shape:
         """Return (height, width, features)."""
         return (*_windows(self, inputs, self.kernel, 1, self.padding), self.features)
-
-    def gathered(self, inputs: Shape) -> int:
-        """Return the number of elements of the input if the layer reads all towers, otherwise 0."""
-        return math.prod(inputs) if self.reads == "all" else 0
 
     def weights(self, read: Shape, towers: int) -> Weights:
         """Return a kernel and a bias for each tower and position; windows are flattened."""
@@ -146,10 +138,6 @@ class Dense(LayerBase):
     def output_shape(self, inputs: Shape) -> Shape:
         """Return (units,)."""
         return (self.units,)
-
-    def gathered(self, inputs: Shape) -> int:
-        """Return the number of elements of the input if the layer reads all towers, otherwise 0."""
-        return math.prod(inputs) if self.reads == "all" else 0
 
     def weights(self, read: Shape, towers: int) -> Weights:
         """Return a matrix and a bias for each tower."""
@@ -289,8 +277,8 @@ class BatchNorm(LayerBase):
     """
 
     group: Group = 0
-    decay: Fraction = 0.9
-    epsilon: Positive = 1e-5
+    decay: BelowOne = 0.9
+    epsilon: AboveZero = 1e-5
 
     def group_size(self, batch_size: int) -> int:
         """Return the number of examples in a group."""
@@ -351,7 +339,7 @@ class Dropout(LayerBase):
         (1 - rate) while training.
     """
 
-    rate: Fraction = 0.5
+    rate: BelowOne = 0.5
     scale_at: ScaleAt = "test"
 
 

@@ -31,8 +31,17 @@ def position(layers: Sequence[Layer], name: str) -> int:
 
 
 def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
-    """Return the same layers, with some fields of the layer ``name`` replaced."""
-    position(layers, name)  # raises an error if there is none
+    """Return the same layers, with some fields of the layer ``name`` replaced.
+
+    Raises:
+      UserError: there is no such layer, or it has no such field.
+    """
+    fields = [field.name for field in dataclasses.fields(layers[position(layers, name)])]
+    for field in changes:
+        if field not in fields:
+            raise UserError(
+                f"net.layers: {name} has no field {field}{near(field, fields)}; it has {', '.join(fields)}"
+            )
     return tuple(dataclasses.replace(x, **changes) if x.name == name else x for x in layers)
 
 

@@ -12,7 +12,7 @@ from alexnet_jax.data.cache import Cache
 from alexnet_jax.data.images import BadImage, file_content, square
 from alexnet_jax.data.loader import ahead
 from alexnet_jax.data.walk import named_images
-from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.errors import RunError, UserError, reason
 from alexnet_jax.files import failure
 from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.training.restored import Restored
@@ -136,9 +136,7 @@ def activations(
                 images[kept] = inputs.read(row)
                 kept += 1
             except (BadImage, OSError, MemoryError) as error:
-                left_out[row] = str(
-                    failure(error) or (error.strerror if isinstance(error, OSError) else error)
-                )
+                left_out[row] = failure(error) or reason(error)
         return rows, kept, images, left_out
 
     starts = (range(first, min(first + at_once, count)) for first in range(start, count, at_once))

@@ -5,14 +5,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 
 from alexnet_jax.data.images import square
 from alexnet_jax.errors import UserError
 from alexnet_jax.loops.activations import Inputs, activations, layer_name
-from alexnet_jax.net.model import init
-from alexnet_jax.parallel.placement import param_specs, shardings
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
@@ -65,9 +62,7 @@ def matrices(
     yield Matrix(name, *_features(net, inputs, layer, views, dimensions, say))
     if baselines:
         say("computing the same with random weights")
-        drawn = init(net.model, jax.random.key(seed))
-        params = jax.device_put(drawn, shardings(net.mesh, param_specs(net.model.shapes)))
-        random = dataclasses.replace(net, params=params)
+        random = net.with_random_weights(seed)
         yield Matrix(f"{name}, random weights", *_features(random, inputs, layer, views, dimensions, say))
         side = min(_PIXELS, net.data.image_size[0])
         pixels = np.empty((len(inputs.names), 3 * side**2), np.float32)

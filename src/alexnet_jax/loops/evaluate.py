@@ -92,7 +92,7 @@ def evaluate(
       step: checkpoint of each workdir: ``last``, ``best`` (lowest validation error) or a number of updates.
       data: settings that locate the images: ``source`` (a missing cache is built from it), ``cache_dir``,
         ``cache_from`` (a missing cache is copied from there) and ``encoding``. A whole
-        ``config.data`` is such settings too. By default the images are in the user's cache folder, and must
+        ``config.data`` is accepted too. By default the images are in the user's cache folder, and must
         be those that the first network was trained on.
       say: function that takes a line of text about each step; by default the first process prints it.
 

@@ -9,7 +9,7 @@ import numpy as np
 from alexnet_jax.data.cache import Cache, DataInfo
 from alexnet_jax.data.images import BadImage, file_content, square
 from alexnet_jax.data.walk import named_images
-from alexnet_jax.errors import RunError
+from alexnet_jax.errors import RunError, reason
 from alexnet_jax.files import failure
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import visible
@@ -114,9 +114,8 @@ def _predictions(
                 try:
                     seen.append((path, square(file_content(path), size, resize)[0]))
                 except (BadImage, OSError, MemoryError) as error:
-                    reason = failure(error) or (error.strerror if isinstance(error, OSError) else error)
                     bar.clear()
-                    complain(f"{path} is left out: {reason}")
+                    complain(f"{path} is left out: {failure(error) or reason(error)}")
                 bar.update()
             if not seen:
                 continue

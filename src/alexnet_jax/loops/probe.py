@@ -1,8 +1,6 @@
 """Measure how well features transfer: train a linear classifier on them. Read it from top to bottom."""
 
 import dataclasses
-import math
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,6 +13,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.loops.activations import of_splits
 from alexnet_jax.loops.baselines import matrices
 from alexnet_jax.loops.linear import check_classes, predictions, random_splits
+from alexnet_jax.loops.spread import mean_and_error
 from alexnet_jax.parallel import hosts
 from alexnet_jax.text import aligned
 from alexnet_jax.training.restored import Restored, check_views
@@ -195,12 +194,6 @@ def _score(
 
     accuracy, class_accuracy, cs = zip(*results(), strict=True)
     return Score(name, features.shape[1], accuracy, class_accuracy, cs)
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and its standard error; None for the error of a single value."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    return statistics.fmean(values), error
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -61,7 +61,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
     """Train a network for as long as the config sets, or resume from the last checkpoint in the workdir.
 
     The run prints its log, and writes its checkpoints, its metrics and everything that `restore` needs into
-    the workdir. A missing cache is built first.
+    the workdir. A missing cache is built first. If a step, the loader or a writer stops, the process saves
+    the run if it can, and ends with status 75.
 
     Args:
       config: the config of the run, from `get_config`; it is not changed.
@@ -70,13 +71,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
     Returns:
       The number of updates and the last error rates.
 
-    If a step, the loader or a writer stops, the process saves the run if it can, and ends with status 75.
-
     Raises:
       UserError: a setting is wrong, or the workdir holds another run. Nothing is overwritten.
       RunError: the loss or a parameter is not finite, a checkpoint is damaged, the workdir can't be written,
         or a device has too little memory. Earlier checkpoints stay.
-      Interrupted: SIGTERM or Ctrl-C arrived, and the run has saved a checkpoint. The same call resumes it.
+      Interrupted: SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C arrived, and the run has saved a checkpoint. The same
+        call resumes it.
     """
     workdir, result = os.fspath(workdir), None
 

@@ -66,8 +66,8 @@ def devices_of(topology: str) -> list[jax.Device]:
             raise UserError(
                 "planning for H100s needs XLA's GPU compiler: pip install -e '.[plan-h100]'"
             ) from error
-    # Without these libtpu looks for a TPU host, prints warnings, and sets the number of this process to one of
-    # them, which commands that are started later would read.
+    # Without these libtpu looks for a TPU host, prints warnings, and puts one of them into the variable that
+    # numbers this process. Commands that are started later would read it.
     os.environ.update(
         TPU_SKIP_MDS_QUERY="1",
         TPU_ACCELERATOR_TYPE="v5litepod-4",

@@ -18,7 +18,7 @@ import gcsfs.core
 from etils import epath
 from gcsfs.retry import HttpError, is_retriable
 
-from alexnet_jax.errors import NOTE, BucketError, UserError
+from alexnet_jax.errors import NOTE, BucketError, UserError, causes
 
 LIMIT = 300.0
 """Seconds for which a failing request to a bucket is repeated."""
@@ -171,11 +171,10 @@ def replace(path: epath.Path, content: bytes, expected: str) -> str | None:
 
 def is_outage(error: BaseException | None) -> bool:
     """Return whether an error, or one that caused it, means that a bucket did not answer."""
-    while error is not None:
-        if isinstance(error, BucketError) or "retry attempts failed" in str(error):  # of TensorStore
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        isinstance(each, BucketError) or "retry attempts failed" in str(each)  # of TensorStore
+        for each in causes(error)
+    )
 
 
 def _missing(path: epath.Path) -> str:

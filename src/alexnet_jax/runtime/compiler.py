@@ -2,10 +2,11 @@
 
 import functools
 import platform
-import warnings
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 LARGE = 10**8
@@ -23,8 +24,8 @@ def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
     On x86 processors, the convolutions and products of large networks run in oneDNN, the library that PyTorch
     uses. A step of the paper's network is then faster, in bfloat16 twice as fast (docs/performance.md). XLA
     can't store such programs on the disk. So small networks, which compile longer than a step takes, have no
-    options. Neither have other platforms, and releases of XLA that do not know these. JAX 0.10.2 knows them,
-    but does not use oneDNN. On several CPU devices a step in oneDNN is slower, or does not end.
+    options. Neither have other platforms, nor releases of JAX without oneDNN, such as 0.10.2. On several CPU
+    devices a step in oneDNN is slower, or does not end.
 
     Args:
       mesh: the devices.
@@ -34,16 +35,16 @@ def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
     is_one_cpu = mesh.devices.size == 1 and mesh.devices.flat[0].platform == "cpu"
     if not is_one_cpu or multiplications < LARGE or not on_x86 or not _has_onednn():
         return {}
-    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     return dict(_ONEDNN)
 
 
 @functools.cache
 def _has_onednn() -> bool:
-    """Return whether this release of XLA knows the options."""
+    """Return whether XLA computes a product in oneDNN with these options."""
+    matrix = jax.ShapeDtypeStruct((256, 256), np.float32)
     try:
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            jax.jit(lambda x: x, compiler_options=_ONEDNN).lower(0.0).compile()
-    except jax.errors.JaxRuntimeError:
+            program = jax.jit(jnp.dot, compiler_options=_ONEDNN).lower(matrix, matrix).compile()
+    except jax.errors.JaxRuntimeError:  # an unknown option
         return False
-    return True
+    return "__onednn" in str(program.as_text())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.errors import RunError, UserError, causes
 from alexnet_jax.text import size_in_words
 
 _AMOUNT = r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B\b| ?bytes)?"
@@ -84,9 +84,7 @@ def explain(error: BaseException, advice: Callable[[Shortage], str] | None = Non
       error: any exception.
       advice: function that returns what to do if the memory of a device is too small.
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, jax.errors.JaxRuntimeError):
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    cause = next((each for each in causes(error) if isinstance(each, jax.errors.JaxRuntimeError)), None)
     if cause is None:
         return None
     text = str(cause)

@@ -1,5 +1,6 @@
 """The cores and the memory that this process may use, as the system and its container allow."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -8,16 +9,20 @@ from pathlib import Path
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _MEMORY = Path("/proc/meminfo")
+_FILE_CACHE = ("inactive_file ", "active_file ")  # what the system frees when memory is needed
 
 
 def cores() -> int:
     """Return how many cores this process may use.
 
-    A container with half a core of processor time has one.
+    A container with half a core of processor time has one. The variable ``NPROC``, which XLA reads too, can
+    lower the number.
     """
     found: float = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         found = len(os.sched_getaffinity(0))
+    with contextlib.suppress(ValueError):
+        found = min(found, int(os.environ.get("NPROC", "")))
     for folder in _groups():
         try:
             quota, period = map(int, (folder / "cpu.max").read_text().split())
@@ -40,7 +45,7 @@ def free_memory() -> float:
         try:
             most, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
             lines = (folder / "memory.stat").read_text().splitlines()
-            (cached,) = [int(line.split()[1]) for line in lines if line.startswith("inactive_file ")]
+            cached = sum(int(line.split()[1]) for line in lines if line.startswith(_FILE_CACHE))
         except (OSError, ValueError):  # no such file, or "max"
             continue
         found = min(found, most - used + cached)

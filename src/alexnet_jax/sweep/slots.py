@@ -33,7 +33,7 @@ def slots(configs: Sequence[ConfigDict], most: int) -> list[Slot]:
 
     Args:
       configs: configs of the tasks.
-      most: the largest number of tasks that can run at the same time.
+      most: the largest number of slots.
     """
     if most < 2:
         return [{}]

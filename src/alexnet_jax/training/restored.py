@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from alexnet_jax.data.augment import Statistics, statistics
 from alexnet_jax.data.cache import DataInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.files import absolute
-from alexnet_jax.net.model import Net, build, hidden
+from alexnet_jax.net.model import Net, build, hidden, init
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.axes import DATA
 from alexnet_jax.parallel.mesh import local_mesh
@@ -89,9 +90,15 @@ class Restored:
         compiled = self._compiled_features(layer)
 
         def compute(images: jax.Array) -> jax.Array:
-            return compiled(self.params, images, self._statistics, views)
+            return compiled(self.params, images, self.statistics, views)
 
         return self._on_mesh(compute, images_uint8)
+
+    def with_random_weights(self, seed: int) -> Self:
+        """Return the same network with random weights, as a baseline."""
+        drawn = init(self.model, jax.random.key(seed))
+        params = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), drawn, self.params)
+        return dataclasses.replace(self, params=params)
 
     def feature_shape(self, layer: str | None = None) -> tuple[int, ...]:
         """Return the shape of the `features` of one image: (units,) or (height, width, channels).
@@ -120,7 +127,7 @@ class Restored:
 
     def log_probabilities(self, images_BxHxWx3: jax.Array, views: int) -> jax.Array:
         """Return the logarithms of `predict_proba` for uint8 images that are already on the mesh."""
-        return self._compiled(self.params, images_BxHxWx3, self._statistics, views)
+        return self._compiled(self.params, images_BxHxWx3, self.statistics, views)
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., jax.Array]:
@@ -131,7 +138,8 @@ class Restored:
         return functools.cache(functools.partial(features, self.model, self.config.data, self.mesh))
 
     @functools.cached_property
-    def _statistics(self) -> Statistics:
+    def statistics(self) -> Statistics:
+        """The statistics of the training images that the augmentation needs, on ``mesh``."""
         info, reading = self.data, self.config.data.color_noise_reading
         return on_devices(statistics(info.mean_image, info.color_covariance, reading), self.mesh)
 

@@ -4,11 +4,11 @@ from absl import flags
 
 from alexnet_jax import files
 from alexnet_jax.cli.flags import (
-    check_data,
     check_file,
     check_views,
     check_workdirs,
     json_flag,
+    located,
     parse,
     required,
     split_flag,
@@ -16,7 +16,7 @@ from alexnet_jax.cli.flags import (
     views_flag,
     writing,
 )
-from alexnet_jax.config.overrides import data_location, override
+from alexnet_jax.config.overrides import override
 from alexnet_jax.runtime import progress
 
 USAGE = """\
@@ -46,11 +46,8 @@ def run(args: list[str]) -> None:
     from alexnet_jax.training.workdir import read_workdir
 
     config, _ = read_workdir(workdirs[0])
-    data = data_location("evaluate", config, overrides, [_LIMIT])
+    data = located("evaluate", config, overrides, [_LIMIT])
     config = override(config, [word for word in overrides if word.startswith(f"--config.{_LIMIT}=")])
-    if "cache_from" in data:
-        config.data.update(data)
-        check_data(config.data)
     progress.starting(progress.say)
 
     from alexnet_jax.loops.evaluate import evaluate

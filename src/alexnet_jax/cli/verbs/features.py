@@ -6,11 +6,11 @@ from absl import flags
 
 from alexnet_jax import files
 from alexnet_jax.cli.flags import (
-    check_data,
     check_file,
     check_views,
     check_workdirs,
     layer_flag,
+    located,
     parse,
     required,
     step_flag,
@@ -18,7 +18,6 @@ from alexnet_jax.cli.flags import (
     workdir_flag,
     writing,
 )
-from alexnet_jax.config.overrides import data_location
 from alexnet_jax.errors import Interrupted, UserError
 from alexnet_jax.layers import position
 from alexnet_jax.remote.paths import on_disk
@@ -65,10 +64,7 @@ def run(args: list[str]) -> int:
     config, _ = read_workdir(workdir)
     if values.layer is not None:
         position(config.net.layers, values.layer)
-    data = data_location("features", config, overrides)
-    if "cache_from" in data:
-        config.data.update(data)
-        check_data(config.data)
+    data = located("features", config, overrides)
     progress.starting(progress.say)
 
     from alexnet_jax.loops.features import features

@@ -6,12 +6,12 @@ from absl import flags
 
 from alexnet_jax import files
 from alexnet_jax.cli.flags import (
-    check_data,
     check_file,
     check_views,
     check_workdirs,
     json_flag,
     layer_flag,
+    located,
     parse,
     required,
     step_flag,
@@ -19,7 +19,6 @@ from alexnet_jax.cli.flags import (
     workdir_flag,
     writing,
 )
-from alexnet_jax.config.overrides import data_location
 from alexnet_jax.errors import UserError
 from alexnet_jax.layers import position
 from alexnet_jax.runtime import progress
@@ -58,10 +57,7 @@ def run(args: list[str]) -> None:
     config, _ = read_workdir(workdir)
     if values.layer is not None:
         position(config.net.layers, values.layer)
-    data = data_location("probe", config, overrides)
-    if "cache_from" in data:
-        config.data.update(data)
-        check_data(config.data)
+    data = located("probe", config, overrides)
     progress.starting(progress.say)
 
     from alexnet_jax.loops.probe import probe

@@ -29,7 +29,7 @@ def fits_tpu(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
     itemsize = x_BxHxWxC.dtype.itemsize
     # Two rows of x and two of its gradient. For a row of windows: gradients and positions of the maxima.
     blocks = 4 * row * itemsize + row // 2 * (itemsize + 1)
-    kept = 2 * row // 2 * 4
+    kept = 4 * row
     return (
         (pool.window, pool.stride) == (3, 2)
         and height % 2 == width % 2 == 1  # so that the last windows end at the edge

@@ -22,7 +22,7 @@ from alexnet_jax.net.ops.lrn import negative_power
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def relu_lrn_max_pool(x_BxHxWxC: jax.Array, bias_C: jax.Array, norm: LRN) -> jax.Array:
-    """Apply ReLU, LRN and pooling (windows of 3x3, stride 2) to x + bias, if `block_tiles.fits`.
+    """Apply ReLU, LRN and pooling (windows of 3x3, stride 2) to x + bias, if `block_tiles.fits_tpu`.
 
     For the gradient, only x + bias and the positions of the maxima are kept. The rest is recomputed.
     """

@@ -150,7 +150,8 @@ def _cpu_input_gradient(
     """Compute the gradient of `conv` with respect to x from the gradient of the output.
 
     With stride 1 it is g convolved with the rotated kernel. XLA's own form of the gradient has the same bits,
-    but in a loop it is a hundred times slower.
+    but in a loop it is a hundred times slower. Images take XLA's form: all towers read the same image, and
+    only for that form does JAX add up the gradients of the towers.
     """
     if stride == 1 and x_BxHxWxI.shape[-1] >= NARROW:
         rotated_HxWxOxI = kernel_HxWxIxO[::-1, ::-1].swapaxes(2, 3)
