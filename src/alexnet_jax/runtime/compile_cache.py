@@ -2,9 +2,12 @@
 
 It is JAX's persistent compilation cache, in the user's cache directory unless ``JAX_COMPILATION_CACHE_DIR``
 names another one; ``JAX_ENABLE_COMPILATION_CACHE=false`` disables it. Its keys contain the program, the
-versions of JAX, the devices and the processor's instructions, so that machines may share it. JAX removes the
-least recently used programs; for that it needs the package filelock. A directory that the user names may
-hold other projects' programs: its size is not limited unless ``JAX_COMPILATION_CACHE_MAX_SIZE`` is set.
+versions of JAX, the devices and the processor's instructions, so that machines may share it. XLA can't store
+programs that use oneDNN (`runtime.compiler`), so these are compiled at each start.
+
+JAX removes the least recently used programs; for that it needs the package filelock. A directory that the
+user names may hold other projects' programs: its size is not limited unless
+``JAX_COMPILATION_CACHE_MAX_SIZE`` is set.
 """
 
 import os

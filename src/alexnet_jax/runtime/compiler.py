@@ -9,23 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-LARGE = 10**8
-"""Multiplications for one image from which on a network is large, as the paper's is (7 x 10^8)."""
+LEAST = 10**6
+"""Multiplications for one image from which on a network runs in oneDNN. All recipes have more."""
 
 _ONEDNN = {
     "xla_cpu_experimental_onednn_custom_call": True,
-    "xla_cpu_experimental_ynn_fusion_type": "",  # otherwise YNNPACK takes what oneDNN computes faster
+    # YNNPACK computes only sums. By default it also takes what oneDNN computes faster.
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
 }
 
 
 def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
     """Return XLA's options for the programs of a network, as `jax.jit` takes them.
 
-    On x86 processors, the convolutions and products of large networks run in oneDNN, the library that PyTorch
-    uses. A step of the paper's network is then faster, in bfloat16 twice as fast (docs/performance.md). XLA
-    can't store such programs on the disk. So small networks, which compile longer than a step takes, have no
-    options. Neither have other platforms, nor releases of JAX without oneDNN, such as 0.10.2. On several CPU
-    devices a step in oneDNN is slower, or does not end.
+    On x86 processors, convolutions and products run in oneDNN, the library that PyTorch uses. Training is
+    then 1.2 to 2 times as fast (docs/performance.md). XLA can't store such programs on the disk, so tiny
+    networks, as tests have, get no options. Neither do other platforms, nor releases of JAX without oneDNN,
+    such as 0.10.2. On several CPU devices a step in oneDNN is slower, or does not end.
 
     Args:
       mesh: the devices.
@@ -33,7 +33,7 @@ def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
     """
     on_x86 = platform.machine() in ("x86_64", "AMD64")
     is_one_cpu = mesh.devices.size == 1 and mesh.devices.flat[0].platform == "cpu"
-    if not is_one_cpu or multiplications < LARGE or not on_x86 or not _has_onednn():
+    if not is_one_cpu or multiplications < LEAST or not on_x86 or not _has_onednn():
         return {}
     return dict(_ONEDNN)
 

@@ -3,7 +3,6 @@
 The definitions come first. Below them are the versions for TPUs, which must equal them.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -14,23 +13,25 @@ from alexnet_jax.net.ops.versions import by_platform
 
 
 @jax.custom_vjp
-def dense(x_BxI: jax.Array, kernel_IxO: jax.Array) -> jax.Array:
-    """Compute the product in float32. The gradients multiply operands of x's type, not float32."""
-    return jnp.matmul(x_BxI, kernel_IxO, preferred_element_type=jnp.float32)
+def dense(x_TxBxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
+    """Compute the product of each tower, in float32. The gradients multiply operands of x's type."""
+    return jnp.matmul(x_TxBxI, kernels_TxIxO, preferred_element_type=jnp.float32)
 
 
-def _dense_forward(x_BxI: jax.Array, kernel_IxO: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return dense(x_BxI, kernel_IxO), (x_BxI, kernel_IxO)
+def _dense_forward(
+    x_TxBxI: jax.Array, kernels_TxIxO: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return dense(x_TxBxI, kernels_TxIxO), (x_TxBxI, kernels_TxIxO)
 
 
-def _dense_backward(saved: tuple[jax.Array, jax.Array], g_BxO: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x_BxI, kernel_IxO = saved
-    g_BxO = g_BxO.astype(x_BxI.dtype)
-    by_x, by_kernel = (
+def _dense_backward(saved: tuple[jax.Array, jax.Array], g_TxBxO: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x_TxBxI, kernels_TxIxO = saved
+    g_TxBxO = g_TxBxO.astype(x_TxBxI.dtype)
+    by_x, by_kernels = (
         jnp.matmul(a, b, preferred_element_type=jnp.float32)
-        for a, b in ((g_BxO, kernel_IxO.T), (x_BxI.T, g_BxO))
+        for a, b in ((g_TxBxO, kernels_TxIxO.swapaxes(1, 2)), (x_TxBxI.swapaxes(1, 2), g_TxBxO))
     )
-    return by_x.astype(x_BxI.dtype), by_kernel.astype(kernel_IxO.dtype)
+    return by_x.astype(x_TxBxI.dtype), by_kernels.astype(kernels_TxIxO.dtype)
 
 
 dense.defvjp(_dense_forward, _dense_backward)
@@ -39,19 +40,18 @@ dense.defvjp(_dense_forward, _dense_backward)
 def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
     """Apply `dense` to each tower's flattened x, in x's type. On a TPU, one product if all towers share x."""
 
-    def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
-        pairs = zip(xs, jnp.unstack(kernels_TxIxO), strict=True)
-        return [
-            dense(x.reshape(x.shape[0], -1), kernel.astype(x.dtype)).astype(x.dtype) for x, kernel in pairs
-        ]
+    def stacked(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
+        x_TxBxI = jnp.stack([x.reshape(x.shape[0], -1) for x in xs])
+        y_TxBxO = dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype))
+        return list(jnp.unstack(y_TxBxO.astype(x_TxBxI.dtype)))
 
     def at_once(x: jax.Array, kernels_TxIxO: jax.Array) -> list[jax.Array]:
         return list(jnp.unstack(_tpu_dense_of_towers(x.reshape(x.shape[0], -1), kernels_TxIxO), axis=1))
 
     if any(x is not xs[0] for x in xs):
-        return each(xs, kernels_TxIxO)
+        return stacked(xs, kernels_TxIxO)
     products: list[jax.Array] = by_platform(
-        xs[0], kernels_TxIxO, tpu=at_once, default=lambda x, kernels: each([x] * len(xs), kernels)
+        xs[0], kernels_TxIxO, tpu=at_once, default=lambda x, kernels: stacked([x] * len(xs), kernels)
     )
     return products
 
@@ -60,14 +60,14 @@ def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array
     """Multiply each tower's flattened x by its kernel, and sum in float32. On a TPU, in one product."""
     xs = [x.reshape(x.shape[0], -1) for x in xs]
 
-    def each(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
-        pairs = zip(xs, jnp.unstack(kernels_TxIxO), strict=True)
-        return functools.reduce(jnp.add, [dense(x, kernel.astype(x.dtype)) for x, kernel in pairs])
+    def stacked(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
+        x_TxBxI = jnp.stack(xs)
+        return dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype)).sum(axis=0)
 
     def at_once(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
         return _tpu_sum_of_dense(jnp.stack(xs, axis=1), kernels_TxIxO)
 
-    summed: jax.Array = by_platform(xs, kernels_TxIxO, tpu=at_once, default=each)
+    summed: jax.Array = by_platform(xs, kernels_TxIxO, tpu=at_once, default=stacked)
     return summed
 
 
