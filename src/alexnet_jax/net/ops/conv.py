@@ -15,7 +15,7 @@ from alexnet_jax.net.ops.versions import by_platform
 
 NARROW = 8
 """With fewer input channels, as an image has, GPUs compute a convolution in another form, which is faster."""
-IMAGES = 4
+IMAGES = 8
 """Largest number of images that `_cpu_kernel_gradient` processes at a time.
 
 With more, the bits of small networks depend on the number of threads.
