@@ -61,10 +61,8 @@ pods: $(VENV)/installed $(VENV)/libtpu $(VENV)/plan-h100
 # Run the benchmarks that need no other framework. benchmarks/against_*.py need one.
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py
-	JAX_NUM_CPU_DEVICES=2 $(BIN)/python benchmarks/step.py --mesh=2,1
-	JAX_NUM_CPU_DEVICES=2 $(BIN)/python benchmarks/step.py --mesh=1,2
 	$(BIN)/python benchmarks/layers.py
-	JAX_NUM_CPU_DEVICES=2 $(BIN)/python benchmarks/ten_views.py --mesh=2,1
+	$(BIN)/python benchmarks/ten_views.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/loader.py --encoding=jpeg
 	$(BIN)/python benchmarks/startup.py

@@ -82,6 +82,16 @@ def test_a_workdir_of_a_run_is_kept(framework, digits, trained):
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
 
+def test_the_same_command_completes_a_killed_import(framework, digits, tmp_path):
+    w = tmp_path / "w"
+    imported.import_weights("tiny", "WEIGHTS", w, classes=digits)
+    intact = (w / "config.json").read_bytes()
+    (w / "config.json").unlink()  # it is written last
+    imported.import_weights("tiny", "WEIGHTS", w, classes=digits)
+    assert (w / "config.json").read_bytes() == intact
+    assert restore(w).step == 0
+
+
 def test_a_refused_import_writes_nothing(framework, tmp_path):
     with pytest.raises(UserError, match=r"WEIGHTS has 10 outputs, but ImageNet has 1,000 classes: add --cl"):
         imported.import_weights("tiny", "WEIGHTS", tmp_path / "w")

@@ -66,7 +66,7 @@ def import_weights(
       RunError: the checkpoint can't be written.
     """
     path = absolute(workdir)
-    if is_workdir(path) or saved_steps(path):
+    if is_workdir(path) or any(saved_steps(path)):  # a killed import leaves checkpoint 0
         raise UserError(f"{workdir} holds a run: take another --workdir")
 
     # ---- Weights --------------------------------------------------------------------------------
