@@ -127,7 +127,7 @@ def test_words_that_may_be_splits_are_refused(make):
         "trainset/1.tar",
     )
     for pattern, names in (("a", "testset-0.tar, trainset-0.tar"), ("b", "ValData/0.tar")):
-        with pytest.raises(UserError, match=f"has {names}: if these names tell splits, rename the files"):
+        with pytest.raises(UserError, match=f"has {names}: if these names mean splits, rename the files"):
             found(pattern)
     for pattern in ("c", "d", "e", "trainset"):  # no other words; none; a folder above the pattern
         assert list(found(pattern)) == [None]

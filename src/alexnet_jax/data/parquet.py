@@ -36,7 +36,7 @@ _Columns: TypeAlias = tuple[str, str, tuple[str, ...] | None]
 
 
 def open_parquet(path: str, options: Options) -> Source:
-    """Open Parquet files, whose names tell their splits.
+    """Open Parquet files, whose names contain their splits.
 
     Args:
       path: as in `split_files`.

@@ -28,7 +28,7 @@ _Sample: TypeAlias = dict[str, tuple[int, int]]
 
 
 def open_webdataset(pattern: str, options: Options) -> Source:
-    """Open shards, whose names tell their splits.
+    """Open shards, whose names contain their splits.
 
     Args:
       pattern: as in `split_files`.
