@@ -186,7 +186,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data.source",
         "tfds:imagenet2012",
         str,
-        "Data: tfds:NAME, sklearn:digits, folder:DIR, ilsvrc2012:DIR, parquet:PATH, webdataset:GLOB, csv:FILE.",
+        "Data: tfds:NAME, sklearn:digits, folder:DIR, ilsvrc2012:DIR, parquet:PATH, webdataset:GLOB, csv:X.",
         Rule(
             "on a local disk",
             lambda x: scheme(x.partition(":")[2]) is None,
