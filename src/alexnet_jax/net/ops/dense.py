@@ -14,7 +14,10 @@ from alexnet_jax.net.ops.versions import by_platform
 
 @jax.custom_vjp
 def dense(x_TxBxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
-    """Compute the product of each tower, in float32. The gradients multiply operands of x's type."""
+    """Compute the product of each tower, in float32. The gradients multiply operands of x's type.
+
+    It is one operation for all towers: with one for each, XLA would copy the kernels on a CPU.
+    """
     return jnp.matmul(x_TxBxI, kernels_TxIxO, preferred_element_type=jnp.float32)
 
 
