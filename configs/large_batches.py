@@ -5,6 +5,10 @@
 The network is cifar10:towers, a small AlexNet, trained for the same 12 epochs with each batch size. With a
 batch of 2,048 there are 252 updates instead of 4,212. Linear scaling is that of Goyal et al. (2017): the
 learning rate of 128 images times 16, after a warm-up. LARS is that of You, Gitman and Ginsburg (2017).
+
+Reached, in the order below, 28.76 ± 0.43, 59.59 ± 0.82, 79.56 ± 14.30 (one of three diverged), 49.53 ± 5.49
+and 27.41 ± 0.35 % test error with ten views on 2026-11-27 (docs/results.md). The 15 networks take about two
+hours on two cores.
 """
 
 from typing import Any
