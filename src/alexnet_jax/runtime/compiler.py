@@ -23,7 +23,7 @@ def compiler_options(mesh: Mesh, multiplications: int) -> dict[str, Any]:
     """Return XLA's options for the programs of a network, as `jax.jit` takes them.
 
     On x86 processors, convolutions and products run in oneDNN, the library that PyTorch uses. Training is
-    then 1.2 to 2 times as fast (docs/performance.md). XLA can't store such programs on the disk, so tiny
+    then up to 2 times as fast (docs/notebook.md). XLA can't store such programs on the disk, so tiny
     networks, as tests have, get no options. Neither do other platforms, nor releases of JAX without oneDNN,
     such as 0.10.2. On several CPU devices a step in oneDNN is slower, or does not end.
 
