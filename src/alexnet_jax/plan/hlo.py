@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,8 +31,19 @@ _ITEMSIZE = {"pred": 1, "s4": 0.5, "u4": 0.5, "token": 0} | {
     f"{kind}{bits}": bits / 8 for kind in "suf" for bits in (8, 16, 32, 64)
 } | {"bf16": 2, "c64": 8, "c128": 16}  # fmt: skip
 
-Array: TypeAlias = tuple[str, tuple[int, ...]]
-"""An element type and a shape: ``("f32", (128, 1000))``."""
+
+class Array(NamedTuple):
+    """The type of an array: ``f32[128,1000]{1,0:S(1)}``.
+
+    Attributes:
+      kind: element type, such as ``f32``.
+      shape: shape.
+      space: memory space: 0 is the main memory of the device; on a TPU, 1 is VMEM, which is on the chip.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    space: int
 
 
 class UnknownCollective(Exception):
@@ -115,18 +126,25 @@ def collectives(
     return found
 
 
-def bytes_accessed(program: Program) -> int:
-    """Return the bytes that the program reads and writes: operands and results of the entry's instructions.
+def hbm_bytes(program: Program) -> int:
+    """Return the bytes that the program reads from the main memory of the device, and writes to it.
 
-    XLA's own cost analysis counts in the same way; this function is for platforms without it. What a fusion
-    keeps in registers is not counted. An operand counts in full even if an instruction reads a part of it.
+    These are the operands and results of the entry's instructions. An operand counts in full even if an
+    instruction reads a part of it. Not counted: what a fusion keeps in registers, and what a TPU's compiler
+    keeps in VMEM. XLA's own cost analysis counts VMEM too, and has no figures for GPUs.
     """
     free = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "partition-id", "after-all")
     total = 0.0
     for instruction in program.values():
-        if instruction.entry and instruction.opcode not in free and not instruction.opcode.endswith("-done"):
-            arrays = [a for operand in instruction.operands for a in program[operand].arrays]
-            total += sum(map(_bytes, itertools.chain(arrays, instruction.arrays)))
+        opcode = instruction.opcode
+        if not instruction.entry or opcode in free or opcode.endswith("-done"):
+            continue
+        operands = [a for operand in instruction.operands for a in program[operand].arrays]
+        results = list(instruction.arrays)
+        if opcode in ("copy-start", "slice-start"):  # the result repeats the operand
+            results.remove(operands[0])
+            operands = [operands[0]._replace(shape=results[0].shape)]  # a slice reads a part
+        total += sum(_bytes(a) for a in itertools.chain(operands, results) if a.space == 0)
     return int(total)
 
 
@@ -142,13 +160,15 @@ def _closing(text: str) -> int:
 
 def _arrays(text: str) -> tuple[Array, ...]:
     """Return all arrays in a type, with tuples flattened."""
-    found = re.findall(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\]", text)
-    return tuple((kind, tuple(int(n.strip("<=")) for n in dims.split(",") if n)) for kind, dims in found)
+    found = re.findall(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\](?:\{[^}]*?(?:S\((\d+)\))?\})?", text)
+    return tuple(
+        Array(kind, tuple(int(n.strip("<=")) for n in dims.split(",") if n), int(space or 0))
+        for kind, dims, space in found
+    )
 
 
 def _bytes(array: Array) -> float:
-    kind, shape = array
-    return math.prod(shape) * (1 if kind.startswith("f8") else _ITEMSIZE[kind])
+    return math.prod(array.shape) * (1 if array.kind.startswith("f8") else _ITEMSIZE[array.kind])
 
 
 def _axes(instruction: Instruction, mesh_shape: dict[str, int]) -> tuple[str, ...]:
@@ -265,9 +285,9 @@ def _gradient_sizes(instruction: Instruction, program: Program, local_params: Pa
 
     def sizes_of(operand: str, depth: int = 0) -> list[int] | None:
         source = program[operand]
-        if len(source.arrays) != 1 or source.arrays[0][0] != "f32":  # gradients are summed in float32
+        if len(source.arrays) != 1 or source.arrays[0].kind != "f32":  # gradients are summed in float32
             return None
-        size = math.prod(source.arrays[0][1])
+        size = math.prod(source.arrays[0].shape)
         if size in known:
             return [size]
         # The compiler may have put several arrays into one buffer.

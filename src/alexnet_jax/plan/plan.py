@@ -1,7 +1,7 @@
 """Plan a run before paying for it: compile the real step for hardware that may be absent.
 
-The compiler counts memory, FLOPs, memory traffic and collectives. From these and the vendor's peak figures
-we estimate the time of a step, images a second and hours.
+The compiler counts memory, FLOPs and collectives, and we count the memory traffic of the compiled program.
+From these and the vendor's peak figures we estimate the time of a step, images a second and hours.
 """
 
 import dataclasses
@@ -51,7 +51,10 @@ class Plan:
       peak_bytes: largest memory in use at once.
       capacity_bytes: published size of the memory of a device.
       flops: FLOPs of a device in a step, counted by the compiler; None if it does not count them.
-      bytes_accessed: memory traffic of a device in a step; None if the compiler does not count it.
+      bytes_accessed: bytes that the instructions of a step read and write in any memory, also on the chip,
+        counted by the compiler; None if it does not count them.
+      hbm_bytes: bytes of these in the main memory of a device, counted by us in the compiled program; None
+        if it did not compile.
       collectives: collectives of the compiled program.
       seconds: our estimates of the time that each resource would take alone: ``compute``, ``memory``,
         ``network``, ``input``.
@@ -70,6 +73,7 @@ class Plan:
     capacity_bytes: float | None
     flops: float | None
     bytes_accessed: float | None
+    hbm_bytes: int | None
     collectives: tuple[Collective, ...]
     seconds: dict[str, float]
     steps: int | None
@@ -161,7 +165,8 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         found = shortage(str(error))
         if found is None or found.needed is None:
             raise
-        nothing: dict[str, Any] = dict.fromkeys(("argument_bytes", "temp_bytes", "flops", "bytes_accessed"))
+        unknown = ("argument_bytes", "temp_bytes", "flops", "bytes_accessed", "hbm_bytes")
+        nothing: dict[str, Any] = dict.fromkeys(unknown)
         return Plan(**common, **nothing, peak_bytes=found.needed, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
     on_cpu = mesh.devices.flat[0].platform == "cpu"
@@ -173,13 +178,13 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         collectives = hlo.collectives(program, sizes, config.net.layers, local)
     except hlo.UnknownCollective as error:
         raise RunError(f"the compiled step has a collective of unknown origin: {error}") from error
-    flops, traffic = costs.get("flops"), costs.get("bytes accessed")
+    flops, traffic = costs.get("flops"), hlo.hbm_bytes(program)
     seconds = {}
     if chip is not None:
         ours = flops_per_image(config) * config.batch_size / mesh.size
         seconds = {
             "compute": (flops or ours) / chip.flops[config.dtype],
-            "memory": (traffic or hlo.bytes_accessed(program)) / chip.bandwidth,
+            "memory": traffic / chip.bandwidth,
             "network": sum(c.sent(sizes) / _speed(c, chip, sizes) for c in collectives),
             "input": _input_seconds(config, chip, mesh.size),
         }
@@ -192,7 +197,8 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         temp_bytes=memory.temp_size_in_bytes,
         peak_bytes=peak,
         flops=flops,
-        bytes_accessed=traffic,
+        bytes_accessed=costs.get("bytes accessed"),
+        hbm_bytes=traffic,
         collectives=tuple(collectives),
         seconds=seconds,
         fits=None if chip is None else peak <= chip.memory,

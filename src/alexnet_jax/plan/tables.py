@@ -34,9 +34,11 @@ def table(plan: Plan) -> str:
         ("arguments: state and batch", plan.argument_bytes, ""),
         ("temporaries", plan.temp_bytes, ""),
         ("peak", plan.peak_bytes, of),
-        ("memory traffic a step", plan.bytes_accessed, ""),
+        ("read and written in a step, on the chip too", plan.bytes_accessed, ""),
     ):
         rows.append((label, "not counted" if count is None else size_in_words(count) + unit, "compiler"))
+    if plan.hbm_bytes is not None:
+        rows.append(("read and written in its memory", size_in_words(plan.hbm_bytes), "ours"))
     flops = "not counted" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP"
     rows.append(("FLOPs a step", flops, "compiler"))
     if plan.collectives:
@@ -69,7 +71,7 @@ def rows(plans: list[Plan]) -> list[tuple[str, ...]]:
     """Return a row of cells for each plan: first those that do not fit, then the fastest."""
     found = []
     for plan in sorted(plans, key=lambda p: (p.fits is not False, p.step_seconds or 0)):
-        traffic, sent = plan.bytes_accessed, sum(c.sent(plan.mesh) for c in plan.collectives)
+        traffic, sent = plan.hbm_bytes, sum(c.sent(plan.mesh) for c in plan.collectives)
         row = [f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes)]
         row.append("" if plan.flops is None else f"{plan.flops / 1e9:,.1f}")
         row.append("" if traffic is None else size_in_words(traffic))
@@ -85,8 +87,8 @@ def comparison(plans: list[Plan]) -> str:
     """Format plans side by side."""
     lines = [
         f"{plans[0].topology}, {plans[0].device_kind}, {plans[0].global_batch} images a step. For each"
-        " device the compiler counts peak memory, GFLOP and memory traffic. The bytes sent, and the time"
-        " that each resource would take alone, are our estimates.",
+        " device the compiler counts peak memory and GFLOP. Memory traffic, the bytes sent, and the time that"
+        " each resource would take alone, are our estimates.",
         "",
         aligned([HEAD, *rows(plans)]),
     ]
