@@ -1,4 +1,4 @@
-"""Read the collectives of a compiled program: their layers, axes and bytes.
+"""Read a compiled program: its memory traffic, and the layers, axes and bytes of its collectives.
 
 XLA prints a program as HLO text, the only form that all compilers (CPU, TPU, GPU) share.
 """
