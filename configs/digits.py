@@ -7,8 +7,8 @@ Two towers with every ingredient of the paper's network: LRN, overlapping poolin
 tower and layers that read both, dropout, crops, weak colour noise. The data are scikit-learn's 1,797 digits
 of 8x8 pixels; a fixed fifth of them is the test split.
 
-It takes 30 s on 2 cores, with compilation. Reached 1.39 % test error with one view and 0.83 % with five on
-2026-11-26; 1.94 and 1.11 % with two other seeds: see docs/results.md.
+It takes 40 s on 2 cores, with compilation. Reached 1.67 % test error with one view and 1.39 % with five on
+2026-11-28; 1.39 and 1.11 % with two other seeds: see docs/results.md.
 """
 
 from ml_collections import ConfigDict
