@@ -15,12 +15,31 @@ ENTRY %main (x: bf16[8,128], w: f32[4,128,256]) -> bf16[8,256] {
 """
 
 
-def test_only_bytes_in_the_main_memory_count():
-    weights, x, product = 128 * 256 * 4, 8 * 128 * 2, 8 * 256 * 2
-    assert hlo.hbm_bytes(hlo.parse(PROGRAM)) == weights + x + product
+PART, X, PRODUCT, COUNTERS = 128 * 256 * 4, 8 * 128 * 2, 8 * 256 * 2, 2 * 4  # bytes
+
+
+def test_on_a_tpu_only_bytes_in_the_main_memory_count():
+    assert hlo.hbm_bytes(hlo.parse(PROGRAM), has_vmem=True) == PART + X + PRODUCT
+
+
+def test_other_items_of_a_layout_may_follow_the_memory_space():
+    program = hlo.parse(PROGRAM.replace("S(1)", "S(1)SC(0:4)"))
+    assert hlo.hbm_bytes(program, has_vmem=True) == PART + X + PRODUCT
 
 
 def test_every_byte_counts_if_nothing_is_on_the_chip():
     # Here the slice and the copy are also written, and read again.
-    weights, x, product = 128 * 256 * 4, 8 * 128 * 2, 8 * 256 * 2
-    assert hlo.hbm_bytes(hlo.parse(PROGRAM.replace("S(1)", ""))) == 3 * weights + x + 3 * product
+    for program in (PROGRAM.replace("S(1)", ""), PROGRAM):
+        assert hlo.hbm_bytes(hlo.parse(program), has_vmem=False) == 3 * PART + X + 3 * PRODUCT + COUNTERS
+
+
+def test_the_result_of_an_asynchronous_gather_repeats_its_operand():
+    program = """HloModule step
+
+ENTRY %main (x: f32[8,128]) -> f32[16,128] {
+  %x = f32[8,128]{1,0} parameter(0)
+  %start = (f32[8,128]{1,0}, f32[16,128]{1,0}) all-gather-start(%x), dimensions={0}
+  ROOT %done = f32[16,128]{1,0} all-gather-done(%start)
+}
+"""
+    assert hlo.hbm_bytes(hlo.parse(program), has_vmem=True) == (8 + 16) * 128 * 4

@@ -38,7 +38,7 @@ class Array(NamedTuple):
     Attributes:
       kind: element type, such as ``f32``.
       shape: shape.
-      space: memory space: 0 is the main memory of the device; on a TPU, 1 is VMEM, which is on the chip.
+      space: memory space: 0 is the main memory of the device. On a TPU, 1 is VMEM, which is on the chip.
     """
 
     kind: str
@@ -126,25 +126,32 @@ def collectives(
     return found
 
 
-def hbm_bytes(program: Program) -> int:
+def hbm_bytes(program: Program, has_vmem: bool) -> int:
     """Return the bytes that the program reads from the main memory of the device, and writes to it.
 
-    These are the operands and results of the entry's instructions. An operand counts in full even if an
-    instruction reads a part of it. Not counted: what a fusion keeps in registers, and what a TPU's compiler
-    keeps in VMEM. XLA's own cost analysis counts VMEM too, and has no figures for GPUs.
+    These are the operands and results of the entry's instructions. Arrays count in full, even if an
+    instruction reads or writes a part of them. Not counted: what a fusion keeps in registers, and what a
+    TPU's compiler keeps in VMEM. XLA's own cost analysis counts VMEM too, and has no figures for GPUs.
+
+    Args:
+      program: program from `parse`. What loops and calls do inside is not counted.
+      has_vmem: whether other memory spaces are on the chip, as on a TPU. On a GPU, they are not.
     """
     free = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "partition-id", "after-all")
     total = 0.0
     for instruction in program.values():
         opcode = instruction.opcode
-        if not instruction.entry or opcode in free or opcode.endswith("-done"):
+        if not instruction.entry or opcode in free or opcode.endswith(("-done", "-update")):
             continue
         operands = [a for operand in instruction.operands for a in program[operand].arrays]
         results = list(instruction.arrays)
-        if opcode in ("copy-start", "slice-start"):  # the result repeats the operand
-            results.remove(operands[0])
-            operands = [operands[0]._replace(shape=results[0].shape)]  # a slice reads a part
-        total += sum(_bytes(a) for a in itertools.chain(operands, results) if a.space == 0)
+        if opcode.endswith("-start") and opcode != "all-reduce-start":  # the result repeats the operands
+            for array in operands:
+                if array in results:
+                    results.remove(array)
+        if opcode == "slice-start":  # it reads as much as it writes
+            operands = [operands[0]._replace(shape=results[0].shape)]
+        total += sum(_bytes(a) for a in itertools.chain(operands, results) if a.space == 0 or not has_vmem)
     return int(total)
 
 
@@ -160,10 +167,15 @@ def _closing(text: str) -> int:
 
 def _arrays(text: str) -> tuple[Array, ...]:
     """Return all arrays in a type, with tuples flattened."""
-    found = re.findall(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\](?:\{[^}]*?(?:S\((\d+)\))?\})?", text)
+    found = re.findall(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\](?:\{([^}]*)\})?", text)
+    spaces = (re.search(r"(?<![A-Z])S\((\d+)\)", layout) for _, _, layout in found)
     return tuple(
-        Array(kind, tuple(int(n.strip("<=")) for n in dims.split(",") if n), int(space or 0))
-        for kind, dims, space in found
+        Array(
+            kind,
+            tuple(int(n.strip("<=")) for n in dims.split(",") if n),
+            int(space[1]) if space else 0,
+        )
+        for (kind, dims, _), space in zip(found, spaces, strict=True)
     )
 
 

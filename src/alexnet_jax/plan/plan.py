@@ -54,7 +54,7 @@ class Plan:
       bytes_accessed: bytes that the instructions of a step read and write in any memory, also on the chip,
         counted by the compiler; None if it does not count them.
       hbm_bytes: bytes of these in the main memory of a device, counted by us in the compiled program; None
-        if it did not compile.
+        on a CPU, or if it did not compile.
       collectives: collectives of the compiled program.
       seconds: our estimates of the time that each resource would take alone: ``compute``, ``memory``,
         ``network``, ``input``.
@@ -169,8 +169,9 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         nothing: dict[str, Any] = dict.fromkeys(unknown)
         return Plan(**common, **nothing, peak_bytes=found.needed, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    # XLA's GPU compiler counts nothing; on a CPU it counts a loop once (`ops.conv` has one).
+    platform = mesh.devices.flat[0].platform
+    on_cpu = platform == "cpu"
+    # XLA's GPU compiler counts nothing. On a CPU, a loop counts at most once (`ops.conv` has one).
     costs = {} if on_cpu else compiled.cost_analysis() or {}
     program = hlo.parse(compiled.as_text() or "")
     local = local_params(model.shapes, splits_units(config), mesh)
@@ -178,7 +179,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         collectives = hlo.collectives(program, sizes, config.net.layers, local)
     except hlo.UnknownCollective as error:
         raise RunError(f"the compiled step has a collective of unknown origin: {error}") from error
-    flops, traffic = costs.get("flops"), hlo.hbm_bytes(program)
+    flops, traffic = costs.get("flops"), hlo.hbm_bytes(program, has_vmem=platform == "tpu")
     seconds = {}
     if chip is not None:
         ours = flops_per_image(config) * config.batch_size / mesh.size
@@ -198,7 +199,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         peak_bytes=peak,
         flops=flops,
         bytes_accessed=costs.get("bytes accessed"),
-        hbm_bytes=traffic,
+        hbm_bytes=None if on_cpu else traffic,
         collectives=tuple(collectives),
         seconds=seconds,
         fits=None if chip is None else peak <= chip.memory,

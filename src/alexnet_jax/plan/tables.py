@@ -34,11 +34,11 @@ def table(plan: Plan) -> str:
         ("arguments: state and batch", plan.argument_bytes, ""),
         ("temporaries", plan.temp_bytes, ""),
         ("peak", plan.peak_bytes, of),
-        ("read and written in a step, on the chip too", plan.bytes_accessed, ""),
+        ("read and written a step, any memory", plan.bytes_accessed, ""),
     ):
         rows.append((label, "not counted" if count is None else size_in_words(count) + unit, "compiler"))
     if plan.hbm_bytes is not None:
-        rows.append(("read and written in its memory", size_in_words(plan.hbm_bytes), "ours"))
+        rows.append(("read and written a step, HBM", size_in_words(plan.hbm_bytes), "ours"))
     flops = "not counted" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP"
     rows.append(("FLOPs a step", flops, "compiler"))
     if plan.collectives:
