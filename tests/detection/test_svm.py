@@ -72,6 +72,29 @@ def test_hard_negatives_in_one_pass_are_almost_as_good_as_all(monkeypatch):
     assert np.mean(mine != all_of_them) < 0.03
 
 
+def test_a_sample_of_the_hard_negatives_stands_for_all_of_them(monkeypatch):
+    # The classes overlap, so that nearly all of the 1,800 negatives are hard.
+    monkeypatch.setattr(svm, "_NEW", 100)
+    monkeypatch.setattr(svm, "_MOST", 150)
+    random = np.random.default_rng(2)
+    examples, arrays = [], []
+    for _ in range(60):
+        examples.append(example([OBJECT], [FAR] * 30, [0]))
+        units = random.normal(size=(31, 16))
+        units[0, :4] += 0.7
+        arrays.append(units)
+    features = Features(examples, arrays)
+    found = train_svms(examples, features, ["cat"])
+    positives, negatives = (
+        np.array([units[0] for units in arrays]),
+        np.concatenate([units[1:] for units in arrays]),
+    )
+    weights, bias = by_hand(positives, negatives, scale_of(examples, features, "units_NxU"))
+    expected = negatives @ weights + bias
+    assert (found(negatives)[:, 0] > 0).mean() == pytest.approx((expected > 0).mean(), abs=0.03)
+    assert found(negatives).mean() == pytest.approx(expected.mean(), abs=0.2)
+
+
 def test_a_class_without_objects_or_without_negatives_is_refused():
     only = example([OBJECT], [NEAR], [0])
     features = Features([only], [np.ones((2, 4))])

@@ -2,7 +2,8 @@
 
 A negative is a window that overlaps the objects of the class by less than 0.3. There are far too many of them
 for the memory. So the photographs are read in turn, and only those negatives are kept that the SVM so far
-gives too high a score.
+gives too high a score. Of too many, some are drawn at random, and each counts for several. (The hardest ones
+are no such sample: with them most windows of VOC2007 scored as a person.)
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ _NEGATIVE = 0.3  # overlap below which a window is a negative
 _HARD, _EASY = -1.0, -1.2  # scores at which a negative is added, and is discarded after a training
 _NEW = 1000  # negatives of a class that are added before its next training
 _MOST = 3000  # hard negatives of a class that are kept
+_OBJECT = 2.0  # weight of an object in the loss, as in R-CNN; a negative that stands for itself has 1
 _SAMPLE = 200  # photographs from which the scale is measured
 
 
@@ -107,8 +109,9 @@ class _Class:
 
     def __init__(self, name: str, positives_PxU: np.ndarray) -> None:
         self._name, self._positives_PxU = name, positives_PxU
-        self._negatives_NxU = positives_PxU[:0]
+        self._negatives_NxU, self._counts_N = positives_PxU[:0], np.zeros(0)
         self._new: list[np.ndarray] = []
+        self._random = np.random.default_rng(0)
         self.weights_U, self.bias = np.zeros(positives_PxU.shape[1], np.float32), 0.0
 
     def add(self, units_NxU: np.ndarray) -> None:
@@ -120,16 +123,20 @@ class _Class:
 
     def fit(self) -> None:
         """Train on the objects and the hard negatives, and discard those negatives that have become easy."""
-        self._negatives_NxU, self._new = np.concatenate([self._negatives_NxU, *self._new]), []
-        if not len(self._negatives_NxU):
+        new_NxU = np.concatenate([self._negatives_NxU[:0], *self._new])
+        negatives_NxU = np.concatenate([self._negatives_NxU, new_NxU])
+        counts_N = np.concatenate([self._counts_N, np.ones(len(new_NxU))])
+        if not len(negatives_NxU):
             raise UserError(f"no window is free of class {self._name}: add photographs without it")
-        labels = np.repeat([1, -1], [len(self._positives_PxU), len(self._negatives_NxU)])
-        # The settings of R-CNN.
-        svm = LinearSVC(C=1e-3, loss="hinge", class_weight={1: 2}, intercept_scaling=10, random_state=0)
+        labels = np.repeat([1, -1], [len(self._positives_PxU), len(negatives_NxU)])
+        weights = np.concatenate([np.full(len(self._positives_PxU), _OBJECT), counts_N])
+        svm = LinearSVC(C=1e-3, loss="hinge", intercept_scaling=10, random_state=0)  # as in R-CNN
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            svm.fit(np.concatenate([self._positives_PxU, self._negatives_NxU]), labels)
+            svm.fit(np.concatenate([self._positives_PxU, negatives_NxU]), labels, weights)
         self.weights_U, self.bias = svm.coef_[0].astype(np.float32), float(svm.intercept_[0])
-        scores_N = self._negatives_NxU.astype(np.float32) @ self.weights_U + self.bias
-        hardest = np.argsort(-scores_N, kind="stable")[:_MOST]
-        self._negatives_NxU = self._negatives_NxU[hardest[scores_N[hardest] > _EASY]]
+        kept = np.flatnonzero(negatives_NxU.astype(np.float32) @ self.weights_U + self.bias > _EASY)
+        if len(kept) > _MOST:
+            counts_N = counts_N * len(kept) / _MOST
+            kept = np.sort(self._random.choice(kept, _MOST, replace=False))
+        self._negatives_NxU, self._counts_N, self._new = negatives_NxU[kept], counts_N[kept], []
