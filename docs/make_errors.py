@@ -189,6 +189,8 @@ class Program:
             path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text())
             for path in sorted(SOURCE.rglob("*.py"))
         }
+        self._functions = {module: functions(tree) for module, tree in self.modules.items()}
+        self._constants = {module: constants(tree) for module, tree in self.modules.items()}
         self._bases = {
             node.name: [ast.unparse(base) for base in node.bases]
             for tree in self.modules.values()
@@ -221,25 +223,32 @@ class Program:
 
     def functions(self, module: str, name: str) -> list[ast.FunctionDef]:
         """Return the functions of this name, in the module or else in all modules."""
-
-        def of(tree: ast.Module) -> list[ast.FunctionDef]:
-            nodes = ast.walk(tree)
-            return [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == name]
-
-        return of(self.modules[module]) or [node for tree in self.modules.values() for node in of(tree)]
+        own = self._functions[module].get(name, [])
+        return own or [node for functions in self._functions.values() for node in functions.get(name, [])]
 
     def constants(self, module: str, name: str) -> list[ast.expr]:
         """Return the value of a constant in the module, or else in all modules."""
+        own = self._constants[module].get(name, [])
+        return own or [value for constants in self._constants.values() for value in constants.get(name, [])]
 
-        def of(tree: ast.Module) -> list[ast.expr]:
-            return [
-                node.value
-                for node in tree.body
-                if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-                if name in map(ast.unparse, node.targets if isinstance(node, ast.Assign) else [node.target])
-            ]
 
-        return of(self.modules[module]) or [value for tree in self.modules.values() for value in of(tree)]
+def functions(tree: ast.Module) -> dict[str, list[ast.FunctionDef]]:
+    """Return the functions and methods of a module by name."""
+    named: dict[str, list[ast.FunctionDef]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            named.setdefault(node.name, []).append(node)
+    return named
+
+
+def constants(tree: ast.Module) -> dict[str, list[ast.expr]]:
+    """Return the values that a module assigns, by name."""
+    named: dict[str, list[ast.expr]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                named.setdefault(ast.unparse(target), []).append(node.value)
+    return named
 
 
 class Texts:
