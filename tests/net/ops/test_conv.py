@@ -7,6 +7,8 @@ import pytest
 
 from alexnet_jax.layers import Local
 from alexnet_jax.net.ops import conv
+from alexnet_jax.parallel.mesh import local_mesh
+from alexnet_jax.runtime.compiler import LEAST, compiler_options
 
 X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
 
@@ -34,6 +36,19 @@ def test_the_kernel_gradient_on_a_cpu(batch, size, kernel, stride, padding, dtyp
     assert (found.shape, found.dtype) == (w.shape, w.dtype)
     tolerance = {"float32": 1e-5, "bfloat16": 3e-2}[dtype] * np.abs(expected).max()
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
+
+
+def test_kernel_gradients_of_many_images_are_summed_in_float32_in_onednn():
+    # For a kernel of one weight for each output, XLA would add the sums in oneDNN.
+    draws = np.random.default_rng(0)
+    x, g = (jnp.asarray(draws.normal(1, 1, (1024, 9, 9, channels)), jnp.bfloat16) for channels in (1, 64))
+    options = compiler_options(local_mesh(), LEAST)
+    gradient = jax.jit(
+        lambda x, w, g: jax.vjp(lambda w: conv.conv(x, w, 1, (0, 0)), w)[1](g)[0], compiler_options=options
+    )
+    found = gradient(x, jnp.ones((1, 1, 1, 64), jnp.bfloat16), g).astype(jnp.float32)
+    expected = np.einsum("bhwi,bhwo->io", *(np.asarray(a, np.float32) for a in (x, g)))
+    np.testing.assert_allclose(found[0, 0], expected, rtol=0.01)
 
 
 @pytest.mark.parametrize("channels", [3, 9])

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from alexnet_jax.net.ops.matmul import matmul
 from alexnet_jax.net.ops.versions import by_platform
 
 
@@ -18,7 +19,7 @@ def dense(x_TxBxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
 
     It is one operation for all towers: with one for each, XLA would copy the kernels on a CPU.
     """
-    return jnp.matmul(x_TxBxI, kernels_TxIxO, preferred_element_type=jnp.float32)
+    return matmul(x_TxBxI, kernels_TxIxO)
 
 
 def _dense_forward(
@@ -31,8 +32,7 @@ def _dense_backward(saved: tuple[jax.Array, jax.Array], g_TxBxO: jax.Array) -> t
     x_TxBxI, kernels_TxIxO = saved
     g_TxBxO = g_TxBxO.astype(x_TxBxI.dtype)
     by_x, by_kernels = (
-        jnp.matmul(a, b, preferred_element_type=jnp.float32)
-        for a, b in ((g_TxBxO, kernels_TxIxO.swapaxes(1, 2)), (x_TxBxI.swapaxes(1, 2), g_TxBxO))
+        matmul(a, b) for a, b in ((g_TxBxO, kernels_TxIxO.swapaxes(1, 2)), (x_TxBxI.swapaxes(1, 2), g_TxBxO))
     )
     return by_x.astype(x_TxBxI.dtype), by_kernels.astype(kernels_TxIxO.dtype)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import LRN, MapNorm
+from alexnet_jax.net.ops.matmul import matmul
 from alexnet_jax.net.ops.windows import sums_over_windows
 
 
@@ -73,7 +74,7 @@ def _window_sums(
     """
     distance = jnp.arange(x.shape[-1])[:, None] - (first + jnp.arange(count))
     band = (distance >= -reach[0]) & (distance <= reach[1])
-    return jnp.matmul(x.astype(dtype), band.astype(dtype), preferred_element_type=jnp.float32)
+    return matmul(x.astype(dtype), band.astype(dtype))
 
 
 def map_norm(x: jax.Array, layer: MapNorm) -> jax.Array:
