@@ -22,6 +22,7 @@ from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
 _LAST_IMAGE = 30.0  # seconds in which the workers can finish their current images
+_REPORT = 0.1  # seconds between two numbers from a worker; one for each image would take a tenth of the time
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
 
@@ -163,13 +164,25 @@ def _start_workers() -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """Write the shards that arrive. Send 1 for each image, then a shard's broken images, or an error."""
+    """Write the shards that arrive. Send numbers of images done, then a shard's broken images, or an error."""
+    unsent, last_sent = 0, time.monotonic()
+
+    def count_one() -> None:
+        nonlocal unsent, last_sent
+        unsent += 1
+        if time.monotonic() - last_sent > _REPORT:
+            connection.send(unsent)
+            unsent, last_sent = 0, time.monotonic()
+
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, or needs no more shards
         work = connection.recv()
         while True:
             part = connection.recv()
             try:
-                connection.send(work.write(part, lambda: connection.send(1)).broken)
+                broken = work.write(part, count_one).broken
+                connection.send(unsent)
+                unsent = 0
+                connection.send(broken)
             except Exception as error:  # the parent raises it
                 connection.send(_sendable(error))
 
