@@ -189,8 +189,8 @@ class Program:
             path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text())
             for path in sorted(SOURCE.rglob("*.py"))
         }
-        self._functions = {module: functions(tree) for module, tree in self.modules.items()}
-        self._constants = {module: constants(tree) for module, tree in self.modules.items()}
+        self._functions = {module: functions_by_name(tree) for module, tree in self.modules.items()}
+        self._constants = {module: constants_by_name(tree) for module, tree in self.modules.items()}
         self._bases = {
             node.name: [ast.unparse(base) for base in node.bases]
             for tree in self.modules.values()
@@ -224,15 +224,15 @@ class Program:
     def functions(self, module: str, name: str) -> list[ast.FunctionDef]:
         """Return the functions of this name, in the module or else in all modules."""
         own = self._functions[module].get(name, [])
-        return own or [node for functions in self._functions.values() for node in functions.get(name, [])]
+        return own or [node for named in self._functions.values() for node in named.get(name, [])]
 
     def constants(self, module: str, name: str) -> list[ast.expr]:
         """Return the value of a constant in the module, or else in all modules."""
         own = self._constants[module].get(name, [])
-        return own or [value for constants in self._constants.values() for value in constants.get(name, [])]
+        return own or [value for named in self._constants.values() for value in named.get(name, [])]
 
 
-def functions(tree: ast.Module) -> dict[str, list[ast.FunctionDef]]:
+def functions_by_name(tree: ast.Module) -> dict[str, list[ast.FunctionDef]]:
     """Return the functions and methods of a module by name."""
     named: dict[str, list[ast.FunctionDef]] = {}
     for node in ast.walk(tree):
@@ -241,7 +241,7 @@ def functions(tree: ast.Module) -> dict[str, list[ast.FunctionDef]]:
     return named
 
 
-def constants(tree: ast.Module) -> dict[str, list[ast.expr]]:
+def constants_by_name(tree: ast.Module) -> dict[str, list[ast.expr]]:
     """Return the values that a module assigns, by name."""
     named: dict[str, list[ast.expr]] = {}
     for node in tree.body:

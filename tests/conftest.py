@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import platform
 import re
 import shutil
 import socket
@@ -16,6 +17,7 @@ import matplotlib
 import numpy as np
 import platformdirs
 import pytest
+from packaging.version import Version
 from PIL import Image
 
 # All tests, and the processes that they start, share the compiled programs.
@@ -33,6 +35,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+
+IN_ONEDNN = platform.machine() in ("x86_64", "AMD64") and Version(jax.__version__) >= Version("0.12")
+"""Whether XLA has oneDNN."""
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "tests" / "recipes"

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import io
 import itertools
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path, open_cache
 from alexnet_jax.data.images import square
 from alexnet_jax.data.shards import Shard
-from alexnet_jax.data.source import Source, Split
+from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import RunError
 from alexnet_jax.loops.prepare import prepare
 from tests import odd_images
@@ -298,6 +300,27 @@ def test_a_worker_that_is_killed_while_it_starts_ends_the_build(work_of):
     with pytest.raises(RunError, match="ended unexpectedly"):
         workers.write_shards(work_of(Kills()), 0.0, print)
     assert not multiprocessing.active_children()
+
+
+def one_image(i):
+    image = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(image, "PNG")
+    return Example(f"{i}", i % 2, image.getvalue)
+
+
+def test_a_worker_counts_each_image_once_and_reports_seldom(work_of, monkeypatch):
+    monkeypatch.setattr(workers, "_REPORT", np.inf)
+    work, (ours, theirs) = work_of(one_image), multiprocessing.Pipe()
+    worker = threading.Thread(target=workers._serve, args=(theirs,))
+    worker.start()
+    ours.send(work)
+    reports = []
+    for part in work.parts()[:3]:
+        ours.send(part)
+        reports += [ours.recv(), ours.recv()]
+    ours.close()
+    worker.join()
+    assert reports == [10, (), 10, (), 10, ()]
 
 
 def test_workers_that_hang_are_killed(work_of, monkeypatch):

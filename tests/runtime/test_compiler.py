@@ -1,19 +1,13 @@
 """Options for XLA's compiler."""
 
-import platform
-
-import jax
 import pytest
-from packaging.version import Version
 
 from alexnet_jax import build, get_config
 from alexnet_jax.net.shapes import multiplications
 from alexnet_jax.parallel.mesh import make_mesh
 from alexnet_jax.runtime.compiler import LEAST, compiler_options
 from alexnet_jax.training.step import lower_train_step
-from tests.conftest import RECIPES
-
-IN_ONEDNN = platform.machine() in ("x86_64", "AMD64") and Version(jax.__version__) >= Version("0.12")
+from tests.conftest import IN_ONEDNN, RECIPES
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

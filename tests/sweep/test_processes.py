@@ -80,9 +80,10 @@ def test_the_reason_why_a_process_ended(program, tmp_path, script, message):
 
 
 def test_after_a_signal_each_process_that_could_not_save_is_named(program, tmp_path):
+    # Without >&-, `run` would wait for the `sleep`, which would hold the pipe.
     program(
-        """trap 'echo "alexnet-jax: the disk is full" >&2; exit 1' INT; kill -INT $PPID;"""
-        " sleep 60 >&- 2>&- & wait"
+        """trap 'kill $!; echo "alexnet-jax: the disk is full" >&2; exit 1' INT
+        sleep 60 >&- & kill -INT $PPID; wait"""
     )
     lines = []
     with Processes() as processes, pytest.raises(Interrupted, match="SIGINT"):

@@ -22,7 +22,7 @@ from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
 _LAST_IMAGE = 30.0  # seconds in which the workers can finish their current images
-_REPORT = 0.1  # seconds between two numbers from a worker; one for each image would take a tenth of the time
+_REPORT = 0.1  # seconds between two numbers of images from a worker; each costs the time of the parent
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
 
@@ -134,7 +134,7 @@ def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
         yield [ours for ours, _ in pairs]
     finally:
         for ours, theirs in pairs:
-            ours.close()  # a worker stops after its current image
+            ours.close()  # a worker stops when it next sends: after 0.1 s or one image
             theirs.close()
         deadline = time.monotonic() + _LAST_IMAGE
         for process in processes:
@@ -164,15 +164,19 @@ def _start_workers() -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """Write the shards that arrive. Send numbers of images done, then a shard's broken images, or an error."""
+    """Write the shards that arrive. Send numbers of images done, then the broken images, or an error."""
     unsent, last_sent = 0, time.monotonic()
 
-    def count_one() -> None:
+    def send_unsent() -> None:
         nonlocal unsent, last_sent
+        connection.send(unsent)
+        unsent, last_sent = 0, time.monotonic()
+
+    def count_one() -> None:  # before each image
+        nonlocal unsent
         unsent += 1
         if time.monotonic() - last_sent > _REPORT:
-            connection.send(unsent)
-            unsent, last_sent = 0, time.monotonic()
+            send_unsent()
 
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, or needs no more shards
         work = connection.recv()
@@ -180,8 +184,7 @@ def _serve(connection: Connection) -> None:
             part = connection.recv()
             try:
                 broken = work.write(part, count_one).broken
-                connection.send(unsent)
-                unsent = 0
+                send_unsent()
                 connection.send(broken)
             except Exception as error:  # the parent raises it
                 connection.send(_sendable(error))

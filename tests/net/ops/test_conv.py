@@ -38,8 +38,8 @@ def test_the_kernel_gradient_on_a_cpu(batch, size, kernel, stride, padding, dtyp
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
 
 
-def test_kernel_gradients_of_many_images_are_summed_in_float32_in_onednn():
-    # For a kernel of one weight for each output, XLA would add the sums in oneDNN.
+def test_kernel_gradients_of_many_images_are_summed_in_float32():
+    # For 1x1 kernels of one input channel, XLA would add the sums in oneDNN, rounded to bfloat16.
     draws = np.random.default_rng(0)
     x, g = (jnp.asarray(draws.normal(1, 1, (1024, 9, 9, channels)), jnp.bfloat16) for channels in (1, 64))
     options = compiler_options(local_mesh(), LEAST)

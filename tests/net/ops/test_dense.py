@@ -8,14 +8,15 @@ import pytest
 from alexnet_jax.net.ops import dense
 
 
+@pytest.mark.parametrize("rounded", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_dense(dtype):
+def test_dense(dtype, rounded):
     random = np.random.default_rng(0)
     shapes = [(2, 7, 6), (2, 6, 5), (2, 7, 5)]
     x, w, g = (jnp.asarray(random.integers(-4, 5, shape), dtype) for shape in shapes)
-    y, transposed = jax.vjp(dense.dense, x, w)
+    y, transposed = jax.vjp(lambda x, w: dense.dense(x, w, rounded), x, w)
     by_x, by_w = transposed(g.astype(y.dtype))
-    assert (y.dtype, by_x.dtype, by_w.dtype) == (jnp.float32, x.dtype, w.dtype)
+    assert (y.dtype, by_x.dtype, by_w.dtype) == (dtype if rounded else jnp.float32, x.dtype, w.dtype)
     x, w, g = (np.asarray(a, np.float32) for a in (x, w, g))
     by_hand = [(y, x @ w), (by_x, g @ w.swapaxes(1, 2)), (by_w, x.swapaxes(1, 2) @ g)]
     for found, expected in by_hand:  # small whole numbers: exact

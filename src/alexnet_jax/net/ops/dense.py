@@ -3,38 +3,40 @@
 The definitions come first. Below them are the versions for TPUs, which must equal them.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.net.ops.matmul import matmul
+from alexnet_jax.net.ops.matmul import matmul, rounded_matmul
 from alexnet_jax.net.ops.versions import by_platform
 
 
-@jax.custom_vjp
-def dense(x_TxBxI: jax.Array, kernels_TxIxO: jax.Array) -> jax.Array:
-    """Compute the product of each tower, in float32. The gradients multiply operands of x's type.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def dense(x_TxBxI: jax.Array, kernels_TxIxO: jax.Array, rounded: bool) -> jax.Array:
+    """Compute the product of each tower: in x's type if ``rounded``, or else in float32.
 
-    It is one operation for all towers: with one for each, XLA would copy the kernels on a CPU.
+    The gradients multiply operands of x's type. It is one operation for all towers: with one for each, XLA
+    would copy the kernels on a CPU.
     """
-    return matmul(x_TxBxI, kernels_TxIxO)
+    return (rounded_matmul if rounded else matmul)(x_TxBxI, kernels_TxIxO)
 
 
 def _dense_forward(
-    x_TxBxI: jax.Array, kernels_TxIxO: jax.Array
+    x_TxBxI: jax.Array, kernels_TxIxO: jax.Array, rounded: bool
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return dense(x_TxBxI, kernels_TxIxO), (x_TxBxI, kernels_TxIxO)
+    return dense(x_TxBxI, kernels_TxIxO, rounded), (x_TxBxI, kernels_TxIxO)
 
 
-def _dense_backward(saved: tuple[jax.Array, jax.Array], g_TxBxO: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _dense_backward(
+    rounded: bool, saved: tuple[jax.Array, jax.Array], g_TxBxO: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x_TxBxI, kernels_TxIxO = saved
     g_TxBxO = g_TxBxO.astype(x_TxBxI.dtype)
-    by_x, by_kernels = (
-        matmul(a, b) for a, b in ((g_TxBxO, kernels_TxIxO.swapaxes(1, 2)), (x_TxBxI.swapaxes(1, 2), g_TxBxO))
-    )
-    return by_x.astype(x_TxBxI.dtype), by_kernels.astype(kernels_TxIxO.dtype)
+    by_x = rounded_matmul(g_TxBxO, kernels_TxIxO.swapaxes(1, 2))
+    return by_x, rounded_matmul(x_TxBxI.swapaxes(1, 2), g_TxBxO)
 
 
 dense.defvjp(_dense_forward, _dense_backward)
@@ -45,8 +47,7 @@ def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[j
 
     def stacked(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
         x_TxBxI = jnp.stack([x.reshape(x.shape[0], -1) for x in xs])
-        y_TxBxO = dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype))
-        return list(jnp.unstack(y_TxBxO.astype(x_TxBxI.dtype)))
+        return list(jnp.unstack(dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype), True)))
 
     def at_once(x: jax.Array, kernels_TxIxO: jax.Array) -> list[jax.Array]:
         return list(jnp.unstack(_tpu_dense_of_towers(x.reshape(x.shape[0], -1), kernels_TxIxO), axis=1))
@@ -65,7 +66,7 @@ def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array
 
     def stacked(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
         x_TxBxI = jnp.stack(xs)
-        return dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype)).sum(axis=0)
+        return dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype), False).sum(axis=0)
 
     def at_once(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
         return _tpu_sum_of_dense(jnp.stack(xs, axis=1), kernels_TxIxO)

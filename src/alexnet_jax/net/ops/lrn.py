@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import LRN, MapNorm
-from alexnet_jax.net.ops.matmul import matmul
+from alexnet_jax.net.ops.matmul import cpu_rounded_matmul, matmul
+from alexnet_jax.net.ops.versions import by_platform
 from alexnet_jax.net.ops.windows import sums_over_windows
 
 
@@ -63,7 +64,7 @@ def _window_sums(
 ) -> jax.Array:
     """Sum over a window around each of ``count`` channels from ``first`` on, in float32.
 
-    The sum is a matrix product, the fastest operation of an accelerator.
+    The sum is a matrix product, the fastest operation of an accelerator. On a CPU it is rounded to ``dtype``.
 
     Args:
       x: channels in the last axis.
@@ -74,7 +75,8 @@ def _window_sums(
     """
     distance = jnp.arange(x.shape[-1])[:, None] - (first + jnp.arange(count))
     band = (distance >= -reach[0]) & (distance <= reach[1])
-    return matmul(x.astype(dtype), band.astype(dtype))
+    sums: jax.Array = by_platform(x.astype(dtype), band.astype(dtype), cpu=cpu_rounded_matmul, default=matmul)
+    return sums
 
 
 def map_norm(x: jax.Array, layer: MapNorm) -> jax.Array:
