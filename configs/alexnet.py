@@ -56,8 +56,8 @@ lars: with ``batch_norm``, for batches of 8K to 32K images: LARS for 100 epochs,
     for 32K the rate is 32, after a warm-up of 10 epochs. Expected from similar recipes for 32K (arXiv
     1709.05011) and 64K (arXiv 1807.11205): an error of 41.3 to 42 with one view. For 8K the authors of LARS
     report no loss of accuracy (arXiv 1708.03888).
-bf16: computes in bfloat16; parameters, the sums of normalizations (but not LRN's on CPUs) and the logits
-    stay in float32.
+bf16: computes in bfloat16; parameters, the sums of normalizations and the logits stay in float32.
+    On CPUs the sums of LRN are rounded to bfloat16.
 """
 
 from ml_collections import ConfigDict

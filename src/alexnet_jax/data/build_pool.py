@@ -22,7 +22,7 @@ from alexnet_jax.text import size_in_words
 
 _JPEG_BYTES_A_PIXEL = 0.6  # at `images.QUALITY`; photographs of 256x256 need 0.5 on average
 _LAST_IMAGE = 30.0  # seconds in which the workers can finish their current images
-_REPORT = 0.1  # seconds between two numbers of images from a worker; each costs the time of the parent
+_REPORT = 0.1  # least seconds between two reports of a worker, which cost the parent's time
 _WORTH_A_PROCESS = 2**24  # bytes of raw pixels that justify another process
 
 
@@ -134,7 +134,7 @@ def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
         yield [ours for ours, _ in pairs]
     finally:
         for ours, theirs in pairs:
-            ours.close()  # a worker stops when it next sends: after 0.1 s or one image
+            ours.close()  # a worker stops at its next report: after 0.1 s and one image at most
             theirs.close()
         deadline = time.monotonic() + _LAST_IMAGE
         for process in processes:
@@ -164,7 +164,7 @@ def _start_workers() -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """Write the shards that arrive. Send numbers of images done, then the broken images, or an error."""
+    """Write the shards that arrive. Send numbers of images begun, then the broken images, or an error."""
     unsent, last_sent = 0, time.monotonic()
 
     def send_unsent() -> None:

@@ -89,7 +89,7 @@ class Net(nnx.Module):
       towers: number of towers, over all devices.
       image_shape: (height, width, channels) of the images after cropping.
       dtype: type of the activations and products; parameters, the sums of normalizations and logits are
-        float32. On a CPU, LRN's sums are rounded to it.
+        float32. On a CPU, LRN's sums are rounded to ``dtype``.
     """
 
     def __init__(

@@ -188,7 +188,7 @@ def _cpu_kernel_gradient(
             rhs_dilation=(stride, stride),
             dimension_numbers=_LAYOUT,
         )
-        # Without the barrier, XLA would add the sums in oneDNN if it can, rounded to the type of x.
+        # Without the barrier, XLA may add the sums in oneDNN, which rounds them to the type of x.
         by_kernel_IxHxWxO = lax.optimization_barrier(by_kernel_IxHxWxO)
         # If the stride leaves a remainder, the result has more rows and columns than the kernel.
         return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]

@@ -19,12 +19,12 @@ def rounded_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def cpu_rounded_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Compute `matmul` on a CPU, rounded to the type of the operands, in float32.
+    """Compute `matmul` on a CPU, round it to the type of the operands, and return it in float32.
 
-    Only with a bfloat16 result does XLA multiply bfloat16 operands in oneDNN. Otherwise it converts them to
+    XLA multiplies bfloat16 operands in oneDNN only if the result is bfloat16. Otherwise it converts them to
     float32, which takes up to twice as long.
     """
     if a.dtype == jnp.float32:
         return matmul(a, b)
-    # Without the barrier, XLA would add other arrays in oneDNN, rounded to bfloat16.
+    # Without the barrier, XLA may do a later addition in oneDNN, which rounds the sum to bfloat16.
     return lax.optimization_barrier(jnp.matmul(a, b)).astype(jnp.float32)
