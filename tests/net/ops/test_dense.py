@@ -23,6 +23,13 @@ def test_dense(dtype, rounded):
         np.testing.assert_array_equal(found.astype(jnp.float32), expected)
 
 
+def test_logits_of_bfloat16_are_not_rounded_to_it():
+    x, kernels = draws(2, 8, 64).astype(jnp.bfloat16), draws(2, 64, 10, seed=1)
+    logits = dense.sum_of_dense(list(x), kernels)
+    expected = np.asarray(x, np.float32) @ np.asarray(kernels.astype(jnp.bfloat16), np.float32)
+    np.testing.assert_allclose(logits, expected.sum(axis=0), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_dense_of_towers(shared):
     kernels, (one, other) = draws(2, 8, 5, seed=1), draws(2, 3, 2, 2, 2)

@@ -43,9 +43,8 @@ def test_what_is_added_to_a_product_is_not_rounded():
         return c + rounded_matmul(a, b)
 
     c = np.random.default_rng(2).normal(1000, 1, size=(256, 256)).astype(np.float32)
-    expected = c + A.astype(np.float32) @ B.astype(
-        np.float32
-    )  # a product is below 128: rounded by up to 0.25
+    expected = c + A.astype(np.float32) @ B.astype(np.float32)
+    # A product is below 128, and so rounded by up to 0.25. A sum would be rounded by up to 4.
     np.testing.assert_allclose(compiled(add, A, B, c)(A, B, c), expected, atol=0.5)
 
 

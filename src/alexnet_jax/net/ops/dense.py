@@ -47,7 +47,7 @@ def dense_of_towers(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[j
 
     def stacked(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> list[jax.Array]:
         x_TxBxI = jnp.stack([x.reshape(x.shape[0], -1) for x in xs])
-        return list(jnp.unstack(dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype), True)))
+        return list(jnp.unstack(dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype), rounded=True)))
 
     def at_once(x: jax.Array, kernels_TxIxO: jax.Array) -> list[jax.Array]:
         return list(jnp.unstack(_tpu_dense_of_towers(x.reshape(x.shape[0], -1), kernels_TxIxO), axis=1))
@@ -66,7 +66,7 @@ def sum_of_dense(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array
 
     def stacked(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
         x_TxBxI = jnp.stack(xs)
-        return dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype), False).sum(axis=0)
+        return dense(x_TxBxI, kernels_TxIxO.astype(x_TxBxI.dtype), rounded=False).sum(axis=0)
 
     def at_once(xs: Sequence[jax.Array], kernels_TxIxO: jax.Array) -> jax.Array:
         return _tpu_sum_of_dense(jnp.stack(xs, axis=1), kernels_TxIxO)
