@@ -19,14 +19,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from loader import SIZE, images_per_second, make_cache, warm_batches
+from loader import SIZE, WARM, images_per_second, make_cache, warm_batches
 from machine import add_peer_python, processor, versions
 
 from alexnet_jax.data import cache, loader
 from alexnet_jax.data.images import QUALITY
 
 PEER = Path(__file__).parent / "peers" / "ffcv_loader.py"
-BATCH, WARM = 128, 10  # untimed batches
+BATCH = 128
 
 
 def save_pixels(path: Path, out: Path) -> None:

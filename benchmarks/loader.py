@@ -1,15 +1,18 @@
 """Measure the loader alone: 256x256 images in random order from the page cache, batches of 128.
 
     python benchmarks/loader.py [--encoding=raw|jpeg] [--images=10000] [--photos=DIR] [--batches=200]
+                                [--cold]
 
-Also prints an upper limit, measured in the same run with as many threads: `numpy.take` on a memory map for
+It also prints an upper limit, measured in the same run with as many threads: `numpy.take` on a memory map for
 raw images, or the decoder alone for JPEGs. ``--images=1000000`` makes a cache of ImageNet's size, and shows
 how long it takes to open and how much memory it keeps. Files beyond 2 GB are links to the first ones, so the
-whole cache stays in the page cache.
+whole cache stays in the page cache. ``--cold`` also measures the loader after the images were removed from
+the page cache. A virtual machine can't remove them from the page cache of its host.
 """
 
 import argparse
 import itertools
+import os
 import resource
 import tempfile
 import threading
@@ -33,6 +36,7 @@ from alexnet_jax.parallel.mesh import local_mesh
 
 SIZE = 256
 OWN = 2**31  # bytes of a cache before its files are links; much more than the caches of a processor
+WARM = 10  # untimed batches
 ROUNDS = 3  # of the loader and its limit, in turns; the fastest counts
 
 
@@ -47,6 +51,7 @@ def main() -> None:
     )
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--batches", type=int, default=200, help="timed batches, after ten untimed ones")
+    parser.add_argument("--cold", action="store_true", help="also measure it from the disk")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         path = Path(directory)
@@ -73,14 +78,28 @@ def main() -> None:
             f" pixels); {grown:.1f} MB more after {args.batches} batches"
         )
         print(f"{what}, {THREADS} threads: {max(limits):,.0f} images/s; {best / max(limits):.2f} of it")
+        if args.cold:
+            rates = [from_disk(cache, path, *size) for _ in range(ROUNDS)]
+            print(f"from the disk: {', '.join(f'{rate:,.0f}' for rate in rates)} images/s")
+
+
+def from_disk(cache: Cache, path: Path, batch_size: int, batches: int) -> float:
+    """Measure the loader after removing the images from the page cache. Each image is read once at most."""
+    for file in path.glob("train-*.images"):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)  # only pages that are on the disk can be removed
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+    batches = min(batches, len(cache.labels["train"]) // batch_size - WARM)
+    return images_per_second(warm_batches(cache, batch_size, batches), batch_size)
 
 
 def warm_batches(cache: Cache, batch_size: int, count: int) -> Iterator[Any]:
     """Return batches of a cache, after loading ten untimed ones, which touch new memory."""
     config = base()
     config.batch_size = batch_size
-    batches = training_batches(cache, config, local_mesh(), 0, 10 + count)
-    for _ in range(10):
+    batches = training_batches(cache, config, local_mesh(), 0, WARM + count)
+    for _ in range(WARM):
         next(batches)
     return batches
 

@@ -27,6 +27,18 @@ def test_any_rows_in_any_order_from_many_files(data, monkeypatch):
         found.images["train"][[1293]]
 
 
+def test_a_disk_is_told_all_jpegs_before_the_first_is_read(data, monkeypatch):
+    data.encoding, data.image_size = "jpeg", 16
+    found, calls = open_cache(data, print), []
+    pread = os.pread
+    monkeypatch.setattr(os, "posix_fadvise", lambda *where: calls.append(("advice", where[:3])))
+    monkeypatch.setattr(os, "pread", lambda *what: calls.append(("read", what)) or pread(*what))
+    found.images["train"][[700, 3, 5]]
+    assert [call[0] for call in calls] == ["advice"] * 3 + ["read"] * 3
+    advised, read = ([where for kind, where in calls if kind == which] for which in ("advice", "read"))
+    assert advised == [(file, start, length) for file, length, start in read]
+
+
 def test_damage_that_is_found_while_reading_is_an_error(data):
     data.encoding, data.image_size = "jpeg", 16
     found = open_cache(data, print)

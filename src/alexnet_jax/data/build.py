@@ -160,8 +160,9 @@ def _finish(work: Work, data: ConfigDict, identity: dict[str, object], say: Call
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         files.write(building / f"{split}.offsets.npy", content_of(offsets))
     images = sum(len(shard.labels) for shard in found["train"])
-    total = np.sum([shard.sum_image for shard in found["train"]], axis=0)
-    products = np.sum([shard.products for shard in found["train"]], axis=0)
+    total, products = found["train"][0].sum_image, found["train"][0].products
+    for shard in found["train"][1:]:
+        total, products = total + shard.sum_image, products + shard.products
     mean = total / images
     color = mean.mean(axis=(0, 1))
     labels_checksums = [zlib.crc32(shard.labels.tobytes()) for shard in everything]
