@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 	$(BIN)/alexnet-jax evaluate --workdir=runs/demo --views=10
 	@echo
 	@echo 'runs/demo holds the run. What to try next:'
-	@echo '  $(BIN)/alexnet-jax train --config=digits --workdir=runs/demo --config.num_epochs=60   # resumes'
+	@echo '  $(BIN)/alexnet-jax train --config=digits --workdir=runs/longer --config.num_epochs=60'
 	@echo '  $(BIN)/alexnet-jax train --config=cifar10:quick --workdir=runs/quick                  # docs/data.md'
 	@echo '  $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs'
 

@@ -93,6 +93,16 @@ def test_unknown_or_contradictory_variants_and_unknown_files_are_refused(path, m
         get_config(f"{CONFIGS}/{path}")
 
 
+def test_a_recipe_without_variants_needs_no_parameter(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from alexnet_jax import get_config as recipe\ndef get_config():\n    return recipe('digits')\n"
+    )
+    assert get_config(str(file)).batch_size == get_config("digits").batch_size
+    with pytest.raises(UserError, match=r"get_config\(\) takes no variants, but no_lrn is given: remove it"):
+        get_config(f"{file}:no_lrn")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -101,7 +111,7 @@ def test_unknown_or_contradictory_variants_and_unknown_files_are_refused(path, m
         ("x = (\n", r"SyntaxError: '\(' was never closed \(bad.py, line 1\)"),
         ("import sys\nsys.exit('no data here')\n", r"it calls sys.exit\('no data here'\) \(line 2\)"),
         ("class Odd(BaseException):\n    pass\n\n\nraise Odd('x')\n", r"Odd: x \(line 5\)"),
-        ("def get_config():\n    pass\n", "takes 0 positional arguments but 1 was given$"),
+        ("def get_config(a, b):\n    pass\n", "missing 1 required positional argument: 'b'$"),
     ],
 )
 def test_a_recipe_that_fails_is_reported_in_one_line_with_its_number(tmp_path, body, message):

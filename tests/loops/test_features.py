@@ -127,6 +127,7 @@ def test_images_that_cannot_be_read_have_no_row(trained, net, cache, folder, tmp
     assert len(record["names"]) == 70
     assert list(record["left_out"]) == [f"{folder}/33-{name}", f"{folder}/71.png"]
     assert main(["features", f"--workdir={trained}", f"--save={save}", str(folder)]) == 2  # it is complete
+    assert error_lines(capfd.readouterr().err) == complaints
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def test_the_own_splits_of_the_data_are_used(trained, net, tmp_path, five_classe
         (["--splits=many"], "--splits is many"),
         (["--train_per_class=1"], "train_per_class"),
         (["--train_per_class=180"], " classes have fewer than 181 images (the first is 0 with 178)"),
+        (["--train_per_class=20", "--splits=own"], "--train_per_class is for random splits: remove it"),
         (["--views=5"], "--views is 5"),
         (["--json=nowhere/p.json"], "--json=nowhere/p.json can't be written"),
         (["--config.data.crop_size=5"], "config.data.crop_size can't change after training: probe takes"),

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from ml_collections import ConfigDict
 
 import alexnet_jax
 from alexnet_jax import files, restore
+from alexnet_jax.cli.main import main
 from alexnet_jax.config import saved
 from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
@@ -54,6 +56,22 @@ def same_bits(a, b):
     assert one.step == other.step
     for ours, theirs in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_evaluations_take_as_many_images_at_a_time_as_a_step(tiny, tmp_path, monkeypatch):
+    sizes, error_rates = set(), train_lib.error_rates
+    monkeypatch.setattr(train_lib, "error_rates", lambda *args: sizes.add(args[4]) or error_rates(*args))
+    tiny.accumulation_steps, tiny.num_steps = tiny.batch_size // 4, 2
+    train(tiny, tmp_path / "w")
+    assert sizes == {4}
+
+
+def test_the_last_line_of_a_run_is_a_command_that_works(tiny, five_classes, tmp_path, capfd):
+    tiny.data.source, tiny.data.validation, tiny.schedule.name = five_classes, 0.0, "steps"
+    tiny.num_steps, tiny.data.cache_dir = 1, str(tmp_path / "cache")
+    train(tiny, tmp_path / "w")
+    _, _, command = capfd.readouterr().out.splitlines()[-1].partition("evaluate with: alexnet-jax ")
+    assert main(shlex.split(command)) == 0
 
 
 def test_a_workdir_holds_the_documented_files(trained):

@@ -36,8 +36,8 @@ def test_meshes_of_four_devices(tiny, shape, towers, expected):
 @pytest.mark.parametrize(
     ("shape", "towers", "batch", "message"),
     [
-        ((8, 1), 2, 16, "needs 8 devices, but 4 exist"),
-        ((-1, 8), 8, 16, "needs 8 devices, but 4 exist"),
+        ((8, 1), 2, 16, "needs 8 devices, but there are 4: take a smaller mesh"),
+        ((-1, 8), 8, 16, "needs 8 devices, but there are 4: take a smaller mesh"),
         ((1, 2), 3, 16, "3 towers can't be split over 2 devices"),
         ((-1, 1), 2, 6, r"batch_size = 6 can't be split over 4 devices.*mesh='\(3, 1\)'"),
     ],

@@ -189,18 +189,25 @@ def test_the_page_has_the_published_error_of_the_same_network(trained, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("steps", "command"),
+    ("ended", "command"),
     [
-        ((20, 40), "alexnet-jax train --config=RECIPE --workdir="),
-        ((20, None), "alexnet-jax train --config=RECIPE --workdir="),
-        ((40, 40), "alexnet-jax predict --workdir="),
+        (False, "alexnet-jax train --config=RECIPE --workdir="),
+        (True, "alexnet-jax predict --workdir="),
     ],
 )
-def test_the_next_command_continues_a_run_or_uses_it(trained, steps, command):
+def test_the_next_command_continues_a_run_or_uses_it(trained, ended, command):
     facts = report_training.gather(Request(str(trained), views=10), print)
-    assert dataclasses.replace(facts, steps=steps).next_step[1].startswith(f"{command}{trained}")
+    assert dataclasses.replace(facts, ended=ended).next_step[1].startswith(f"{command}{trained}")
     without_test = dataclasses.replace(facts, tested=None)
     assert without_test.next_step[1] == f"alexnet-jax evaluate --workdir={trained}"
+
+
+def test_a_training_has_ended_at_its_last_step_or_its_last_plateau(trained, tiny, tmp_path):
+    assert report_training.gather(Request(str(trained)), print).ended
+    tiny.num_steps, tiny.eval_every, tiny.checkpoint_every = 60, 5, 5
+    tiny.schedule.patience, tiny.schedule.max_reductions, tiny.schedule.min_improvement = 1, 0, 0.99
+    assert train(tiny, tmp_path / "w").step == 5
+    assert report_training.gather(Request(str(tmp_path / "w")), print).ended
 
 
 def test_the_same_workdir_makes_the_same_page(trained, page, tmp_path):

@@ -128,6 +128,7 @@ def test_another_cache_directory_is_the_same_sweep(swept, tmp_path, capfd):
         ),
         ('{"num_steps": 5}', "num_steps = 10, not 5"),
         ('{"num_steps": 10, "batch_size": 8}', "batch_size = 16, not 8"),
+        ('{"num_steps": 10, "eval_every": 5}', "eval_every = 20, not 5"),
     ],
 )
 def test_a_network_that_was_trained_with_other_settings_is_refused(

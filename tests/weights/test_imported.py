@@ -1,5 +1,7 @@
 """`import` writes an ordinary workdir. A tiny network stands for those of other frameworks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,25 @@ def test_the_same_command_completes_a_killed_import(framework, digits, tmp_path)
     imported.import_weights("tiny", "WEIGHTS", w, classes=digits)
     assert (w / "config.json").read_bytes() == intact
     assert restore(w).step == 0
+
+
+def test_an_import_replaces_the_weights_of_another_one_that_was_killed(
+    framework, digits, tmp_path, monkeypatch
+):
+    w = tmp_path / "w"
+    imported.import_weights("tiny", "WEIGHTS", w, classes=digits)
+    (w / "config.json").unlink()
+    other = framework.with_random_weights(seed=1)
+    params = torch_layout(other.params, other.config)
+    read = imported.FRAMEWORKS["tiny"]
+
+    def changed(*args):
+        return dataclasses.replace(read(*args), arrays=params)
+
+    monkeypatch.setitem(imported.FRAMEWORKS, "tiny", changed)
+    imported.import_weights("tiny", "OTHERS", w, classes=digits)
+    images = np.zeros((1, 8, 8, 3), np.uint8)
+    np.testing.assert_allclose(restore(w).predict_proba(images), other.predict_proba(images), rtol=1e-4)
 
 
 def test_a_refused_import_writes_nothing(framework, tmp_path):

@@ -10,12 +10,13 @@ import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -148,7 +149,7 @@ def call(path: str, function: str, kind: type[T]) -> T:
                 verbs = {"get_config": "train", "sweep": "sweep"}
                 verb = f": run it with alexnet-jax {verbs[other]}" if hasattr(module, other) else ""
                 raise UserError(f"{file} has no {function}(){verb}")
-            made = getattr(module, function)(variants)
+            made = _call(getattr(module, function), variants, file)
         except (UserError, KeyboardInterrupt):
             raise
         except BaseException as error:  # SystemExit too
@@ -158,6 +159,15 @@ def call(path: str, function: str, kind: type[T]) -> T:
     if not isinstance(made, kind):
         raise UserError(f"{file}: {function}() must return a {kind.__name__}")
     return made
+
+
+def _call(make: Callable[..., Any], variants: str, file: Path) -> Any:
+    """Call a function of a recipe, which takes the variants, or nothing if there are none."""
+    if inspect.signature(make).parameters:
+        return make(variants)
+    if variants:
+        raise UserError(f"{file}: {make.__name__}() takes no variants, but {variants} is given: remove it")
+    return make()
 
 
 def _explain(error: BaseException, file: Path) -> str:

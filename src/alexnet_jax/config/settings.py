@@ -129,9 +129,9 @@ SETTINGS: tuple[Setting, ...] = (
         int,
         "Steps between evaluations; replaces eval_every_epochs.",
         COUNT,
-        resume="neutral",
+        resume="yes",  # the plateau schedule depends on it
     ),
-    Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", EPOCHS, resume="neutral"),
+    Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", EPOCHS, resume="yes"),
     Setting(
         "checkpoint_every",
         None,
@@ -199,7 +199,7 @@ SETTINGS: tuple[Setting, ...] = (
         str,
         "parquet, webdataset, csv: names of the image and the label, IMAGE,LABEL, if several fit.",
         PAIR,
-        resume="neutral",  # the data's fingerprint shows whether the images and the labels are the same
+        resume="yes",  # the data's fingerprint shows whether the images and the labels are the same
     ),
     Setting(
         "data.cache_dir",
@@ -520,6 +520,7 @@ def resume_of(key: str) -> Literal["no", "yes", "neutral"]:
 
 ADDED = frozenset(
     [
+        "data.columns",
         "data.resize",
         "label_smoothing",
         "optimizer.reference_batch_size",

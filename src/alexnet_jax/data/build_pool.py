@@ -46,7 +46,7 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
     broken = [line for shard in before.values() for line in shard.broken]
     if done:
         say(f"resuming: {done:,} of {total:,} images are prepared")
-    _check_broken(work, broken, max_broken * total, max_broken)
+    _check_broken(work, broken, total, max_broken)
     _check_room(work, total - done)
     with (
         progress.Long(done, total, "image", say) as bar,
@@ -55,7 +55,7 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
         for found in results:
             if found:
                 broken += found
-                _check_broken(work, broken, max_broken * total, max_broken)
+                _check_broken(work, broken, total, max_broken)
 
 
 def _results(
@@ -201,7 +201,7 @@ def _sendable(error: Exception) -> Exception:
     return error
 
 
-def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float) -> None:
+def _check_broken(work: Work, broken: list[str], total: int, max_broken: float) -> None:
     """Write the names of the broken images to a file.
 
     Raises:
@@ -211,11 +211,13 @@ def _check_broken(work: Work, broken: list[str], limit: float, max_broken: float
         return
     path = work.building / "broken.txt"
     files.write(path, "".join(f"{line}\n" for line in sorted(broken)).encode())
-    if len(broken) > limit:
+    if len(broken) > max_broken * total:
         raise UserError(
-            f"{len(broken)} images can't be read, more than config.data.max_broken = {max_broken:g} allows"
-            f" (for example {sorted(broken)[0]}): repair or remove the images that {path} lists, or allow"
-            " more with --config.data.max_broken=0.1, and run the same command again to continue"
+            f"{len(broken)} of {total:,} images can't be read, and perhaps others that were not reached yet:"
+            f" config.data.max_broken = {max_broken:g} allows fewer (for example {sorted(broken)[0]}). Repair"
+            f" or remove the images that {path} lists, or allow more with"
+            f" --config.data.max_broken={max(0.1, min(1.0, 2 * max_broken)):g}, and run the same command"
+            " again to continue"
         )
 
 

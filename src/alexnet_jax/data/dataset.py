@@ -84,7 +84,7 @@ def open_cache_of(
       data: ``config.data`` of the workdir.
       info: description of the data in the workdir.
       given: settings of ``config.data`` that the user gives: ``source``, ``cache_dir``, ``cache_from``,
-        ``encoding``.
+        ``encoding``, ``columns``.
       say: function that takes a line for the user.
       may_build: whether to copy a missing cache from the given place, or build it from a given source.
 
@@ -110,8 +110,8 @@ def open_cache_of(
     cache = load(path)
     if "cache_dir" not in given and cache.info.fingerprint != info.fingerprint:
         raise NoImages(
-            f"{path} does not hold the images that the network was trained on: to use others, add"
-            f" {' or '.join(flags)}"
+            f"{path} does not hold the images that the network was trained on: to use those that it holds,"
+            f" add {' or '.join(flags)}"
         )
     return cache
 
@@ -128,7 +128,8 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
         return
     if version != info.version:
         raise UserError(
-            f"{data.source} is now {version}, but the cache was built from {info.version}: {REBUILD}"
+            f"{data.source} is now {version}, but the cache was built from {info.version}: {REBUILD}. Runs on"
+            " the old images can't continue with the new ones: to continue them, undo the change instead"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from alexnet_jax import files
 from alexnet_jax.data.images import SUFFIXES, file_content
 from alexnet_jax.data.layout import classes_of, splits_of
-from alexnet_jax.data.sampler import permutation
+from alexnet_jax.data.listed import divided
 from alexnet_jax.data.source import Example, Source, Split, left_out_lines, with_every_class
 from alexnet_jax.data.walk import ImageFile, Walk, image_folders
 from alexnet_jax.errors import UserError, near
@@ -95,12 +95,9 @@ def open_folder(path: str, validation: float | None, test: float) -> Source:
         splits = {name: split_of(images_by_class) for name, images_by_class in listed.items()}
     else:
         everything = split_of(whole)
-        rows = permutation(len(everything), seed=0)
-        tenth = len(rows) // 10 if validation is None else 0
-        ends = tenth, tenth + int(test * len(rows))
-        parts = {"train": rows[ends[1] :], "validation": rows[: ends[0]], "test": rows[ends[0] : ends[1]]}
+        parts = divided(np.arange(len(everything)), validation, test)
         splits, notes = with_every_class(
-            {name: everything.subset(np.sort(part)) for name, part in parts.items() if len(part)}
+            {name: everything.subset(part) for name, part in parts.items() if len(part)}
         )
     if inside := _folders_inside(by_class, below, depth=len(found) and 1):
         notes += (f"folders inside the classes, which are not classes themselves: {first_of(inside)}",)

@@ -111,7 +111,7 @@ def splits_of(
         )
     labelled = {split: rows[labels[rows] >= 0] for split, rows in rows_by_split.items()}
     if None in labelled:
-        labelled = _divided(labelled[None], options)
+        labelled = dict(divided(labelled[None], options.validation, options.test).items())
     train = labelled.get("train", np.array([], int))
     if not len(train):
         have = [split for split in _SPLITS if len(labelled.get(split, ()))]
@@ -147,11 +147,20 @@ def stamp(files: Iterable[os.stat_result]) -> str:
     return hashlib.sha256(repr(times).encode()).hexdigest()
 
 
-def _divided(rows: np.ndarray, options: Options) -> dict[str | None, np.ndarray]:
-    """Split images as a folder without splits is split."""
+def divided(rows: np.ndarray, validation: float | None, test: float) -> dict[str, np.ndarray]:
+    """Split the images of a data set without splits by a fixed seed.
+
+    Args:
+      rows: numbers of the images, in order.
+      validation: ``config.data.validation``; if it is None, a tenth of the images is for validation.
+      test: ``config.data.test``.
+
+    Returns:
+      The numbers for ``train``, ``validation`` and ``test``, in order.
+    """
     shuffled = rows[permutation(len(rows), seed=0)]
-    tenth = len(rows) // 10 if options.validation is None else 0
-    ends = tenth, tenth + int(options.test * len(rows))
+    tenth = len(rows) // 10 if validation is None else 0
+    ends = tenth, tenth + int(test * len(rows))
     parts = {
         "train": shuffled[ends[1] :],
         "validation": shuffled[: ends[0]],

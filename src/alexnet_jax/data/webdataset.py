@@ -66,7 +66,7 @@ def open_webdataset(pattern: str, options: Options) -> Source:
     read = tars.Images([str(path) for _, path in shards], names, numbers, archives, offsets, sizes)
     rows = {
         split: np.flatnonzero(np.isin(archives, [i for i, (other, _) in enumerate(shards) if other == split]))
-        for split, _ in shards
+        for split in dict.fromkeys(split for split, _ in shards)
     }
     splits, notes = splits_of(read, numbers, rows, class_names, options, pattern, left_out)
     lines = (f"{shards[i][0]} {name} {x}" for i, name, x in zip(archives, names, labels, strict=True))

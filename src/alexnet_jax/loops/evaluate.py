@@ -91,7 +91,7 @@ def evaluate(
       views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror images.
       step: checkpoint of each workdir: ``last``, ``best`` (lowest validation error) or a number of updates.
       data: settings that locate the images: ``source`` (a missing cache is built from it), ``cache_dir``,
-        ``cache_from`` (a missing cache is copied from there) and ``encoding``. A whole
+        ``cache_from`` (a missing cache is copied from there), ``encoding`` and ``columns``. A whole
         ``config.data`` is accepted too. By default the images are in the user's cache folder, and must
         be those that the first network was trained on.
       say: function that takes a line of text about each step; by default the first process prints it.
@@ -139,10 +139,9 @@ def evaluate(
 
     # ---- One pass -------------------------------------------------------------------------------
     say(progress.evaluating(cache.info.splits[split], split, views))
-    batch_size = min(first.config.batch_size, _MOST_ON_A_DEVICE * mesh.shape[DATA])
     result = error_rates(
         [partial(net.log_probabilities, views=views) for net in members],
-        cache, split, views, batch_size, mesh,
+        cache, split, views, first.config.batch_size, mesh,
     )  # fmt: skip
     return Evaluation(**vars(result), checkpoints=tuple(Checkpoint(n.workdir, n.step) for n in members))
 
@@ -163,7 +162,8 @@ def error_rates(
       cache: the images.
       split: name of the split.
       views: number of crops that the members read, for the record.
-      batch_size: number of images at a time; the result does not depend on it.
+      batch_size: number of images at a time, if a device has memory for its share of them; the result does
+        not depend on it.
       mesh: the devices that the members run on.
       hardest: collector of the hardest mistakes; None for none.
 
@@ -172,7 +172,7 @@ def error_rates(
     """
     hardest = hardest or Hardest(0)
     left = cache.info.splits[split]
-    batch_size = min(batch_size, left)
+    batch_size = min(batch_size, _MOST_ON_A_DEVICE * mesh.shape[DATA], left)
     sums = np.zeros(4)  # examples, loss, top-1 and top-5 errors that this process counted
     batches = test_batches(cache, split, batch_size, mesh)
     compiling = f"{split}, compiling"  # until the first batch is done

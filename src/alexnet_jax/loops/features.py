@@ -102,6 +102,8 @@ def features(
     with FeatureFile(path, request, shape) as file:
         if file.record is not None:
             say(f"nothing to do: {path} is complete")
+            for name, reason in file.record["left_out"].items():
+                complain(f"{name} is left out: {reason}")
             return Features(str(path), tuple(file.record["shape"]), file.record["left_out"], None)
         if file.done:
             say(f"continuing {path} after {file.done:,} of {len(inputs.names):,} images")

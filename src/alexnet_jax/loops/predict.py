@@ -49,7 +49,7 @@ class Prediction:
     """
 
     path: str
-    image: np.ndarray
+    image: np.ndarray = dataclasses.field(repr=False)
     guesses: tuple[Guess, ...]
     right: Guess | None = None
 

@@ -150,6 +150,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         profiler = Profiler(config.profile, run.path, step)
         update = profiler.traced(update)
         smaller = partial(_with_less_memory, config, mesh, checkpoints)
+        at_once = config.batch_size // config.accumulation_steps  # as many as a step has in memory
         with explained(smaller), closing(log), closing(batches), closing(profiler):
             for images, labels in batches:
                 evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps
@@ -166,7 +167,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
                     member = partial(predict, state.params, statistics=stats, views=1)
                     with goodput.during("evaluating"):
                         hardest = Hardest(config.log_images)
-                        result = error_rates([member], cache, split, 1, config.batch_size, mesh, hardest)
+                        result = error_rates([member], cache, split, 1, at_once, mesh, hardest)
                         log.evaluation(step, result)
                         log.magnitudes(step, step_lib.mean_magnitudes(before, state.params))
                         log.pictures(step, pictures(model, state.params, cache, split, hardest))
@@ -201,6 +202,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
             raise Interrupted(stop, f"saved at step {step} of {total_steps}")
 
     command = ["alexnet-jax", "evaluate", f"--workdir={workdir}"]
+    if split == "train":  # there is no other
+        command.append("--split=train")
     if config.data.cache_dir is not None:
         command.append(f"--config.data.cache_dir={config.data.cache_dir}")
     hosts.say(f"done: {step} steps; evaluate with: {shlex.join(command)}")

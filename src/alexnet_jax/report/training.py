@@ -27,9 +27,10 @@ from alexnet_jax.runtime import progress
 from alexnet_jax.sweep.spec import Published
 from alexnet_jax.text import size_in_words, time_in_words
 from alexnet_jax.training import goodput, metrics
+from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.metrics import Evaluation, Metrics
 from alexnet_jax.training.restored import restore
-from alexnet_jax.training.schedule import total_steps
+from alexnet_jax.training.schedule import Plateau, total_steps
 from alexnet_jax.training.workdir import read_workdir, saved_steps
 
 
@@ -45,6 +46,7 @@ class Facts:
       epoch: number of epochs so far.
       epochs: number of epochs of the whole training; None if it is unknown.
       steps: number of updates so far and of the whole training; None for the second if it is unknown.
+      ended: whether the training has ended, at its last step or its last plateau.
       training_error: top-1 error in the last line of the log, a fraction; None before the first.
       last: last evaluation during training; None before the first.
       published: published error rates of the same network on the same data; None if there are none.
@@ -66,6 +68,7 @@ class Facts:
     epoch: float
     epochs: float | None
     steps: tuple[int, int | None]
+    ended: bool
     training_error: float | None
     last: Evaluation | None
     published: Published | None
@@ -88,8 +91,7 @@ class Facts:
     def next_step(self) -> tuple[str, str]:
         """What to do next, and the command for it."""
         workdir = f"--workdir={self.request.workdir}"
-        done, total = self.steps
-        if total is None or done < total:
+        if not self.ended:
             return "To continue the training, run it again:", _command("train", "--config=RECIPE", workdir)
         if self.tested is None:
             return "To test it on a machine that has its images:", _command(
@@ -139,7 +141,7 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
         problems.append(str(error))
     if not log.train:
         problems.append("metrics.jsonl has no training lines yet, so there are no curves")
-    net, tested, kernels = None, None, None
+    net, tested, kernels, plateau = None, None, None, Plateau()
     if not saved_steps(path):
         problems.append(
             "there is no checkpoint yet, so there are no figures, no test and no mistakes; train writes one"
@@ -148,6 +150,8 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     else:
         progress.note(progress.reading(request.workdir, request.step))
         net = restore(request.workdir, request.step, data_mesh())
+        with Checkpoints(path) as checkpoints:
+            plateau = checkpoints.plateau()
         with contextlib.suppress(UserError):  # no convolution of the image
             kernels = figure3.gather(net)
         try:
@@ -175,6 +179,7 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
         epoch=epoch,
         epochs=total / log.steps_per_epoch if total and log.steps_per_epoch else None,
         steps=(step, total),
+        ended=step == total or plateau.ended(config.schedule),
         training_error=log.train[-1]["top1_error"] if log.train else None,
         last=log.evaluations[-1] if log.evaluations else None,
         published=published.of_config(config),

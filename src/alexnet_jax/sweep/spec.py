@@ -162,6 +162,12 @@ def check(path: str, sweep: Sweep) -> None:
     Raises:
       UserError: they do not.
     """
+    if not sweep.members:
+        raise UserError(f"{path}: the sweep has no members")
+    if empty := [each.name for each in sweep.members if not sweep.seeds_of(each)]:
+        raise UserError(f"{path}: {empty[0]} has no seeds")
+    if empty := [each.name for each in sweep.ensembles if not each.members]:
+        raise UserError(f"{path}: the ensemble {empty[0]} has no members")
     for member in sweep.members:
         if own := {"seed", "init_from"} & {*member.settings}:
             raise UserError(

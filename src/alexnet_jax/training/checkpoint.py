@@ -36,6 +36,7 @@ from alexnet_jax.runtime import device_errors
 from alexnet_jax.training.checksums import checksum, checksums
 from alexnet_jax.training.plain_path import plain_path
 from alexnet_jax.training.record import OtherFormat, Record
+from alexnet_jax.training.schedule import Plateau
 
 _LOOKS = 20  # at checkpoints that a running training replaces meanwhile
 _GONE = (FileNotFoundError, NotADirectoryError)  # Orbax's errors if a checkpoint is deleted meanwhile
@@ -120,6 +121,13 @@ class Checkpoints:
             if self.steps() == steps:
                 break
         return best
+
+    def plateau(self) -> Plateau:
+        """Read the state of the schedule at the last checkpoint whose record can be read."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(Exception):  # a torn file; `restore` of this step reports it
+                return self._record(step).plateau
+        return Plateau()
 
     def restore(self, step: int, **abstract: Any) -> tuple[Record, dict[str, Any]]:
         """Return the record and the named items of a checkpoint, after comparing their checksums.

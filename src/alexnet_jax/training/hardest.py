@@ -42,7 +42,7 @@ class Hardest:
 
     def gathered(self) -> list[Mistake]:
         """Return the hardest mistakes of all processes, the hardest first. Every process must call this."""
-        # A mistake has a loss above 0: its right class is at most half as probable as all others.
+        # A mistake has a loss above 0: its right class is at most as probable as the guess.
         everybody = np.zeros((jax.process_count(), self.most, 4))
         everybody[jax.process_index(), : len(self._found)] = self._found
         found = self._highest(hosts.total(everybody).reshape(-1, 4))

@@ -19,15 +19,15 @@ from alexnet_jax.training.state import TrainState, abstract_state
 def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
     """Make a table with a row for each layer, as one device holds it.
 
-    ``output`` is examples x towers x shape. ``weights`` is the size of the parameters and of the optimizer's
+    ``output`` is examples x towers x shape. ``state`` is the size of the parameters and of the optimizer's
     state for them. ``outputs`` is the size of the activations of one forward pass.
     """
     state = abstract_state(model, config, mesh)
     specs = param_specs(model.shapes, splits_units(config))
     held_by_layer = _bytes_by_layer(state)
     data, tower = mesh.shape[DATA], mesh.shape[TOWER]
-    rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "weights", "outputs")]
-    count, weights, outputs = 0, 0, 0
+    rows = [("layer", "output", "reads", "kernel", "split over", "parameters", "state", "outputs")]
+    count, state_bytes, outputs = 0, 0, 0
     for shapes in model.shapes:
         layer, name = shapes.layer, shapes.layer.name
         arrays, held = shapes.params, held_by_layer[name]
@@ -41,7 +41,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         if isinstance(layer, Classifier):  # the logits belong to no tower
             local, itemsize = (config.batch_size // data, layer.classes), 4
         size = math.prod(local) * itemsize
-        count, weights, outputs = count + elements, weights + held, outputs + size
+        count, state_bytes, outputs = count + elements, state_bytes + held, outputs + size
         rows.append(
             (
                 name,
@@ -54,7 +54,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
                 size_in_words(size),
             )
         )
-    rows.append(("in all", "", "", "", "", f"{count:,}", size_in_words(weights), size_in_words(outputs)))
+    rows.append(("in all", "", "", "", "", f"{count:,}", size_in_words(state_bytes), size_in_words(outputs)))
     return aligned(rows)
 
 

@@ -26,7 +26,7 @@ from alexnet_jax.training.step import features, log_probabilities
 from alexnet_jax.training.workdir import read_workdir
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Restored:
     """A trained network, as `restore` returns it.
 
@@ -48,6 +48,9 @@ class Restored:
     data: DataInfo
     mesh: Mesh
     workdir: str
+
+    def __repr__(self) -> str:
+        return f"Restored(workdir={self.workdir!r}, step={self.step}, mesh={dict(self.mesh.shape)})"
 
     def predict_proba(self, images_uint8: np.ndarray, views: int = 1) -> np.ndarray:
         """Compute the probability of each class.

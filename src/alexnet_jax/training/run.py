@@ -253,7 +253,7 @@ def _check_data(config: ConfigDict, info: DataInfo) -> None:
     if examples < config.batch_size:
         raise UserError(
             f"config.batch_size is {config.batch_size}, but training has only {examples} images:"
-            f" take --config.batch_size={2 ** (examples.bit_length() - 1)} or less"
+            f" take --config.batch_size={2 ** (examples.bit_length() - 1)}, for example"
         )
     classes, classifier = len(info.class_names), config.net.layers[-1]
     if classes > classifier.classes:

@@ -101,8 +101,12 @@ def import_weights(
 
     # ---- Workdir --------------------------------------------------------------------------------
     say(f"writing {workdir}")
-    with held(path), CheckpointWriter(path, keep=1) as checkpoints:
-        checkpoints.save_now(0, state, Plateau(), Tally())
+    with held(path):
+        (path / "checkpoints").rmtree(
+            missing_ok=True
+        )  # of an import that was killed, perhaps of other weights
+        with CheckpointWriter(path, keep=1) as checkpoints:
+            checkpoints.save_now(0, state, Plateau(), Tally())
         write_workdir(path, config, info)
     return f"{network}, {count:,} parameters, {len(names):,} classes"
 

@@ -50,6 +50,8 @@ def run(args: list[str]) -> None:
     check_workdirs(workdir)
     check_views(values.views)
     splits = _splits(values.splits)
+    if splits == "own" and values["train_per_class"].present:
+        raise UserError("--train_per_class is for random splits: remove it, or --splits=own")
     check_file("--json", values.json)
 
     from alexnet_jax.training.workdir import read_workdir
