@@ -38,6 +38,7 @@ def refused(capfd, *args):
         (["train"], "--config=RECIPE is missing"),
         (["train", TINY], "--workdir=DIR is missing"),
         (["train", TINY, "--workdr=x"], "workdr"),
+        ([*TRAIN, "--num_epochs=3"], "flag 'num_epochs': did you mean --config.num_epochs?"),
         ([*TRAIN, "extra"], "takes only flags: remove 'extra'"),
         (["train", "--config=nothere.py", "--workdir=W"], "no config file nothere.py"),
         (["train", f"{TINY}:nothere", "--workdir=W"], "no variant nothere"),

@@ -13,6 +13,7 @@ from alexnet_jax import files
 from alexnet_jax.config import describe
 from alexnet_jax.config.overrides import data_location, override
 from alexnet_jax.config.recipe import load
+from alexnet_jax.config.settings import BY_KEY
 from alexnet_jax.config.validate import validate
 from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute, is_remote
@@ -108,7 +109,9 @@ def parse(
     try:
         rest = values(["alexnet-jax", *others])[1:]
     except flags.Error as error:
-        raise UserError(f"{verb}: {error}") from error
+        name = getattr(error, "flagname", None)  # of an unknown flag
+        meant = f": did you mean --config.{name}?" if overrides and name in BY_KEY else ""
+        raise UserError(f"{verb}: {error}{meant}") from error
     if settings and not overrides:
         raise UserError(f"{verb} takes no --config.KEY=VALUE: remove {settings[0]}")
     if rest and not paths:
