@@ -51,8 +51,10 @@ def main() -> None:
     )
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--batches", type=int, default=200, help="timed batches, after ten untimed ones")
-    parser.add_argument("--cold", action="store_true", help="also measure it from the disk")
+    parser.add_argument("--cold", action="store_true", help="also measure it with nothing in the page cache")
     args = parser.parse_args()
+    if args.cold and args.images <= (WARM + 1) * args.batch_size:
+        parser.error(f"--cold needs more than {(WARM + 1) * args.batch_size:,} images")
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         path = Path(directory)
         make_cache(path, args.images, args.encoding, args.photos)

@@ -3,6 +3,7 @@
     alexnet-jax sweep --config=ablations:cifar10 --workdir=runs/ablations
     alexnet-jax sweep --config=ablations --workdir=runs/imagenet_ablations
     alexnet-jax sweep --config=ablations:imagenette --workdir=runs/imagenette_ablations
+    alexnet-jax sweep --config=ablations:digits --workdir=runs/digits_ablations
 
 ``--dry_run`` lists the networks; ``--index=N`` trains one of them, for array jobs. A published result is the
 increase of the top-1 and of the top-5 error in percentage points, for the paper's network, on the data set
@@ -20,6 +21,8 @@ imagenette: the paper's network at full size on ten classes of ImageNet, in bflo
     ablation, ``owt``, and the initial values of the paper: 13 trainings of 90 epochs. Five of them at once
     take five minutes on one H200. Reached on 2026-11-26: 16.29 ± 0.71 % for the whole network, 17.83 %
     without LRN (docs/results.md). Eight of the trainings have not been run to the end.
+digits: a sweep to try out, on data that is already on the machine. Three seeds of the demo's network, and of
+    three ablations.
 """
 
 from alexnet_jax.paper.published import TABLE2
@@ -75,5 +78,12 @@ def imagenette() -> Sweep:
     return Sweep((whole, *members), baseline="whole", seeds=(0,), views=10)
 
 
+def digits() -> Sweep:
+    members = [Member(name, f"digits.py:{name}") for name in ("no_lrn", "no_crops", "no_dropout")]
+    return Sweep((Member("whole", "digits.py"), *members), baseline="whole", seeds=(0, 1, 2))
+
+
 def sweep(variants: str = "") -> Sweep:
-    return one_of(variants, {"imagenet": imagenet, "cifar10": cifar10, "imagenette": imagenette})
+    return one_of(
+        variants, {"imagenet": imagenet, "cifar10": cifar10, "imagenette": imagenette, "digits": digits}
+    )

@@ -94,6 +94,8 @@ def test_mistakes_are_one_line_with_status_2(args, message, capfd, tmp_path, mon
         (["--config.data.crop_size=5"], "config.data.crop_size can't change after training"),
         (["--config.data.encoding=foo"], "config.data.encoding is 'foo'"),
         (["--json=/nowhere/r.json"], "can't be written"),
+        (["--data.source=x"], "'data.source': did you mean --config.data.source?"),
+        (["--num_epochs=3"], "Unknown command line flag 'num_epochs'\n"),
     ],
 )
 def test_evaluate_refuses_what_does_not_exist_or_match(trained, args, message, capfd):

@@ -99,7 +99,7 @@ def test_a_recipe_without_variants_needs_no_parameter(tmp_path):
         "from alexnet_jax import get_config as recipe\ndef get_config():\n    return recipe('digits')\n"
     )
     assert get_config(str(file)).batch_size == get_config("digits").batch_size
-    with pytest.raises(UserError, match=r"get_config\(\) takes no variants, but no_lrn is given: remove it"):
+    with pytest.raises(UserError, match=r"get_config\(\) takes no variants: remove :no_lrn"):
         get_config(f"{file}:no_lrn")
 
 
@@ -239,11 +239,11 @@ def test_recipes_lists_all_with_their_variants():
     found = {recipe.name: recipe for recipe in recipes()}
     assert [recipe.verb for recipe in found.values()] == ["train"] * 5 + ["sweep"] * 6
     assert {*found} == {file.stem for file in CONFIGS.glob("*.py")}
-    assert found["digits"].variants == ()
+    assert found["digits"].variants == ("no_lrn", "no_crops", "no_dropout")
     assert found["digits"].summary.startswith("Handwritten digits through a small AlexNet")
     assert {"no_lrn", "bf16"} < {*found["alexnet"].variants} == {*found["folder"].variants}
     assert {"quick", "towers"} < {*found["cifar10"].variants}
-    assert found["ablations"].variants == ("imagenet", "cifar10", "imagenette")
+    assert found["ablations"].variants == ("imagenet", "cifar10", "imagenette", "digits")
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes() if r.verb == "train"], ids=lambda r: r.name)

@@ -27,7 +27,7 @@ def test_any_rows_in_any_order_from_many_files(data, monkeypatch):
         found.images["train"][[1293]]
 
 
-def test_a_disk_is_told_all_jpegs_before_the_first_is_read(data, monkeypatch):
+def test_all_jpegs_of_a_batch_are_announced_before_the_first_is_read(data, monkeypatch):
     data.encoding, data.image_size = "jpeg", 16
     found, calls = open_cache(data, print), []
     pread = os.pread

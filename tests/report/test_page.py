@@ -203,11 +203,18 @@ def test_the_next_command_continues_a_run_or_uses_it(trained, ended, command):
 
 
 def test_a_training_has_ended_at_its_last_step_or_its_last_plateau(trained, tiny, tmp_path):
-    assert report_training.gather(Request(str(trained)), print).ended
-    tiny.num_steps, tiny.eval_every, tiny.checkpoint_every = 60, 5, 5
+    def ended(workdir):
+        return report_training.gather(Request(str(workdir)), print).ended
+
+    assert ended(trained)
+    tiny.schedule.name, tiny.num_steps, tiny.eval_every, tiny.checkpoint_every = "plateau", 60, 5, 5
     tiny.schedule.patience, tiny.schedule.max_reductions, tiny.schedule.min_improvement = 1, 0, 0.99
     assert train(tiny, tmp_path / "w").step == 5
-    assert report_training.gather(Request(str(tmp_path / "w")), print).ended
+    assert ended(tmp_path / "w")
+    tiny.schedule.max_reductions = 1
+    assert train(tiny, tmp_path / "w").step == 15  # it continues with lower rates
+    shutil.rmtree(tmp_path / "w" / "checkpoints" / "15")  # as if it had been killed before
+    assert not ended(tmp_path / "w")
 
 
 def test_the_same_workdir_makes_the_same_page(trained, page, tmp_path):

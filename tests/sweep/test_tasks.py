@@ -128,7 +128,6 @@ def test_another_cache_directory_is_the_same_sweep(swept, tmp_path, capfd):
         ),
         ('{"num_steps": 5}', "num_steps = 10, not 5"),
         ('{"num_steps": 10, "batch_size": 8}', "batch_size = 16, not 8"),
-        ('{"num_steps": 10, "eval_every": 5}', "eval_every = 20, not 5"),
     ],
 )
 def test_a_network_that_was_trained_with_other_settings_is_refused(
@@ -151,6 +150,16 @@ def test_a_network_that_was_trained_with_other_settings_is_refused(
     assert restore(tmp_path / "sweep" / "base-seed0").step == trained.step
     write_sweep(moved, SWEEP)  # the old networks are kept
     assert listed(words(moved, tmp_path / "sweep", cache_dir), capfd)[0] == "done"
+
+
+def test_the_interval_of_evaluations_matters_to_the_plateau_schedule(tiny, tmp_path, monkeypatch):
+    changed = tiny.copy_and_resolve_references()
+    changed.eval_every = 5
+    for config, expected in (("plateau", [("eval_every", 20, 5)]), ("steps", [])):
+        tiny.schedule.name = changed.schedule.name = config
+        monkeypatch.setattr(sweep_tasks, "read_workdir", lambda directory: (tiny, None))
+        task = sweep_tasks.Task("a", epath.Path(tmp_path), (), (), (), changed)
+        assert sweep_tasks.changes(task) == expected
 
 
 def test_another_path_to_the_same_folder_is_the_same_data(

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import files
 from alexnet_jax.config import describe
-from alexnet_jax.config.overrides import data_location, override
+from alexnet_jax.config.overrides import DATA_LOCATION, data_location, override
 from alexnet_jax.config.recipe import load
 from alexnet_jax.config.settings import BY_KEY
 from alexnet_jax.config.validate import validate
@@ -110,7 +110,8 @@ def parse(
         rest = values(["alexnet-jax", *others])[1:]
     except flags.Error as error:
         name = getattr(error, "flagname", None)  # of an unknown flag
-        meant = f": did you mean --config.{name}?" if overrides and name in BY_KEY else ""
+        known = BY_KEY if "config" in values else DATA_LOCATION if overrides else ()
+        meant = f": did you mean --config.{name}?" if name in known else ""
         raise UserError(f"{verb}: {error}{meant}") from error
     if settings and not overrides:
         raise UserError(f"{verb} takes no --config.KEY=VALUE: remove {settings[0]}")

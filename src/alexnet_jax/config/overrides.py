@@ -75,7 +75,7 @@ def _literal(text: str) -> Any:
         return text
 
 
-_DATA_LOCATION = ("data.source", "data.columns", "data.cache_dir", "data.cache_from", "data.encoding")
+DATA_LOCATION = ("data.source", "data.columns", "data.cache_dir", "data.cache_from", "data.encoding")
 
 
 def data_location(
@@ -93,7 +93,7 @@ def data_location(
       UserError: a flag sets anything else, or has a wrong value.
     """
     keys = [word.removeprefix("--config.").partition("=")[0] for word in overrides]
-    taken = (*_DATA_LOCATION, *others)
+    taken = (*DATA_LOCATION, *others)
     for key in keys:
         if key not in taken:
             raise UserError(f"config.{key} can't change after training: {verb} takes only {', '.join(taken)}")

@@ -2,7 +2,8 @@
 
 A recipe is a Python file with ``get_config(variants: str = "")``, which begins from `base.base` and ends in
 `with_variants`, or with ``sweep(variants: str = "")``. The package ships those of the repository's
-``configs/``, which are found by their name without ``.py``. Nothing here imports JAX.
+``configs/``, which are found by their name without ``.py``. Both functions may omit the parameter if there
+are no variants. Nothing here imports JAX.
 """
 
 import ast
@@ -149,7 +150,7 @@ def call(path: str, function: str, kind: type[T]) -> T:
                 verbs = {"get_config": "train", "sweep": "sweep"}
                 verb = f": run it with alexnet-jax {verbs[other]}" if hasattr(module, other) else ""
                 raise UserError(f"{file} has no {function}(){verb}")
-            made = _call(getattr(module, function), variants, file)
+            made = _call(getattr(module, function), function, variants, file)
         except (UserError, KeyboardInterrupt):
             raise
         except BaseException as error:  # SystemExit too
@@ -161,12 +162,12 @@ def call(path: str, function: str, kind: type[T]) -> T:
     return made
 
 
-def _call(make: Callable[..., Any], variants: str, file: Path) -> Any:
-    """Call a function of a recipe, which takes the variants, or nothing if there are none."""
+def _call(make: Callable[..., Any], function: str, variants: str, file: Path) -> Any:
+    """Call a function of a recipe: with the variants if it has a parameter, otherwise with nothing."""
     if inspect.signature(make).parameters:
         return make(variants)
     if variants:
-        raise UserError(f"{file}: {make.__name__}() takes no variants, but {variants} is given: remove it")
+        raise UserError(f"{file}: {function}() takes no variants: remove :{variants}")
     return make()
 
 

@@ -129,9 +129,9 @@ SETTINGS: tuple[Setting, ...] = (
         int,
         "Steps between evaluations; replaces eval_every_epochs.",
         COUNT,
-        resume="yes",  # the plateau schedule depends on it
+        resume="neutral",
     ),
-    Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", EPOCHS, resume="yes"),
+    Setting("eval_every_epochs", 1.0, float, "Epochs between evaluations.", EPOCHS, resume="neutral"),
     Setting(
         "checkpoint_every",
         None,
@@ -531,4 +531,7 @@ ADDED = frozenset(
 """The settings that a workdir of an earlier version may lack. Their defaults are what that version did."""
 
 NEUTRAL = frozenset(setting.key for setting in SETTINGS if setting.resume == "neutral")
-"""The settings on which no result depends, such as locations, intervals and devices."""
+"""The settings on which no result depends, such as locations, intervals and devices.
+
+Only the plateau schedule depends on the interval of evaluations: see `sweep.tasks.changes`.
+"""

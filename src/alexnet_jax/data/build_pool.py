@@ -212,12 +212,12 @@ def _check_broken(work: Work, broken: list[str], total: int, max_broken: float) 
     path = work.building / "broken.txt"
     files.write(path, "".join(f"{line}\n" for line in sorted(broken)).encode())
     if len(broken) > max_broken * total:
+        higher = min(0.99, max(0.1, 2 * max_broken, 2 * len(broken) / total))
         raise UserError(
-            f"{len(broken)} of {total:,} images can't be read, and perhaps others that were not reached yet:"
-            f" config.data.max_broken = {max_broken:g} allows fewer (for example {sorted(broken)[0]}). Repair"
-            f" or remove the images that {path} lists, or allow more with"
-            f" --config.data.max_broken={max(0.1, min(1.0, 2 * max_broken)):g}, and run the same command"
-            " again to continue"
+            f"so far, {len(broken):,} of {total:,} images can't be read, more than config.data.max_broken ="
+            f" {max_broken:g} allows (for example {sorted(broken)[0]}): repair or remove the images that"
+            f" {path} lists, or allow more with --config.data.max_broken={higher:.2g}, and run the same"
+            " command again to continue"
         )
 
 

@@ -128,8 +128,8 @@ def check_source(info: DataInfo, data: ConfigDict) -> None:
         return
     if version != info.version:
         raise UserError(
-            f"{data.source} is now {version}, but the cache was built from {info.version}: {REBUILD}. Runs on"
-            " the old images can't continue with the new ones: to continue them, undo the change instead"
+            f"{data.source} is now {version}, but the cache was built from {info.version}: {REBUILD}. A run"
+            " that began with the old images can't resume with the new ones: to resume it, undo the change"
         )
 
 

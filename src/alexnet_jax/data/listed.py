@@ -110,7 +110,7 @@ def splits_of(
             f" {len(class_names) - 1}: correct it"
         )
     labelled = {split: rows[labels[rows] >= 0] for split, rows in rows_by_split.items()}
-    if None in labelled:
+    if None in labelled:  # items(), because the keys have another type
         labelled = dict(divided(labelled[None], options.validation, options.test).items())
     train = labelled.get("train", np.array([], int))
     if not len(train):
@@ -152,7 +152,8 @@ def divided(rows: np.ndarray, validation: float | None, test: float) -> dict[str
 
     Args:
       rows: numbers of the images, in order.
-      validation: ``config.data.validation``; if it is None, a tenth of the images is for validation.
+      validation: ``config.data.validation``. None: a tenth of the images is for validation. A number: none
+        is, because the caller splits them off the training images.
       test: ``config.data.test``.
 
     Returns:

@@ -141,9 +141,14 @@ def evaluate(
     say(progress.evaluating(cache.info.splits[split], split, views))
     result = error_rates(
         [partial(net.log_probabilities, views=views) for net in members],
-        cache, split, views, first.config.batch_size, mesh,
+        cache, split, views, images_at_once(first.config), mesh,
     )  # fmt: skip
     return Evaluation(**vars(result), checkpoints=tuple(Checkpoint(n.workdir, n.step) for n in members))
+
+
+def images_at_once(config: ConfigDict) -> int:
+    """Return the number of images that are in memory at a time during the training of a run."""
+    return int(config.batch_size // config.accumulation_steps)
 
 
 def error_rates(
@@ -162,8 +167,8 @@ def error_rates(
       cache: the images.
       split: name of the split.
       views: number of crops that the members read, for the record.
-      batch_size: number of images at a time, if a device has memory for its share of them; the result does
-        not depend on it.
+      batch_size: number of images at a time, reduced to at most 1,024 on a device; the result does not depend
+        on it.
       mesh: the devices that the members run on.
       hardest: collector of the hardest mistakes; None for none.
 

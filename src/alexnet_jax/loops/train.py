@@ -16,7 +16,7 @@ from alexnet_jax.data.augment import statistics
 from alexnet_jax.data.loader import training_batches
 from alexnet_jax.errors import Interrupted, RunError, UserError
 from alexnet_jax.layers import BatchNorm
-from alexnet_jax.loops.evaluate import error_rates
+from alexnet_jax.loops.evaluate import error_rates, images_at_once
 from alexnet_jax.parallel import hosts, watchdog
 from alexnet_jax.parallel.axes import DATA, splits_units
 from alexnet_jax.parallel.placement import on_devices
@@ -150,7 +150,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
         profiler = Profiler(config.profile, run.path, step)
         update = profiler.traced(update)
         smaller = partial(_with_less_memory, config, mesh, checkpoints)
-        at_once = config.batch_size // config.accumulation_steps  # as many as a step has in memory
+        at_once = images_at_once(config)
         with explained(smaller), closing(log), closing(batches), closing(profiler):
             for images, labels in batches:
                 evaluates = (step + 1) % eval_every == 0 or step + 1 == total_steps

@@ -83,7 +83,7 @@ def possible_shapes(config: ConfigDict, count: int) -> list[tuple[int, int]]:
     if (needed := max(data, 1) * max(tower, 1)) > count:
         raise UserError(
             f"config.mesh = {(data, tower)} needs {needed} devices, but there {'is' if count == 1 else 'are'}"
-            f" {count}: take a smaller mesh (on CPUs, JAX_NUM_CPU_DEVICES={needed} makes as many)"
+            f" {count}: take a smaller mesh (or, on the CPU of one machine, set JAX_NUM_CPU_DEVICES={needed})"
         )
     splits = [n for n in range(1, towers + 1) if towers % n == 0] if tower == -1 else [tower]
     if data != -1:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from alexnet_jax.data.cache import Cache
-from alexnet_jax.loops.evaluate import error_rates
+from alexnet_jax.loops.evaluate import error_rates, images_at_once
 from alexnet_jax.training.restored import Restored
 from alexnet_jax.training.scores import Result
 
@@ -53,7 +53,7 @@ def find(net: Restored, cache: Cache, split: str, views: int, most: int = 12) ->
       RunError: the loss is not finite.
     """
     recorder = _Recorder(net, cache.labels[split], views, most)
-    result = error_rates([recorder], cache, split, views, net.config.batch_size, net.mesh)
+    result = error_rates([recorder], cache, split, views, images_at_once(net.config), net.mesh)
     unknown = result.examples - int(recorder.confusion.sum())
     return Mistakes(result, recorder.confusion, unknown, recorder.hardest.rows, recorder.surest.rows)
 

@@ -196,10 +196,11 @@ def changes(task: Task) -> list[tuple[str, Any, Any]] | None:
         trained, _ = read_workdir(task.directory)
     except UserError:
         return None
+    by_plateau = trained.schedule.name == "plateau"
     return [
         (key, old, new)
         for key, old, new in saved.changes(trained, task.config)
-        if key not in NEUTRAL
+        if (key not in NEUTRAL or (by_plateau and key in ("eval_every", "eval_every_epochs")))
         and not (key.endswith(".classes") and not new)
         and not (key == "init_from" and old and new and Path(old).name == Path(new).name)  # copied or moved
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from alexnet_jax.config.recipe import load
@@ -66,8 +67,7 @@ def import_weights(
       RunError: the checkpoint can't be written.
     """
     path = absolute(workdir)
-    if is_workdir(path) or any(saved_steps(path)):  # a killed import leaves checkpoint 0
-        raise UserError(f"{workdir} holds a run: take another --workdir")
+    _refuse_run(path, workdir)
 
     # ---- Weights --------------------------------------------------------------------------------
     say(f"reading {weights}")
@@ -102,13 +102,18 @@ def import_weights(
     # ---- Workdir --------------------------------------------------------------------------------
     say(f"writing {workdir}")
     with held(path):
-        (path / "checkpoints").rmtree(
-            missing_ok=True
-        )  # of an import that was killed, perhaps of other weights
+        _refuse_run(path, workdir)  # another process may have written one meanwhile
+        # Of an import that was killed, perhaps of other weights.
+        (path / "checkpoints").rmtree(missing_ok=True)
         with CheckpointWriter(path, keep=1) as checkpoints:
             checkpoints.save_now(0, state, Plateau(), Tally())
         write_workdir(path, config, info)
     return f"{network}, {count:,} parameters, {len(names):,} classes"
+
+
+def _refuse_run(path: epath.Path, workdir: str | os.PathLike[str]) -> None:
+    if is_workdir(path) or any(saved_steps(path)):  # a killed import leaves checkpoint 0
+        raise UserError(f"{workdir} holds a run: take another --workdir")
 
 
 def _config(recipe: str, class_names: tuple[str, ...]) -> ConfigDict:
