@@ -22,7 +22,9 @@ imagenette: the paper's network at full size on ten classes of ImageNet, in bflo
     take five minutes on one H200. Reached on 2026-11-26: 16.29 ± 0.71 % for the whole network, 17.83 %
     without LRN (docs/results.md). Eight of the trainings have not been run to the end.
 digits: a sweep to try out, on data that is already on the machine. Three seeds of the demo's network, and of
-    three ablations.
+    three ablations: 12 trainings in 5 minutes on 2 cores (Zen 4). Reached on 2026-11-28: 1.48 ± 0.16 % test
+    error for the whole network, 1.39 ± 0.28 without LRN, 1.67 ± 0.28 without crops, 1.94 ± 0.56 without
+    dropout. The test has only 360 images.
 """
 
 from alexnet_jax.paper.published import TABLE2
