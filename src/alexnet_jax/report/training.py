@@ -179,7 +179,7 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
         epoch=epoch,
         epochs=total / log.steps_per_epoch if total and log.steps_per_epoch else None,
         steps=(step, total),
-        ended=step == total or plateau.ended(config.schedule),
+        ended=(total is not None and step >= total) or plateau.ended(config.schedule),
         training_error=log.train[-1]["top1_error"] if log.train else None,
         last=log.evaluations[-1] if log.evaluations else None,
         published=published.of_config(config),
