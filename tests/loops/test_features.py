@@ -169,8 +169,8 @@ def test_a_run_that_stopped_ends_with_the_same_bytes(net, folder, tmp_path, name
         assert (stopped.parent / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_complete_file_is_not_computed_again(net, folder, tmp_path, monkeypatch):
-    first = alexnet_jax.features(net, tmp_path / "f.npy", folder)
+def test_a_complete_file_is_not_computed_again(trained, net, folder, tmp_path, monkeypatch):
+    first = alexnet_jax.features(trained, tmp_path / "f.npy", folder)
     monkeypatch.setattr("alexnet_jax.loops.features.activations", None)
     (tmp_path / "f.npy.part").touch()  # of a run that was killed just before its end
     said = []

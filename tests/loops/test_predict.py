@@ -18,7 +18,7 @@ from alexnet_jax import restore
 from alexnet_jax.cli.main import main
 from alexnet_jax.data import images as image_files
 from alexnet_jax.data.dataset import open_cache
-from alexnet_jax.errors import RunError
+from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.loops.predict import predict, predict_examples
 from tests import odd_images
 from tests.conftest import ODD_NAMES
@@ -52,6 +52,15 @@ def test_guesses_are_the_five_most_probable_classes(trained, digits, views, tmp_
     assert len(lines) == 20 * 6
     assert lines[0] == found[0]["path"]
     assert lines[1].split() == [f"{found[0]['top5'][0]['probability']:.2%}", found[0]["top5"][0]["name"]]
+
+
+def test_python_takes_networks_and_workdirs(trained, digits):
+    folder, _ = digits
+    of_workdir, of_net = (list(predict(net, folder)) for net in (trained, restore(trained)))
+    assert [each.guesses[0].label for each in of_workdir] == [each.guesses[0].label for each in of_net]
+    assert "image=" not in repr(of_net[0])
+    with pytest.raises(UserError, match="is no workdir"):
+        predict(folder, folder)
 
 
 def test_files_that_are_no_images_are_named_and_the_others_are_classified(trained, digits, tmp_path, capfd):

@@ -60,10 +60,10 @@ def test_accuracies_are_those_of_the_classifier_on_the_features(trained, net, tm
     assert f"{100 * mean:.2f} ± {100 * error:.2f}%" in row
 
 
-def test_the_same_seed_gives_the_same_result(net):
+def test_the_same_seed_gives_the_same_result(net, trained):
     first, second = (
-        alexnet_jax.probe(net, train_per_class=5, splits=1, baselines=True, say=lambda line: None)
-        for _ in range(2)
+        alexnet_jax.probe(each, train_per_class=5, splits=1, baselines=True, say=lambda line: None)
+        for each in (net, trained)
     )
     assert first.scores == second.scores
     other = alexnet_jax.probe(net, train_per_class=5, splits=1, seed=1, say=lambda line: None)

@@ -15,7 +15,7 @@ from alexnet_jax.loops.activations import activations, layer_name, of_files, of_
 from alexnet_jax.loops.feature_file import FeatureFile, check_path
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.checksums import checksum, checksums
-from alexnet_jax.training.restored import Restored, check_views
+from alexnet_jax.training.restored import Restored, as_restored, check_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Features:
 
 
 def features(
-    net: Restored,
+    net: Restored | str | os.PathLike[str],
     save: str | os.PathLike[str],
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
     split: str | None = None,
@@ -52,7 +52,8 @@ def features(
     the same bytes on the same devices. If the file is complete, nothing is computed.
 
     Args:
-      net: a network from `restore`. Its whole mesh is used.
+      net: a network from `restore`, whose whole mesh is used; or a workdir, whose last checkpoint is restored
+        on all devices.
       save: the file. ``.npy`` holds float32 of ``shape``; the JSON file beside it has the names and labels of
         the rows. ``.parquet`` has a row for each image: its name, its label, its class and its flattened
         features.
@@ -78,6 +79,7 @@ def features(
     if paths is not None and split is not None:
         raise ValueError("pass paths or split, not both")
     path = check_path(save)
+    net = as_restored(net)
 
     # ---- Images ---------------------------------------------------------------------------------
     if paths is None:

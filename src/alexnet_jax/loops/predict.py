@@ -13,7 +13,7 @@ from alexnet_jax.errors import RunError, reason
 from alexnet_jax.files import failure
 from alexnet_jax.runtime import progress
 from alexnet_jax.text import visible
-from alexnet_jax.training.restored import Restored, check_views
+from alexnet_jax.training.restored import Restored, as_restored, check_views
 
 TOP = 5
 _AT_ONCE = 16  # images in a batch
@@ -69,7 +69,7 @@ class Prediction:
 
 
 def predict(
-    net: Restored,
+    net: Restored | str | os.PathLike[str],
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     views: int = 1,
     complain: Callable[[str], None] = progress.complain,
@@ -80,7 +80,7 @@ def predict(
     square of the size in ``net.data.image_size``, as `prepare` does.
 
     Args:
-      net: a network from `restore`.
+      net: a network from `restore`; or a workdir, whose last checkpoint is restored on all devices.
       paths: a file or a folder, or several of them.
       views: 1 for the centre crop; 10 for the average over the corners, the centre and their mirror images.
       complain: function that takes a line of text about each path that is no image and is left out; prints it
@@ -92,10 +92,13 @@ def predict(
 
     Raises:
       ValueError: ``views`` is neither 1 nor 10.
+      UserError: the directory is no workdir, or has no intact checkpoint.
       RunError: a probability is not finite; the iterator raises it.
     """
     check_views(views)
-    return _predictions(net, [paths] if isinstance(paths, (str, os.PathLike)) else paths, views, complain)
+    return _predictions(
+        as_restored(net), [paths] if isinstance(paths, (str, os.PathLike)) else paths, views, complain
+    )
 
 
 def _predictions(

@@ -1,6 +1,7 @@
 """Measure how well features transfer: train a linear classifier on them. Read it from top to bottom."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from alexnet_jax.loops.linear import check_classes, predictions, random_splits
 from alexnet_jax.loops.spread import mean_and_error
 from alexnet_jax.parallel import hosts
 from alexnet_jax.text import aligned
-from alexnet_jax.training.restored import Restored, check_views
+from alexnet_jax.training.restored import Restored, as_restored, check_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Probe:
 
 
 def probe(
-    net: Restored,
+    net: Restored | str | os.PathLike[str],
     layer: str | None = None,
     views: int = 1,
     data: Mapping[str, Any] | ConfigDict | None = None,
@@ -115,7 +116,8 @@ def probe(
     feature of each image, and about three times as much for the training images of a split.
 
     Args:
-      net: a network from `restore`. Its whole mesh is used.
+      net: a network from `restore`, whose whole mesh is used; or a workdir, whose last checkpoint is restored
+        on all devices.
       layer: name of the layer, and by default the input of the classifier; see `Restored.features`.
       views: 1 for the centre crop; 10 for the mean of the activations over the ten crops.
       data: settings that locate the images, as in `evaluate`. They may be of any classes.
@@ -140,6 +142,7 @@ def probe(
     check_views(views)
     if splits != "own" and (train_per_class < 2 or splits < 1):
         raise ValueError("train_per_class must be at least 2, and splits at least 1")
+    net = as_restored(net)
     net.feature_shape(layer)  # raises an error if there is no such layer
 
     # ---- Images ---------------------------------------------------------------------------------

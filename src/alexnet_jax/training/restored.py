@@ -19,7 +19,7 @@ from alexnet_jax.files import absolute
 from alexnet_jax.net.model import Net, build, hidden, init
 from alexnet_jax.net.shapes import Params
 from alexnet_jax.parallel.axes import DATA
-from alexnet_jax.parallel.mesh import local_mesh
+from alexnet_jax.parallel.mesh import data_mesh, local_mesh
 from alexnet_jax.parallel.placement import on_devices
 from alexnet_jax.training.checkpoint import Checkpoints
 from alexnet_jax.training.step import features, log_probabilities
@@ -166,6 +166,11 @@ def restore(workdir: str | os.PathLike[str], step: str | int = "last", mesh: Mes
     with Checkpoints(absolute(workdir)) as checkpoints:
         number, params = checkpoints.restore_params(step, model, mesh)
     return Restored(model, params, config, number, data, mesh, os.fspath(workdir))
+
+
+def as_restored(net: Restored | str | os.PathLike[str]) -> Restored:
+    """Return a network. If it is a workdir, restore its last checkpoint on all devices."""
+    return net if isinstance(net, Restored) else restore(net, mesh=data_mesh())
 
 
 def check_views(views: int) -> None:
