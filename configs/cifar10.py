@@ -8,7 +8,7 @@ The data is TFDS's cifar10 (docs/data.md). A variant chooses the network; ``quic
 quick: `layers-80sec.cfg`, "26 % error in 80 seconds". The file does not give a schedule: 20 epochs and two
     reductions of the learning rate are our choice. Reached 22.61 % test error with one view on 2026-11-26,
     in 5 minutes on 2 cores (JAX_NUM_CPU_DEVICES=2; docs/results.md); 22.98 % on 2026-11-28 in 8 minutes
-    on one CPU device, on other 2 cores.
+    on one CPU device, on 2 cores of another machine.
 lrn18: `layers-18pct.cfg`, "18 % error in 20 minutes": response normalization over the positions of each
     channel after the first two pools, no hidden layer. 120 epochs, then 10 at a tenth of the learning rate
     and 10 at a hundredth. Reached 18.60 % test error with one view on 2026-11-24, in 88 minutes on 2 cores

@@ -423,6 +423,8 @@ def test_too_many_broken_images_stop_a_build_and_a_higher_limit_resumes_it(data,
     listed = Path(str(error.value).split("the images that ")[1].split(" lists")[0])
     assert listed.read_text().startswith(f"{odd_folder}/broken/")
     assert not cache_path(data).exists()
+    advised = float(str(error.value).partition("--config.data.max_broken=")[2].partition(",")[0])
+    assert data.max_broken < advised < 1
     data.max_broken = 0.2
     said = []
     open_cache(data, said.append)

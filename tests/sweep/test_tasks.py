@@ -155,8 +155,8 @@ def test_a_network_that_was_trained_with_other_settings_is_refused(
 def test_the_interval_of_evaluations_matters_to_the_plateau_schedule(tiny, tmp_path, monkeypatch):
     changed = tiny.copy_and_resolve_references()
     changed.eval_every = 5
-    for config, expected in (("plateau", [("eval_every", 20, 5)]), ("steps", [])):
-        tiny.schedule.name = changed.schedule.name = config
+    for schedule, expected in (("plateau", [("eval_every", 20, 5)]), ("steps", [])):
+        tiny.schedule.name = changed.schedule.name = schedule
         monkeypatch.setattr(sweep_tasks, "read_workdir", lambda directory: (tiny, None))
         task = sweep_tasks.Task("a", epath.Path(tmp_path), (), (), (), changed)
         assert sweep_tasks.changes(task) == expected

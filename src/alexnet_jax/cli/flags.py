@@ -110,8 +110,8 @@ def parse(
         rest = values(["alexnet-jax", *others])[1:]
     except flags.Error as error:
         name = getattr(error, "flagname", None)  # of an unknown flag
-        known = BY_KEY if "config" in values else DATA_LOCATION if overrides else ()
-        meant = f": did you mean --config.{name}?" if name in known else ""
+        known = BY_KEY if "config" in values else DATA_LOCATION
+        meant = f": did you mean --config.{name}?" if overrides and name in known else ""
         raise UserError(f"{verb}: {error}{meant}") from error
     if settings and not overrides:
         raise UserError(f"{verb} takes no --config.KEY=VALUE: remove {settings[0]}")

@@ -35,8 +35,8 @@ def random_splits(
     Raises:
       UserError: a class has no image left for the test.
     """
-    smaller = ", or take a smaller --train_per_class"
-    check_classes(labels, class_names, train_per_class + 1, "images", smaller)
+    advice = "add images, leave out these classes, or take a smaller --train_per_class"
+    check_classes(labels, class_names, train_per_class + 1, "images", advice)
     splits = []
     for number in range(count):
         order = np.random.default_rng([seed, number]).permutation(len(labels))
@@ -55,7 +55,7 @@ def check_classes(
     class_names: Sequence[str],
     least: int = _LEAST,
     what: str = "training images",
-    advice: str = "",
+    advice: str = "add images, or leave out these classes",
 ) -> None:
     """Check that each class has enough images.
 
@@ -64,7 +64,7 @@ def check_classes(
       class_names: names of the classes, by label.
       least: the number that each class needs.
       what: what they are, for the message.
-      advice: what else the user can do, for the message.
+      advice: what the user can do, for the message.
 
     Raises:
       UserError: a class has fewer. The message counts such classes, and names the first one.
@@ -74,7 +74,7 @@ def check_classes(
     if len(few):
         raise UserError(
             f"{len(few):,} of the {len(class_names):,} classes have fewer than {least:,} {what} (the first is"
-            f" {class_names[few[0]]} with {counts[few[0]]:,}): add images, leave out these classes{advice}"
+            f" {class_names[few[0]]} with {counts[few[0]]:,}): {advice}"
         )
 
 
