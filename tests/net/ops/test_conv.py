@@ -13,7 +13,9 @@ from alexnet_jax.runtime.compiler import LEAST, compiler_options
 X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "amx"), [("float32", True), ("bfloat16", False), ("bfloat16", True)], ids=lambda x: f"{x}"
+)
 @pytest.mark.parametrize(
     ("batch", "size", "kernel", "stride", "padding"),
     [
@@ -25,7 +27,8 @@ X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
         (17, (9, 9), 2, 3, (1, 0)),  # a stride larger than the kernel, a batch of odd size
     ],
 )
-def test_the_kernel_gradient_on_a_cpu(batch, size, kernel, stride, padding, dtype):
+def test_the_kernel_gradient_on_a_cpu(monkeypatch, batch, size, kernel, stride, padding, dtype, amx):
+    monkeypatch.setattr(conv, "has_amx", lambda: amx)
     draws = np.random.default_rng(0)
     x = jnp.asarray(draws.normal(size=(batch, *size, 3)), dtype)
     w = jnp.asarray(draws.normal(size=(kernel, kernel, 3, 4)), dtype)
@@ -38,7 +41,9 @@ def test_the_kernel_gradient_on_a_cpu(batch, size, kernel, stride, padding, dtyp
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
 
 
-def test_kernel_gradients_of_many_images_are_summed_in_float32():
+@pytest.mark.parametrize("amx", [False, True])
+def test_kernel_gradients_of_many_images_are_summed_in_float32(monkeypatch, amx):
+    monkeypatch.setattr(conv, "has_amx", lambda: amx)
     # For 1x1 kernels of one input channel, XLA would add the sums in oneDNN, rounded to bfloat16.
     draws = np.random.default_rng(0)
     x, g = (jnp.asarray(draws.normal(1, 1, (1024, 9, 9, channels)), jnp.bfloat16) for channels in (1, 64))

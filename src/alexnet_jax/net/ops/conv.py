@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers import Local
-from alexnet_jax.net.ops.versions import by_platform
+from alexnet_jax.net.ops.versions import by_platform, has_amx
+from alexnet_jax.net.ops.windows import windows_as_channels
 
 NARROW = 8
 """With fewer input channels, as an image has, GPUs compute a convolution in another form, which is faster."""
@@ -87,19 +88,11 @@ def local(x: jax.Array, kernel_HxWxIxO: jax.Array, layer: Local) -> jax.Array:
       kernel_HxWxIxO: weights for each position; I counts the rows, columns and channels of a window.
       layer: size of the windows and padding.
     """
-    height, width = kernel_HxWxIxO.shape[:2]
     # Positions come first: each has a separate product. The windows are made in float32, because
     # their gradient is a sum over windows.
     around = [(0, 0), layer.padding, layer.padding, (0, 0)]
     padded_HxWxBxC = jnp.pad(x.astype(jnp.float32), around).transpose(1, 2, 0, 3)
-    windows_HxWxBxI = jnp.concatenate(
-        [
-            padded_HxWxBxC[i : i + height, j : j + width]
-            for i in range(layer.kernel)
-            for j in range(layer.kernel)
-        ],
-        axis=-1,
-    ).astype(x.dtype)
+    windows_HxWxBxI = windows_as_channels(padded_HxWxBxC, 0, (layer.kernel, layer.kernel)).astype(x.dtype)
     # With the transposition, oneDNN on CPUs would use its reference implementation, fifty times slower.
     products_HxWxBxO = lax.optimization_barrier(jnp.matmul(windows_HxWxBxI, kernel_HxWxIxO))
     return products_HxWxBxO.transpose(2, 0, 1, 3)
@@ -175,23 +168,14 @@ def _cpu_kernel_gradient(
 ) -> jax.Array:
     """Compute the gradient of `conv` with respect to the kernel, ``(*size, I, O)``, from that of the output.
 
-    It is a convolution in which images and channels are exchanged. A few images at a time fit in the cache.
-    Their gradients are summed in float32.
+    A few images at a time fit in the cache. Their gradients are summed in float32.
     """
+    as_product = stride == 1 and x_BxHxWxI.dtype == jnp.bfloat16 and has_amx()
 
     def gradient(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array) -> jax.Array:
-        by_kernel_IxHxWxO = lax.conv_general_dilated(
-            x_BxHxWxI.transpose(3, 1, 2, 0),
-            g_BxPxQxO.transpose(1, 2, 0, 3),
-            (1, 1),
-            (padding, padding),
-            rhs_dilation=(stride, stride),
-            dimension_numbers=_LAYOUT,
-        )
-        # Without the barrier, XLA may add the sums in oneDNN, which rounds them to the type of x.
-        by_kernel_IxHxWxO = lax.optimization_barrier(by_kernel_IxHxWxO)
-        # If the stride leaves a remainder, the result has more rows and columns than the kernel.
-        return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]
+        if as_product:
+            return _kernel_gradient_as_product(x_BxHxWxI, g_BxPxQxO, size, padding)
+        return _kernel_gradient_as_conv(x_BxHxWxI, g_BxPxQxO, size, stride, padding)
 
     images = max(n for n in range(1, IMAGES + 1) if len(x_BxHxWxI) % n == 0)
     chunks = [x.reshape(-1, images, *x.shape[1:]) for x in (x_BxHxWxI, g_BxPxQxO)]
@@ -200,3 +184,36 @@ def _cpu_kernel_gradient(
     zeros = jnp.full_like(g_BxPxQxO, 0, jnp.float32, shape=first.shape)
     sums, _ = lax.scan(lambda sums, chunk: (sums + gradient(*chunk), None), zeros, chunks)
     return sums.astype(x_BxHxWxI.dtype)
+
+
+def _kernel_gradient_as_conv(
+    x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], stride: int, padding: tuple[int, int]
+) -> jax.Array:
+    """Compute `_cpu_kernel_gradient` as a convolution in which images and channels are exchanged."""
+    by_kernel_IxHxWxO = lax.conv_general_dilated(
+        x_BxHxWxI.transpose(3, 1, 2, 0),
+        g_BxPxQxO.transpose(1, 2, 0, 3),
+        (1, 1),
+        (padding, padding),
+        rhs_dilation=(stride, stride),
+        dimension_numbers=_LAYOUT,
+    )
+    # Without the barrier, XLA may add the sums in oneDNN, which rounds them to the type of x.
+    by_kernel_IxHxWxO = lax.optimization_barrier(by_kernel_IxHxWxO)
+    # If the stride leaves a remainder, the result has more rows and columns than the kernel.
+    return by_kernel_IxHxWxO.transpose(1, 2, 0, 3)[: size[0], : size[1]]
+
+
+def _kernel_gradient_as_product(
+    x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array, size: Sequence[int], padding: tuple[int, int]
+) -> jax.Array:
+    """Compute `_cpu_kernel_gradient` for stride 1 as a product of g and the windows of x.
+
+    AMX multiplies 32 elements of a row at a time. In the convolution a row has one element for each image.
+    """
+    padded_BxHxWxI = jnp.pad(x_BxHxWxI, [(0, 0), padding, padding, (0, 0)])
+    windows_BxPxQxK = windows_as_channels(padded_BxHxWxI, 1, size)
+    features, products = g_BxPxQxO.shape[-1], windows_BxPxQxK.shape[-1]
+    by_kernel_OxK = jnp.matmul(g_BxPxQxO.reshape(-1, features).T, windows_BxPxQxK.reshape(-1, products))
+    by_kernel_OxK = lax.optimization_barrier(by_kernel_OxK)  # as in _kernel_gradient_as_conv
+    return by_kernel_OxK.T.reshape(*size, -1, features)

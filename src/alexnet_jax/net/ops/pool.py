@@ -59,25 +59,29 @@ def _padding(x: jax.Array, layer: MaxPool | AvgPool) -> list[tuple[int, int]]:
 
 def _cpu_max_pool(x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
     """Compute `max_pool` on a CPU: along the columns, then along the rows."""
-    return _maxima(x, window, stride, padding)[-1]
+    return _maxima(x, window, stride, padding)[-1].astype(x.dtype)
 
 
 def _cpu_max_pool_gradient(
     x: jax.Array, g: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> jax.Array:
     """Compute the gradient of `max_pool` with respect to x from the gradient of the output."""
+    dtype, g = g.dtype, g.astype(jnp.float32)
     x, along_columns, along_both = _maxima(x, window, stride, padding)
     g = _to_positions(along_columns, along_both, g, 2, window, stride)
     g = _to_positions(x, along_columns, g, 1, window, stride)
     (top, bottom), (left, right) = padding
-    return g[:, top : g.shape[1] - bottom, left : g.shape[2] - right]
+    return g[:, top : g.shape[1] - bottom, left : g.shape[2] - right].astype(dtype)
 
 
 def _maxima(
     x: jax.Array, window: int, stride: int, padding: Sequence[tuple[int, int]]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the padded x, the maxima along its columns, and their maxima along the rows."""
-    x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
+    """Return the padded x, the maxima along its columns, and their maxima along the rows, in float32.
+
+    Of bfloat16 XLA computes maxima on CPUs one at a time, which takes ten times as long.
+    """
+    x = lax.pad(x.astype(jnp.float32), -jnp.inf, [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
     columns = functools.reduce(jnp.maximum, strided_slices(x, 1, window, stride))
     return x, columns, functools.reduce(jnp.maximum, strided_slices(columns, 2, window, stride))
 

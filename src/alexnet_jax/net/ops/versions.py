@@ -1,8 +1,10 @@
 """The choice between the definition of an operation and its faster versions for platforms."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from jax import lax
@@ -36,3 +38,9 @@ def definitions() -> Iterator[None]:
         yield
     finally:
         _definitions.reset(before)
+
+
+@functools.cache
+def has_amx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor multiplies tiles of bfloat16 (AMX, in Intel's servers since 2023)."""
+    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
