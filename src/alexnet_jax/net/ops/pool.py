@@ -67,7 +67,8 @@ def _cpu_max_pool_gradient(
 ) -> jax.Array:
     """Compute the gradient of `max_pool` with respect to x from the gradient of the output."""
     dtype, g = g.dtype, g.astype(jnp.float32)
-    x, along_columns, along_both = _maxima(x, window, stride, padding)
+    # Without the barrier, XLA may compute x again for the comparisons, with other rounding.
+    x, along_columns, along_both = _maxima(lax.optimization_barrier(x), window, stride, padding)
     g = _to_positions(along_columns, along_both, g, 2, window, stride)
     g = _to_positions(x, along_columns, g, 1, window, stride)
     (top, bottom), (left, right) = padding
