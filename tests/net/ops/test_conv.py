@@ -23,6 +23,7 @@ X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
         (16, (9, 7), 5, 1, (2, 2)),
         (3, (6, 6), 3, 1, (1, 1)),
         (7, (8, 8), 3, 2, (0, 1)),
+        (4, (7, 6), 3, 1, (0, 2)),
         (1, (5, 5), 1, 1, (0, 0)),
         (17, (9, 9), 2, 3, (1, 0)),  # a stride larger than the kernel, a batch of odd size
     ],
@@ -30,8 +31,9 @@ X = np.random.default_rng(0).normal(size=(2, 9, 7, 6)).astype(np.float32) * 20
 def test_the_kernel_gradient_on_a_cpu(monkeypatch, batch, size, kernel, stride, padding, dtype, amx):
     monkeypatch.setattr(conv, "has_amx", lambda: amx)
     draws = np.random.default_rng(0)
-    x = jnp.asarray(draws.normal(size=(batch, *size, 3)), dtype)
-    w = jnp.asarray(draws.normal(size=(kernel, kernel, 3, 4)), dtype)
+    channels = 9 if amx else 3  # images have no version for AMX
+    x = jnp.asarray(draws.normal(size=(batch, *size, channels)), dtype)
+    w = jnp.asarray(draws.normal(size=(kernel, kernel, channels, 4)), dtype)
     y, by_library = jax.vjp(lambda w: conv._conv(x, w, stride, padding), w)
     g = jnp.asarray(draws.normal(size=y.shape), dtype)
     expected = np.asarray(by_library(g)[0], np.float32)
@@ -41,17 +43,19 @@ def test_the_kernel_gradient_on_a_cpu(monkeypatch, batch, size, kernel, stride, 
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=tolerance)
 
 
-@pytest.mark.parametrize("amx", [False, True])
-def test_kernel_gradients_of_many_images_are_summed_in_float32(monkeypatch, amx):
+@pytest.mark.parametrize(("channels", "amx"), [(1, False), (8, True)])
+def test_kernel_gradients_of_many_images_are_summed_in_float32(monkeypatch, channels, amx):
     monkeypatch.setattr(conv, "has_amx", lambda: amx)
     # For 1x1 kernels of one input channel, XLA would add the sums in oneDNN, rounded to bfloat16.
     draws = np.random.default_rng(0)
-    x, g = (jnp.asarray(draws.normal(1, 1, (1024, 9, 9, channels)), jnp.bfloat16) for channels in (1, 64))
+    x, g = (
+        jnp.asarray(draws.normal(1, 1, (1024, 9, 9, channels)), jnp.bfloat16) for channels in (channels, 64)
+    )
     options = compiler_options(local_mesh(), LEAST)
     gradient = jax.jit(
         lambda x, w, g: jax.vjp(lambda w: conv.conv(x, w, 1, (0, 0)), w)[1](g)[0], compiler_options=options
     )
-    found = gradient(x, jnp.ones((1, 1, 1, 64), jnp.bfloat16), g).astype(jnp.float32)
+    found = gradient(x, jnp.ones((1, 1, channels, 64), jnp.bfloat16), g).astype(jnp.float32)
     expected = np.einsum("bhwi,bhwo->io", *(np.asarray(a, np.float32) for a in (x, g)))
     np.testing.assert_allclose(found[0, 0], expected, rtol=0.01)
 

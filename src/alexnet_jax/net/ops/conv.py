@@ -170,7 +170,8 @@ def _cpu_kernel_gradient(
 
     A few images at a time fit in the cache. Their gradients are summed in float32.
     """
-    as_product = stride == 1 and x_BxHxWxI.dtype == jnp.bfloat16 and has_amx()
+    enough_channels = x_BxHxWxI.shape[-1] >= NARROW
+    as_product = stride == 1 and enough_channels and x_BxHxWxI.dtype == jnp.bfloat16 and has_amx()
 
     def gradient(x_BxHxWxI: jax.Array, g_BxPxQxO: jax.Array) -> jax.Array:
         if as_product:
@@ -209,11 +210,12 @@ def _kernel_gradient_as_product(
 ) -> jax.Array:
     """Compute `_cpu_kernel_gradient` for stride 1 as a product of g and the windows of x.
 
-    AMX multiplies 32 elements of a row at a time. In the convolution a row has one element for each image.
+    On CPUs with AMX this is faster for bfloat16 (docs/notebook.md).
     """
     padded_BxHxWxI = jnp.pad(x_BxHxWxI, [(0, 0), padding, padding, (0, 0)])
     windows_BxPxQxK = windows_as_channels(padded_BxHxWxI, 1, size)
-    features, products = g_BxPxQxO.shape[-1], windows_BxPxQxK.shape[-1]
-    by_kernel_OxK = jnp.matmul(g_BxPxQxO.reshape(-1, features).T, windows_BxPxQxK.reshape(-1, products))
+    features = g_BxPxQxO.shape[-1]
+    g_OxN = g_BxPxQxO.reshape(-1, features).T
+    by_kernel_OxK = jnp.matmul(g_OxN, windows_BxPxQxK.reshape(-1, windows_BxPxQxK.shape[-1]))
     by_kernel_OxK = lax.optimization_barrier(by_kernel_OxK)  # as in _kernel_gradient_as_conv
     return by_kernel_OxK.T.reshape(*size, -1, features)

@@ -67,7 +67,7 @@ def _cpu_max_pool_gradient(
 ) -> jax.Array:
     """Compute the gradient of `max_pool` with respect to x from the gradient of the output."""
     dtype, g = g.dtype, g.astype(jnp.float32)
-    # Without the barrier, XLA may compute x again for the comparisons, with other rounding.
+    # Without the barrier, XLA may compute x again and not round it. Then no element may equal the maximum.
     x, along_columns, along_both = _maxima(lax.optimization_barrier(x), window, stride, padding)
     g = _to_positions(along_columns, along_both, g, 2, window, stride)
     g = _to_positions(x, along_columns, g, 1, window, stride)
@@ -80,9 +80,11 @@ def _maxima(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the padded x, the maxima along its columns, and their maxima along the rows, in float32.
 
-    Of bfloat16 XLA computes maxima on CPUs one at a time, which takes ten times as long.
+    On CPUs XLA computes maxima of bfloat16 one at a time: forward, 7 to 11 times as slow (docs/notebook.md).
     """
-    x = lax.pad(x.astype(jnp.float32), -jnp.inf, [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
+    x = lax.pad(
+        x.astype(jnp.float32), jnp.float32(-jnp.inf), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
+    )
     columns = functools.reduce(jnp.maximum, strided_slices(x, 1, window, stride))
     return x, columns, functools.reduce(jnp.maximum, strided_slices(columns, 2, window, stride))
 

@@ -42,5 +42,5 @@ def definitions() -> Iterator[None]:
 
 @functools.cache
 def has_amx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether the processor multiplies tiles of bfloat16 (AMX, in Intel's servers since 2023)."""
+    """Return whether the CPU has AMX instructions for bfloat16. Only Linux says so; elsewhere, False."""
     return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
