@@ -48,9 +48,7 @@ def test_kernel_gradients_of_many_images_are_summed_in_float32(monkeypatch, chan
     monkeypatch.setattr(conv, "has_amx", lambda: amx)
     # For 1x1 kernels of one input channel, XLA would add the sums in oneDNN, rounded to bfloat16.
     draws = np.random.default_rng(0)
-    x, g = (
-        jnp.asarray(draws.normal(1, 1, (1024, 9, 9, channels)), jnp.bfloat16) for channels in (channels, 64)
-    )
+    x, g = (jnp.asarray(draws.normal(1, 1, (1024, 9, 9, last)), jnp.bfloat16) for last in (channels, 64))
     options = compiler_options(local_mesh(), LEAST)
     gradient = jax.jit(
         lambda x, w, g: jax.vjp(lambda w: conv.conv(x, w, 1, (0, 0)), w)[1](g)[0], compiler_options=options

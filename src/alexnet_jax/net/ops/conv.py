@@ -15,7 +15,7 @@ from alexnet_jax.net.ops.versions import by_platform, has_amx
 from alexnet_jax.net.ops.windows import windows_as_channels
 
 NARROW = 8
-"""With fewer input channels, as an image has, GPUs compute a convolution in another form, which is faster."""
+"""With fewer input channels, as an image has, other forms of a convolution and its gradients are faster."""
 IMAGES = 8
 """Largest number of images that `_cpu_kernel_gradient` processes at a time.
 
