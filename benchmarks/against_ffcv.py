@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from loader import SIZE, WARM, images_per_second, make_cache, warm_batches
 from machine import add_peer_python, processor, versions
+from options import parser
 
 from alexnet_jax.data import cache, loader
 from alexnet_jax.data.images import QUALITY
@@ -47,19 +48,17 @@ def load(path: Path, workers: int, epochs: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--photos", type=Path, help="folder of photographs; without it, smooth noise")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8, help="number of epochs in a round")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
-    add_peer_python(parser, "FFCV")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--images", type=int, default=10_000)
+    options.add_argument("--photos", type=Path, help="folder of photographs; without it, smooth noise")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--epochs", type=int, default=8, help="number of epochs in a round")
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
+    add_peer_python(options, "FFCV")
+    args = options.parse_args()
     if args.images < (WARM + 1) * BATCH:
-        parser.error(f"--images is {args.images}, but must be {(WARM + 1) * BATCH} or more")
+        options.error(f"--images is {args.images}, but must be {(WARM + 1) * BATCH} or more")
     if args.cache:
         print(load(args.cache, args.workers, args.epochs))
         return

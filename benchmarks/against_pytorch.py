@@ -13,7 +13,6 @@ Ours runs as the command line does. "PyTorch" is PyTorch without changes. "exper
 a hand-written gradient of LRN, in an environment that makes glibc use huge pages and keep freed memory.
 """
 
-import argparse
 import itertools
 import math
 import os
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from machine import add_peer_python, processor, versions
+from options import parser
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "configs"
@@ -134,21 +134,19 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--what", choices=tuple(NETS), help="all by default")
-    parser.add_argument("--peer", choices=PEERS, help="both by default")
-    parser.add_argument(
+    options = parser(__doc__)
+    options.add_argument("--what", choices=tuple(NETS), help="all by default")
+    options.add_argument("--peer", choices=PEERS, help="both by default")
+    options.add_argument(
         "--dtype", choices=TYPES, help="both by default; the CIFAR-10 networks have only float32"
     )
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument(
+    options.add_argument("--rounds", type=int, default=2)
+    options.add_argument("--batch_size", type=int, default=128)
+    options.add_argument(
         "--steps", type=int, default=3, help="number of timed steps in each process, after an untimed one"
     )
-    add_peer_python(parser, "PyTorch")
-    args = parser.parse_args()
+    add_peer_python(options, "PyTorch")
+    args = options.parse_args()
     print(versions(["jax", "jaxlib"], args.peer_python, ["torch"]))
     print(processor())
     for what in (args.what,) if args.what else NETS:

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from machine import add_peer_python, processor, versions
+from options import parser
 from prepare import link_copies
 
 from alexnet_jax.config import base
@@ -38,15 +39,13 @@ def prepare(folder: str, encoding: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--copies", type=int, default=120)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--encoding", help=argparse.SUPPRESS)
-    add_peer_python(parser, "TensorFlow")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("photos", type=Path)
+    options.add_argument("--copies", type=int, default=120)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--encoding", help=argparse.SUPPRESS)
+    add_peer_python(options, "TensorFlow")
+    args = options.parse_args()
     if args.encoding:
         print(prepare(args.photos, args.encoding))
         return

@@ -18,7 +18,7 @@ import re
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -200,18 +200,11 @@ def executed(
                     yield event.name, instruction, event.start_ns / 1e9, event.duration_ns / 1e9
 
 
-def work_of(scope: str, names: set[str]) -> str:
-    """Describe a name scope: the layer, the direction, and the operation.
-
-    Args:
-      scope: as the compiled program has it, such as ``jit(update)/transpose(jvp(fc6))/dot_general``.
-      names: names of the layers.
-    """
-    words = re.findall(r"\w+", scope)
-    layer = next((word for word in reversed(words) if word in names), None)
-    operation = words[-1] if words else ""
-    way = "backward" if "transpose(" in scope else "forward"
-    return operation if layer is None else f"{layer} {way}: {operation}"
+def work_of(scope: str, names: Collection[str]) -> str:
+    """Describe a name scope, as in `layers.layer_of`: the layer, the direction, and the operation."""
+    layer, way = layers.layer_of(scope, names)
+    operation = (re.findall(r"\w+", scope) or [""])[-1]
+    return operation if layer == layers.REST else f"{layer} {way}: {operation}"
 
 
 def digest(args: argparse.Namespace) -> Iterator[Row]:

@@ -7,24 +7,22 @@ Modules of a cycle share a level. Imports inside functions count; those for type
 measures another version: ``git worktree add /tmp/old COMMIT``, then ``--source=/tmp/old/src``.
 """
 
-import argparse
 import collections
 import graphlib
 import sys
 from collections.abc import Mapping
 
 import grimp
+from options import parser
 
 PACKAGE = "alexnet_jax"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--source", default="src", help="folder that holds the package")
-    parser.add_argument("--list", action="store_true", help="print the modules of each level")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--source", default="src", help="folder that holds the package")
+    options.add_argument("--list", action="store_true", help="print the modules of each level")
+    args = options.parse_args()
     sys.path.insert(0, args.source)
     graph = grimp.build_graph(PACKAGE, exclude_type_checking_imports=True, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}

@@ -8,6 +8,7 @@ An instruction that the compiler fused from several layers counts for the layer 
 import re
 import tempfile
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 import jax
@@ -16,7 +17,6 @@ from resident import options, recipe, resident_step
 from alexnet_jax.runtime import huge_pages
 
 REST = "views, update, sums over devices"
-LAYER = re.compile(r"(transpose\()?jvp\((\w+)\)")
 
 
 def main() -> None:
@@ -37,8 +37,9 @@ def main() -> None:
     table: dict[tuple[str, str], float] = defaultdict(float)
     devices = len(state.step.devices())
     hlo = compiled.as_text() or ""
+    names = {layer.name for layer in config.net.layers}
     for name, scope in scopes(hlo).items():
-        table[layer_of(scope)] += seconds[name] / devices
+        table[layer_of(scope, names)] += seconds[name] / devices
     print(f"{args.config}, batch {config.batch_size}, jax {jax.__version__}; {which}")
     print(f"{'milliseconds of a device':38} {'forward':>8} {'backward':>8}")
     for layer in (*(layer.name for layer in config.net.layers), REST):
@@ -54,10 +55,15 @@ def scopes(hlo: str) -> dict[str, str]:
     return {name: scope for name, scope in found.items() if name not in outer}
 
 
-def layer_of(scope: str) -> tuple[str, str]:
-    """Return the layer of a name scope, or `REST`, and ``forward`` or ``backward``."""
-    found = LAYER.search(scope)
-    return (found[2], "backward" if found[1] else "forward") if found else (REST, "forward")
+def layer_of(scope: str, names: Collection[str]) -> tuple[str, str]:
+    """Return the layer of a name scope, or `REST`; and ``forward`` or ``backward``.
+
+    Args:
+      scope: as the compiled program has it, such as ``jit(update)/transpose(jvp(fc6))/dot_general``.
+      names: names of the layers.
+    """
+    layer = next((word for word in reversed(re.findall(r"\w+", scope)) if word in names), REST)
+    return layer, "backward" if "transpose(" in scope else "forward"
 
 
 def seconds_of_instructions(trace: Path) -> dict[str, float]:

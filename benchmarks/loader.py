@@ -10,7 +10,6 @@ whole cache stays in the page cache. ``--cold`` also measures the loader after t
 the page cache. A virtual machine can't remove them from the page cache of its host.
 """
 
-import argparse
 import itertools
 import os
 import resource
@@ -26,6 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 import simplejpeg
+from options import parser
 
 from alexnet_jax.config import base
 from alexnet_jax.data import images as images_lib
@@ -41,20 +41,18 @@ ROUNDS = 3  # of the loader and its limit, in turns; the fastest counts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument(
+    options = parser(__doc__)
+    options.add_argument("--encoding", choices=("raw", "jpeg"), default="raw")
+    options.add_argument("--images", type=int, default=10_000)
+    options.add_argument(
         "--photos", type=Path, help="folder of photographs, for jpeg; without it, smooth noise"
     )
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=200, help="timed batches, after ten untimed ones")
-    parser.add_argument("--cold", action="store_true", help="also measure it with nothing in the page cache")
-    args = parser.parse_args()
+    options.add_argument("--batch_size", type=int, default=128)
+    options.add_argument("--batches", type=int, default=200, help="timed batches, after ten untimed ones")
+    options.add_argument("--cold", action="store_true", help="also measure it with nothing in the page cache")
+    args = options.parse_args()
     if args.cold and args.images <= (WARM + 1) * args.batch_size:
-        parser.error(f"--cold needs more than {(WARM + 1) * args.batch_size:,} images")
+        options.error(f"--cold needs more than {(WARM + 1) * args.batch_size:,} images")
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         path = Path(directory)
         make_cache(path, args.images, args.encoding, args.photos)

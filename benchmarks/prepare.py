@@ -5,12 +5,12 @@
 PHOTOS has a folder for each class. Each photograph is prepared ``--copies`` times, through links.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from options import parser
 from PIL import Image
 
 from alexnet_jax.config import base
@@ -22,12 +22,10 @@ from alexnet_jax.runtime.limits import cores
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--copies", type=int, default=60)
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("photos", type=Path)
+    options.add_argument("--copies", type=int, default=60)
+    args = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as directory:
         folder = Path(directory) / "photos"
         photos = link_copies(args.photos, folder, args.copies)

@@ -7,7 +7,6 @@ a list in CSV, in four classes, a fifth of them for validation. Each form is pre
 runs on the machine, the processor's time varies less than the speed. This needs the extra dev.
 """
 
-import argparse
 import contextlib
 import itertools
 import os
@@ -16,6 +15,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+from options import parser
 
 from alexnet_jax.config import base
 from alexnet_jax.data.build import build
@@ -30,13 +31,11 @@ from tests import forms
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--count", type=int, default=1500)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("photos", type=Path)
+    options.add_argument("--count", type=int, default=1500)
+    options.add_argument("--rounds", type=int, default=5)
+    args = options.parse_args()
     found = sorted(file for file in args.photos.rglob("*") if file.suffix.lower() in SUFFIXES)
     contents = (file.read_bytes() for file in itertools.cycle(found))
     each = args.count // len(forms.IDS)

@@ -196,6 +196,7 @@ def test_wrong_words_are_refused(network, drawings, grid, tmp_path, capfd):
         assert main(["detect", *args]) == 2
         assert message in refusal(capfd)
     assert train(network, drawings, tmp_path, "--classes=disc,cow") == 2
+    assert not any(tmp_path.iterdir())  # before any proposal was computed
     err = capfd.readouterr().err
     assert "class cow has no object that is not difficult: leave it out of --classes" in err
     assert "4 objects of unknown classes are left out; the first: 000001, class square" in err

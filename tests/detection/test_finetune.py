@@ -42,17 +42,18 @@ def test_it_trains_a_classifier_of_the_classes_and_the_background(network, windo
     assert again.step == 5
 
 
-def test_a_stopped_run_continues_to_the_same_bits(network, windows, tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", [3, 5])  # in the middle, and after the last step
+def test_a_stopped_run_continues_to_the_same_bits(network, windows, at, tmp_path, monkeypatch):
     whole = run(network, windows, tmp_path / "whole")
 
-    class StopsAtThree(Signals):
+    class Stops(Signals):
         def stop_after(self, step):
-            if step == 3:
+            if step == at:
                 self.stop()
             return super().stop_after(step)
 
-    monkeypatch.setattr(module, "Signals", StopsAtThree)
-    with pytest.raises(Interrupted, match="saved at step 3 of 5"):
+    monkeypatch.setattr(module, "Signals", Stops)
+    with pytest.raises(Interrupted, match=f"saved at step {at} of 5"):
         run(network, windows, tmp_path / "parts")
     monkeypatch.setattr(module, "Signals", Signals)
     parts = run(network, windows, tmp_path / "parts")

@@ -175,6 +175,7 @@ def test_the_peak_of_a_step_that_does_not_fit_is_read_from_the_error(wide, monke
         "DOES NOT FIT: each device needs 34.4 GB, and has 17.2 GB: try --config.batch_size=24, or more"
         " devices"
     )
+    assert "no published peaks" not in plan_tables.table(found)
 
 
 def restored(config):

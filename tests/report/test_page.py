@@ -9,7 +9,6 @@ import shutil
 
 import numpy as np
 import pytest
-from etils import epath
 from PIL import Image
 
 from alexnet_jax import restore
@@ -20,7 +19,7 @@ from alexnet_jax.report import training as report_training
 from alexnet_jax.report.mistakes import Mistakes
 from alexnet_jax.report.request import Request
 from alexnet_jax.sweep.spec import Published
-from alexnet_jax.training import goodput, metrics
+from alexnet_jax.training import goodput
 from alexnet_jax.training.scores import Result
 from tests.conftest import HOSTILE_NAMES, error_lines
 from tests.hostile import forge
@@ -88,8 +87,41 @@ def test_the_facts_are_those_of_the_workdir(trained, monkeypatch):
 def test_the_page_has_a_curve_of_the_utilization_where_it_is_known(copy):
     path = copy / "metrics.jsonl"
     path.write_text(path.read_text().replace('"mfu": null', '"mfu": 0.25', 2))
-    charts = report_training._charts(metrics.read(epath.Path(copy)))
-    assert "Model FLOP utilization" in [chart.title for chart in charts]
+    facts = report_training.gather(Request(str(copy)), print)
+    assert facts.charts[-1].title == "Model FLOP utilization"
+    training, layers = report.render("training.html.jinja", facts).split('id="layers-over-time"')
+    assert "Model FLOP utilization" in training
+    assert "Model FLOP utilization" not in layers
+
+
+def test_only_schedules_in_steps_have_marks_of_their_reductions(copy, monkeypatch):
+    """A cosine schedule reduces the learning rate at each update."""
+    read = report_training.read_workdir
+
+    def cosine(workdir):
+        config, info = read(workdir)
+        config.schedule.name, config.schedule.boundaries = "cosine", ()
+        return config, info
+
+    def marks():
+        return sum(chart.svg.count("rate 0.002") for chart in facts().charts)
+
+    def facts():
+        return report_training.gather(Request(str(copy)), print)
+
+    assert marks() == 2  # loss and errors
+    monkeypatch.setattr(report_training, "read_workdir", cosine)
+    assert marks() == 0
+
+
+def test_an_imported_network_is_not_said_to_have_seen_other_images(copy, monkeypatch):
+    read = report_training.read_workdir
+    monkeypatch.setattr(
+        report_training,
+        "read_workdir",
+        lambda workdir: (read(workdir)[0], dataclasses.replace(read(workdir)[1], fingerprint="")),
+    )
+    assert report_training.gather(Request(str(copy)), print).problems == ()
 
 
 def test_the_page_shows_what_the_time_was_spent_on(copy, capfd):
@@ -392,6 +424,8 @@ def decoded(uri):
         (["--figure=3"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
         (["--figure=3", "--save=3.gif"], "--figure=3 needs --save=FILE.png, .svg or .pdf"),
         (["--figure=1", "--save=1.png"], "holds no sweep"),
+        (["--figure=3", "--save=3.png", "--views=10"], "--figure=3 takes no --views: remove it"),
+        (["--figure=4", "--save=4.png", "--split=train"], "--figure=4 takes no --split: remove it"),
         (["--figure=4", "--save=4.png", "--config.data.cache_dir=none"], "is not prepared in"),
         (["more"], "report takes only flags"),
     ],

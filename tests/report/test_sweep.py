@@ -260,7 +260,12 @@ def test_user_errors_are_one_line(ablations, tmp_path, capfd):
             ["--figure=3", "--save=3.png"],
             "figure 3 needs the workdir of one of its networks",
         ),
-        (["--config.data.cache_dir=x"], "the report of a sweep takes no --config"),
+        (
+            ["--config.data.cache_dir=x"],
+            "the report of a sweep takes no --config.data.cache_dir=x: remove it",
+        ),
+        (["--views=10"], "the report of a sweep takes no --views: remove it"),
+        (["--figure=1", "--save=1.png", "--step=20"], "--figure=1 takes no --step: remove it"),
     ):
         assert main(["report", f"--workdir={ablations}", *args]) == 2
         err = capfd.readouterr().err

@@ -109,6 +109,7 @@ def test_a_bfloat16_network_computes_in_float32(to, tmp_path):
     assert_same(RUNTIMES[to](done, images), logits(exact, images))
     with pytest.raises(AssertionError, match="Mismatched elements"):
         assert_same(logits(rounded, images), logits(exact, images))
+    assert rounded.config.dtype == "bfloat16"
 
 
 def test_nothing_is_written_if_the_logits_differ_or_are_not_finite(tmp_path, monkeypatch):

@@ -63,8 +63,8 @@ def from_json(found: dict[str, Any]) -> ConfigDict:
         raise other_version(str(error)) from error
     except (UserError, TypeError, AttributeError, KeyError, OverflowError) as error:  # ConfigDict's too
         raise ValueError(f"config.json: {error}") from error
-    sizes = [math.prod(shape) for layer in shapes for shape in layer.params.values()]
-    if sum(sizes) > _MOST_PARAMETERS or max(math.prod(each.outputs) for each in shapes) > _MOST_PARAMETERS:
+    count = sum(each.size for each in shapes)
+    if max(count, *(math.prod(each.outputs) for each in shapes)) > _MOST_PARAMETERS:
         raise ValueError(f"config.json: the network has more than {_MOST_PARAMETERS:,} parameters or outputs")
     return config
 

@@ -21,7 +21,7 @@ from alexnet_jax.text import visible
 
 
 @dataclasses.dataclass(frozen=True)
-class Object:
+class Detected:
     """A detected object.
 
     Attributes:
@@ -47,7 +47,7 @@ class Scene:
 
     path: str
     image: Image.Image
-    objects: tuple[Object, ...]
+    objects: tuple[Detected, ...]
 
     def text(self) -> str:
         """Return the path, and a line for each object."""
@@ -99,6 +99,6 @@ def predict(
             for class_name, each in zip(detector.description.class_names, found, strict=True):
                 for box, score in zip(each.boxes_Nx4.tolist(), each.scores_N.tolist(), strict=True):
                     if score >= least_score:
-                        objects.append(Object(class_name, score, tuple(box)))
+                        objects.append(Detected(class_name, score, tuple(box)))
         objects.sort(key=lambda each: -each.score)
         yield Scene(path, image, tuple(objects))

@@ -65,7 +65,7 @@ def train_svms(examples: Sequence[Example], features: Stored, class_names: Seque
       class_names: names of the classes, by label.
 
     Raises:
-      UserError: a class has no object that is not difficult, or no negatives.
+      UserError: a class has no negatives.
     """
     scale = scale_of(examples, features, "units_NxU")
     positives = _positives(examples, features, class_names, scale)
@@ -93,9 +93,6 @@ def _positives(
             units_NxU = features.read(each, "units_NxU")[rows].astype(np.float32) * scale
             for label, units_U in zip(labels[rows], units_NxU, strict=True):
                 found[label].append(units_U.astype(np.float16))
-    for name, of_class in zip(class_names, found, strict=True):
-        if not of_class:
-            raise UserError(f"class {name} has no object that is not difficult: leave it out of --classes")
     return [np.array(of_class) for of_class in found]
 
 

@@ -12,6 +12,7 @@ from alexnet_jax.detection.extractor import extractor
 from alexnet_jax.detection.finetune import finetune
 from alexnet_jax.detection.regression import train_regression
 from alexnet_jax.detection.svm import train_svms
+from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import progress
 from alexnet_jax.training.restored import Restored
 
@@ -39,11 +40,15 @@ def train(
       say: function that takes a line for the user.
 
     Raises:
-      UserError: the network sees too few pixels, a photograph can't be read, or the folder can't be written
-        or holds the files of another network, other photographs or other windows.
+      UserError: all objects of a class are difficult or it has none, the network sees too few pixels, a
+        photograph can't be read, or the folder can't be written or holds the files of another network, other
+        photographs or other windows.
       RunError: a feature is not finite, or a file was damaged meanwhile.
       Interrupted: a signal arrived during the fine-tuning, which has saved a checkpoint.
     """
+    for label, name in enumerate(annotated.class_names):
+        if not any(((x.labels_N == label) & ~x.difficult_N).any() for x in annotated.photographs):
+            raise UserError(f"class {name} has no object that is not difficult: leave it out of --classes")
     network = extractor(net, random_seed)
     with stored.held(out) as folder:
         # ---- Windows: the objects, and proposals by selective search --------------------------------

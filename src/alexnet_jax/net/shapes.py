@@ -1,6 +1,7 @@
 """The shapes of a network: inputs, outputs and weights of each layer. Nothing here imports JAX."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -48,6 +49,11 @@ class LayerShapes:
     def params(self) -> dict[str, Shape]:
         """The shapes of its weights in all towers; empty if it has none."""
         return {} if self.weights is None else self.weights.shapes
+
+    @property
+    def size(self) -> int:
+        """The number of its parameters in all towers."""
+        return sum(map(math.prod, self.params.values()))
 
 
 def layer_shapes(layers: Iterable[Layer], towers: int, image_shape: Shape) -> list[LayerShapes]:

@@ -80,6 +80,11 @@ class Plan:
     fits: bool | None
 
     @property
+    def sent_bytes(self) -> float:
+        """The bytes that each device sends in a step, if the collectives are rings."""
+        return sum(collective.sent(self.mesh) for collective in self.collectives)
+
+    @property
     def bound_by(self) -> str | None:
         """The resource that takes longest."""
         return max(self.seconds, key=self.seconds.__getitem__) if self.seconds else None
@@ -241,9 +246,7 @@ def compare(
 def best_of(plans: list[Plan]) -> Plan | None:
     """Return the fastest plan that fits, or None; of equals, the one that communicates least."""
     possible = [p for p in plans if p.fits and p.step_seconds is not None]
-    return min(
-        possible, key=lambda p: (p.step_seconds, sum(c.sent(p.mesh) for c in p.collectives)), default=None
-    )
+    return min(possible, key=lambda p: (p.step_seconds, p.sent_bytes), default=None)
 
 
 def _speed(collective: Collective, chip: Chip, sizes: dict[str, int]) -> float:

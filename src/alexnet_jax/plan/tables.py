@@ -42,8 +42,7 @@ def table(plan: Plan) -> str:
     flops = "not counted" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP"
     rows.append(("FLOPs a step", flops, "compiler"))
     if plan.collectives:
-        sent = sum(c.sent(plan.mesh) for c in plan.collectives)
-        rows.append(("sent by each device, in rings", size_in_words(sent), "ours"))
+        rows.append(("sent by each device, in rings", size_in_words(plan.sent_bytes), "ours"))
     lines += ["", aligned(rows)]
     if plan.collectives:
         head = ("collective", "pass", "over", "layers", "whole array", "")
@@ -55,7 +54,7 @@ def table(plan: Plan) -> str:
     if plan.seconds:
         alone = ", ".join(f"{name} {_duration(s)}" for name, s in plan.seconds.items())
         lines += ["", f"each resource alone (ours): {alone}", _verdict(plan)]
-    else:
+    elif plan.capacity_bytes is None:
         lines += ["", _NO_PEAKS]
     return "\n".join(lines)
 
@@ -71,11 +70,10 @@ def rows(plans: list[Plan]) -> list[tuple[str, ...]]:
     """Return a row of cells for each plan: first those that do not fit, then the fastest."""
     found = []
     for plan in sorted(plans, key=lambda p: (p.fits is not False, p.step_seconds or 0)):
-        traffic, sent = plan.hbm_bytes, sum(c.sent(plan.mesh) for c in plan.collectives)
         row = [f"{plan.mesh[DATA]} x {plan.mesh[TOWER]}", plan.parallelism, size_in_words(plan.peak_bytes)]
         row.append("" if plan.flops is None else f"{plan.flops / 1e9:,.1f}")
-        row.append("" if traffic is None else size_in_words(traffic))
-        row.append(size_in_words(sent) if plan.collectives else "")
+        row.append("" if plan.hbm_bytes is None else size_in_words(plan.hbm_bytes))
+        row.append(size_in_words(plan.sent_bytes) if plan.collectives else "")
         times = ("compute", "memory", "network", "input")
         row += [_duration(plan.seconds[name]) if plan.seconds else "" for name in times]
         row.append(f"{plan.global_batch / plan.step_seconds:,.0f}" if plan.step_seconds else "")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from alexnet_jax import files
 from alexnet_jax.config.overrides import data_location
-from alexnet_jax.errors import RunError, UserError
+from alexnet_jax.errors import RunError
 from alexnet_jax.files import absolute
 from alexnet_jax.paper import figure1, figure3, figure4, fonts
 from alexnet_jax.report import images as report_images
@@ -48,8 +48,6 @@ def page(request: Request, save: str, warn: Callable[[str], None]) -> str:
     """
     path = absolute(request.workdir)
     if directory.is_sweep(path):
-        if request.overrides:
-            raise UserError(f"the report of a sweep takes no --config flags: remove {request.overrides[0]}")
         progress.note(f"reading the logs of the sweep {request.workdir}")
         html = render("sweep.html.jinja", report_sweep.gather(request.workdir, path, absolute(save).parent))
     else:

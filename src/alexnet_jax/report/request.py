@@ -9,6 +9,8 @@ from alexnet_jax.sweep import directory
 from alexnet_jax.training.workdir import is_workdir
 
 _PICTURES = (".png", ".svg", ".pdf")
+_TAKEN = {1: (), 3: ("--step",), 4: ("--step", "--views", "--config")}
+"""The options that each figure takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +32,14 @@ class Request:
     overrides: tuple[str, ...] = ()
 
 
-def check(workdir: str, figure: int | None, save: str | None, overrides: Sequence[str]) -> None:
+def check(workdir: str, figure: int | None, save: str | None, options: Sequence[str]) -> None:
     """Check a request before anything is computed.
 
     Args:
       workdir: directory of a training or a sweep.
       figure: number of a figure; None for a page.
       save: file to write; None for the default.
-      overrides: the words ``--config.KEY=VALUE``.
+      options: the given flags of ``--step``, ``--split``, ``--views`` and ``--config``.
 
     Raises:
       UserError: the directory holds nothing to report, or the figure or the name of the file is wrong.
@@ -46,8 +48,8 @@ def check(workdir: str, figure: int | None, save: str | None, overrides: Sequenc
         raise UserError("figure 2, the architecture, is not drawn: print it with alexnet-jax train --dry_run")
     if figure not in (None, 1, 3, 4):
         raise UserError(f"--figure is {figure}, but must be 1, 3 or 4")
-    if figure in (1, 3) and overrides:
-        raise UserError(f"--figure={figure} takes no --config ({overrides[0]})")
+    if figure is not None:
+        _refuse(f"--figure={figure}", _TAKEN[figure], options)
     if figure is None:
         if save and not save.lower().endswith(".html"):
             raise UserError(f"--save={save}: the name must end in .html")
@@ -65,7 +67,14 @@ def check(workdir: str, figure: int | None, save: str | None, overrides: Sequenc
             raise UserError(
                 f"{workdir} holds a sweep, but figure {figure} needs the workdir of one of its networks"
             )
+        _refuse("the report of a sweep", (), options)
     elif not is_workdir(path):
         raise UserError(
             f"{workdir} holds neither a training nor a sweep: it has no config.json and no sweep.json"
         )
+
+
+def _refuse(what: str, taken: Sequence[str], options: Sequence[str]) -> None:
+    for option in options:
+        if not option.startswith(tuple(taken)):
+            raise UserError(f"{what} takes no {option}: remove it")

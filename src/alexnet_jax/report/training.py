@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import base, saved
@@ -54,7 +53,8 @@ class Facts:
       problems: lines, one for each missing or unexpected thing.
       changed: (key, value, default) of the settings that differ from the defaults, without the layers.
       settings: (key, value) of all settings.
-      charts: curves over epochs.
+      charts: curves over epochs: loss, errors, images/s, and the FLOP utilization if it is known.
+      layer_charts: curves over epochs for each layer; empty before the first evaluation.
       goodput: (what, share of the time, time) for all runs in the workdir; empty if the times are unknown.
       layers: cells of a table of the layers, the header first.
       figure3: data of figure 3; None without a checkpoint, or if no convolution reads the image.
@@ -77,6 +77,7 @@ class Facts:
     changed: list[tuple[str, str, str]]
     settings: list[tuple[str, str]]
     charts: list[Chart]
+    layer_charts: list[Chart]
     goodput: list[tuple[str, str, str]]
     layers: list[tuple[str, ...]]
     figure3: Figure3 | None
@@ -156,7 +157,7 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
             kernels = figure3.gather(net)
         try:
             cache = report_images.cache_of(request, net, given)
-            if cache.info.fingerprint != info.fingerprint:
+            if info.fingerprint not in ("", cache.info.fingerprint):
                 problems.append(
                     "the network was trained on other images: this split may contain some of them"
                 )
@@ -168,6 +169,8 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     for line in problems:
         warn(line)
     step, epoch = log.last
+    stepwise = config.schedule.name in ("steps", "plateau")
+    reductions = log.reductions() if stepwise else []  # others change the rate at each update
     total = config.num_steps
     if log.steps_per_epoch:
         total = total_steps(config, log.steps_per_epoch)
@@ -191,7 +194,8 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
             if not key.startswith("net.layers")
         ],
         settings=[(key, words(value)) for key, value in sorted(saved.settings(config).items())],
-        charts=_charts(log),
+        charts=_charts(log, reductions),
+        layer_charts=_layer_charts(log, reductions),
         goodput=_goodput(seconds),
         layers=_layers(config),
         figure3=kernels,
@@ -199,11 +203,11 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     )
 
 
-def _charts(log: Metrics) -> list[Chart]:
-    """Draw loss, errors and images/s; then mean |w| and mean |step| of each layer."""
+def _charts(log: Metrics, reductions: Sequence[tuple[float, float]]) -> list[Chart]:
+    """Draw loss, errors and images/s, and the model FLOP utilization if it is known."""
     if not log.train:
         return []
-    train, reductions = log.train, log.reductions()
+    train = log.train
     epochs = _column(train, "epoch")
     split = log.evaluations[-1]["split"] if log.evaluations else ""
     tested = [line for line in log.evaluations if line["split"] == split]
@@ -223,18 +227,28 @@ def _charts(log: Metrics) -> list[Chart]:
     if known := [(line["epoch"], mfu) for line in train if (mfu := line.get("mfu")) is not None]:
         achieved = [Series("MFU", [at for at, _ in known], [mfu for _, mfu in known], 0, thin=True)]
         charts.append(curves("mfu", "Model FLOP utilization", achieved, percent=True))
-    per_epoch = log.steps_per_epoch
-    if log.layers and per_epoch:
-        names = log.layers[-1]["layers"].keys()
-        lines = [line for line in log.layers if line["layers"].keys() == names]
-        at = [line["step"] / per_epoch for line in lines]
-        for what, title in (("weights", "Mean |w| of each layer"), ("steps", "Mean |step| of each layer")):
-            each = [
-                Series(name, at, [line["layers"][name][what] for line in lines], i, points=True)
-                for i, name in enumerate(names)
-            ]
-            charts.append(curves(what, title, each, reductions if what == "steps" else (), log=True))
     return charts
+
+
+def _layer_charts(log: Metrics, reductions: Sequence[tuple[float, float]]) -> list[Chart]:
+    """Draw mean |w| and mean |step| of each layer."""
+    per_epoch = log.steps_per_epoch
+    if not (log.layers and per_epoch):
+        return []
+    names = log.layers[-1]["layers"].keys()
+    lines = [line for line in log.layers if line["layers"].keys() == names]
+    at = [line["step"] / per_epoch for line in lines]
+
+    def of_each(what: str) -> list[Series]:
+        return [
+            Series(name, at, [line["layers"][name][what] for line in lines], i, points=True)
+            for i, name in enumerate(names)
+        ]
+
+    return [
+        curves("weights", "Mean |w| of each layer", of_each("weights"), log=True),
+        curves("steps", "Mean |step| of each layer", of_each("steps"), reductions, log=True),
+    ]
 
 
 def _goodput(seconds: Mapping[goodput.Kind, float]) -> list[tuple[str, str, str]]:
@@ -253,7 +267,7 @@ def _column(lines: Sequence[Mapping[str, Any]], key: str) -> list[float]:
 
 def _sentence(config: ConfigDict) -> str:
     shapes = config_shapes(config)
-    count = sum(int(np.prod(shape)) for layer in shapes for shape in layer.params.values())
+    count = sum(layer.size for layer in shapes)
     learned = sum(bool(layer.params) for layer in shapes)
     towers = config.net.towers
     return f"{learned} layers with weights in {towers} tower{'s' * (towers > 1)}, {count:,} parameters"
@@ -263,9 +277,8 @@ def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("layer", "kind", "output of a tower", "reads", "kernels", "parameters")]
     count = 0
     for layer in config_shapes(config):
-        parameters = sum(int(np.prod(shape)) for shape in layer.params.values())
         kernel = next(iter(layer.params.values()), ())
-        count += parameters
+        count += layer.size
         rows.append(
             (
                 layer.layer.name,
@@ -273,7 +286,7 @@ def _layers(config: ConfigDict) -> list[tuple[str, ...]]:
                 " x ".join(map(str, layer.outputs)),
                 "all towers" if layer.reads_all_towers else "the image" if layer.shared and kernel else "",
                 " x ".join(map(str, kernel)),
-                f"{parameters:,}" if parameters else "",
+                f"{layer.size:,}" if layer.size else "",
             )
         )
     return [*rows, ("in all", "", "", "", "", f"{count:,}, {size_in_words(4 * count)}")]

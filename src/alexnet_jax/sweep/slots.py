@@ -94,6 +94,6 @@ def _one_chip(chip: str, port: int) -> Slot:
 def _memory(config: ConfigDict) -> float:
     """Estimate the bytes of a training on a CPU: four copies of the parameters, two of the activations."""
     shapes = config_shapes(config)
-    params = sum(math.prod(shape) for layer in shapes for shape in layer.params.values())
+    params = sum(layer.size for layer in shapes)
     activations = sum(math.prod(layer.outputs) for layer in shapes) * config.net.towers * config.batch_size
     return _BASE + 4 * (4 * params + 2 * activations)

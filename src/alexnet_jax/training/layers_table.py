@@ -32,7 +32,6 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         layer, name = shapes.layer, shapes.layer.name
         arrays, held = shapes.params, held_by_layer[name]
         main = next(iter(arrays), "")
-        elements = sum(math.prod(shape) for shape in arrays.values())
         # The shape (examples, towers, ...) on one device.
         local = (config.batch_size // data, model.towers // tower, *shapes.outputs)
         if splits_units(config) and len(shapes.outputs) == 1:
@@ -41,7 +40,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
         if isinstance(layer, Classifier):  # the logits belong to no tower
             local, itemsize = (config.batch_size // data, layer.classes), 4
         size = math.prod(local) * itemsize
-        count, state_bytes, outputs = count + elements, state_bytes + held, outputs + size
+        count, state_bytes, outputs = count + shapes.size, state_bytes + held, outputs + size
         rows.append(
             (
                 name,
@@ -49,7 +48,7 @@ def layers_table(model: Net, config: ConfigDict, mesh: Mesh) -> str:
                 "all towers" if shapes.reads_all_towers else "",
                 "x".join(map(str, arrays[main])) if arrays else "",
                 _axes(specs[name][main], mesh) if arrays else "",
-                f"{elements:,}" if arrays else "",
+                f"{shapes.size:,}" if arrays else "",
                 size_in_words(held) if arrays else "",
                 size_in_words(size),
             )

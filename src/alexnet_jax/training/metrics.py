@@ -115,11 +115,11 @@ class Metrics:
         return _epoch_means(ends, means)
 
     def reductions(self) -> list[tuple[float, float]]:
-        """Return (epoch, new learning rate) of each change. The epoch is that of the last line before it."""
+        """Return (epoch of the last line before it, new learning rate) of each reduction."""
         return [
             (before["epoch"], line["learning_rate"])
             for before, line in itertools.pairwise(self.train)
-            if line["learning_rate"] != before["learning_rate"]
+            if line["learning_rate"] < before["learning_rate"]
         ]
 
 

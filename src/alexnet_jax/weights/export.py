@@ -1,6 +1,5 @@
 """Write a trained network in the format of another framework."""
 
-import copy
 import dataclasses
 import os
 
@@ -91,11 +90,9 @@ def export(
 
 
 def _network(net: Restored, preprocessing: bool) -> Network:
-    config = copy.deepcopy(net.config)
-    config.dtype = "float32"
     lines = metrics.read(absolute(net.workdir)).evaluations
     return Network(
-        config=config,
+        config=net.config,
         params=jax.tree.map(np.asarray, net.params),
         data=net.data,
         step=net.step,

@@ -1,6 +1,5 @@
 """A model card: Markdown in the form of the Hugging Face hub."""
 
-import math
 import re
 
 from alexnet_jax.net.shapes import config_shapes
@@ -29,15 +28,14 @@ def card(network: Network, title: str, file: str, module: str) -> bytes:
       module: name of the Python module beside it.
     """
     config, data = network.config, network.data
-    shapes = [shape for layer in config_shapes(config) for shape in layer.params.values()]
     splits = ", ".join(f"{count:,} images for {split}" for split, count in data.splits.items())
     return render(
         "model_card.md.jinja",
         {
             "title": _plain(title),
             "classes": f"{len(data.class_words):,}",
-            "step": f"{network.step:,}",
-            "parameters": f"{sum(map(math.prod, shapes)):,}",
+            "step": network.step,
+            "parameters": f"{sum(layer.size for layer in config_shapes(config)):,}",
             "towers": config.net.towers,
             "data": f"{_plain(data.source)}, version {_plain(data.version)}: {splits}.",
             "errors": _errors(network.evaluations),

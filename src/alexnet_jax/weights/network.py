@@ -1,5 +1,6 @@
 """A trained network that is to be exported: its arrays, and the logits that every format must compute."""
 
+import copy
 import dataclasses
 import functools
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ class Network:
     """A trained network, which computes in float32.
 
     Attributes:
-      config: config of its training, with the dtype float32.
+      config: config of its training.
       params: its parameters, NumPy arrays, ``{"conv1": {"kernel", "bias"}, ...}``.
       data: description of the data that it was trained on.
       step: number of completed updates.
@@ -84,6 +85,8 @@ class Network:
         from alexnet_jax.net.model import apply, build
         from alexnet_jax.net.ops.versions import definitions
 
+        config = copy.deepcopy(self.config)
+        config.dtype = "float32"
         images = self.preprocess(images_BxHxWx3) if self.preprocessing else jnp.asarray(images_BxHxWx3)
         with definitions(), jax.default_matmul_precision("float32"):  # GPUs and TPUs would round by default
-            return apply(build(self.config), params, images)
+            return apply(build(config), params, images)

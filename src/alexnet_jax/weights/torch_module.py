@@ -94,7 +94,7 @@ def _modules(shapes: LayerShapes, towers: int) -> Iterator[tuple[str, str]]:
         case Tanh():
             call = "nn.Tanh()"
         case LRN():
-            alpha = layer.alpha if layer.divide_alpha else layer.alpha * layer.window
+            alpha = layer.alpha_each * layer.window  # which PyTorch divides by the window
             constants = f"{layer.window}, alpha={alpha:.9g}, beta={layer.beta}, k={layer.k}"
             count = groups(shapes, towers)
             call = f"TowersNorm({count}, {constants})" if count > 1 else f"nn.LocalResponseNorm({constants})"

@@ -37,8 +37,8 @@ def run(args: list[str]) -> int:
     workdir = required(values.workdir, "--workdir=DIR")
     check_workdirs(workdir)
     check_views(values.views)
-    others = ("figure", "save", "step", "split", "views")
-    if values.tables and (overrides or any(values[name].present for name in others)):
+    given = [f"--{name}" for name in ("step", "split", "views") if values[name].present] + overrides
+    if values.tables and (given or values["figure"].present or values["save"].present):
         raise UserError("--tables takes only --workdir: remove the other flags")
     if values.tables:
         from alexnet_jax.paper import tables as paper_tables
@@ -48,7 +48,7 @@ def run(args: list[str]) -> int:
 
     from alexnet_jax.report.request import Request, check
 
-    check(workdir, values.figure, values.save, overrides)
+    check(workdir, values.figure, values.save, given)
     save = values.save or f"{workdir.rstrip('/')}/report.html"
     check_file("--save", save)
     request = Request(workdir, values.step, values.split, values.views, tuple(overrides))
