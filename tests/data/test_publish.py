@@ -339,6 +339,30 @@ def test_a_full_disk_ends_in_one_line_and_the_rest_is_copied_later(data, shared,
     assert "train-00000.images" not in {name for name, _, _ in reads}
 
 
+def test_a_full_disk_is_measured_after_the_other_copies_have_ended(data, shared, monkeypatch):
+    sizes, to_disk, ended, failed = copies._sizes, copies._to_disk, [], threading.Event()
+
+    def full(source, *args):
+        if source.name == "train-00000.images":  # the first, and the longest
+            assert failed.wait(30)
+            time.sleep(0.2)
+            to_disk(source, *args[:-1], lambda copied: None)
+            ended.append(source.name)
+        elif source.name == "test.labels.npy":
+            failed.set()
+            raise OSError(errno.ENOSPC, "No space left on device", source.name)
+
+    def measured(directory):
+        assert failed.is_set() == bool(ended)
+        return sizes(directory)
+
+    monkeypatch.setattr(copies, "_to_disk", full)
+    monkeypatch.setattr(copies, "_sizes", measured)
+    with pytest.raises(UserError, match=r"the rest of the cache needs [\d,]+ bytes"):
+        open_cache(data, print)
+    assert ended == ["train-00000.images"]
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), TimeoutError()])
 def test_a_source_that_fails_for_a_while_is_read_again(data, shared, monkeypatch, error):
     pieces, failures, starts = copies._pieces, [error], []
