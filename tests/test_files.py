@@ -13,6 +13,7 @@ from alexnet_jax import UserError
 from alexnet_jax.files import (
     absolute,
     check_inside,
+    check_writable,
     checked,
     delete_unfinished,
     failure,
@@ -94,6 +95,13 @@ def test_nothing_is_written_through_a_link(tmp_path):
     write(tmp_path / "file", b"new")
     assert (tmp_path / "mine").read_text() == "mine"
     assert (tmp_path / "file").read_text() == "new"
+
+
+def test_an_open_file_of_the_process_is_not_replaced(tmp_path):
+    """As in ``--json=/dev/stdout >FILE``."""
+    message = "it is an open file of this process"
+    with (tmp_path / "out.txt").open("w") as file, pytest.raises(OSError, match=message):
+        check_writable(f"/proc/self/fd/{file.fileno()}")
 
 
 def test_a_lock_does_not_empty_its_file(tmp_path):

@@ -176,13 +176,16 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """Check that `write` can write a file on a disk, without changing it.
 
     Raises:
-      OSError: it is a folder, its name is too long, or its folder is missing or can't be written.
+      OSError: it is a folder or an open file such as ``/dev/stdout``, its name is too long, or its folder is
+        missing or can't be written.
     """
     if os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(Path(path).lstat().st_mode) and Path(path).exists():
-            return  # a pipe or a device
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        return  # a pipe or a device
+    if target.is_symlink() and target.parent.resolve().parts[1:2] in (("dev",), ("proc",)):
+        raise OSError(errno.EINVAL, "it is an open file of this process", os.fspath(path))
     beside = _beside(path)
     beside.touch(exist_ok=False)
     beside.unlink()

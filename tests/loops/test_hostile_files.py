@@ -5,6 +5,7 @@ import re
 import secrets
 
 import numpy as np
+import pytest
 
 from alexnet_jax.cli.main import main
 from tests import odd_images
@@ -50,6 +51,7 @@ def write_some(random, folder):
             path.write_bytes(damaged(random, random.choice(np.array(contents, object))))
 
 
+@pytest.mark.slow
 def test_files_from_strangers_do_no_harm(trained, tmp_path, capfd):
     seed = secrets.randbits(32)
     print(f"seed {seed}")

@@ -93,7 +93,7 @@ def test_lrn_across_towers_equals_lrn_over_all_channels_on_any_mesh(tiny):
         jax.grad(partial(loss, tower_axis=TOWER)), mesh=mesh, in_specs=(specs,), out_specs=specs
     )
     for a, b in zip(
-        jax.tree.leaves(jax.jit(split)(params)), jax.tree.leaves(jax.grad(loss)(params)), strict=True
+        jax.tree.leaves(jax.jit(split)(params)), jax.tree.leaves(jax.jit(jax.grad(loss))(params)), strict=True
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 

@@ -90,6 +90,7 @@ def test_a_directory_that_is_not_shared_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(hosts.multihost_utils, "process_allgather", lambda x: np.array([x, x & 0]))
     with pytest.raises(UserError, match="is not the same directory for all processes"):
         hosts.check_shared(epath.Path(tmp_path))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -20,6 +20,11 @@ def port():
     return free_port()
 
 
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch):
+    monkeypatch.setattr(rendezvous, "_GRACE", 1)
+
+
 def together(*calls):
     """Return the results of calls that run at the same time, or the errors that they raise."""
     with ThreadPoolExecutor(len(calls)) as pool:

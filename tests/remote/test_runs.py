@@ -100,6 +100,7 @@ def _events(file):
     return found
 
 
+@pytest.mark.slow
 def test_evaluate_predict_report_and_fine_tune(words, bucket, trained, cache_dir, tmp_path, printed):
     assert main(words) == 0
     printed()
@@ -131,10 +132,14 @@ def test_evaluate_predict_report_and_fine_tune(words, bucket, trained, cache_dir
     jax.tree.map(np.testing.assert_array_equal, restore(tuned).params, restore(trained).params)
 
 
+@pytest.mark.slow
 def test_old_checkpoints_are_deleted_and_a_damaged_one_is_set_aside(words, bucket, printed):
     settings = ["--config.checkpoint_every=5", "--config.keep_checkpoints=1"]
     assert main([*words, *settings, "--config.num_steps=20"]) == 0
     assert saved_steps(absolute(bucket)) == [20]
+    (absolute(bucket) / "checkpoints" / "25" / "params").write_bytes(b"a part of an upload")
+    assert saved_steps(absolute(bucket)) == [20]
+    (absolute(bucket) / "checkpoints" / "25").rmtree()
     assert main([*words, "--config.checkpoint_every=5", "--config.num_steps=30"]) == 0
     damaged = absolute(bucket) / "checkpoints" / "30"
     (damaged / "host" / "metadata").write_bytes(b"")
@@ -174,6 +179,7 @@ def _recorded(method, instances):
     return called
 
 
+@pytest.mark.slow
 def test_a_long_outage_ends_the_run_in_one_line_and_the_same_command_resumes(
     words, bucket, emulator, trained, monkeypatch, printed
 ):
@@ -202,6 +208,7 @@ def test_a_long_outage_ends_the_run_in_one_line_and_the_same_command_resumes(
     same_as(trained, bucket)
 
 
+@pytest.mark.slow
 def test_a_short_outage_does_not_disturb_the_run(words, bucket, emulator, trained, monkeypatch):
     save = CheckpointWriter.save
 

@@ -25,7 +25,7 @@ from alexnet_jax.runtime.limits import cores
 
 THREADS = min(8, cores())
 # Bytes that one call loads. Small batches are loaded in groups, because each step evicts the interpreter from
-# the processor's caches, and the same few lines then take several times as long (docs/performance.md).
+# the processor's caches, and the same few lines then take several times as long.
 _GROUP = 2**18
 
 X = TypeVar("X")

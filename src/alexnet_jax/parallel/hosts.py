@@ -139,8 +139,8 @@ def check_shared(directory: epath.Path) -> None:
     if is_first():
         mark.touch()
     all_true(True)  # wait until the mark is there
-    seen = mark.exists()
-    if not all_true(seen):
-        raise UserError(f"{directory} is not the same directory for all processes: take one that they share")
+    shared = all_true(mark.exists())
     if is_first():
         mark.unlink()
+    if not shared:
+        raise UserError(f"{directory} is not the same directory for all processes: take one that they share")

@@ -18,8 +18,8 @@ _EVERY = 2.0  # seconds between two exchanges
 def together(work: Callable[[], T]) -> T:
     """Do work on every process, and return when all have done it.
 
-    Some processes may take longer than others, but a collective fails if a process reaches it 30 s after
-    another. So every few seconds they exchange whether they are done.
+    Some processes may take longer than others, but on CPUs a collective fails if a process reaches it 30 s
+    after another. So every few seconds they exchange whether they are done.
 
     Args:
       work: function without collectives. If there are several processes, it runs in a thread.
@@ -42,7 +42,7 @@ def together(work: Callable[[], T]) -> T:
                 return future.result()
             if failures:
                 peers.wait_for_loss()  # the process that failed ends all with its own line
-                raise RunError("another process could not open its cache: start all again")
+                raise RunError("another process has failed: start all again")
             if not working:
                 return future.result()
     finally:

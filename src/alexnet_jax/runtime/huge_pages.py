@@ -1,7 +1,7 @@
 """Memory in huge pages. glibc uses them only if the environment asks for them before a process starts.
 
 On a CPU, XLA allocates memory in every step. With pages of 4 kB, the first access to each page took a fifth
-of a step of the paper's network (docs/performance.md).
+of a step of the paper's network (docs/notebook.md).
 """
 
 import os

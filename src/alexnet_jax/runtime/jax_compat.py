@@ -32,16 +32,6 @@ def check_release() -> None:
         )
 
 
-def process_index() -> int:
-    """Return this process's index, even if JAX cannot use its devices, which `jax.process_index` needs.
-
-    JAX 0.10.2 to 0.12.0.1 have no public function for that.
-    """
-    from jax._src import distributed
-
-    return int(distributed.global_state.process_id)
-
-
 def detect_cluster(timeout: int) -> tuple[str, int, int, int | None] | None:
     """Return what JAX's detection finds out about this process; None if it is the only one.
 
@@ -63,7 +53,10 @@ def detect_cluster(timeout: int) -> tuple[str, int, int, int | None] | None:
 
         kinds = ClusterEnv._cluster_types
     except (ImportError, AttributeError) as error:
-        raise _changed("detects clusters", error) from error
+        raise UserError(
+            f"jax {importlib.metadata.version('jax')} has changed the private API that detects clusters"
+            f" ({error}): pip install 'jax>={OLDEST},<={NEWEST}'"
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -96,10 +89,3 @@ def use_default_dce_rule(primitive: Any) -> None:
     from jax._src.interpreters import partial_eval
 
     partial_eval.dce_rules.pop(primitive, None)
-
-
-def _changed(what: str, error: Exception) -> UserError:
-    return UserError(
-        f"jax {importlib.metadata.version('jax')} has changed the private API that {what} ({error}):"
-        f" pip install 'jax>={OLDEST},<={NEWEST}'"
-    )

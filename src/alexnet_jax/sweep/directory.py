@@ -12,7 +12,6 @@ DIRECTORY/
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -77,7 +76,7 @@ def write(directory: epath.Path, path: str, sweep: Sweep, overrides: Sequence[st
       overrides: flags ``--config.KEY=VALUE`` for all members.
     """
     typed = {"typed": [f"--config={path}", *overrides], "sweep": dataclasses.asdict(sweep)}
-    files.write(directory / SWEEP, (json.dumps(_identity(path, overrides) | typed, indent=1) + "\n").encode())
+    files.write_json(directory / SWEEP, _identity(path, overrides) | typed)
 
 
 def read(directory: epath.Path) -> Sweep:

@@ -38,7 +38,7 @@ from alexnet_jax.training.plain_path import plain_path
 from alexnet_jax.training.record import OtherFormat, Record
 from alexnet_jax.training.schedule import Plateau
 
-_LOOKS = 20  # at checkpoints that a running training replaces meanwhile
+_LOOKS = 20  # attempts to read checkpoints that a running training replaces meanwhile
 _GONE = (FileNotFoundError, NotADirectoryError)  # Orbax's errors if a checkpoint is deleted meanwhile
 RERUN = "run the same command again to resume"
 
@@ -80,11 +80,7 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the threads of the reader."""
-        self._opened.close()
+        self._opened.close()  # ends the threads of the reader
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, rising."""

@@ -28,6 +28,7 @@ from alexnet_jax.training.record import ITEMS, Record
 from alexnet_jax.training.schedule import Plateau
 from alexnet_jax.training.state import TrainState
 from alexnet_jax.training.tally import Tally
+from alexnet_jax.training.workdir import COMMITTED
 
 _PATIENCE = 60.0  # seconds that a failing process waits until the others have written a checkpoint
 
@@ -205,7 +206,7 @@ class CheckpointWriter:
             if step not in kept:
                 doomed = self.directory / str(step)
                 if is_remote(doomed):  # a rename would copy it. Without this file it is unfinished
-                    (doomed / "commit_success.txt").unlink(missing_ok=True)
+                    (doomed / COMMITTED).unlink(missing_ok=True)
                 else:
                     doomed = doomed.rename(self.directory / f"{step}.deleted")
                 self._background.submit(doomed.rmtree)

@@ -16,7 +16,7 @@ _BLOCK = 2**17  # elements, which stay in the processor's cache between the two 
 
 
 def checksums(tree: Any) -> tuple[Any, bool]:
-    """Compute checksums of float32 arrays, and whether all elements are finite, in one pass.
+    """Compute checksums of arrays of 32-bit elements, and whether all elements are finite, in one pass.
 
     Args:
       tree: any tree of arrays.

@@ -138,7 +138,8 @@ def open_run(config: ConfigDict, workdir: str | os.PathLike[str]) -> Iterator[Ru
         data does not fit the config.
     """
     goodput = Goodput()
-    config, path = settled(config), absolute(workdir)
+    path = absolute(workdir)
+    config = together(lambda: settled(config))  # which may walk through a large source
     # This comes first, because later checks may fail in one process only.
     its_own = {"data.cache_dir": None, "data.cache_from": None}
     hosts.same(saved.settings(config) | its_own | {"--workdir": str(path)})
@@ -192,10 +193,9 @@ def held(path: epath.Path) -> Iterator[Callable[[], None]]:
         files.check_inside(path)
     if (path / "lock").is_dir():
         raise UserError(f"{path / 'lock'} is a folder, but must be a file: remove it")
-    busy = UserError(f"another process trains in {path}: take another --workdir, or wait for it")
 
     def complain() -> None:
-        raise busy
+        raise _busy("another process", path)
 
     with contextlib.ExitStack() as entered:
         refusal, created = None, not path.exists()
@@ -214,7 +214,7 @@ def held(path: epath.Path) -> Iterator[Callable[[], None]]:
             except UserError as error:
                 refusal = error
         if not hosts.all_true(refusal is None):  # all processes refuse the run
-            raise refusal or busy
+            raise refusal or _busy("another process", path)
         if created and hosts.is_first():
             entered.enter_context(peers.cleaned(remove_if_empty))
         yield lambda: None
@@ -222,10 +222,14 @@ def held(path: epath.Path) -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def _held_in_bucket(path: epath.Path) -> Iterator[Callable[[], None]]:
-    """Do the same as `held` in a bucket. Ask every second, because a collective that waits longer fails."""
+    """Do the same as `held` in a bucket.
+
+    While process 0 asks for the lock, all processes exchange its answer every second, because on CPUs a
+    collective fails after 30 s.
+    """
 
     def complain(holder: str) -> None:
-        raise UserError(f"{holder} trains in {path}: take another --workdir, or wait for it")
+        raise _busy(holder, path)
 
     lease = Lease(path / "lock") if hosts.is_first() else None
     problem: Exception | None = None
@@ -240,11 +244,13 @@ def _held_in_bucket(path: epath.Path) -> Iterator[Callable[[], None]]:
     if not hosts.all_true(not isinstance(problem, RunError)):
         raise problem or RunError(f"process 0 can't lock {path}, because the bucket does not answer")
     if not hosts.all_true(problem is None):
-        raise problem or UserError(
-            f"another process trains in {path}: take another --workdir, or wait for it"
-        )
+        raise problem or _busy("another process", path)
     with peers.cleaned(lease.release) if lease else contextlib.nullcontext():
         yield lease.check if lease else lambda: None
+
+
+def _busy(who: str, path: epath.Path) -> UserError:
+    return UserError(f"{who} trains in {path}: take another --workdir, or wait for it")
 
 
 def _check_data(config: ConfigDict, info: DataInfo) -> None:

@@ -81,13 +81,19 @@ def train_step(model: Net, config: ConfigDict, mesh: Mesh, steps_per_epoch: int)
 
         # Each shard of the data has a copy of the parameters. So gradients are summed in float32, whatever
         # type the network computes in.
-        copies = jax.tree.map(_vary_over_data, trainable(state.params), trainable(specs.params))
+        copies = jax.tree.map(
+            partial(_over_data, partial(lax.pcast, to="varying")),
+            trainable(state.params),
+            trainable(specs.params),
+        )
         gradient, parts = jax.grad(loss_of_part, has_aux=True), config.accumulation_steps
         gradients, found = _mean_over_parts(gradient, copies, images_BxHxWx3, labels_B, first, parts)
         with jax.named_scope("gradient_sums"):
-            gradients = jax.tree.map(_sum_over_data, gradients, trainable(specs.params))
+            gradients = jax.tree.map(partial(_over_data, lax.psum), gradients, trainable(specs.params))
             batch_stats = {
-                name: jax.tree.map(_mean_over_data, new, {kind: specs.params[name][kind] for kind in new})
+                name: jax.tree.map(
+                    partial(_over_data, lax.pmean), new, {kind: specs.params[name][kind] for kind in new}
+                )
                 if at_once % norms[name].group_size(config.batch_size) == 0
                 else new
                 for name, new in found.batch_stats.items()
@@ -171,16 +177,9 @@ def _mean_over_parts(
     return jax.tree.map(lambda x: x / parts, sums), jax.tree.map(lambda x_P: x_P.mean(axis=0), results)
 
 
-def _vary_over_data(x: jax.Array, spec: P) -> jax.Array:
-    return x if DATA in spec else lax.pcast(x, DATA, to="varying")
-
-
-def _sum_over_data(x: jax.Array, spec: P) -> jax.Array:
-    return x if DATA in spec else lax.psum(x, DATA)
-
-
-def _mean_over_data(x: jax.Array, spec: P) -> jax.Array:
-    return x if DATA in spec else lax.pmean(x, DATA)
+def _over_data(function: Callable[..., jax.Array], x: jax.Array, spec: P) -> jax.Array:
+    """Apply a function over the axis ``data``, unless it splits the array."""
+    return x if DATA in spec else function(x, DATA)
 
 
 def lower_train_step(model: Net, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:

@@ -60,7 +60,7 @@ def check(config: ConfigDict, other: ConfigDict) -> None:
     for name in (name for name in ours if name != classifier):
         for kind, array in ours[name].items():
             shape, found = array.shape, theirs[name][kind].shape
-            if found != shape:  # of images of another size
+            if found != shape:  # for images of another size, or with another number of towers
                 raise UserError(
                     f"config.init_from = {config.init_from}: its {name} has the shape {found}, this run has"
                     f" {shape}; only {classifier} may differ"

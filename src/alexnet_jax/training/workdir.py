@@ -18,6 +18,7 @@ from alexnet_jax.errors import RunError, UserError
 from alexnet_jax.files import absolute
 from alexnet_jax.schema import Checksum, Count, short
 
+COMMITTED = "commit_success.txt"  # Orbax writes it last into a checkpoint in a bucket
 _LONGEST = 500  # characters of the reason why a workdir can't be read
 
 
@@ -36,8 +37,14 @@ def is_workdir(path: epath.Path) -> bool:
 def saved_steps(path: epath.Path) -> list[int]:
     """Return the steps of a workdir's finished checkpoints in rising order, without reading them."""
     directory = path / "checkpoints"
-    names = [each.name for each in directory.iterdir()] if directory.is_dir() else []
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    found = (
+        [each for each in directory.iterdir() if each.name.isascii() and each.name.isdigit()]
+        if directory.is_dir()
+        else []
+    )
+    return sorted(
+        int(each.name) for each in found if not files.is_remote(each) or (each / COMMITTED).exists()
+    )
 
 
 def read_workdir(workdir: str | os.PathLike[str]) -> tuple[ConfigDict, DataInfo]:
@@ -87,7 +94,7 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
         checksums = _read_config(path)[1] if is_workdir(path) else info.save(path)
         settings = saved.to_json(config)
         content = {"checksums": checksums | {"config.json": _checksum(settings)}} | settings
-        files.write(path / "config.json", (json.dumps(content, indent=1) + "\n").encode())
+        files.write_json(path / "config.json", content)
 
 
 def _read_config(path: epath.Path) -> tuple[ConfigDict, dict[str, int]]:
