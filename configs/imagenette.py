@@ -30,7 +30,7 @@ INITIAL = ("small_bias", "std03")
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    given = [name for name in variants.split(",") if name]
+    given = [name.strip() for name in variants.split(",") if name.strip()]
     ours = (
         []
         if {"owt", "caffe", "caffenet", "lars"} & {*given}

@@ -16,7 +16,7 @@ from typing import Any
 from alexnet_jax.sweep import Member, Sweep
 
 
-def sweep(variants: str = "") -> Sweep:
+def sweep() -> Sweep:
     large: dict[str, Any] = {"batch_size": 2048}
     scaled = large | {"optimizer.reference_batch_size": 128, "schedule.warmup_epochs": 2.0}
     members = (

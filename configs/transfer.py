@@ -19,7 +19,7 @@ from alexnet_jax.sweep import Member, Sweep
 PHOTOGRAPHS = Path(os.environ.get("ALEXNET_JAX_IMAGES", "."), "imagenette_small")
 
 
-def sweep(variants: str = "") -> Sweep:
+def sweep() -> Sweep:
     network = "cifar10.py:towers,sixth_conv"
     photographs = {
         "data.source": f"folder:{PHOTOGRAPHS}",

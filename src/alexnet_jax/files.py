@@ -287,21 +287,26 @@ def _refusal(path: str, is_link: bool) -> UserError:
     return UserError(f"{path} is {what}, and alexnet-jax does not write through it: remove it")
 
 
+def as_json(content: Any) -> bytes:
+    """Return a value that `json.dumps` accepts as the content of a JSON file."""
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write a result as JSON.
 
     Args:
-      path: path of the file, as a user types it. A pipe or a device is written directly.
+      path: path of the file, as a user types it. A pipe or a device is written directly, which waits for a
+        reader. So this is not for files in a workdir, which may come from a stranger.
       content: a value that `json.dumps` accepts.
     """
-    text = json.dumps(content, indent=1) + "\n"
     target = absolute(path)
     if (
         not is_remote(target) and Path(target).exists() and not Path(target).is_file()
     ):  # epath's is_file differs
-        Path(target).write_text(text)
+        Path(target).write_bytes(as_json(content))
     else:
-        write(target, text.encode())
+        write(target, as_json(content))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ Such a directory may be damaged, or come from a stranger. Each of its JSON files
 dataclasses, `TypedDict` and the types below, and `check` compares a file with its type:
 
     config.json       `config.settings` and the classes of `layers`
-    data.json         `data.cache.DataInfo`
+    data.json         `data.cache.Described`
     manifest.json     `data.cache.Manifest`
     published.json    `data.publish.Published`
     init_from.json    `training.workdir.Start`

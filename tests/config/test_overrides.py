@@ -22,6 +22,7 @@ from alexnet_jax.config.validate import validate
         ("net.layers.conv9.std=1", "there is no layer conv9.*did you mean conv"),
         ("net.layers.conv1.kernels=1", r"conv1 has no field kernels \(did you mean kernel\?\); it has name"),
         ("net.layers.conv1=3", "only fields of layers can be overridden, such as net.layers.fc8.std"),
+        ("net.layers.conv1.layers=3", "conv1 has no field layers"),
     ],
 )
 def test_unknown_settings_are_refused_with_similar_or_new_names(tiny, word, message):
@@ -36,6 +37,26 @@ def test_values_get_the_type_of_their_setting(tiny):
     assert (found.mesh, found.data.flip, found.data.cache_dir, found.num_steps) == ((2, 1), True, "a=b", 7)
     assert isinstance(found.num_epochs, float)
     assert found.optimizer.layers.conv1.boundaries == (1, 2)
+
+
+def test_values_of_layers_that_the_recipe_sets_are_checked_too(tiny):
+    tiny.optimizer.layers = {"conv1": {"learning_rate": 0.1, "boundaries": (1.0,)}}
+    for word, message in (
+        ("learning_rate=fast", "conv1.learning_rate is fast, but must be a number"),
+        ("boundaries=5", "conv1.boundaries is 5, but must be numbers in parentheses"),
+    ):
+        with pytest.raises(UserError, match=message):
+            validate(
+                override(tiny.copy_and_resolve_references(), [f"--config.optimizer.layers.conv1.{word}"])
+            )
+    found = override(tiny, ["--config.optimizer.layers.conv1.learning_rate=0.2"])
+    assert found.optimizer.layers.conv1.to_dict() == {"learning_rate": 0.2, "boundaries": (1.0,)}
+
+
+@pytest.mark.parametrize("key", ["schedule.boundaries", "optimizer.layers.conv1.boundaries"])
+def test_boundaries_that_the_schedule_would_ignore_are_refused(tiny, key):
+    with pytest.raises(UserError, match="name is plateau, which has no boundaries: remove them, or set"):
+        override(tiny, [f"--config.{key}=(0.5,)", "--config.schedule.name=plateau"])
 
 
 def test_fields_of_layers(tiny):

@@ -23,7 +23,7 @@ from alexnet_jax.data import build_pool as workers
 from alexnet_jax.data.build import build
 from alexnet_jax.data.cache import load
 from alexnet_jax.data.dataset import cache_path, open_cache
-from alexnet_jax.data.images import square
+from alexnet_jax.data.images import BadImage, square
 from alexnet_jax.data.shards import Shard
 from alexnet_jax.data.source import Example, Source, Split
 from alexnet_jax.errors import RunError
@@ -429,6 +429,26 @@ def test_too_many_broken_images_stop_a_build_and_a_higher_limit_resumes_it(data,
     said = []
     open_cache(data, said.append)
     assert any(line.startswith("resuming") for line in said)
+
+
+def test_images_that_were_repaired_are_read_again(data, monkeypatch):
+    """A file with other permissions, or a new decoder: neither changes the size nor the date of the file."""
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    data.max_broken = 0.01
+    with monkeypatch.context() as patched:
+        opened = iter(range(1000))
+
+        def unreadable(*args):
+            if next(opened) < 2:
+                raise BadImage("Permission denied")
+            return square(*args)
+
+        patched.setattr("alexnet_jax.data.shards.images.square", unreadable)
+        with pytest.raises(UserError, match=r"can't be read, more than config.data.max_broken"):
+            open_cache(data, print)
+    found = open_cache(data, print)
+    assert not (found.directory / "broken.txt").exists()
+    assert contents(found.directory) == built_elsewhere(data, "elsewhere")
 
 
 def test_a_damaged_part_is_written_again(data, monkeypatch):

@@ -117,6 +117,8 @@ def test_a_host_needs_no_images_and_its_folder_may_have_another_path(tiny, five_
     data.cache_dir, data.cache_from = str(tmp_path / "second"), str(tmp_path / "shared")
     for source in (five_classes, f"folder:{tmp_path}/elsewhere/photographs"):
         data.source = source
+        (tmp_path / "shared" / "of-another").mkdir(exist_ok=True)
+        (tmp_path / "shared" / "of-another" / "published.json").write_text("{}")
         assert class_count(data) == 5  # nothing is copied yet
         assert not cache_path(data).exists()
         assert open_cache(data, print).info.fingerprint == first.info.fingerprint

@@ -84,6 +84,13 @@ def test_sigterm_ends_processes_outside_the_training_loop(tmp_path):
     assert started.returncode == 143
 
 
+def test_output_that_is_not_utf_8_is_copied():
+    started = [sys.executable, ROOT / "launch" / "local", "1", "printf", r"caf\351\nlast\n"]
+    found = subprocess.run(started, capture_output=True, timeout=60)
+    assert found.stdout.decode() == "caf\N{REPLACEMENT CHARACTER}\nlast\n"
+    assert found.returncode == 0
+
+
 def test_a_directory_that_is_not_shared_is_refused(monkeypatch, tmp_path):
     """This is the first of two processes. The other one does not see its mark."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from alexnet_jax.config.settings import OF_A_LAYER, SETTINGS, Follows, Setting
 
-_TYPE_NAMES = {bool: "bool", int: "int", float: "float", str: "str", tuple: "tuple"}
 _SECTIONS = {
     "": "The run",
     "data": "Data",
@@ -74,7 +73,7 @@ def _default(setting: Setting) -> str:
 
 def _row(key: str, setting: Setting) -> str:
     default = _default(setting)
-    kind = _TYPE_NAMES[setting.type]
+    kind = setting.type.__name__
     if setting.choices:
         kind = " or ".join(f"`{choice}`" for choice in setting.choices)
     elif setting.check is not None:

@@ -24,7 +24,8 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     `validate` does.
 
     Raises:
-      UserError: a key, a layer or its field does not exist, or a value has another type.
+      UserError: a key, a layer or its field does not exist, a value has another type, or the schedule has no
+        boundaries.
     """
     known = dict(flat(config))
     for word in overrides:
@@ -40,7 +41,8 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
             )
         if key.startswith("optimizer.layers.") and key.count(".") == 3:
             *_, layer, setting = key.split(".")
-            config.optimizer.layers.update({layer: {setting: _literal(value)}})
+            table = config.optimizer.layers
+            table[layer] = {**table.get(layer, {}), setting: _literal(value)}
             continue
         if key not in known:
             raise UserError(unknown(key))
@@ -64,6 +66,13 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
             ) from error
         config = holder.value
         config.unlock()  # the parser locks it, and layers may be added below
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key.endswith(".boundaries") and value != "()" and config.schedule.name != "steps":
+            raise UserError(
+                f"{word}: config.schedule.name is {config.schedule.name}, which has no boundaries: remove"
+                " them, or set --config.schedule.name=steps"
+            )
     return config
 
 

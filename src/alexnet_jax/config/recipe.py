@@ -265,9 +265,10 @@ def recipes() -> list[Recipe]:
     for name, file in shipped().items():
         tree = ast.parse(file.read_text())
         summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         verb, function = ("train", "get_config") if "get_config" in functions else ("sweep", "sweep")
-        found.append(Recipe(name, verb, _variants(file, function), summary))
+        variants = _variants(file, function) if functions[function].args.args else ()
+        found.append(Recipe(name, verb, variants, summary))
     return sorted(found, key=lambda recipe: recipe.verb != "train")
 
 

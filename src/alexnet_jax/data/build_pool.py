@@ -41,9 +41,12 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
     parts = work.parts()
     total = sum(len(part.examples) for part in parts)
     before = {part: shard for part in parts if (shard := work.written(part)) is not None}
+    broken = [line for shard in before.values() for line in shard.broken]
+    if len(broken) > max_broken * total:  # refused before, and perhaps repaired: read their shards again
+        (work.building / "broken.txt").unlink(missing_ok=True)
+        before, broken = {part: shard for part, shard in before.items() if not shard.broken}, []
     missing = [part for part in parts if part not in before]
     done = sum(len(part.examples) for part in before)
-    broken = [line for shard in before.values() for line in shard.broken]
     if done:
         say(f"resuming: {done:,} of {total:,} images are prepared")
     _check_broken(work, broken, total, max_broken)
@@ -70,7 +73,7 @@ def _results(
         return
     with _workers(work, processes) as connections:
         waiting = missing[::-1]
-        busy = set(connections[: len(waiting)])
+        busy = set(connections)
         for connection in busy:
             _send(connection, pickle.dumps(waiting.pop()))
         while busy:

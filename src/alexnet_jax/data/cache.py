@@ -205,8 +205,8 @@ def load(path: Path, whole: bool = False) -> Cache:
     return Cache(path, info, images, labels)
 
 
-def read_info(path: Path) -> DataInfo | None:
-    """Return the description in a cache without opening its images; None if there is no cache.
+def load_info(path: Path) -> DataInfo:
+    """Return the description in a cache without opening its images.
 
     Args:
       path: directory from `dataset.cache_path`.
@@ -214,11 +214,6 @@ def read_info(path: Path) -> DataInfo | None:
     Raises:
       UserError: the cache is damaged.
     """
-    return load_info(path) if path.exists() else None
-
-
-def load_info(path: Path) -> DataInfo:
-    """Do the same as `read_info` for a cache that exists."""
     with _damage_explained(path):
         return DataInfo.load(path, _checksums(_manifest(path)))
 

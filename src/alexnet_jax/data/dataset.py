@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import files
 from alexnet_jax.data import sources
 from alexnet_jax.data.build import build
-from alexnet_jax.data.cache import REBUILD, Cache, DataInfo, cache_name, load, read_info
+from alexnet_jax.data.cache import REBUILD, Cache, DataInfo, cache_name, load, load_info
 from alexnet_jax.data.publish import fetch, published_info
 from alexnet_jax.errors import UserError
 from alexnet_jax.remote.paths import on_disk
@@ -139,7 +139,8 @@ def known_info(data: ConfigDict, say: Callable[[str], None] = progress.say) -> D
     Raises:
       UserError: the cache is damaged; or see `publish.published_info`.
     """
-    info = read_info(cache_path(data))
+    path = cache_path(data)
+    info = load_info(path) if path.exists() else None
     return info if info or data.cache_from is None else published_info(data, say)
 
 

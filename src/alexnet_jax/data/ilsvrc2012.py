@@ -28,7 +28,7 @@ from alexnet_jax.data.source import Source, Split
 from alexnet_jax.errors import UserError
 
 SIZES = (1_281_167, True)
-"""Number of training images, and that validation images exist."""
+"""Number of training images in the complete archives, and that validation images exist."""
 
 _TRAIN, _VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 _DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"

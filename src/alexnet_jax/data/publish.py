@@ -198,6 +198,8 @@ def find(data: ConfigDict, say: Callable[[str], None]) -> tuple[epath.Path, Publ
     if (index := _read_index(root / cache_name(data), say)) is not None:
         return root / cache_name(data), index
     for place in copies.retried(lambda: sorted(root.iterdir()) if root.exists() else [], str(root), say):
+        if place.name.rpartition("-")[0] != cache_name(data).rpartition("-")[0]:
+            continue  # of other data; it may be damaged, or of another version
         if (index := _read_index(place, say)) is None:
             continue
         alike = sources.short_name(index["source"]) == sources.short_name(data.source)

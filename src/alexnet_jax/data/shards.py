@@ -3,7 +3,8 @@
     train-00007.images    images one after the other, raw: uint8 of shape (height, width, 3), or as JPEG files
     train-00007.npz       only while the cache is built: labels, sizes, sums and broken images of the shard
 
-A shard is a pure function of the source and the settings. It is complete if its ``.npz`` exists.
+A shard is a pure function of the source and the settings. It is complete if its ``.npz`` is intact and the
+file of images has the size that it states.
 """
 
 import dataclasses
@@ -148,12 +149,12 @@ class Work:
             return None
         return shard if whole else None
 
-    def write(self, part: Part, check: Callable[[], None]) -> Shard:
+    def write(self, part: Part, begun: Callable[[], None]) -> Shard:
         """Write a shard.
 
         Args:
           part: the examples of the shard.
-          check: function that is called before each image. If it raises, the unfinished shard is deleted.
+          begun: function that is called before each image. If it raises, the unfinished shard is deleted.
 
         Raises:
           UserError: the label of an example is not a class.
@@ -170,7 +171,7 @@ class Work:
         try:
             with unfinished.open("wb") as file:
                 for i in part.examples:
-                    check()
+                    begun()
                     try:
                         example = split[i]
                     except OSError as error:

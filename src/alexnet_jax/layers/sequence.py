@@ -30,7 +30,7 @@ def position(layers: Sequence[Layer], name: str) -> int:
     return names.index(name)
 
 
-def replaced(layers: Sequence[Layer], name: str, **changes: Any) -> Layers:
+def replaced(layers: Sequence[Layer], name: str, /, **changes: Any) -> Layers:
     """Return the same layers, with some fields of the layer ``name`` replaced.
 
     Raises:

@@ -76,7 +76,7 @@ def write(directory: epath.Path, path: str, sweep: Sweep, overrides: Sequence[st
       overrides: flags ``--config.KEY=VALUE`` for all members.
     """
     typed = {"typed": [f"--config={path}", *overrides], "sweep": dataclasses.asdict(sweep)}
-    files.write_json(directory / SWEEP, _identity(path, overrides) | typed)
+    files.write(directory / SWEEP, files.as_json(_identity(path, overrides) | typed))
 
 
 def read(directory: epath.Path) -> Sweep:

@@ -142,7 +142,7 @@ class Goodput:
         total = {kind: round(self._before.get(kind, 0.0) + x, 3) for kind, x in self._seconds.items()}
         content = Times(seconds=total, checksum=_checksum(total))
         try:
-            files.write_json(self._path, content)
+            files.write(self._path, files.as_json(content))
         except OSError as error:
             self._path = None
             hosts.say(

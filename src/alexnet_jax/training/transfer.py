@@ -98,7 +98,8 @@ def initial_params(model: Net, config: ConfigDict, info: DataInfo, mesh: Mesh, w
         line += f"; {classifier} is re-initialised ({why})"
     hosts.say(line)
     if hosts.is_first():
-        files.write_json(workdir / "init_from.json", {"workdir": config.init_from, "step": net.step})
+        content = files.as_json({"workdir": config.init_from, "step": net.step})
+        files.write(workdir / "init_from.json", content)
     return params
 
 

@@ -94,7 +94,7 @@ def write_workdir(workdir: str | os.PathLike[str], config: ConfigDict, info: Dat
         checksums = _read_config(path)[1] if is_workdir(path) else info.save(path)
         settings = saved.to_json(config)
         content = {"checksums": checksums | {"config.json": _checksum(settings)}} | settings
-        files.write_json(path / "config.json", content)
+        files.write(path / "config.json", files.as_json(content))
 
 
 def _read_config(path: epath.Path) -> tuple[ConfigDict, dict[str, int]]:
