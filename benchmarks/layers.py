@@ -72,7 +72,8 @@ def seconds_of_instructions(trace: Path) -> dict[str, float]:
     for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
         for line in plane.lines:
             for event in line.events:
-                seconds[event.name] += event.duration_ns / 1e9
+                name = event.name.partition("__onednn$")[0]  # XLA appends the function of oneDNN
+                seconds[name] += event.duration_ns / 1e9
     return seconds
 
 

@@ -51,6 +51,12 @@ def test_the_metadata_has_the_config_without_places_of_this_machine(exported):
     assert net.config.data.cache_dir not in "".join(metadata.values())
 
 
+def test_the_metadata_has_the_type_of_the_training(tmp_path):
+    export(network("digits.py", "bfloat16"), "safetensors", tmp_path / "net.safetensors")
+    with safe_open(tmp_path / "net.safetensors", "np") as file:
+        assert json.loads(file.metadata()["config"])["dtype"] == "bfloat16"
+
+
 def test_the_card_of_an_imported_network_has_no_training(tmp_path):
     export(dataclasses.replace(network("digits.py"), step=0), "safetensors", tmp_path / "net.safetensors")
     _, text = card(tmp_path / "net.md")

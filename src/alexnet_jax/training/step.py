@@ -178,7 +178,7 @@ def _mean_over_parts(
 
 
 def _over_data(function: Callable[..., jax.Array], x: jax.Array, spec: P) -> jax.Array:
-    """Apply a function over the axis ``data``, unless it splits the array."""
+    """Apply a function over the axis ``data``, unless this axis splits the array."""
     return x if DATA in spec else function(x, DATA)
 
 

@@ -37,13 +37,12 @@ def is_workdir(path: epath.Path) -> bool:
 def saved_steps(path: epath.Path) -> list[int]:
     """Return the steps of a workdir's finished checkpoints in rising order, without reading them."""
     directory = path / "checkpoints"
-    found = (
-        [each for each in directory.iterdir() if each.name.isascii() and each.name.isdigit()]
-        if directory.is_dir()
-        else []
-    )
+    found = directory.iterdir() if directory.is_dir() else ()
     return sorted(
-        int(each.name) for each in found if not files.is_remote(each) or (each / COMMITTED).exists()
+        int(each.name)
+        for each in found
+        if each.name.isascii() and each.name.isdigit()
+        if not files.is_remote(each) or (each / COMMITTED).exists()
     )
 
 
