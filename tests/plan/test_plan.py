@@ -110,7 +110,7 @@ def test_compare_has_every_mesh_and_strategy_and_names_the_best(wide, v5e):
 
 
 def test_a_tpu_scatters_the_gradients_of_what_it_gathered(wide, v5e):
-    """XLA for TPUs makes an all-reduce, which sends twice as much, of a reduce-scatter along the last axis."""
+    """XLA for TPUs makes an all-reduce of a reduce-scatter along the last axis, and sends twice as much."""
     found = plan.plan(wide, "v5e:2x4", CHIPS["v5e"], make_mesh(4, 2, v5e)).collectives
     gathered = [each.layers for each in found if (each.kind, each.axes) == ("all-gather", ("tower",))]
     scattered = [each.layers for each in found if (each.kind, each.axes) == ("reduce-scatter", ("tower",))]

@@ -3,6 +3,8 @@
 import importlib.util
 import multiprocessing
 import os
+import re
+import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
@@ -14,7 +16,7 @@ from jax import lax
 
 from alexnet_jax import apply, build, init
 from alexnet_jax.layers import LRN, Classifier, Conv, Dense, MaxPool, ReLU
-from alexnet_jax.net.ops import lrn, pointwise, pool
+from alexnet_jax.net.ops import block, lrn, pointwise, pool
 from alexnet_jax.net.ops.block_tiles import fits_gpu
 
 NORMS = [None, LRN("n", alpha=1e-2), LRN("n", window=4, beta=0.5, divide_alpha=True, alpha=0.1)]
@@ -231,6 +233,33 @@ def test_sizes_that_fit(triton, shape, norm, layer, fits):
     assert fits_gpu(jax.ShapeDtypeStruct(shape, jnp.float32), norm, layer) == fits
 
 
-def test_without_triton_nothing_fits(monkeypatch):
+def test_without_jax_triton_there_are_no_kernels(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax_triton", None)
-    assert not fits_gpu(jax.ShapeDtypeStruct((1, 55, 55, 48), jnp.float32), LRN("n"), MaxPool("p"))
+    assert block._block_gpu.__wrapped__() is None
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("sys.modules['triton'] = None", "ModuleNotFoundError: import of triton halted"),
+        (
+            "import triton.backends.nvidia.driver as driver; del driver.TMA_TF32",  # as in Triton 3.6
+            "ImportError: jax-triton .* needs another Triton than",
+        ),
+    ],
+)
+def test_a_triton_that_fails_is_not_used(triton, before, message):
+    program = f"""
+import sys
+{before}
+import jax.numpy as jnp
+from alexnet_jax.layers import MaxPool, ReLU
+from alexnet_jax.net.ops import block
+for _ in range(2):
+    y = block.relu_lrn_max_pool(jnp.ones((2, 5, 5, 4)), jnp.ones(4), ReLU("r"), None, MaxPool("p"))
+print(y.shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "(2, 2, 2, 4)\n"
+    (line,) = done.stderr.splitlines()
+    assert re.match(f"the Triton kernels for GPUs are not used: {message}", line)

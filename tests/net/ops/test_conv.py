@@ -93,6 +93,19 @@ def test_convolution_in_blocks_of_pixels(size, channels, kernel, stride, padding
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_convolution_in_blocks_of_pixels_in_bfloat16():
+    """Value and gradients differ from those in float32 by less than 1 %, in the norm."""
+    draws = np.random.default_rng(0)
+    x, w = (jnp.asarray(draws.normal(size=s), jnp.bfloat16) for s in [(2, 23, 23, 3), (11, 11, 3, 5)])
+    in_float32 = (jnp.float32(x), jnp.float32(w))
+    expected, by_library = jax.vjp(lambda x, w: conv._conv(x, w, 4, (0, 3)), *in_float32)
+    y, gradients = jax.vjp(lambda x, w: conv._gpu_conv(x, w, 4, (0, 3)), x, w)
+    g = jnp.asarray(draws.normal(size=y.shape), jnp.bfloat16)
+    for a, b in zip((y, *gradients(g)), (expected, *by_library(jnp.float32(g))), strict=True):
+        assert a.dtype == jnp.bfloat16
+        assert np.linalg.norm(jnp.float32(a) - b) < 0.01 * np.linalg.norm(b)
+
+
 @pytest.mark.parametrize(("channels", "stride", "width"), [(8, 2, 3), (3, 1, 3), (3, 2, 2)])
 def test_other_convolutions_on_a_gpu_are_those_of_the_definition(channels, stride, width):
     """Enough channels for the tensor cores, no blocks, or a kernel that is not square."""

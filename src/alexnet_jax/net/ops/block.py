@@ -1,7 +1,8 @@
 """ReLU, LRN and max pooling after a convolution, in fused kernels on GPUs and TPUs."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 
@@ -10,6 +11,7 @@ from alexnet_jax.net.ops import lrn, pointwise, pool
 from alexnet_jax.net.ops.block_tiles import fits_gpu, fits_tpu
 from alexnet_jax.net.ops.versions import by_platform, only_definitions
 from alexnet_jax.net.shapes import LayerShapes
+from alexnet_jax.runtime import progress
 
 
 def stages(
@@ -46,17 +48,27 @@ def relu_lrn_max_pool(
 
     if only_definitions():
         return in_turn(x, bias)
-    # The kernels are imported only if needed: Pallas takes 0.2 s to import, and Triton may be absent.
-    kernels = {}
+    kernels = {}  # imported only if needed: Pallas takes 0.2 s to import
     if norm is not None and fits_tpu(x, norm, pooling):
         from alexnet_jax.net.ops import block_tpu
 
         kernels["tpu"] = functools.partial(block_tpu.relu_lrn_max_pool, norm=norm)
-    if fits_gpu(x, norm, pooling):
-        from alexnet_jax.net.ops import block_gpu
-
-        kernels["cuda"] = functools.partial(block_gpu.relu_lrn_max_pool, norm=norm)
+    if fits_gpu(x, norm, pooling) and (on_gpu := _block_gpu()):
+        kernels["cuda"] = functools.partial(on_gpu, norm=norm)
     if not kernels:
         return in_turn(x, bias)
     pooled: jax.Array = by_platform(x, bias, **kernels, default=in_turn)
     return pooled
+
+
+@functools.cache
+def _block_gpu() -> Callable[..., jax.Array] | None:
+    """Import `block_gpu.relu_lrn_max_pool`. Return None without jax-triton, or after a note if it fails."""
+    if importlib.util.find_spec("jax_triton") is None:
+        return None
+    try:
+        from alexnet_jax.net.ops import block_gpu
+    except Exception as error:  # Triton loads libraries of the system, which may fail in many ways
+        progress.note(f"the Triton kernels for GPUs are not used: {type(error).__name__}: {error}")
+        return None
+    return block_gpu.relu_lrn_max_pool

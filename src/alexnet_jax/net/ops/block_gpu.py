@@ -8,6 +8,7 @@ In the kernels, a tile is positions x channels. Triton needs powers of two, so t
 """
 
 import functools
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ OPTIONS = {
     "ptx_version": 88,  # of CUDA 12.9; the default is that of Triton's assembler, and XLA's may be older
 }
 """Options of Triton's compiler."""
+
+# jax-triton raises no error for a Triton that it does not support. It replaces the compiler by a stub.
+if isinstance(getattr(jax_triton.triton_lib, "cb", None), types.SimpleNamespace):
+    raise ImportError(f"jax-triton {jax_triton.__version__} needs another Triton than {triton.__version__}")
 
 jax_compat.use_default_dce_rule(jax_triton.triton_lib.triton_kernel_call_p)
 

@@ -1,7 +1,5 @@
 """The sizes that the kernels of `block_tpu` and `block_gpu` support. This module imports neither."""
 
-import importlib.util
-
 import jax
 
 from alexnet_jax.layers import LRN, MaxPool
@@ -40,7 +38,7 @@ def fits_tpu(x_BxHxWxC: jax.Array, norm: LRN, pool: MaxPool) -> bool:
 
 
 def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
-    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes and the GPU, and can be imported."""
+    """Return whether `block_gpu.relu_lrn_max_pool` supports these sizes and the GPU."""
     _, height, width, channels = x_BxHxWxC.shape
     row = _power_of_2((width - 1) // 2) * _power_of_2(channels)
     return (
@@ -49,7 +47,6 @@ def fits_gpu(x_BxHxWxC: jax.Array, norm: LRN | None, pool: MaxPool) -> bool:
         and min(height, width) >= 3
         and channels <= (128 if norm else 512)  # the registers of a multiprocessor
         and row <= ROW_ELEMENTS
-        and importlib.util.find_spec("jax_triton") is not None
         and not any(map(lacks_bfloat16, jax.local_devices()))
     )
 
