@@ -229,15 +229,13 @@ def out_of_memory(monkeypatch):
     """A function that makes the update of one step raise the error of a GPU without free memory."""
     train_step = train_lib.step_lib.train_step
 
-    def simulate(at):
+    def simulate(at, error="Out of memory while trying to allocate 4770354232 bytes."):
         def build(*args):
             update = train_step(*args)
 
             def fail(state, *rest):
                 if int(state.step) == at:
-                    raise jax.errors.JaxRuntimeError(
-                        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4770354232 bytes."
-                    )
+                    raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {error}")
                 return update(state, *rest)
 
             return fail
@@ -249,12 +247,23 @@ def out_of_memory(monkeypatch):
 
 def test_the_advice_for_a_batch_that_does_not_fit_works(tiny, tmp_path, out_of_memory, monkeypatch):
     out_of_memory(at=0)
-    advice = "add --config.accumulation_steps=2, which leaves the update the same, or use more devices"
+    advice = (
+        "add --config.accumulation_steps=2, which leaves the update the same,"
+        " or try --config.batch_size=8 and another --workdir, or use more devices"
+    )
     with pytest.raises(RunError, match=rf"^out of memory on cpu: 4.77 GB needed: {advice}$"):
         train(tiny, str(tmp_path))
     monkeypatch.undo()
     tiny.accumulation_steps, tiny.num_steps = 2, 2
     assert train(tiny, str(tmp_path)).step == 2
+
+
+def test_the_advice_follows_from_the_memory_that_is_available(tiny, tmp_path, out_of_memory):
+    """4 GB are needed and 1 GB is available: at most 3 of the 16 images fit, with a reserve."""
+    out_of_memory(at=0, error="Allocating 4000000000 bytes exceeds the memory limit of 1000000000 bytes.")
+    advice = "add --config.accumulation_steps=8, .* or try --config.batch_size=3 and another --workdir"
+    with pytest.raises(RunError, match=rf"^out of memory on cpu: 4 GB needed, 1 GB available: {advice}"):
+        train(tiny, str(tmp_path))
 
 
 def test_a_batch_that_can_not_be_split_has_to_be_smaller(tiny, tmp_path, out_of_memory, monkeypatch):

@@ -92,6 +92,8 @@ def test_a_shortage_is_read_from_the_text(text, expected):
         " transfer.",
         f"{EXHAUSTED}Received message larger than max (5000000 vs. 4194304)",
         "INTERNAL: NCCL operation ncclGroupEnd() failed: unhandled cuda error",
+        "INTERNAL: no supported devices found for platform CUDA: compute capability 5.0 is insufficient",
+        "INTERNAL: CUDNN_STATUS_INTERNAL_ERROR; CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access",
     ],
 )
 def test_other_errors_are_not_explained(text):
@@ -118,6 +120,9 @@ def test_other_errors_are_not_explained(text):
             "FAILED_PRECONDITION: DNN library initialization failed. Look at the errors above.",
             "probably uses",
         ),
+        ("INTERNAL: Failed to initialize DNN support for CuDnnThunk", "probably uses"),
+        ("INTERNAL: No BLAS support in stream.", "probably uses"),
+        ("INTERNAL: no supported devices found for platform CUDA", "probably uses"),
         ("INTERNAL: Could not create cudnn handle: CUDNN_STATUS_INTERNAL_ERROR", "probably uses"),
         ("INTERNAL: failed to create cublas handle: CUBLAS_STATUS_NOT_INITIALIZED", "probably uses"),
         (
@@ -141,10 +146,11 @@ def gpu(monkeypatch):
     """A function that simulates a GPU with some memory in use."""
 
     def simulate(limit, in_use, pool):
+        stats = {"bytes_in_use": in_use, "pool_bytes": pool} | ({"bytes_limit": limit} if limit else {})
         device = types.SimpleNamespace(
             platform="gpu",
             device_kind="NVIDIA H100 80GB HBM3",
-            memory_stats=lambda: {"bytes_limit": limit, "bytes_in_use": in_use, "pool_bytes": pool},
+            memory_stats=lambda: stats,
         )
         monkeypatch.setattr(device_errors.jax, "local_devices", lambda: [device])
 
@@ -160,6 +166,12 @@ def test_the_line_has_the_bytes_needed_and_available_and_what_to_do(gpu):
     )
     assert "nvidia-smi" in line
     assert "XLA_CLIENT_MEM_FRACTION=0.95" in line
+
+
+def test_a_gpu_may_not_report_its_limit(gpu):
+    gpu(None, 10**9, 10**9)
+    line = explain(jax.errors.JaxRuntimeError(f"{ALLOCATE}2000000000 bytes."), lambda _: "take less")
+    assert "2 GB needed: take less; nvidia-smi" in line
 
 
 def test_memory_that_jax_does_not_get_is_blamed_on_another_process(gpu):

@@ -212,17 +212,21 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> Trained:
 
 def _with_less_memory(config: ConfigDict, mesh: Mesh, checkpoints: CheckpointWriter, found: Shortage) -> str:
     """Return what to do if a step needs more memory than a device has."""
-    parts = 2 * config.accumulation_steps
-    at_once, remainder = divmod(config.batch_size, mesh.shape[DATA] * parts)
-    norms = [layer for layer in config.net.layers if isinstance(layer, BatchNorm)]
-    if not remainder and not any(at_once % layer.group_size(config.batch_size) for layer in norms):
-        return (
-            f"add --config.accumulation_steps={parts}, which leaves the update the same, or use more devices"
-        )
-    size = smaller_batch(config.batch_size, mesh.shape[DATA] * config.accumulation_steps, found)
-    other = f"--config.batch_size={size} and another --workdir"
+    data, parts = mesh.shape[DATA], config.accumulation_steps
+    size = smaller_batch(config.batch_size, data * parts, found)
     if size == config.batch_size:
         return "use more devices, or devices with more memory"
+    other = f"--config.batch_size={size} and another --workdir"
+    on_each, at_once = config.batch_size // data, size // (data * parts)
+    norms = [layer for layer in config.net.layers if isinstance(layer, BatchNorm)]
+    for more in range(parts + 1, on_each + 1):
+        images, remainder = divmod(on_each, more)
+        split = any(images % layer.group_size(config.batch_size) for layer in norms)
+        if not remainder and images <= at_once and not split:
+            return (
+                f"add --config.accumulation_steps={more}, which leaves the update the same, or try {other},"
+                " or use more devices"
+            )
     if checkpoints.steps():
         return (
             f"a run keeps its batch_size, {config.batch_size}, so resume it from its last checkpoint on more"

@@ -32,10 +32,14 @@ _IN_USE = re.compile(
     r"|CUDA-capable device\(s\) is/are busy or unavailable"
     r"|CUDNN_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR)|CUBLAS_STATUS_NOT_INITIALIZED"
     r"|(?:cuDevicePrimaryCtxRetain|cuInit)\b.{0,20}CUDA_ERROR_OUT_OF_MEMORY"
-    r"|DNN library initialization failed|no supported devices found for platform CUDA[^\n]{0,200}"
-    r"|could(?: not|n't) (?:create|get) \w+ handle",
+    r"|DNN library initialization failed|Failed to initialize (?:BLAS|BLASLT|DNN) support"
+    r"|No (?:BLAS|DNN) support (?:for|in) stream|could(?: not|n't) (?:create|get) \w+ handle"
+    r"|no supported devices found for platform CUDA"
+    r"(?:: [^\n]{0,200}?(?:OUT_OF_MEMORY|UNAVAILABLE)|(?!: \S))",
     re.IGNORECASE,
 )
+# A kernel that fails makes all that follows fail, too.
+_KERNEL_FAILED = re.compile("CUDA_ERROR_(?:ILLEGAL|LAUNCH)|illegal memory access", re.IGNORECASE)
 _SHARE_GPU = (
     "find it with nvidia-smi and end it, choose another GPU with CUDA_VISIBLE_DEVICES=NUMBER, or start both"
     " with XLA_PYTHON_CLIENT_PREALLOCATE=false"
@@ -71,7 +75,7 @@ def _bytes(number: str, unit: str) -> int:
 def in_use(text: str) -> str | None:
     """Explain in a line that another process uses the GPU, and what to do. Return None for other errors."""
     found = _IN_USE.search(text)
-    if found is None:
+    if found is None or _KERNEL_FAILED.search(text):
         return None
     certainly = "unavailable" in found[0].lower()
     return f"another process {'uses' if certainly else 'probably uses'} the GPU ({found[0]}): {_SHARE_GPU}"
@@ -120,8 +124,10 @@ def explain(error: BaseException, advice: Callable[[Shortage], str] | None = Non
 
 
 def _memory_stats() -> dict[str, int]:
-    """Return JAX's figures of the fullest device of this process; empty on a CPU, which has none."""
-    stats = [found for device in jax.local_devices() if (found := device.memory_stats())]
+    """Return JAX's figures of the fullest device of this process; empty if it has none, as on a CPU."""
+    stats = [
+        found for device in jax.local_devices() if "bytes_limit" in (found := device.memory_stats() or {})
+    ]
     return min(stats, key=lambda s: s["bytes_limit"] - s["bytes_in_use"], default={})
 
 
