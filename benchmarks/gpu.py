@@ -3,18 +3,19 @@
     python benchmarks/gpu.py [--out=runs/gpu] [--only=train,kernels] [--small]
 
 It measures the training step in float32, TF32 and bfloat16, and ten views in bfloat16, beside PyTorch on the
-same network, as it comes and tuned. It measures training from caches of raw and JPEG images. It finds the
-longest kernels, and tests whether two runs with ``--xla_gpu_deterministic_ops=true`` give the same bits. No
-network and no data are needed.
+same network, as it comes and tuned (not in float32). It measures training from caches of raw and JPEG images.
+It finds the longest kernels, and tests whether two runs with ``--xla_gpu_deterministic_ops=true`` give the
+same bits. No network and no data are needed.
 
-Each part runs in a separate process with a time limit. A part that fails is listed with the reason.
-``gpu.json``, ``gpu.md`` and ``gpu.txt`` are written after each part. On a CPU, and with ``--small``, sizes
-are small and the figures mean nothing.
+Each part runs in a separate process with a time limit. A part that fails is listed with the reason, its
+messages are in ``errors-PART.txt``, and the status is 1. ``gpu.json``, ``gpu.md`` and ``gpu.txt`` are written
+after each part. On a CPU, and with ``--small``, sizes are small and the figures mean nothing.
 """
 
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gpu_tables import Failure, Row, tables
-from machine import add_peer_python
+from machine import add_peer_python, versions
 from options import parser
 
 from alexnet_jax.text import aligned, markdown
@@ -79,7 +80,7 @@ def parts(config: str, sizes: Sizes, peer: str, device: str) -> list[Part]:
       device: PyTorch's name for the device: cpu or cuda.
     """
     everything, large = sizes.batch_sizes, (sizes.large,)
-    two = (sizes.large, everything[0])
+    two = (everything[0], sizes.large)
 
     def ours(
         name: str, limit: int, what: str, precisions: str, batch_sizes: tuple[int, ...], **environment: str
@@ -118,15 +119,16 @@ def parts(config: str, sizes: Sizes, peer: str, device: str) -> list[Part]:
         ours("peak", 40, "peak", "bfloat16,tf32,float32", large),
         ours("train bfloat16", 130, "train", "bfloat16", everything),
         ours("train tf32", 70, "train", "tf32", two),
-        pytorch("PyTorch as it comes", 50, "train", "eager", "bfloat16,tf32,float32", large),
+        pytorch("PyTorch as it comes", 60, "train", "eager", "bfloat16,tf32,float32", two),
         pytorch("PyTorch tuned", 110, "train", TUNED, "bfloat16", two),
         ours("kernels", 50, "kernels", "bfloat16", large),
         ours("determinism 1", 40, "digest", "bfloat16", everything[:1], **deterministic),
         ours("determinism 2", 40, "digest", "bfloat16", everything[:1], **deterministic),
+        ours("train float32", 70, "train", "float32", two),
         ours("from caches", 100, "from_cache", "bfloat16", large, **shared),
-        ours("train float32", 60, "train", "float32", large),
         ours("ten views", 50, "evaluate", "bfloat16", large),
         pytorch("PyTorch ten views", 60, "evaluate", TUNED, "bfloat16", large),
+        pytorch("PyTorch tuned TF32", 110, "train", TUNED, "tf32", two),
     ]
 
 
@@ -135,16 +137,24 @@ def command(python: str, program: str, *words: str, **options: Any) -> tuple[str
     return (python, str(HERE / program), *words, *flags)
 
 
-def run(part: Part, seconds: float, directory: Path) -> tuple[list[Row], Failure | None]:
-    """Run a part for at most this many seconds. Return its rows, and its failure or None."""
+def run(part: Part, seconds: float, directory: Path, out: Path) -> tuple[list[Row], Failure | None]:
+    """Run a part for at most this many seconds. Return its rows, and its failure or None.
+
+    Args:
+      part: the measurement.
+      seconds: its time limit.
+      directory: folder of temporary files that the parts share.
+      out: folder of the results. The messages of a part that fails stay there.
+    """
     began = time.monotonic()
-    rows, errors = directory / "rows", directory / "errors"
+    rows, errors = directory / "rows", out / f"errors-{part.name.replace(' ', '-')}.txt"
     rows.write_text("")
     environment = {
         **os.environ,
         # All parts share a new cache: each program is compiled once, even if the cache of the user has it.
         "JAX_COMPILATION_CACHE_DIR": str(directory / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_TRACEBACK_FILTERING": "off",  # otherwise JAX explains the filter in the last lines
         **part.environment,
     }
     if flags := part.environment.get("XLA_FLAGS"):
@@ -167,14 +177,18 @@ def run(part: Part, seconds: float, directory: Path) -> tuple[list[Row], Failure
             with contextlib.suppress(ProcessLookupError):  # it and its children have ended
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+    if reason is None:
+        errors.unlink()
     found = [{"part": part.name, **json.loads(line)} for line in rows.read_text().splitlines()]
     elapsed = time.monotonic() - began
     return found, None if reason is None else Failure(part.name, reason, elapsed)
 
 
 def last_line(file: Path) -> str:
-    lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:200] if lines else "no message"
+    """Return the line with the last exception, or the last line."""
+    lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
+    exceptions = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt): .", line)]
+    return (exceptions or lines or ["no message"])[-1][:200]
 
 
 def write(directory: Path, rows: list[Row], failures: list[Failure]) -> str:
@@ -202,34 +216,38 @@ def main() -> None:
     args = options.parse_args()
     beginnings = tuple(args.only.split(",")) if args.only else ("",)
     machine, *others = parts(args.config, SMALL, "", "")
-    if not any(part.name.startswith(beginnings) for part in others):
+    chosen = [part.name for part in others if part.name.startswith(beginnings)]
+    if not chosen:
         options.error(f"--only={args.only}: the parts are {', '.join(part.name for part in others)}")
+    if any(name.startswith("PyTorch") for name in chosen):
+        versions((), args.peer_python, ("torch",))
     signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # `run` ends its part, too
     args.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * args.minutes
     failures: list[Failure] = []
     with tempfile.TemporaryDirectory(prefix="alexnet-jax-") as name:
         directory = Path(name)
-        rows, failure = run(machine, machine.limit, directory)
+        rows, failure = run(machine, machine.limit, directory, args.out)
         if failure is not None:
             raise SystemExit(f"JAX found no device: {failure.reason}")
         on_cpu = rows[0]["platform"] == "cpu"
         sizes = SMALL if args.small or on_cpu else FULL
-        for part in parts(args.config, sizes, args.peer_python, "cpu" if on_cpu else "cuda")[1:]:
-            if not part.name.startswith(beginnings):
+        for part in parts(args.config, sizes, args.peer_python, "cpu" if on_cpu else "cuda"):
+            if part.name not in chosen:
                 continue
             began = time.monotonic()
             found: list[Row] = []
             failure = Failure(part.name, "no time was left", 0.0)
             if end - began > 5:
                 limit = part.limit * (10 if on_cpu else 1)  # a CPU is slower
-                found, failure = run(part, min(limit, end - began), directory)
+                found, failure = run(part, min(limit, end - began), directory, args.out)
             rows += found
             failures += [failure] if failure else []
             text = write(args.out, rows, failures)
             outcome = failure.reason if failure else "done"
             print(f"{part.name}: {outcome}, {time.monotonic() - began:.0f} s", flush=True)
     print(f"\n{text}\n\nresults: {args.out}/gpu.json, gpu.md and gpu.txt")
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

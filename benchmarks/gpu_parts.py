@@ -11,7 +11,9 @@ bfloat16: the operands and the activations are bfloat16.
 """
 
 import argparse
+import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
@@ -73,7 +75,17 @@ def machine(args: argparse.Namespace) -> Iterator[Row]:
         "bytes_limit": device_memory().get("bytes_limit"),
         "cores": cores(),
         "jax": jax.__version__,
+        "packages": installed("jax-cuda13-plugin", "nvidia-cudnn-cu13", "jax-triton", "triton"),
     }
+
+
+def installed(*names: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def peak(args: argparse.Namespace) -> Iterator[Row]:
@@ -114,6 +126,8 @@ def train(args: argparse.Namespace) -> Iterator[Row]:
             "per_second": batch_size / seconds,
             "compile_seconds": found.compile_seconds,
             "loss": found.loss,
+            # Of `net.ops.block_gpu`; 0 if jax-triton is missing or does not support the sizes.
+            "triton_kernels": (found.compiled.as_text() or "").count('target="triton_kernel_call_ffi"'),
             "flops_per_second": flops_per_image(config) * config.batch_size / seconds,
             # The state is donated: the outputs of the step are in the memory of its arguments.
             "program_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
@@ -165,7 +179,10 @@ def kernels(args: argparse.Namespace) -> Iterator[Row]:
         (trace,) = Path(directory).rglob("*.xplane.pb")
         profile = jax.profiler.ProfileData.from_file(str(trace))
     scopes = layers.scopes(found.compiled.as_text() or "")
-    events = list(executed(profile, set(scopes)))
+    on_gpu = jax.default_backend() == "gpu"
+    events = list(executed(profile, set(scopes), on_gpu))
+    if not events:
+        raise SystemExit("the profile has no kernels: on a GPU, CUPTI may lack the permission to see them")
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for name, instruction, _, seconds in events:
         times[name, work_of(scopes.get(instruction, instruction), names)].append(seconds)
@@ -185,18 +202,18 @@ def kernels(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def executed(
-    profile: jax.profiler.ProfileData, instructions: set[str]
+    profile: jax.profiler.ProfileData, instructions: set[str], on_gpu: bool
 ) -> Iterator[tuple[str, str, float, float]]:
     """Yield each execution of a kernel: its name, its instruction, its start and its duration in seconds."""
-    planes = list(profile.planes)
-    gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
-    for plane in gpus or planes:
+    for plane in profile.planes:
+        if on_gpu and not plane.name.startswith("/device:GPU"):
+            continue
         for line in plane.lines:
-            if gpus and not line.name.startswith("Stream"):
+            if on_gpu and not line.name.startswith("Stream"):
                 continue  # other lines repeat the kernels, by module or by instruction
             for event in line.events:
-                instruction = str(dict(event.stats).get("hlo_op", "")) if gpus else event.name
-                if gpus or instruction in instructions:
+                instruction = str(dict(event.stats).get("hlo_op", "")) if on_gpu else event.name
+                if on_gpu or instruction in instructions:
                     yield event.name, instruction, event.start_ns / 1e9, event.duration_ns / 1e9
 
 

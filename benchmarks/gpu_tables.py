@@ -50,6 +50,7 @@ def machine(rows: list[Row]) -> Table:
             ["memory for JAX", size_in_words(memory) if memory else "not reported"],
             ["processor cores", str(row["cores"])],
             ["jax", f"{row['jax']}, {row['platform_version']}"],
+            *(list(package) for package in row["packages"].items()),
         ]
     table += [["PyTorch", version] for version in sorted({row["torch"] for row in rows if "torch" in row})]
     table += [
@@ -59,9 +60,10 @@ def machine(rows: list[Row]) -> Table:
 
 
 def speeds(rows: list[Row], ours: str, what: str) -> Table:
-    """Compare our speed with PyTorch's, for each precision and batch size."""
+    """Compare our speed with PyTorch's, for each precision and batch size; the ratio is to the tuned one."""
     head = ["precision", "batch", "ours", "ms", "TFLOP/s", "of the peak", "memory", "compiled in"]
-    table = [[*head, "PyTorch", "its memory", "PyTorch tuned", "its memory", "ours / best"]]
+    head += ["Triton kernels", "PyTorch", "its memory", "PyTorch tuned", "its memory", "ours / tuned"]
+    table = [head]
     mine = {(row["precision"], row["batch_size"]): row for row in part(rows, ours)}
     peers: dict[tuple[str, int], dict[bool, Row]] = {}
     for row in part(rows, "PyTorch"):
@@ -79,14 +81,14 @@ def speeds(rows: list[Row], ours: str, what: str) -> Table:
         memory = row.get("peak_bytes") or row.get("program_bytes")
         cells += [number(flops, 1e-12, 2), number(share, 1, 2), size_in_words(memory) if memory else ""]
         cells.append(f"{row['compile_seconds']:.1f} s" if "compile_seconds" in row else "")
-        rates = []
+        cells.append(str(row.get("triton_kernels", "")))
+        rate = None
         for tuned in (False, True):
             peer = peers.get(key, {}).get(tuned, {})
             rate = patches * batch_size / peer["seconds"] if peer else None
             memory = peer.get("peak_bytes")
             cells += [number(rate), size_in_words(memory) if memory else ""]
-            rates += [rate] if rate else []
-        cells.append(number(row["per_second"] / max(rates), 1, 2) if row and rates else "")
+        cells.append(number(row["per_second"] / rate, 1, 2) if row and rate else "")
         table.append(cells)
     return without_empty_columns(table)
 

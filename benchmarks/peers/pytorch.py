@@ -22,6 +22,7 @@ plain: LRN as sums of shifted arrays, which the compiler fuses. For ``compile`` 
 import argparse
 import functools
 import gc
+import importlib.metadata
 import itertools
 import json
 import time
@@ -270,6 +271,14 @@ def measure(
     }
 
 
+def triton_version() -> str:
+    """Return the version of the Triton that compiles for GPUs, for the record; empty without one."""
+    try:
+        return f" with Triton {importlib.metadata.version('triton')}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def main() -> None:
     found = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(
@@ -289,6 +298,7 @@ def main() -> None:
     dtypes, modes = args.dtype.split(","), args.mode.split(",")
     if unknown := {word for mode in modes for word in mode.split("+")} - WORDS | (set(dtypes) - {*DTYPES}):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; see --help")
+    version = f"{torch.__version__}{triton_version()}"
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     at_once = args.at_once or (10 if args.device == "cuda" else 1)
     patches = 10 if args.what == "evaluate" else 1
@@ -305,12 +315,10 @@ def main() -> None:
             line += f", {patches * batch_size / seconds:,.1f} {'patches' if patches > 1 else 'images'}/s"
             line += f", first step {measured['first_seconds']:.1f} s, result {measured['result']:.4f}"
             line += f", peak {peak / 2**30:.2f} GiB" if peak else ""
-        print(f"torch {torch.__version__}, {where}, {dtype} {mode} batch {batch_size}: {line}", flush=True)
+        print(f"torch {version}, {where}, {dtype} {mode} batch {batch_size}: {line}", flush=True)
         if args.rows:
             with args.rows.open("a") as file:
-                file.write(
-                    json.dumps({**key, "torch": torch.__version__, "device": where, **measured}) + "\n"
-                )
+                file.write(json.dumps({**key, "torch": version, "device": where, **measured}) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,27 @@ def part(gpu, program):
 
 def test_a_part_that_fails_keeps_its_rows_and_its_last_line(gpu, tmp_path):
     program = "rows.write('{\"batch_size\": 2}\\n'); sys.exit('first line\\nno device\\n')"
-    rows, failure = gpu.run(part(gpu, program), 60, tmp_path)
+    rows, failure = gpu.run(part(gpu, program), 60, tmp_path, tmp_path)
     assert rows == [{"part": "some part", "batch_size": 2}]
     assert failure.reason == "status 1: no device"
+    assert (tmp_path / "errors-some-part.txt").read_text() == "first line\nno device\n\n"
+
+
+def test_the_reason_of_a_failure_is_the_exception_of_jax(gpu, tmp_path):
+    """It has several lines, and JAX explains below how it filters tracebacks."""
+    program = """
+import jax
+def fail():
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\\nBufferAssignment stats")
+jax.jit(fail)()
+"""
+    _, failure = gpu.run(part(gpu, program), 60, tmp_path, tmp_path)
+    assert failure.reason.endswith("JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory")
+
+
+def test_a_part_that_succeeds_leaves_no_messages(gpu, tmp_path):
+    assert gpu.run(part(gpu, "print('done', file=sys.stderr)"), 60, tmp_path, tmp_path) == ([], None)
+    assert not list(tmp_path.glob("errors*"))
 
 
 def test_a_part_ends_at_its_time_limit_with_its_children(gpu, tmp_path):
@@ -53,7 +71,7 @@ child = subprocess.Popen([sys.executable, "-c", {child!r}])
 rows.write('{{"child": %d}}\\n' % child.pid)
 child.wait()
 """
-    (row,), failure = gpu.run(part(gpu, program), 3, tmp_path)
+    (row,), failure = gpu.run(part(gpu, program), 3, tmp_path, tmp_path)
     assert failure.reason == "not finished after 3 s"
     wait_for_the_end_of(row["child"])
 
@@ -88,18 +106,26 @@ gpu.main()
 
 def test_the_parts_cover_every_precision_and_batch_size(gpu):
     parts = gpu.parts("alexnet.py", gpu.FULL, sys.executable, "cuda")
-    words = " ".join(" ".join(each.command) for each in parts)
-    for word in (
-        "128,512,1024,2048",
-        "1024,128",
-        "float32",
-        "tf32",
-        "bfloat16",
+    flags = [
+        dict(word.removeprefix("--").split("=", 1) for word in part.command if word.startswith("--"))
+        for part in parts
+    ]
+    ours = {
+        (f["precisions"], f["batch_sizes"]) for f, p in zip(flags, parts, strict=True) if "train" in p.command
+    }
+    assert ours == {("bfloat16", "128,512,1024,2048"), ("tf32", "128,1024"), ("float32", "128,1024")}
+    theirs = {(f["mode"], f["dtype"], f["batch_size"]) for f in flags if f.get("what") == "train"}
+    assert theirs == {
+        ("eager", "bfloat16,tf32,float32", "128,1024"),
+        (gpu.TUNED, "bfloat16", "128,1024"),
+        (gpu.TUNED, "tf32", "128,1024"),
+    }
+    assert {word for part in parts for word in part.command} >= {
         "evaluate",
         "from_cache",
         "digest",
-    ):
-        assert word in words
+        "kernels",
+    }
 
 
 def trained(precision, batch_size, per_second, **more):
@@ -108,23 +134,38 @@ def trained(precision, batch_size, per_second, **more):
     return {"part": f"train {precision}", "flops_per_second": 2e12, "compile_seconds": 3.0, **row, **more}
 
 
-def test_the_tables_compare_with_the_faster_peer_and_list_failures(tables):
+def test_the_tables_compare_with_the_tuned_peer_and_list_failures(tables):
     peer = {"part": "PyTorch", "what": "train", "dtype": "tf32", "batch_size": 128, "torch": "2.11"}
     rows = [
+        {
+            "part": "machine",
+            "kind": "H100",
+            "bytes_limit": None,
+            "cores": 8,
+            "jax": "0.12",
+            "platform_version": "13",
+        }
+        | {"packages": {"triton": "3.9.0"}},
         {"part": "peak", "precision": "tf32", "flops_per_second": 8e12},
-        trained("tf32", 128, 300.0, peak_bytes=5e9),
+        trained("tf32", 128, 300.0, peak_bytes=5e9, triton_kernels=16),
+        trained("bfloat16", 128, 300.0),
         {"part": "train tf32", "precision": "tf32", "batch_size": 256, "error": "RESOURCE_EXHAUSTED"},
         {**peer, "mode": "eager", "seconds": 1.28},
         {**peer, "mode": "compile", "seconds": 0.64, "peak_bytes": 4e9},
+        {**peer, "mode": "eager", "dtype": "bfloat16", "seconds": 1.28},
         {**peer, "mode": "compile", "batch_size": 256, "error": "OutOfMemoryError"},
         {"part": "determinism 1", "precision": "tf32", "batch_size": 128, "seconds": 0.5, "digest": "a"},
         {"part": "determinism 2", "precision": "tf32", "batch_size": 128, "seconds": 0.5, "digest": "b"},
     ]
     made = dict(tables.tables(rows, [tables.Failure("kernels", "not finished after 50 s", 50.0)]))
-    head, row = made["Training, images/s"]
+    assert ["triton", "3.9.0"] in made["Machine"]
+    head, *others, row = made["Training, images/s"]
     cells = dict(zip(head, row, strict=True))
+    (untuned,) = others
+    assert dict(zip(head, untuned, strict=True))["ours / tuned"] == ""  # PyTorch as it comes proves little
+    assert cells["Triton kernels"] == "16"
     assert (cells["of the peak"], cells["PyTorch"], cells["PyTorch tuned"]) == ("0.25", "100.0", "200.0")
-    assert (cells["ours / best"], cells["memory"], cells["ours"]) == ("1.50", "5 GB", "300.0")
+    assert (cells["ours / tuned"], cells["memory"], cells["ours"]) == ("1.50", "5 GB", "300.0")
     assert made["Two runs with deterministic operations"][1][2] == "no"
     assert made["Failed"][1:] == [
         ["train tf32, tf32, batch 256", "RESOURCE_EXHAUSTED"],
@@ -148,6 +189,16 @@ def test_a_wrong_option_is_refused_before_anything_is_measured(
     with pytest.raises(SystemExit, match="2"):
         gpu.main()
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_peer_without_pytorch_is_refused_before_anything_is_measured(gpu, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", f"--out={tmp_path / 'results'}", f"--peer_python={python}"])
+    with pytest.raises(SystemExit, match="No module named 'torch': install it, or name another Python"):
+        gpu.main()
     assert not (tmp_path / "results").exists()
 
 
@@ -181,7 +232,7 @@ planes {
 def test_kernels_of_a_gpu_are_those_of_its_streams(gpu_parts):
     content = jax.profiler.ProfileData.text_proto_to_serialized_xspace(PROFILE)
     profile = jax.profiler.ProfileData.from_serialized_xspace(content)
-    (event,) = gpu_parts.executed(profile, {"f.1"})
+    (event,) = gpu_parts.executed(profile, {"f.1"}, on_gpu=True)
     assert event == ("sm90_conv", "f.1", pytest.approx(6e-6), pytest.approx(2e-6))
 
 
