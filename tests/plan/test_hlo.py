@@ -33,6 +33,27 @@ def test_every_byte_counts_if_nothing_is_on_the_chip():
         assert hlo.hbm_bytes(hlo.parse(program), has_vmem=False) == 3 * PART + X + 3 * PRODUCT + COUNTERS
 
 
+def test_kernels_that_only_copy_or_transpose_are_counted():
+    program = """HloModule step
+
+%fused (p: f32[8,128]) -> f32[128,8] {
+  %p = f32[8,128]{1,0} parameter(0)
+  ROOT %transpose = f32[128,8]{1,0} transpose(%p), dimensions={1,0}
+}
+
+ENTRY %main (x: f32[8,128]) -> f32[16,8] {
+  %x = f32[8,128]{1,0} parameter(0)
+  %input_transpose_fusion = f32[128,8]{1,0} fusion(%x), kind=kInput, calls=%fused
+  %copy = f32[128,8]{0,1} copy(%input_transpose_fusion)
+  %product = (f32[8,8]{1,0}, s8[0]{0}) custom-call(%x, %copy), custom_call_target="__cublas$gemm"
+  %y = f32[8,8]{1,0} get-tuple-element(%product), index=0
+  %start = (f32[8,8]{1,0}, f32[16,8]{1,0}) all-gather-start(%y), dimensions={0}
+  ROOT %done = f32[16,8]{1,0} all-gather-done(%start)
+}
+"""
+    assert hlo.kernels(hlo.parse(program)) == (4, 2)
+
+
 def test_the_result_of_an_asynchronous_gather_repeats_its_operand():
     program = """HloModule step
 

@@ -137,12 +137,9 @@ def hbm_bytes(program: Program, has_vmem: bool) -> int:
       program: program from `parse`. What loops and calls do inside is not counted.
       has_vmem: whether other memory spaces are on the chip, as on a TPU. On a GPU, they are not.
     """
-    free = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "partition-id", "after-all")
     total = 0.0
-    for instruction in program.values():
+    for instruction in _executed(program):
         opcode = instruction.opcode
-        if not instruction.entry or opcode in free or opcode.endswith(("-done", "-update")):
-            continue
         operands = [a for operand in instruction.operands for a in program[operand].arrays]
         results = list(instruction.arrays)
         if opcode.endswith("-start") and opcode != "all-reduce-start":  # the result repeats the operands
@@ -153,6 +150,26 @@ def hbm_bytes(program: Program, has_vmem: bool) -> int:
             operands = [operands[0]._replace(shape=results[0].shape)]
         total += sum(_bytes(a) for a in itertools.chain(operands, results) if a.space == 0 or not has_vmem)
     return int(total)
+
+
+def kernels(program: Program) -> tuple[int, int]:
+    """Return how many kernels a GPU starts, and how many of these only copy or transpose an array.
+
+    A call of a library, such as cuDNN, and a collective count as one kernel.
+    """
+    found = list(_executed(program))
+    layout = [i for i in found if i.opcode in ("copy", "transpose")]
+    layout += [i for i in found if i.opcode == "fusion" and "transpose" in i.name]  # XLA names it by its root
+    return len(found), len(layout)
+
+
+def _executed(program: Program) -> Iterator[Instruction]:
+    """Yield the instructions of the entry that do something."""
+    free = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "partition-id", "after-all")
+    for instruction in program.values():
+        opcode = instruction.opcode
+        if instruction.entry and opcode not in free and not opcode.endswith(("-done", "-update")):
+            yield instruction
 
 
 def _closing(text: str) -> int:

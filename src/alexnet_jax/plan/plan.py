@@ -55,6 +55,8 @@ class Plan:
         counted by the compiler; None if it does not count them.
       hbm_bytes: bytes of these in the main memory of a device, counted by us in the compiled program; None
         on a CPU, or if it did not compile.
+      kernels: kernels that a GPU starts in a step, and how many of these only copy or transpose an array;
+        None on other devices.
       collectives: collectives of the compiled program.
       seconds: our estimates of the time that each resource would take alone: ``compute``, ``memory``,
         ``network``, ``input``.
@@ -74,6 +76,7 @@ class Plan:
     flops: float | None
     bytes_accessed: float | None
     hbm_bytes: int | None
+    kernels: tuple[int, int] | None
     collectives: tuple[Collective, ...]
     seconds: dict[str, float]
     steps: int | None
@@ -170,7 +173,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         found = shortage(str(error))
         if found is None or found.needed is None:
             raise
-        unknown = ("argument_bytes", "temp_bytes", "flops", "bytes_accessed", "hbm_bytes")
+        unknown = ("argument_bytes", "temp_bytes", "flops", "bytes_accessed", "hbm_bytes", "kernels")
         nothing: dict[str, Any] = dict.fromkeys(unknown)
         return Plan(**common, **nothing, peak_bytes=found.needed, collectives=(), seconds={}, fits=False)
     memory: Any = compiled.memory_analysis()
@@ -205,6 +208,7 @@ def plan(config: ConfigDict, topology: str, chip: Chip | None, mesh: Mesh) -> Pl
         flops=flops,
         bytes_accessed=costs.get("bytes accessed"),
         hbm_bytes=None if on_cpu else traffic,
+        kernels=hlo.kernels(program) if platform == "gpu" else None,
         collectives=tuple(collectives),
         seconds=seconds,
         fits=None if chip is None else peak <= chip.memory,

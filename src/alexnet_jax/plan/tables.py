@@ -39,6 +39,9 @@ def table(plan: Plan) -> str:
         rows.append((label, "not counted" if count is None else size_in_words(count) + unit, "compiler"))
     if plan.hbm_bytes is not None:
         rows.append(("read and written a step, HBM", size_in_words(plan.hbm_bytes), "ours"))
+    if plan.kernels is not None:
+        started, layout = map(str, plan.kernels)
+        rows += [("kernels a step", started, "ours"), ("of these, copies and transposes", layout, "ours")]
     flops = "not counted" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP"
     rows.append(("FLOPs a step", flops, "compiler"))
     if plan.collectives:
