@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,36 @@ def test_nothing_is_written_through_a_link(tmp_path):
 def test_an_open_file_of_the_process_is_not_replaced(tmp_path):
     """As in ``--json=/dev/stdout >FILE``."""
     message = "it is an open file of this process"
-    with (tmp_path / "out.txt").open("w") as file, pytest.raises(OSError, match=message):
-        check_writable(f"/proc/self/fd/{file.fileno()}")
+    with (tmp_path / "out.txt").open("w") as file:
+        for folder in ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"):
+            with pytest.raises(OSError, match=message):
+                check_writable(f"{folder}/{file.fileno()}", as_json=True)
+
+
+def test_a_link_in_a_folder_of_dev_is_not_an_open_file():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        (Path(folder) / "file").touch()
+        (Path(folder) / "link").symlink_to("file")
+        check_writable(f"{folder}/link", as_json=True)
+
+
+def test_a_pipe_is_written_only_as_json(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    check_writable(tmp_path / "pipe", as_json=True)
+    with pytest.raises(OSError, match="it is a pipe or a device"):
+        check_writable(tmp_path / "pipe", as_json=False)
+
+
+def test_a_name_that_is_too_long_is_refused_if_pathlib_hides_the_error(tmp_path, monkeypatch):
+    """As from Python 3.14 on."""
+    for name, hidden in (
+        ("exists", os.path.exists),
+        ("is_file", os.path.isfile),
+        ("is_symlink", os.path.islink),
+    ):
+        monkeypatch.setattr(Path, name, lambda path, hidden=hidden: hidden(path))
+    with pytest.raises(OSError, match="File name too long"):
+        check_writable(tmp_path / ("n" * 256), as_json=True)
 
 
 def test_a_lock_does_not_empty_its_file(tmp_path):

@@ -172,19 +172,28 @@ def _beside(target: str | os.PathLike[str]) -> Path:
     return Path(target).with_name(f".{secrets.token_hex(8)}{_UNFINISHED}")
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Check that `write` can write a file on a disk, without changing it.
+def check_writable(path: str | os.PathLike[str], as_json: bool) -> None:
+    """Check that a file on a disk can be written, without changing it.
+
+    Args:
+      path: path of the file.
+      as_json: whether `write_json` writes it. It accepts a pipe or a device, which `write` would replace.
 
     Raises:
       OSError: it is a folder or an open file such as ``/dev/stdout``, its name is too long, or its folder is
-        missing or can't be written.
+        missing or can't be written; or it is a pipe or a device, and ``as_json`` is false.
     """
-    if os.path.isdir(path):  # noqa: PTH112 (which has no error for any name)
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     target = Path(path)
+    with contextlib.suppress(FileNotFoundError):
+        target.lstat()  # raises an error if the name is too long; from Python 3.14 on `exists` does not
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if target.exists() and not target.is_file():
-        return  # a pipe or a device
-    if target.is_symlink() and target.parent.resolve().parts[1:2] in (("dev",), ("proc",)):
+        if as_json:
+            return
+        raise OSError(errno.EINVAL, "it is a pipe or a device", os.fspath(path))
+    _, *folder = target.parent.resolve().parts
+    if target.is_symlink() and (folder == ["dev"] or (folder[:1], folder[-1:]) == (["proc"], ["fd"])):
         raise OSError(errno.EINVAL, "it is an open file of this process", os.fspath(path))
     beside = _beside(path)
     beside.touch(exist_ok=False)

@@ -55,6 +55,13 @@ def test_json_goes_to_a_device_that_stays_one(trained, tmp_path, capfd):
     assert stat.S_ISCHR(device.stat().st_mode)
 
 
+def test_a_report_does_not_replace_a_pipe(trained, tmp_path, capfd):
+    os.mkfifo(pipe := tmp_path / "page.html")
+    assert main(["report", f"--workdir={trained}", f"--save={pipe}"]) == 2
+    assert f"--save={pipe} can't be written (it is a pipe or a device)" in capfd.readouterr().err
+    assert pipe.is_fifo()
+
+
 def test_a_deleted_current_folder_is_no_obstacle(tmp_path):
     assert (
         shell(

@@ -53,10 +53,16 @@ def test_values_of_layers_that_the_recipe_sets_are_checked_too(tiny):
     assert found.optimizer.layers.conv1.to_dict() == {"learning_rate": 0.2, "boundaries": (1.0,)}
 
 
+def test_a_layer_for_which_the_recipe_has_no_table_is_refused(tiny):
+    tiny.optimizer.layers = {"conv1": 0.1}
+    with pytest.raises(UserError, match=r"conv1 is 0\.1, but must be a table: set"):
+        validate(override(tiny, ["--config.optimizer.layers.conv1.learning_rate=0.2"]))
+
+
 @pytest.mark.parametrize("key", ["schedule.boundaries", "optimizer.layers.conv1.boundaries"])
-def test_boundaries_that_the_schedule_would_ignore_are_refused(tiny, key):
-    with pytest.raises(UserError, match="name is plateau, which has no boundaries: remove them, or set"):
-        override(tiny, [f"--config.{key}=(0.5,)", "--config.schedule.name=plateau"])
+def test_a_schedule_may_ignore_boundaries(tiny, key):
+    """A member of a sweep may set them, and the user another schedule for all members."""
+    validate(override(tiny, [f"--config.{key}=(0.5,)", "--config.schedule.name=plateau"]))
 
 
 def test_fields_of_layers(tiny):

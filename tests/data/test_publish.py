@@ -130,6 +130,22 @@ def test_a_host_needs_no_images_and_its_folder_may_have_another_path(tiny, five_
         open_cache(data, print)
 
 
+def test_a_damaged_cache_of_a_folder_with_this_name_does_not_hide_the_right_one(tiny, five_classes, tmp_path):
+    data = tiny.data
+    data.source, data.validation, data.cache_dir = five_classes, 0.0, str(tmp_path / "first")
+    first = open_cache(data, print)
+    publish(first.directory, data, str(tmp_path / "shared"), print)
+    damaged = first.directory.name[:-10] + 10 * "0"
+    (tmp_path / "shared" / damaged).mkdir()
+    (tmp_path / "shared" / damaged / "published.json").write_text("{}")
+    data.cache_dir, data.cache_from = str(tmp_path / "second"), str(tmp_path / "shared")
+    data.source = f"folder:{tmp_path}/elsewhere/photographs"
+    assert open_cache(data, print).info.fingerprint == first.info.fingerprint
+    data.validation = 3.0
+    with pytest.raises(UserError, match=f"{damaged} is damaged"):
+        open_cache(data, print)
+
+
 def test_two_published_folders_of_one_name_are_refused(tiny, five_classes, tmp_path):
     data = tiny.data
     data.validation, data.cache_dir = 0.0, str(tmp_path / "first")

@@ -11,8 +11,10 @@ from PIL import Image
 
 from alexnet_jax.cli.main import main
 from alexnet_jax.detection import extractor as extractors
-from alexnet_jax.detection.detector import load
+from alexnet_jax.detection.detector import FORMAT, Description, Detector, load
+from alexnet_jax.detection.regression import Regression
 from alexnet_jax.detection.stored import held
+from alexnet_jax.detection.svm import Linear
 from alexnet_jax.layers import Classifier, Dense, ReLU
 from tests.conftest import error_lines
 from tests.detection.conftest import save_network
@@ -104,6 +106,17 @@ def test_a_run_that_was_stopped_continues_and_equals_one_that_was_not(
     for name in ("svms", "regression"):
         for a, b in zip(vars(getattr(one, name)).values(), vars(getattr(other, name)).values(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_detector_that_is_saved_replaces_a_device(tmp_path):
+    (tmp_path / "detector.json").symlink_to("/dev/null")
+    one = Detector(
+        Description(FORMAT, ("a", "b"), "w", 3, None, "weights", 10),
+        Linear(np.zeros((2, 3)), np.zeros(2)),
+        Regression(np.zeros((2, 4, 5)), np.zeros((2, 4))),
+    )
+    one.save(tmp_path)
+    assert load(tmp_path).description == one.description
 
 
 def test_damaged_features_are_computed_again(network, drawings, grid, calls, tmp_path, capfd):

@@ -94,24 +94,21 @@ def test_the_page_has_a_curve_of_the_utilization_where_it_is_known(copy):
     assert "Model FLOP utilization" not in layers
 
 
-def test_only_schedules_in_steps_have_marks_of_their_reductions(copy, monkeypatch):
-    """A cosine schedule reduces the learning rate at each update."""
+@pytest.mark.parametrize(("name", "marks"), [("steps", 2), ("constant", 2), ("cosine", 0)])
+def test_reductions_are_marked_unless_each_update_is_one(copy, monkeypatch, name, marks):
+    """A run with a constant learning rate may have resumed with another one."""
     read = report_training.read_workdir
 
-    def cosine(workdir):
+    def changed(workdir):
         config, info = read(workdir)
-        config.schedule.name, config.schedule.boundaries = "cosine", ()
+        config.schedule.name, config.schedule.boundaries = name, ()
         return config, info
 
-    def marks():
-        return sum(chart.svg.count("rate 0.002") for chart in facts().charts)
-
-    def facts():
-        return report_training.gather(Request(str(copy)), print)
-
-    assert marks() == 2  # loss and errors
-    monkeypatch.setattr(report_training, "read_workdir", cosine)
-    assert marks() == 0
+    monkeypatch.setattr(report_training, "read_workdir", changed)
+    facts = report_training.gather(Request(str(copy)), print)
+    assert sum(chart.svg.count("rate 0.002") for chart in facts.charts) == marks  # loss and errors
+    page = report.render("training.html.jinja", facts)
+    assert ("Dotted lines mark reductions" in page) == bool(marks)
 
 
 def test_an_imported_network_is_not_said_to_have_seen_other_images(copy, monkeypatch):

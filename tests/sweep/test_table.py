@@ -1,6 +1,7 @@
 """The table of a sweep, from files alone: every number against NumPy, and missing or failed results."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,6 +173,12 @@ def test_a_sweep_without_results_has_a_table(tmp_path):
     assert found.text().count("not run") == 8
     assert "Errors on" not in found.text()
     assert all(row["top1"] is row["split_views_examples"] is None for row in found.to_json()["rows"])
+
+
+def test_a_device_in_place_of_the_table_is_replaced(workdir):
+    Path(workdir, "table.json").symlink_to("/dev/null")
+    sweep_table.write(workdir, sweep_table.table(workdir, SWEEP))
+    assert json.loads((workdir / "table.json").read_text())["rows"]
 
 
 def test_the_table_is_made_from_the_directory_alone(workdir):

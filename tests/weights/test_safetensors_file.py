@@ -61,6 +61,8 @@ def test_the_card_of_an_imported_network_has_no_training(tmp_path):
     export(dataclasses.replace(network("digits.py"), step=0), "safetensors", tmp_path / "net.safetensors")
     _, text = card(tmp_path / "net.md")
     assert "\nAn AlexNet for 3 classes.\n" in text
+    assert "\nNot measured.\n" in text
+    assert "train" not in text
 
 
 def test_the_card_has_what_the_hub_shows(exported):
@@ -114,7 +116,7 @@ def test_the_card_has_only_error_rates_of_the_exported_step(trained, tmp_path):
     assert "| test | 10 | 360 | 12.50% | 0.25% |" in text
     assert "It takes uint8 images of shape\n(batch, 3, 8, 8)" in text
     export(tmp_path / "w", "safetensors", tmp_path / "b.safetensors", step=30)
-    assert "Not measured at this step." in card(tmp_path / "b.md")[1]
+    assert "Not measured." in card(tmp_path / "b.md")[1]
 
 
 def test_names_of_strangers_stay_text(tmp_path):

@@ -142,7 +142,7 @@ def check_file(flag: str, path: str | None) -> None:
         check_bucket(file.parent)
         return
     try:
-        files.check_writable(file)
+        files.check_writable(file, as_json=flag == "--json")
     except OSError as error:
         raise UserError(
             f"{flag}={path} can't be written ({error.strerror}): name a file in a folder that exists and can"

@@ -24,8 +24,7 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     `validate` does.
 
     Raises:
-      UserError: a key, a layer or its field does not exist, a value has another type, or the schedule has no
-        boundaries.
+      UserError: a key, a layer or its field does not exist, or a value has another type.
     """
     known = dict(flat(config))
     for word in overrides:
@@ -42,7 +41,8 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
         if key.startswith("optimizer.layers.") and key.count(".") == 3:
             *_, layer, setting = key.split(".")
             table = config.optimizer.layers
-            table[layer] = {**table.get(layer, {}), setting: _literal(value)}
+            if isinstance(before := table.get(layer, ConfigDict()), ConfigDict):  # else `validate` refuses it
+                table[layer] = {**before, setting: _literal(value)}
             continue
         if key not in known:
             raise UserError(unknown(key))
@@ -66,13 +66,6 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
             ) from error
         config = holder.value
         config.unlock()  # the parser locks it, and layers may be added below
-    for word in overrides:
-        key, _, value = word.partition("=")
-        if key.endswith(".boundaries") and value != "()" and config.schedule.name != "steps":
-            raise UserError(
-                f"{word}: config.schedule.name is {config.schedule.name}, which has no boundaries: remove"
-                " them, or set --config.schedule.name=steps"
-            )
     return config
 
 

@@ -108,7 +108,7 @@ def copy(
             if error.errno not in FULL or files.is_remote(target):
                 raise
             stop.set()
-            threads.shutdown(cancel_futures=True)  # files that are renamed can't be measured
+            threads.shutdown(cancel_futures=True)  # a file that is renamed meanwhile can't be measured
             there = _sizes(target)
             left = sum(size - _copied(name, size, there) for name, (size, _) in manifest.items())
             raise _no_room(target, left, advice) from error

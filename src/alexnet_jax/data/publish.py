@@ -191,16 +191,23 @@ def find(data: ConfigDict, say: Callable[[str], None]) -> tuple[epath.Path, Publ
       say: function that takes a line for the user.
 
     Raises:
-      UserError: there is none, several match, or its index is damaged.
+      UserError: there is none, several match, or its index is damaged. A damaged index in another
+        directory is passed over if one matches.
       OSError: the directory can't be read.
     """
     root, found = files.absolute(data.cache_from), []
+    damage: UserError | None = None
     if (index := _read_index(root / cache_name(data), say)) is not None:
         return root / cache_name(data), index
     for place in copies.retried(lambda: sorted(root.iterdir()) if root.exists() else [], str(root), say):
         if place.name.rpartition("-")[0] != cache_name(data).rpartition("-")[0]:
-            continue  # of other data; it may be damaged, or of another version
-        if (index := _read_index(place, say)) is None:
+            continue  # of other data: reading each index in a bucket would take a request
+        try:
+            index = _read_index(place, say)
+        except UserError as error:  # it may have other settings
+            damage = error
+            continue
+        if index is None:
             continue
         alike = sources.short_name(index["source"]) == sources.short_name(data.source)
         if alike and place.name == cache_name(data, index["source"]):
@@ -208,6 +215,8 @@ def find(data: ConfigDict, say: Callable[[str], None]) -> tuple[epath.Path, Publ
     if len(found) > 1:
         choices = " or ".join(f"--config.data.source={index['source']}" for _, index in found)
         raise UserError(f"{root} has caches of several folders with this name: choose {choices}")
+    if not found and damage is not None:
+        raise damage
     if not found:
         check_origin(data)
         raise UserError(

@@ -116,7 +116,8 @@ class Detector:
         arrays = vars(self.svms) | vars(self.regression)
         stored.save(directory / "detector.npz", _identity(self.description), arrays)
         with files.creating("the folder", directory):
-            files.write_json(directory / "detector.json", dataclasses.asdict(self.description))
+            content = files.as_json(dataclasses.asdict(self.description))
+            files.write(directory / "detector.json", content)
 
 
 def load(directory: str | os.PathLike[str]) -> Detector:

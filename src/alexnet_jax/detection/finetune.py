@@ -107,7 +107,7 @@ def finetune(
                 say(f"fine-tuning, step {step} of {steps}: loss {loss:.4f}, error {error:.1%}")
             if step % _SAVE_EVERY == 0 or step == steps or stop:
                 checkpoints.save(step, state, Plateau(), None, Tally())
-    if stop:
+    if stop:  # at the last step, too, because SVMs are trained afterwards
         raise Interrupted(stop, f"saved at step {step} of {steps}")
     return restore(path, mesh=net.mesh)
 

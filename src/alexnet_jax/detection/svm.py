@@ -84,7 +84,14 @@ def train_svms(examples: Sequence[Example], features: Stored, class_names: Seque
 def _positives(
     examples: Sequence[Example], features: Stored, class_names: Sequence[str], scale: float
 ) -> list[np.ndarray]:
-    """Return the scaled features of each class's objects that are not difficult."""
+    """Return the scaled features of each class's objects that are not difficult.
+
+    Args:
+      examples: photographs, in which each class has an object that is not difficult.
+      features: their features.
+      class_names: names of the classes, by label.
+      scale: see `scale_of`.
+    """
     found: list[list[np.ndarray]] = [[] for _ in class_names]
     for each in examples:
         labels = each.photograph.labels_N

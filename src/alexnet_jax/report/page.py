@@ -61,7 +61,8 @@ def figure(number: int, request: Request, save: str) -> list[str]:
 
     Args:
       number: number of the figure.
-      request: directory of the figure; for figure 4 also the step, the views and the location of the data.
+      request: directory of the figure; for figures 3 and 4 also the step; for figure 4 the views and the
+        location of the data.
       save: name of the file.
 
     Returns:

@@ -53,6 +53,7 @@ class Facts:
       problems: lines, one for each missing or unexpected thing.
       changed: (key, value, default) of the settings that differ from the defaults, without the layers.
       settings: (key, value) of all settings.
+      reductions: (epoch, new learning rate) of each reduction that the charts mark.
       charts: curves over epochs: loss, errors, images/s, and the FLOP utilization if it is known.
       layer_charts: curves over epochs for each layer; empty before the first evaluation.
       goodput: (what, share of the time, time) for all runs in the workdir; empty if the times are unknown.
@@ -76,6 +77,7 @@ class Facts:
     problems: tuple[str, ...]
     changed: list[tuple[str, str, str]]
     settings: list[tuple[str, str]]
+    reductions: list[tuple[float, float]]
     charts: list[Chart]
     layer_charts: list[Chart]
     goodput: list[tuple[str, str, str]]
@@ -169,8 +171,8 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
     for line in problems:
         warn(line)
     step, epoch = log.last
-    stepwise = config.schedule.name in ("steps", "plateau")
-    reductions = log.reductions() if stepwise else []  # others change the rate at each update
+    # A cosine reduces the learning rate at each update.
+    reductions = log.reductions() if config.schedule.name != "cosine" else []
     total = config.num_steps
     if log.steps_per_epoch:
         total = total_steps(config, log.steps_per_epoch)
@@ -194,6 +196,7 @@ def gather(request: Request, warn: Callable[[str], None]) -> Facts:
             if not key.startswith("net.layers")
         ],
         settings=[(key, words(value)) for key, value in sorted(saved.settings(config).items())],
+        reductions=reductions,
         charts=_charts(log, reductions),
         layer_charts=_layer_charts(log, reductions),
         goodput=_goodput(seconds),

@@ -185,7 +185,7 @@ def table(workdir: epath.Path, sweep: Sweep) -> Table:
 def write(workdir: epath.Path, found: Table) -> None:
     """Write ``table.md`` and ``table.json``."""
     files.write(workdir / "table.md", found.markdown().encode())
-    files.write_json(workdir / "table.json", found.to_json())
+    files.write(workdir / "table.json", files.as_json(found.to_json()))
 
 
 def _row(of: Member | Ensemble, workdir: epath.Path, sweep: Sweep) -> Row:

@@ -28,7 +28,8 @@ def card(network: Network, title: str, file: str, module: str) -> bytes:
       module: name of the Python module beside it.
     """
     config, data = network.config, network.data
-    splits = ", ".join(f"{count:,} images for {split}" for split, count in data.splits.items())
+    images = ", ".join(f"{count:,} images for {split}" for split, count in data.splits.items())
+    splits = f": {images}" if network.step else ""  # an imported network has none
     return render(
         "model_card.md.jinja",
         {
@@ -37,7 +38,7 @@ def card(network: Network, title: str, file: str, module: str) -> bytes:
             "step": network.step,
             "parameters": f"{sum(layer.size for layer in config_shapes(config)):,}",
             "towers": config.net.towers,
-            "data": f"{_plain(data.source)}, version {_plain(data.version)}: {splits}.",
+            "data": f"{_plain(data.source)}, version {_plain(data.version)}{splits}.",
             "errors": _errors(network.evaluations),
             "square": _SQUARES[config.data.resize].format(config.data.image_size),
             "image_size": config.data.image_size,
