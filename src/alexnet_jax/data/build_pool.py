@@ -40,14 +40,17 @@ def write_shards(work: Work, max_broken: float, say: Callable[[str], None]) -> N
     """
     parts = work.parts()
     total = sum(len(part.examples) for part in parts)
-    (work.building / "broken.txt").unlink(missing_ok=True)
-    # Broken images may have been repaired: their shards are written again.
-    missing = [part for part in parts if (shard := work.written(part)) is None or shard.broken]
-    done = total - sum(len(part.examples) for part in missing)
+    before = {part: shard for part in parts if (shard := work.written(part)) is not None}
+    broken = [line for shard in before.values() for line in shard.broken]
+    if len(broken) > max_broken * total:  # refused before, and perhaps repaired: read their shards again
+        (work.building / "broken.txt").unlink(missing_ok=True)
+        before, broken = {part: shard for part, shard in before.items() if not shard.broken}, []
+    missing = [part for part in parts if part not in before]
+    done = sum(len(part.examples) for part in before)
     if done:
         say(f"resuming: {done:,} of {total:,} images are prepared")
+    _check_broken(work, broken, total, max_broken)
     _check_room(work, total - done)
-    broken: list[str] = []
     with (
         progress.Long(done, total, "image", say) as bar,
         contextlib.closing(_results(work, missing, bar.add)) as results,
