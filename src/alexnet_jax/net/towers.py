@@ -2,7 +2,7 @@
 
 ``tower_axis`` and ``batch_axis`` are the axes of the mesh over which these devices lie; None: on one device.
 
-Channels are gathered along a new first axis and then concatenated. XLA for GPUs would transpose them before
+Channels of towers are gathered along a new first axis and then concatenated. XLA for GPUs would transpose them before
 and after an all-gather along the last axis. In the backward pass, XLA for TPUs would make an all-reduce of
 such a reduce-scatter, which sends twice as much.
 """
@@ -50,8 +50,8 @@ def _read_all_examples(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
 
 def _read_all_units(xs: list[jax.Array], batch_axis: str) -> list[jax.Array]:
     """Gather all units of this device's towers. The device itself holds a part of each tower."""
-    x_DxTxGxU = lax.all_gather(jnp.stack(xs), batch_axis)
-    return [jnp.concatenate(jnp.unstack(x_DxGxU), axis=-1) for x_DxGxU in jnp.unstack(x_DxTxGxU, axis=1)]
+    x_GxTxU = lax.all_gather(jnp.stack(xs, axis=1), batch_axis, axis=2, tiled=True)
+    return list(jnp.unstack(x_GxTxU, axis=1))
 
 
 def lrn_across_towers(layer: LRN, xs: list[jax.Array], tower_axis: str | None) -> list[jax.Array]:
