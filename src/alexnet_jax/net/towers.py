@@ -2,9 +2,9 @@
 
 ``tower_axis`` and ``batch_axis`` are the axes of the mesh over which these devices lie; None: on one device.
 
-Channels of towers are gathered along a new first axis and then concatenated. XLA for GPUs would transpose them before
-and after an all-gather along the last axis. In the backward pass, XLA for TPUs would make an all-reduce of
-such a reduce-scatter, which sends twice as much.
+Channels of towers are gathered along a new first axis and then concatenated. XLA for GPUs would transpose
+them before and after an all-gather along the last axis. In the backward pass, XLA for TPUs would make an
+all-reduce of such a reduce-scatter, which sends twice as much.
 """
 
 import jax
