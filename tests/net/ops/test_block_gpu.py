@@ -229,7 +229,7 @@ def test_a_network_with_the_versions_for_gpus(tiny, interpreted):
         ((1, 9, 9, 16), None, MaxPool("p", stride=1), False),
     ],
 )
-def test_sizes_that_fit(triton, shape, norm, layer, fits):
+def test_sizes_that_fit(shape, norm, layer, fits):
     assert fits_gpu(jax.ShapeDtypeStruct(shape, jnp.float32), norm, layer) == fits
 
 
